@@ -1,0 +1,1 @@
+"""What the machine does: simulator, sessions, results."""

@@ -1,0 +1,1 @@
+"""What the machine is: errors, architectures, number formats, packing, ISA, program."""

@@ -1,0 +1,156 @@
+"""Architectures: frozen, loaded from TOML, fully validated, hashed into every program."""
+
+import dataclasses
+import functools
+import hashlib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import ConfigError, unknown_name
+from .formats import WEIGHT_FORMATS
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ARCH_DIR = Path(__file__).parent / "archs"
+DEFAULT_ARCH = "microscopiq-64x64"
+
+
+def key(doc: str, low: int, high: int):
+    """Declare an integer key of the TOML with its allowed range, ends included."""
+    return dataclasses.field(metadata={"doc": doc, "low": low, "high": high})
+
+
+@dataclass(frozen=True)
+class Arch:
+    """One machine. Every unit is in the key's name; rows carry K, columns carry N."""
+
+    name: str
+    description: str
+    weight_formats: tuple[str, ...]
+    array_rows: int = key("array rows: input channels held at once", 1, 1024)
+    array_cols: int = key("array columns: one weight of pe_weight_bits each", 1, 1024)
+    pe_weight_bits: int = key("widest weight one PE multiplies", 2, 8)
+    multi_precision: int = key("1: narrower weights share a PE, wider ones join several", 0, 1)
+    accumulator_bits: int = key("width of a partial sum; beyond it, it saturates", 16, 32)
+    recon_units: int = key("ReCoN networks; 0 for an array without outlier support", 0, 64)
+    spad_bytes: int = key("activation scratchpad", 64, 1 << 30)
+    wbuf_bytes: int = key("weight buffer", 64, 1 << 30)
+    acc_bytes: int = key("accumulator memory", 64, 1 << 30)
+    obuf_bytes: int = key("fp32 output buffer of the vector unit", 64, 1 << 30)
+    dram_bandwidth_bytes_per_cycle: int = key("off-chip bandwidth", 1, 1 << 16)
+    dram_latency_cycles: int = key("cycles before a transfer's first byte", 0, 1 << 16)
+    vector_lanes: int = key("fp32 lanes of the vector unit", 1, 4096)
+    queue_depth: int = key("instructions each unit's queue holds", 1, 1 << 16)
+    clock_mhz: int = key("clock", 1, 100000)
+
+    def columns(self, bits: int) -> int:
+        """Return how many weights of a width one array row holds (MicroScopiQ A3, MODE)."""
+        if self.multi_precision:
+            return self.array_cols * self.pe_weight_bits // bits
+        return self.array_cols
+
+    @property
+    def hash(self) -> str:
+        """Hash of every key; a program carries the one it was built for."""
+        text = repr([(f.name, getattr(self, f.name)) for f in dataclasses.fields(self)])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def numbers(self) -> dict[str, int]:
+        """Return the integer keys in declaration order: what the C++ core needs to know."""
+        return {f.name: getattr(self, f.name) for f in integer_keys()}
+
+
+def integer_keys() -> list[dataclasses.Field]:
+    """Return the declared integer keys of an architecture."""
+    return [f for f in dataclasses.fields(Arch) if "low" in f.metadata]
+
+
+def arch_names() -> list[str]:
+    """Return the names of the architectures that come with the package."""
+    return sorted(path.stem for path in ARCH_DIR.glob("*.toml"))
+
+
+def load_arch(name_or_path: str | Path | Arch) -> Arch:
+    """Return an architecture by name or from a TOML file.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown name (nearest names first), unreadable TOML, or mistakes in the file:
+        all of them are named at once.
+    """
+    if isinstance(name_or_path, Arch):
+        return name_or_path
+    text = str(name_or_path)
+    path = Path(text) if text.endswith(".toml") else ARCH_DIR / f"{text}.toml"
+    if not path.is_file():
+        if text.endswith(".toml"):
+            raise ConfigError(f"architecture file not found: {text}")
+        raise ConfigError(unknown_name("architecture", text, arch_names()) + " or a .toml path")
+    return _parse(path, path.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _parse(path: Path, _stamp: int) -> Arch:
+    try:
+        table = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from None
+    return from_table(table, str(path))
+
+
+def from_table(table: dict, where: str) -> Arch:
+    """Return an architecture from a parsed table, or raise with every mistake in it."""
+    mistakes = []
+    known = {f.name: f for f in dataclasses.fields(Arch)}
+    for name in sorted(table.keys() - known.keys()):
+        mistakes.append(unknown_name("key", name, known))
+    for name in sorted(known.keys() - table.keys()):
+        mistakes.append(f"missing key '{name}' ({known[name].metadata.get('doc', 'text')})")
+    for name, value in table.items():
+        meta = known[name].metadata if name in known else {}
+        if "low" not in meta:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int):
+            mistakes.append(f"{name} = {value!r}: an integer is needed ({meta['doc']})")
+        elif not meta["low"] <= value <= meta["high"]:
+            mistakes.append(f"{name} = {value}: allowed {meta['low']} to {meta['high']}")
+    formats = table.get("weight_formats", [])
+    if not isinstance(formats, list) or not all(isinstance(f, str) for f in formats):
+        mistakes.append(f"weight_formats = {formats!r}: a list of names is needed")
+    else:
+        mistakes += [
+            unknown_name("weight format", f, WEIGHT_FORMATS)
+            for f in formats
+            if f not in WEIGHT_FORMATS
+        ]
+    for name in ("name", "description"):
+        if name in table and not isinstance(table[name], str):
+            mistakes.append(f"{name} = {table[name]!r}: text is needed")
+    if not mistakes:
+        arch = Arch(**{**table, "weight_formats": tuple(formats)})
+        mistakes = _contradictions(arch)
+    if mistakes:
+        listing = "\n  ".join(mistakes)
+        raise ConfigError(f"{where}: {len(mistakes)} mistake(s):\n  {listing}")
+    return arch
+
+
+def _contradictions(arch: Arch) -> list[str]:
+    found = []
+    for name in arch.weight_formats:
+        row = WEIGHT_FORMATS[name]
+        if row.has_outliers and not arch.recon_units:
+            found.append(f"weight format {name} has outliers, but recon_units = 0")
+        if row.bits > arch.pe_weight_bits and not arch.multi_precision:
+            found.append(
+                f"weight format {name} has {row.bits} bits, pe_weight_bits = "
+                f"{arch.pe_weight_bits} and multi_precision = 0"
+            )
+        elif arch.columns(row.bits) < 1:
+            found.append(f"weight format {name}: {row.bits} bits leave no column of the array")
+    return found

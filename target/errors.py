@@ -1,0 +1,60 @@
+"""The one tree of errors; C++ raises the same classes by name."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class MicroscopiqError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class InputError(MicroscopiqError):
+    """A model or a file that can't be used."""
+
+
+class ConfigError(MicroscopiqError):
+    """An option or a configuration value that isn't allowed."""
+
+
+class UnsupportedError(MicroscopiqError):
+    """Operators the machine can't run, with a reason each."""
+
+
+class CapacityError(MicroscopiqError):
+    """A layer that fits no tile on this machine."""
+
+
+class IsaError(MicroscopiqError):
+    """An instruction or a program that can't be encoded or decoded."""
+
+
+class SimError(MicroscopiqError):
+    """A program that does something illegal while it runs."""
+
+
+BY_NAME = {
+    cls.__name__: cls
+    for cls in (InputError, ConfigError, UnsupportedError, CapacityError, IsaError, SimError)
+}
+
+
+def from_native(error: Exception) -> Exception:
+    """Return the MicroscopiqError that C++ meant by an error raised through tvm_ffi.
+
+    C++ throws with the class name as the kind; tvm_ffi turns kinds it doesn't know into a
+    RuntimeError that starts with ``Kind: message``. Other errors are returned unchanged.
+    """
+    text = str(error)
+    for name, cls in BY_NAME.items():
+        marker = f"[{name}] "
+        if marker in text:
+            return cls(text.split(marker, 1)[1].strip())
+    return error
+
+
+def unknown_name(what: str, name: str, allowed: Iterable[str]) -> str:
+    """Return the message for a name that no registry knows, nearest names first."""
+    names = sorted(allowed)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    return f"unknown {what} '{name}'{hint} (allowed: {', '.join(names)})"

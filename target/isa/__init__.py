@@ -1,0 +1,1 @@
+"""The instruction set: declared once in `instructions`, everything else derived."""

@@ -1,0 +1,262 @@
+"""The instruction set. This is the only file to edit to change it.
+
+Encoder, decoder, printer, the C++ header and the docs table are derived from these classes.
+Addresses on the chip are in bytes from the start of the named memory; off-chip addresses are in
+bytes from the start of the function argument or of the function's weight segment. `rows` and
+`cols` name extent registers, set by `clip`; an instruction whose extent is 0 does nothing.
+"""
+
+from .spec import AFFINE, EXTENT, F32, I32, I64, MEM, U8, U16, U32, UNIT
+from .spec import Instruction, Unit, instruction, operand
+
+
+@instruction(0x01, "loop", Unit.CONTROL, "control")
+class Loop(Instruction):
+    """Repeat the instructions up to the matching `endloop`."""
+
+    count: int = operand(U32, "iterations, at least 1")
+
+
+@instruction(0x02, "endloop", Unit.CONTROL, "control")
+class EndLoop(Instruction):
+    """End of the innermost open loop."""
+
+
+@instruction(0x03, "clip", Unit.CONTROL, "control")
+class Clip(Instruction):
+    """Set an extent register to min(tile, limit - start), at least 0: trims ragged edges."""
+
+    extent: int = operand(EXTENT, "register to set")
+    tile: int = operand(U32, "largest value")
+    limit: int = operand(U32, "end of the dimension")
+    start: object = operand(AFFINE, "start of this tile in the dimension")
+
+
+@instruction(0x04, "sem", Unit.CONTROL, "control")
+class Sem(Instruction):
+    """Give a semaphore its first count: the free slots of a buffer."""
+
+    sem: int = operand(U8, "semaphore")
+    value: int = operand(U16, "count")
+
+
+@instruction(0x05, "wait", None, "token")
+class Wait(Instruction):
+    """Hold a unit's queue until the semaphore is above 0, then take one."""
+
+    queue: int = operand(UNIT, "unit that waits")
+    sem: int = operand(U8, "semaphore")
+
+
+@instruction(0x06, "post", None, "token")
+class Post(Instruction):
+    """Add one to a semaphore once the unit finished everything before."""
+
+    queue: int = operand(UNIT, "unit that posts")
+    sem: int = operand(U8, "semaphore")
+
+
+@instruction(0x07, "end", Unit.CONTROL, "control")
+class End(Instruction):
+    """End of the function: waits until every unit is idle."""
+
+
+@instruction(0x10, "dma.load", Unit.DMA_IN, "dma", reads=("dram",), writes=("mem",))
+class DmaLoad(Instruction):
+    """Copy a strided box of an argument into an on-chip memory, row by row."""
+
+    mem: int = operand(MEM, "destination memory")
+    dst: object = operand(AFFINE, "destination of element (0, 0)")
+    dst_pitch: int = operand(U32, "bytes between destination rows")
+    arg: int = operand(U8, "function argument")
+    src: object = operand(AFFINE, "source of element (0, 0)")
+    src_pitch: int = operand(I64, "bytes between source rows")
+    src_step: int = operand(I32, "bytes between source elements of a row")
+    element: int = operand(U8, "bytes of an element: 1 or 4")
+    rows: int = operand(EXTENT, "rows")
+    cols: int = operand(EXTENT, "elements of a row")
+
+
+@instruction(0x11, "dma.im2col", Unit.DMA_IN, "dma", reads=("dram",), writes=("mem",))
+class DmaIm2col(Instruction):
+    """Gather rows of the im2col matrix of an int8 CHW image; outside the image is 0.
+
+    Row m is the output pixel (m / out_width, m % out_width); column k is
+    (channel, kernel row, kernel column) = (k / (kh*kw), k / kw % kh, k % kw).
+    """
+
+    mem: int = operand(MEM, "destination memory")
+    dst: object = operand(AFFINE, "destination of element (0, 0)")
+    dst_pitch: int = operand(U32, "bytes between destination rows")
+    arg: int = operand(U8, "function argument")
+    src: object = operand(AFFINE, "first pixel of the first channel")
+    row0: object = operand(AFFINE, "first row m")
+    col0: object = operand(AFFINE, "first column k")
+    rows: int = operand(EXTENT, "rows")
+    cols: int = operand(EXTENT, "columns")
+    height: int = operand(U16, "image rows")
+    width: int = operand(U16, "image columns")
+    out_width: int = operand(U16, "output columns")
+    kernel_h: int = operand(U16, "kernel rows")
+    kernel_w: int = operand(U16, "kernel columns")
+    stride_h: int = operand(U16, "row stride")
+    stride_w: int = operand(U16, "column stride")
+    pad_top: int = operand(U16, "zero rows above")
+    pad_left: int = operand(U16, "zero columns to the left")
+    dilation_h: int = operand(U16, "kernel row dilation")
+    dilation_w: int = operand(U16, "kernel column dilation")
+
+
+@instruction(0x12, "dma.weight", Unit.DMA_IN, "dma", reads=("dram",), writes=("wbuf",))
+class DmaWeight(Instruction):
+    """Copy one packed weight panel; the directory of the weight segment says where it lies."""
+
+    dst: object = operand(AFFINE, "destination in wbuf")
+    panel: object = operand(AFFINE, "panel number")
+    capacity: int = operand(U32, "bytes of the destination slot; a larger panel is an error")
+
+
+@instruction(0x18, "dma.store", Unit.DMA_OUT, "dma", reads=("mem",), writes=("dram",))
+class DmaStore(Instruction):
+    """Copy a box of an on-chip memory to a strided box of an argument."""
+
+    arg: int = operand(U8, "function argument")
+    dst: object = operand(AFFINE, "destination of element (0, 0)")
+    dst_pitch: int = operand(I64, "bytes between destination rows")
+    dst_step: int = operand(I32, "bytes between destination elements of a row")
+    mem: int = operand(MEM, "source memory")
+    src: object = operand(AFFINE, "source of element (0, 0)")
+    src_pitch: int = operand(U32, "bytes between source rows")
+    element: int = operand(U8, "bytes of an element: 1 or 4")
+    rows: int = operand(EXTENT, "rows")
+    cols: int = operand(EXTENT, "elements of a row")
+
+
+@instruction(0x20, "preload", Unit.WLOAD, "preload", reads=("wbuf",), writes=("plane",))
+class Preload(Instruction):
+    """Decode a part of a weight panel into a weight plane of the array (dense slots, Isf)."""
+
+    plane: object = operand(AFFINE, "weight plane, 0 or 1")
+    src: object = operand(AFFINE, "panel in wbuf")
+    format: int = operand(U8, "weight format; the panel's header must agree")
+    row0: object = operand(AFFINE, "first panel row (input channel)")
+    col0: object = operand(AFFINE, "first panel column (output channel)")
+    rows: int = operand(EXTENT, "array rows in use")
+    cols: int = operand(EXTENT, "array columns in use")
+
+
+@instruction(0x21, "preload.rows", Unit.WLOAD, "preload", reads=("wbuf",), writes=("plane",))
+class PreloadRows(Instruction):
+    """Load an int8 operand quantized at run time, stored (column n, row k), into a plane."""
+
+    plane: object = operand(AFFINE, "weight plane, 0 or 1")
+    src: object = operand(AFFINE, "element (n=0, k=0) in wbuf")
+    src_pitch: int = operand(U32, "bytes between columns n")
+    rows: int = operand(EXTENT, "array rows in use (k)")
+    cols: int = operand(EXTENT, "array columns in use (n)")
+
+
+@instruction(0x28, "recon.config", Unit.RECON, "recon", reads=("wbuf",), writes=("plane",))
+class ReconConfig(Instruction):
+    """Expand the permutation lists of a part of a panel into ReCoN's merges for a plane.
+
+    A plane with outlier rows can't be used by `matmul` before this.
+    """
+
+    plane: object = operand(AFFINE, "weight plane, 0 or 1")
+    src: object = operand(AFFINE, "panel in wbuf")
+    format: int = operand(U8, "weight format; the panel's header must agree")
+    row0: object = operand(AFFINE, "first panel row")
+    col0: object = operand(AFFINE, "first panel column")
+    rows: int = operand(EXTENT, "array rows in use")
+    cols: int = operand(EXTENT, "array columns in use")
+
+
+@instruction(
+    0x30, "matmul", Unit.ARRAY, "matmul", reads=("spad", "plane", "acc"), writes=("acc",)
+)
+class Matmul(Instruction):
+    """Stream int8 activation rows through a weight plane into int32 accumulators."""
+
+    plane: object = operand(AFFINE, "weight plane, 0 or 1")
+    src: object = operand(AFFINE, "activation (row 0, array row 0) in spad")
+    src_pitch: int = operand(U32, "bytes between activation rows")
+    dst: object = operand(AFFINE, "accumulator (row 0, array column 0) in acc")
+    dst_pitch: int = operand(U32, "bytes between accumulator rows")
+    rows: int = operand(EXTENT, "activation rows")
+    accumulate: object = operand(AFFINE, "0: overwrite, else add to what is there")
+
+
+@instruction(
+    0x40, "drain", Unit.VECTOR, "vector", reads=("acc", "wbuf", "spad", "obuf"), writes=("obuf",)
+)
+class Drain(Instruction):
+    """obuf = [obuf +] fp32(acc) * weight scale * 2^(activation exponent).
+
+    Weight scales are read from the panel (`format` of a weight format) or, for format 0, as
+    int8 exponents `wscale_pitch` bytes apart.
+    """
+
+    dst: object = operand(AFFINE, "fp32 (row 0, column 0) in obuf")
+    dst_pitch: int = operand(U32, "bytes between obuf rows")
+    src: object = operand(AFFINE, "int32 (row 0, column 0) in acc")
+    src_pitch: int = operand(U32, "bytes between acc rows")
+    format: int = operand(U8, "weight format, 0 for an operand quantized at run time")
+    wscale: object = operand(AFFINE, "panel, or first exponent, in wbuf")
+    wscale_pitch: int = operand(U32, "bytes between exponents (format 0)")
+    xexp: object = operand(AFFINE, "int8 exponent of row 0 in spad")
+    xexp_pitch: int = operand(U32, "bytes between the exponents of rows; 0: one for all")
+    rows: int = operand(EXTENT, "rows")
+    cols: int = operand(EXTENT, "columns")
+    accumulate: object = operand(AFFINE, "0: overwrite, else add to what is there")
+
+
+@instruction(0x41, "add", Unit.VECTOR, "vector", reads=("obuf",), writes=("obuf",))
+class Add(Instruction):
+    """obuf[dst] += obuf[src] in fp32: bias (pitch 0 repeats one row) or residual."""
+
+    dst: object = operand(AFFINE, "fp32 (row 0, column 0) in obuf")
+    dst_pitch: int = operand(U32, "bytes between destination rows")
+    src: object = operand(AFFINE, "fp32 (row 0, column 0) in obuf")
+    src_pitch: int = operand(U32, "bytes between source rows; 0: one row for all")
+    rows: int = operand(EXTENT, "rows")
+    cols: int = operand(EXTENT, "columns")
+
+
+@instruction(0x42, "clamp", Unit.VECTOR, "vector", reads=("obuf",), writes=("obuf",))
+class Clamp(Instruction):
+    """obuf = min(max(obuf, low), high) in fp32: ReLU (0, inf), ReLU6 (0, 6)."""
+
+    dst: object = operand(AFFINE, "fp32 (row 0, column 0) in obuf")
+    dst_pitch: int = operand(U32, "bytes between rows")
+    low: float = operand(F32, "lower bound")
+    high: float = operand(F32, "upper bound")
+    rows: int = operand(EXTENT, "rows")
+    cols: int = operand(EXTENT, "columns")
+
+
+@instruction(0x43, "absmax", Unit.VECTOR, "vector", reads=("obuf", "spad"), writes=("spad",))
+class Absmax(Instruction):
+    """Set (or raise) the int8 exponent of each row: floor(log2 max|x|) - 6, at least -126."""
+
+    dst: object = operand(AFFINE, "int8 exponent of row 0 in spad")
+    dst_pitch: int = operand(U32, "bytes between exponents; 0: one for all rows")
+    src: object = operand(AFFINE, "fp32 (row 0, column 0) in obuf")
+    src_pitch: int = operand(U32, "bytes between obuf rows")
+    rows: int = operand(EXTENT, "rows")
+    cols: int = operand(EXTENT, "columns")
+    accumulate: object = operand(AFFINE, "0: start anew, else keep the larger exponent")
+
+
+@instruction(0x44, "quant", Unit.VECTOR, "vector", reads=("obuf", "spad"), writes=("spad",))
+class Quant(Instruction):
+    """spad = clip(round_half_even(x * 2^-exponent), -127, 127) as int8."""
+
+    dst: object = operand(AFFINE, "int8 (row 0, column 0) in spad")
+    dst_pitch: int = operand(U32, "bytes between destination rows")
+    exponent: object = operand(AFFINE, "int8 exponent of row 0 in spad")
+    exponent_pitch: int = operand(U32, "bytes between exponents; 0: one for all rows")
+    src: object = operand(AFFINE, "fp32 (row 0, column 0) in obuf")
+    src_pitch: int = operand(U32, "bytes between obuf rows")
+    rows: int = operand(EXTENT, "rows")
+    cols: int = operand(EXTENT, "columns")

@@ -1,0 +1,208 @@
+"""A program: functions of instructions, their arguments and weights, and the machine it is for.
+
+The saved form is versioned, checksummed and read by Python and C++ alike; loading it executes
+nothing. All numbers are little-endian.
+"""
+
+import struct
+import zlib
+from dataclasses import dataclass, field
+
+from ..arch import Arch, integer_keys
+from ..errors import IsaError
+from .spec import Instruction, decode
+
+MAGIC = b"MSCOPIQ\0"
+VERSION = 1
+DTYPES = {"float32": (1, 4), "int8": (2, 1)}
+"""Argument dtypes: code in the file and bytes of an element."""
+NO_LAYER = ""
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One tensor argument of a function; outputs come last."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    is_output: bool = False
+
+
+@dataclass(frozen=True)
+class Function:
+    """Instructions of one accelerated operator.
+
+    Attributes
+    ----------
+    layer : str
+        Where the operator comes from in the model, for listings and reports.
+    weights : bytes
+        Packed weight segment (see `target.packing`), empty for functions without weights.
+    macs : int
+        Multiply-accumulates of the operator: B*M*N*K without padding.
+    notes : dict of int to str
+        Comment for the instruction with that index: which tile a block belongs to.
+    """
+
+    name: str
+    layer: str
+    arguments: tuple[Argument, ...]
+    code: tuple[Instruction, ...]
+    weights: bytes = b""
+    macs: int = 0
+    notes: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Program:
+    """Functions for one architecture, by name."""
+
+    arch_name: str
+    arch_hash: str
+    arch_numbers: dict[str, int]
+    functions: dict[str, Function]
+
+    @classmethod
+    def for_arch(cls, arch: Arch, functions: dict[str, Function]) -> "Program":
+        return cls(arch.name, arch.hash, arch.numbers(), functions)
+
+    def to_bytes(self) -> bytes:
+        """Return the saved form."""
+        payload = _text(self.arch_name) + _text(self.arch_hash)
+        payload += struct.pack("<I", len(self.arch_numbers))
+        for name, value in self.arch_numbers.items():
+            payload += _text(name) + struct.pack("<q", value)
+        payload += struct.pack("<I", len(self.functions))
+        payload += b"".join(_function_bytes(function) for function in self.functions.values())
+        return MAGIC + struct.pack("<IIQ", VERSION, zlib.crc32(payload), len(payload)) + payload
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Program":
+        """Return the program in a saved form.
+
+        Raises
+        ------
+        IsaError
+            For a wrong magic, another version, a wrong checksum, or bytes that don't parse.
+        """
+        head = len(MAGIC) + struct.calcsize("<IIQ")
+        if len(data) < head or data[: len(MAGIC)] != MAGIC:
+            raise IsaError("not a microscopiq program: the first bytes aren't 'MSCOPIQ'")
+        version, checksum, length = struct.unpack_from("<IIQ", data, len(MAGIC))
+        if version != VERSION:
+            raise IsaError(f"program version {version}; this build reads version {VERSION}")
+        payload = data[head:]
+        if len(payload) != length or zlib.crc32(payload) != checksum:
+            raise IsaError("corrupted program: the checksum doesn't match")
+        reader = _Reader(payload)
+        name, digest = reader.text(), reader.text()
+        numbers = {reader.text(): reader.number("<q") for _ in range(reader.count())}
+        known = {f.name for f in integer_keys()}
+        if numbers.keys() != known:
+            raise IsaError(f"program lacks architecture keys: {sorted(known - numbers.keys())}")
+        functions = [reader.function() for _ in range(reader.count())]
+        reader.finish()
+        return cls(name, digest, numbers, {f.name: f for f in functions})
+
+    def listing(self, only: str | None = None) -> str:
+        """Return the assembly text of all functions, or of one."""
+        parts = [f"; program for {self.arch_name} ({self.arch_hash})"]
+        for function in self.functions.values():
+            if only is None or function.name == only:
+                parts.append(function_listing(function))
+        return "\n".join(parts) + "\n"
+
+
+def function_listing(function: Function) -> str:
+    """Return the assembly text of one function: byte offset, loops indented, notes beside."""
+    lines = [f"\n{function.name}:  ; {function.layer}  ({function.macs:,} MACs)"]
+    for index, arg in enumerate(function.arguments):
+        shape = "x".join(map(str, arg.shape))
+        role = "out" if arg.is_output else "in"
+        lines.append(f"  ; arg{index} {arg.name}: {arg.dtype}[{shape}] {role}")
+    if function.weights:
+        lines.append(f"  ; weights: {len(function.weights):,} bytes")
+    depth, offset = 0, 0
+    for index, instruction in enumerate(function.code):
+        depth -= instruction.mnemonic == "endloop"
+        text = f"  {offset:05x}  {'  ' * depth}{instruction}"
+        if index in function.notes:
+            text = f"{text:<60} ; {function.notes[index]}"
+        lines.append(text)
+        depth += instruction.mnemonic == "loop"
+        offset += len(instruction.encode())
+    return "\n".join(lines)
+
+
+def _text(value: str) -> bytes:
+    raw = value.encode()
+    return struct.pack("<I", len(raw)) + raw
+
+
+def _function_bytes(function: Function) -> bytes:
+    code = b"".join(instruction.encode() for instruction in function.code)
+    out = _text(function.name) + _text(function.layer) + struct.pack("<Q", function.macs)
+    out += struct.pack("<I", len(function.arguments))
+    for arg in function.arguments:
+        dtype, _ = DTYPES[arg.dtype]
+        out += _text(arg.name) + struct.pack("<BBI", dtype, arg.is_output, len(arg.shape))
+        out += struct.pack(f"<{len(arg.shape)}q", *arg.shape)
+    out += struct.pack("<Q", len(code)) + code
+    out += struct.pack("<Q", len(function.weights)) + function.weights
+    out += struct.pack("<I", len(function.notes))
+    for index, note in sorted(function.notes.items()):
+        out += struct.pack("<I", index) + _text(note)
+    return out
+
+
+class _Reader:
+    """Reads a payload front to back; every overrun is an IsaError."""
+
+    def __init__(self, data: bytes):
+        self.data, self.position = data, 0
+
+    def raw(self, count: int) -> bytes:
+        end = self.position + count
+        if end > len(self.data):
+            raise IsaError(f"truncated program: {count} bytes wanted at {self.position:#x}")
+        piece, self.position = self.data[self.position : end], end
+        return piece
+
+    def number(self, fmt: str) -> int:
+        return struct.unpack(fmt, self.raw(struct.calcsize(fmt)))[0]
+
+    def count(self) -> int:
+        return self.number("<I")
+
+    def text(self) -> str:
+        try:
+            return self.raw(self.count()).decode()
+        except UnicodeDecodeError as error:
+            raise IsaError(f"corrupted program: text isn't UTF-8: {error}") from None
+
+    def argument(self) -> Argument:
+        name = self.text()
+        code, is_output, ndim = struct.unpack("<BBI", self.raw(6))
+        dtype = next((d for d, (number, _) in DTYPES.items() if number == code), None)
+        if dtype is None or ndim > 8:
+            raise IsaError(f"argument '{name}': dtype code {code}, {ndim} dimensions")
+        return Argument(
+            name, dtype, struct.unpack(f"<{ndim}q", self.raw(8 * ndim)), bool(is_output)
+        )
+
+    def function(self) -> Function:
+        name, layer, macs = self.text(), self.text(), self.number("<Q")
+        arguments = tuple(self.argument() for _ in range(self.count()))
+        code = self.raw(self.number("<Q"))
+        weights = self.raw(self.number("<Q"))
+        notes = {self.count(): self.text() for _ in range(self.count())}
+        instructions, offset = [], 0
+        while offset < len(code):
+            instruction, offset = decode(code, offset)
+            instructions.append(instruction)
+        return Function(name, layer, arguments, tuple(instructions), weights, macs, notes)
+
+    def finish(self) -> None:
+        if self.position != len(self.data):
+            raise IsaError(f"{len(self.data) - self.position} bytes after the program's end")
