@@ -30,8 +30,8 @@ OPSET = 20
 MAX_BYTES = 1_000_000
 TOLERANCE = 1e-4
 MODELS = {
-    "digits_vit": (DigitsViT, {"epochs": 300, "peak_rate": 2e-3}),
-    "digits_cnn": (DigitsCNN, {"epochs": 100, "peak_rate": 5e-3}),
+    "digits_vit": (DigitsViT, {"epochs": 120, "peak_rate": 2e-3}),
+    "digits_cnn": (DigitsCNN, {"epochs": 80, "peak_rate": 5e-3}),
 }
 
 

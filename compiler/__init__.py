@@ -1,0 +1,1 @@
+"""How a model becomes a program: frontends, quantizers, Relax passes, TIR schedules, codegen."""

@@ -1,0 +1,289 @@
+"""Bit-exact packing of quantized weights to the bytes the machine loads, and back.
+
+A weight segment starts with a directory: u32 panel count, then count + 1 u32 offsets. Panel
+``(batch * column_blocks + column_block) * groups + group`` covers up to 128 input channels
+(rows) and 128 output channels (columns):
+
+====================  =====================================================================
+bytes                 meaning
+====================  =====================================================================
+4                     format code, rows - 1, columns - 1, base exponent e = min Isf of rows
+rows * pitch          dense slots, pitch = ceil(columns / 8) * bits, low bits first
+2 * columns           fp16 scales (int4, int8)
+per row (ms2, ms4)    Isf, one identifier bit per micro-block, and for each flagged
+                      micro-block the MXScale byte and the 24-bit permutation list
+====================  =====================================================================
+
+Layout after MicroScopiQ A1 (Fig. 5); the base exponent is ours. The MXScale byte holds
+``E - Isf`` where the paper's reduction gives ``E + Isf``: with Isf below -8, common in real
+models, the paper's sum leaves the 5 + 3 bits, while the difference is never negative.
+"""
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+
+from .errors import InputError
+from .formats import (
+    BY_CODE,
+    GROUP_SIZE,
+    MACRO_BLOCK,
+    MAX_OUTLIERS,
+    MICRO_BLOCK,
+    OUTLIER_EXPONENT,
+    WEIGHT_FORMATS,
+    WeightFormat,
+    outlier_exponent_range,
+)
+
+HEADER = struct.Struct("<BBBb")
+
+
+@dataclass(frozen=True)
+class QuantizedWeight:
+    """One weight matrix as the machine holds it.
+
+    Attributes
+    ----------
+    slots : numpy.ndarray
+        uint8 ``(out, in)``: slot codes. Two's complement for int formats; sign-magnitude for
+        ms formats, where an outlier's Upper and Lower halves are slots too.
+    scale : numpy.ndarray or None
+        fp16 ``(groups, out)`` for int formats.
+    isf : numpy.ndarray or None
+        int16 ``(column_blocks, in)``: inlier scale exponents of ms formats.
+    relative_exponent : numpy.ndarray or None
+        int16 ``(micro_blocks, in)``: ``E - Isf`` of a flagged micro-block, -1 elsewhere.
+    pairs : numpy.ndarray or None
+        int8 ``(micro_blocks, in, 4, 2)``: Upper and Lower location, -1 where unused.
+    """
+
+    format: str
+    slots: np.ndarray
+    scale: np.ndarray | None = None
+    isf: np.ndarray | None = None
+    relative_exponent: np.ndarray | None = None
+    pairs: np.ndarray | None = None
+
+    @property
+    def row(self) -> WeightFormat:
+        return WEIGHT_FORMATS[self.format]
+
+
+def blocks(length: int, block: int) -> int:
+    """Return how many blocks cover a length."""
+    return -(-length // block)
+
+
+def pack(weights: list[QuantizedWeight]) -> bytes:
+    """Return the weight segment of one operator; the list is its batch (groups of a conv)."""
+    panels = []
+    for weight in weights:
+        out, inputs = weight.slots.shape
+        for column in range(0, out, MACRO_BLOCK):
+            for group in range(0, inputs, GROUP_SIZE):
+                panels.append(_pack_panel(weight, column, group))
+    start = 4 * (len(panels) + 2)
+    offsets = np.cumsum([start] + [len(panel) for panel in panels]).astype("<u4")
+    return struct.pack("<I", len(panels)) + offsets.tobytes() + b"".join(panels)
+
+
+def unpack(segment: bytes, format_name: str, out: int, inputs: int) -> list[QuantizedWeight]:
+    """Return the batch of weights of a segment; inverts `pack`.
+
+    Raises
+    ------
+    InputError
+        For a segment whose directory or panels don't fit the shape or format.
+    """
+    per_matrix = blocks(out, MACRO_BLOCK) * blocks(inputs, GROUP_SIZE)
+    (count,) = struct.unpack_from("<I", segment)
+    if count % per_matrix or len(segment) < 4 * (count + 2):
+        raise InputError(f"weight segment has {count} panels; ({out}, {inputs}) has {per_matrix}")
+    offsets = np.frombuffer(segment, "<u4", count + 1, 4)
+    weights, number = [], 0
+    for _ in range(count // per_matrix):
+        weight = empty(format_name, out, inputs)
+        for column in range(0, out, MACRO_BLOCK):
+            for group in range(0, inputs, GROUP_SIZE):
+                panel = segment[offsets[number] : offsets[number + 1]]
+                _unpack_panel(weight, panel, column, group)
+                number += 1
+        weights.append(weight)
+    return weights
+
+
+def empty(format_name: str, out: int, inputs: int) -> QuantizedWeight:
+    """Return an all-zero weight of a format and shape."""
+    row = WEIGHT_FORMATS[format_name]
+    slots = np.zeros((out, inputs), np.uint8)
+    if not row.has_outliers:
+        return QuantizedWeight(
+            format_name, slots, scale=np.zeros((blocks(inputs, GROUP_SIZE), out), np.float16)
+        )
+    micro = blocks(out, MICRO_BLOCK)
+    return QuantizedWeight(
+        format_name,
+        slots,
+        isf=np.zeros((blocks(out, MACRO_BLOCK), inputs), np.int16),
+        relative_exponent=np.full((micro, inputs), -1, np.int16),
+        pairs=np.full((micro, inputs, MAX_OUTLIERS, 2), -1, np.int8),
+    )
+
+
+def integers(weight: QuantizedWeight) -> tuple[np.ndarray, np.ndarray]:
+    """Return what the array multiplies by: the meaning of the packed bytes.
+
+    Returns
+    -------
+    values : numpy.ndarray
+        int32 ``(out, in)``: aligned integer weights, outliers merged.
+    scale : numpy.ndarray
+        float32 ``(groups, out)``: factor of each group's integer sum.
+    """
+    row, (out, inputs) = weight.row, weight.slots.shape
+    if not row.has_outliers:
+        signed = weight.slots.astype(np.int32)
+        signed -= (signed >> (row.bits - 1)) << row.bits
+        return signed, weight.scale.astype(np.float32)
+    q = _slot_values(weight.slots, row.bits)
+    base = base_exponents(weight)
+    shift = weight.isf.astype(np.int32) - np.repeat(base, GROUP_SIZE, axis=1)[:, :inputs]
+    shift = np.repeat(shift, MACRO_BLOCK, axis=0)[:out]
+    values = q << (row.guard_bits + shift)
+    micro, k, entry = np.nonzero(weight.pairs[..., 0] >= 0)
+    upper = micro * MICRO_BLOCK + weight.pairs[micro, k, entry, 0]
+    lower = micro * MICRO_BLOCK + weight.pairs[micro, k, entry, 1]
+    half = row.mantissa_bits // 2
+    mask = (1 << half) - 1
+    code_u, code_l = weight.slots[upper, k], weight.slots[lower, k]
+    sign = np.where(code_u >> (row.bits - 1), -1, 1)
+    magnitude = (1 << row.mantissa_bits) + ((code_u & mask).astype(np.int32) << half)
+    magnitude += code_l & mask
+    exponent = weight.relative_exponent[micro, k] + shift[upper, k]
+    values[upper, k] = (sign * magnitude) << exponent
+    values[lower, k] = 0
+    scale = np.exp2((base - row.guard_bits).astype(np.float32)).T
+    return values.astype(np.int32), np.repeat(scale, MACRO_BLOCK, axis=1)[:, :out]
+
+
+def dequantize(weight: QuantizedWeight) -> np.ndarray:
+    """Return the float32 ``(out, in)`` weights that the machine computes with."""
+    values, scale = integers(weight)
+    factors = np.repeat(scale.T, GROUP_SIZE, axis=1)[:, : values.shape[1]]
+    return (values * factors.astype(np.float64)).astype(np.float32)
+
+
+def base_exponents(weight: QuantizedWeight) -> np.ndarray:
+    """Return int32 ``(column_blocks, groups)``: the smallest Isf of each panel's rows."""
+    starts = np.arange(0, weight.isf.shape[1], GROUP_SIZE)
+    return np.minimum.reduceat(weight.isf.astype(np.int32), starts, axis=1)
+
+
+def bits_per_weight(segment: bytes, weights: int) -> float:
+    """Return the honest figure: all bytes of the segment, directory and padding included."""
+    return 8 * len(segment) / weights
+
+
+def _slot_values(slots: np.ndarray, bits: int) -> np.ndarray:
+    """Return int32 values of sign-magnitude slots."""
+    magnitude = (slots & ((1 << (bits - 1)) - 1)).astype(np.int32)
+    return np.where(slots >> (bits - 1), -magnitude, magnitude)
+
+
+def _pack_panel(weight: QuantizedWeight, column: int, group: int) -> bytes:
+    row = weight.row
+    slots = weight.slots[column : column + MACRO_BLOCK, group : group + GROUP_SIZE].T
+    rows, cols = slots.shape
+    padded = np.zeros((rows, blocks(cols, 8) * 8), np.uint8)
+    padded[:, :cols] = slots
+    bits = (padded[:, :, None] >> np.arange(row.bits, dtype=np.uint8)) & 1
+    dense = np.packbits(bits.reshape(rows, -1), axis=1, bitorder="little").tobytes()
+    if not row.has_outliers:
+        scale = weight.scale[group // GROUP_SIZE, column : column + cols]
+        return HEADER.pack(row.code, rows - 1, cols - 1, 0) + dense + scale.astype("<f2").tobytes()
+    isf = weight.isf[column // MACRO_BLOCK, group : group + rows]
+    header = HEADER.pack(row.code, rows - 1, cols - 1, int(isf.min()))
+    return header + dense + _pack_metadata(weight, isf, column, group, rows, cols)
+
+
+def _pack_metadata(weight, isf, column, group, rows, cols) -> bytes:
+    """Return Isf, identifiers, MXScale bytes and permutation lists of a panel's rows."""
+    level1, micro_bits = OUTLIER_EXPONENT[weight.row.bits]
+    first, micro = column // MICRO_BLOCK, blocks(cols, MICRO_BLOCK)
+    window = np.s_[first : first + micro, group : group + rows]
+    relative = weight.relative_exponent[window].T.astype(np.int32)
+    pairs = weight.pairs[window].swapaxes(0, 1).astype(np.int32)
+    flagged = relative >= 0
+    low, high = outlier_exponent_range(weight.row.bits)
+    if (relative[flagged] > high).any():
+        raise InputError(
+            f"outlier exponent {relative.max()} over its inlier scale; the MXScale byte of "
+            f"{weight.format} holds {low} to {high}"
+        )
+    ident_bytes = blocks(micro, 8)
+    meta = np.zeros((rows, 1 + ident_bytes + 4 * micro), np.uint8)
+    used = np.ones(meta.shape, bool)
+    meta[:, 0] = isf.astype(np.int8).view(np.uint8)
+    meta[:, 1 : 1 + ident_bytes] = np.packbits(flagged, axis=1, bitorder="little")
+    # The microexponent takes what the signed level-1 exponent can't.
+    micro_exponent = np.maximum(0, relative - ((1 << (level1 - 1)) - 1))
+    mxscale = ((relative - micro_exponent) << micro_bits | micro_exponent) & 0xFF
+    entries = np.where(pairs[..., 0] >= 0, pairs[..., 0] << 3 | pairs[..., 1], 0)
+    perm = (entries << (6 * np.arange(MAX_OUTLIERS))).sum(-1)
+    tail = meta[:, 1 + ident_bytes :].reshape(rows, micro, 4)
+    tail[..., 0] = mxscale
+    for byte in range(3):
+        tail[..., 1 + byte] = (perm >> (8 * byte)) & 0xFF
+    used[:, 1 + ident_bytes :] = np.repeat(flagged, 4, axis=1)
+    return meta[used].tobytes()
+
+
+def _unpack_panel(weight: QuantizedWeight, panel: bytes, column: int, group: int) -> None:
+    row = weight.row
+    code, rows, cols, _ = HEADER.unpack_from(panel)
+    rows, cols = rows + 1, cols + 1
+    window = weight.slots[column : column + MACRO_BLOCK, group : group + GROUP_SIZE]
+    if code != row.code or window.shape != (cols, rows):
+        name = BY_CODE[code].name if code in BY_CODE else code
+        raise InputError(
+            f"panel of {rows}x{cols} {name}; expected {window.shape[::-1]} {row.name}"
+        )
+    pitch = blocks(cols, 8) * row.bits
+    dense = np.frombuffer(panel, np.uint8, rows * pitch, HEADER.size).reshape(rows, pitch)
+    bits = np.unpackbits(dense, axis=1, bitorder="little").reshape(rows, -1, row.bits)
+    window[:] = (bits << np.arange(row.bits, dtype=np.uint8)).sum(-1, dtype=np.uint8)[:, :cols].T
+    position = HEADER.size + rows * pitch
+    if not row.has_outliers:
+        scale = np.frombuffer(panel, "<f2", cols, position)
+        weight.scale[group // GROUP_SIZE, column : column + cols] = scale
+        return
+    for k in range(group, group + rows):
+        position = _unpack_row(weight, panel, position, column, cols, k)
+    if position != len(panel):
+        raise InputError(f"panel has {len(panel)} bytes; its metadata ends at {position}")
+
+
+def _unpack_row(weight, panel, position, column, cols, k) -> int:
+    """Read one row's metadata; return the position after it."""
+    _, micro_bits = OUTLIER_EXPONENT[weight.row.bits]
+    micro = blocks(cols, MICRO_BLOCK)
+    (isf,) = struct.unpack_from("<b", panel, position)
+    weight.isf[column // MACRO_BLOCK, k] = isf
+    ident = int.from_bytes(panel[position + 1 : position + 1 + blocks(micro, 8)], "little")
+    position += 1 + blocks(micro, 8)
+    for block in range(micro):
+        if not ident >> block & 1:
+            continue
+        (level1,) = struct.unpack_from("<b", panel, position)
+        micro_exponent = level1 & ((1 << micro_bits) - 1)
+        index = column // MICRO_BLOCK + block
+        weight.relative_exponent[index, k] = (level1 >> micro_bits) + micro_exponent
+        perm = int.from_bytes(panel[position + 1 : position + 4], "little")
+        for entry in range(MAX_OUTLIERS):
+            upper, lower = perm >> (6 * entry + 3) & 7, perm >> (6 * entry) & 7
+            if upper != lower:
+                weight.pairs[index, k, entry] = upper, lower
+        position += 4
+    return position
