@@ -62,7 +62,9 @@ class DigitsViT(nn.Module):
         return self.head(self.norm(self.blocks(tokens)).mean(dim=1))
 
 
-def conv_bn(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1):
+def conv_bn(
+    inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1
+) -> nn.Sequential:
     """Return a convolution and its batch norm; the norm's offset replaces the bias."""
     padding = kernel // 2
     conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False)
@@ -75,9 +77,7 @@ class DigitsCNN(nn.Module):
     def __init__(self, width: int = 32) -> None:
         super().__init__()
         self.stem = conv_bn(1, width, 3)
-        self.residual = nn.Sequential(
-            conv_bn(width, width, 3), nn.ReLU(), conv_bn(width, width, 3)
-        )
+        self.residual = nn.Sequential(conv_bn(width, width, 3), nn.ReLU(), conv_bn(width, width, 3))
         self.down = conv_bn(width, 2 * width, 3, stride=2)
         self.depthwise = conv_bn(2 * width, 2 * width, 3, groups=2 * width)
         self.pointwise = conv_bn(2 * width, 4 * width, 1)

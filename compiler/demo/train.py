@@ -15,13 +15,12 @@ import onnx
 import onnxruntime
 import torch
 import tvm
+from microscopiq.compiler.demo import digits
+from microscopiq.compiler.demo.models import DigitsCNN, DigitsViT
 from torch import nn
 from torch.nn import functional
 from tvm import relax
 from tvm.relax.frontend.onnx import from_onnx
-
-from microscopiq.compiler.demo import digits
-from microscopiq.compiler.demo.models import DigitsCNN, DigitsViT
 
 # 360 held-out images are six of these; the exported models take no other batch size.
 EXPORT_BATCH = 60
@@ -29,9 +28,10 @@ EXPORT_BATCH = 60
 OPSET = 20
 MAX_BYTES = 1_000_000
 TOLERANCE = 1e-4
-MODELS = {
-    "digits_vit": (DigitsViT, {"epochs": 120, "peak_rate": 2e-3}),
-    "digits_cnn": (DigitsCNN, {"epochs": 80, "peak_rate": 5e-3}),
+# The class, the number of epochs and the peak learning rate of each model.
+MODELS: dict[str, tuple[type[nn.Module], int, float]] = {
+    "digits_vit": (DigitsViT, 120, 2e-3),
+    "digits_cnn": (DigitsCNN, 80, 5e-3),
 }
 
 
@@ -110,6 +110,7 @@ def export(model: nn.Module, path: Path) -> None:
         output_names=["logits"],
         verbose=False,
     )
+    assert program is not None  # None is the answer of the old exporter, dynamo=False.
     proto = program.model_proto
     strip(proto)
     onnx.checker.check_model(proto, full_check=True)
@@ -162,7 +163,7 @@ def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
 
 def main() -> None:
     """Train, export and check the models asked for."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Train, export and check the demo models.")
     parser.add_argument("--epochs", type=int, help="instead of each model's own number")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, metavar="DIR")
     parser.add_argument("--only", choices=sorted(MODELS), help="one model instead of both")
@@ -171,13 +172,13 @@ def main() -> None:
     # One thread: sums in another order would give other weights.
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    for name, (build, recipe) in MODELS.items():
+    for name, (build, epochs, peak_rate) in MODELS.items():
         if options.only not in (None, name):
             continue
         torch.manual_seed(0)
         model = build()
         start = time.perf_counter()
-        train(model, options.epochs or recipe["epochs"], recipe["peak_rate"])
+        train(model, options.epochs or epochs, peak_rate)
         print(f"{name}: trained in {time.perf_counter() - start:.0f} s")
         export(model, options.out / f"{name}.onnx")
         check(model, options.out / f"{name}.onnx")

@@ -5,7 +5,7 @@
 
 namespace microscopiq {
 
-constexpr int kLoopDepth = 6;
+constexpr int kLoopDepth = 8;
 constexpr int kExtentRegisters = 16;
 constexpr int kSemaphores = 64;
 constexpr uint32_t kProgramVersion = 1;
@@ -122,7 +122,7 @@ struct EndLoop {
 
 struct Clip {
   static constexpr uint16_t kOpcode = 0x03;
-  static constexpr uint16_t kBytes = 60;
+  static constexpr uint16_t kBytes = 68;
   static constexpr const char* kMnemonic = "clip";
   static constexpr Unit kUnit = Unit::kControl;
   uint8_t extent;
@@ -190,7 +190,7 @@ struct End {
 
 struct DmaLoad {
   static constexpr uint16_t kOpcode = 0x10;
-  static constexpr uint16_t kBytes = 116;
+  static constexpr uint16_t kBytes = 136;
   static constexpr const char* kMnemonic = "dma.load";
   static constexpr Unit kUnit = Unit::kDmaIn;
   uint8_t mem;
@@ -220,7 +220,7 @@ struct DmaLoad {
 
 struct DmaIm2col {
   static constexpr uint16_t kOpcode = 0x11;
-  static constexpr uint16_t kBytes = 212;
+  static constexpr uint16_t kBytes = 252;
   static constexpr const char* kMnemonic = "dma.im2col";
   static constexpr Unit kUnit = Unit::kDmaIn;
   uint8_t mem;
@@ -270,7 +270,7 @@ struct DmaIm2col {
 
 struct DmaWeight {
   static constexpr uint16_t kOpcode = 0x12;
-  static constexpr uint16_t kBytes = 96;
+  static constexpr uint16_t kBytes = 116;
   static constexpr const char* kMnemonic = "dma.weight";
   static constexpr Unit kUnit = Unit::kDmaIn;
   Affine dst;
@@ -286,7 +286,7 @@ struct DmaWeight {
 
 struct DmaStore {
   static constexpr uint16_t kOpcode = 0x18;
-  static constexpr uint16_t kBytes = 116;
+  static constexpr uint16_t kBytes = 136;
   static constexpr const char* kMnemonic = "dma.store";
   static constexpr Unit kUnit = Unit::kDmaOut;
   uint8_t arg;
@@ -316,7 +316,7 @@ struct DmaStore {
 
 struct Preload {
   static constexpr uint16_t kOpcode = 0x20;
-  static constexpr uint16_t kBytes = 184;
+  static constexpr uint16_t kBytes = 224;
   static constexpr const char* kMnemonic = "preload";
   static constexpr Unit kUnit = Unit::kWload;
   Affine plane;
@@ -340,7 +340,7 @@ struct Preload {
 
 struct PreloadRows {
   static constexpr uint16_t kOpcode = 0x21;
-  static constexpr uint16_t kBytes = 100;
+  static constexpr uint16_t kBytes = 120;
   static constexpr const char* kMnemonic = "preload.rows";
   static constexpr Unit kUnit = Unit::kWload;
   Affine plane;
@@ -360,7 +360,7 @@ struct PreloadRows {
 
 struct ReconConfig {
   static constexpr uint16_t kOpcode = 0x28;
-  static constexpr uint16_t kBytes = 184;
+  static constexpr uint16_t kBytes = 224;
   static constexpr const char* kMnemonic = "recon.config";
   static constexpr Unit kUnit = Unit::kRecon;
   Affine plane;
@@ -384,7 +384,7 @@ struct ReconConfig {
 
 struct Matmul {
   static constexpr uint16_t kOpcode = 0x30;
-  static constexpr uint16_t kBytes = 192;
+  static constexpr uint16_t kBytes = 232;
   static constexpr const char* kMnemonic = "matmul";
   static constexpr Unit kUnit = Unit::kArray;
   Affine plane;
@@ -408,7 +408,7 @@ struct Matmul {
 
 struct Drain {
   static constexpr uint16_t kOpcode = 0x40;
-  static constexpr uint16_t kBytes = 244;
+  static constexpr uint16_t kBytes = 296;
   static constexpr const char* kMnemonic = "drain";
   static constexpr Unit kUnit = Unit::kVector;
   Affine dst;
@@ -442,7 +442,7 @@ struct Drain {
 
 struct Add {
   static constexpr uint16_t kOpcode = 0x41;
-  static constexpr uint16_t kBytes = 104;
+  static constexpr uint16_t kBytes = 124;
   static constexpr const char* kMnemonic = "add";
   static constexpr Unit kUnit = Unit::kVector;
   Affine dst;
@@ -464,7 +464,7 @@ struct Add {
 
 struct Clamp {
   static constexpr uint16_t kOpcode = 0x42;
-  static constexpr uint16_t kBytes = 64;
+  static constexpr uint16_t kBytes = 72;
   static constexpr const char* kMnemonic = "clamp";
   static constexpr Unit kUnit = Unit::kVector;
   Affine dst;
@@ -486,7 +486,7 @@ struct Clamp {
 
 struct Absmax {
   static constexpr uint16_t kOpcode = 0x43;
-  static constexpr uint16_t kBytes = 148;
+  static constexpr uint16_t kBytes = 176;
   static constexpr const char* kMnemonic = "absmax";
   static constexpr Unit kUnit = Unit::kVector;
   Affine dst;
@@ -510,7 +510,7 @@ struct Absmax {
 
 struct Quant {
   static constexpr uint16_t kOpcode = 0x44;
-  static constexpr uint16_t kBytes = 152;
+  static constexpr uint16_t kBytes = 180;
   static constexpr const char* kMnemonic = "quant";
   static constexpr Unit kUnit = Unit::kVector;
   Affine dst;

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from ..errors import IsaError
 
-LOOP_DEPTH = 6
+LOOP_DEPTH = 8
 """Nesting levels of hardware loops; an affine operand has one stride for each."""
 EXTENT_REGISTERS = 16
 SEMAPHORES = 64
