@@ -77,7 +77,7 @@ def data_file(*parts: str) -> Path:
     """Return an existing file below `data_dir`, or raise `MissingData` naming it."""
     path = data_dir().joinpath(*parts)
     if not path.is_file():
-        raise MissingData(f"{path} is missing ({DATA_VARIABLE} names its parent folder)")
+        raise MissingData(f"{path} is missing (looked up below {DATA_VARIABLE})")
     return path
 
 

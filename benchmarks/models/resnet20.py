@@ -74,7 +74,8 @@ def smooth_images(count: int, seed: int = 0) -> torch.Tensor:
     White noise would excite the network unlike any picture. Each image here is a background of
     one colour with noise over it whose amplitude falls with spatial frequency, as in photographs
     (a power between -1 and -2.2, the contrast random too), and one ellipse or rectangle, for the
-    edges that objects have. The network puts 200 of them into nine of its ten classes, with a mean confidence of 0.79.
+    edges that objects have. The network puts 200 of them into nine of its ten classes, with a mean
+    confidence of 0.79.
 
     Parameters
     ----------

@@ -92,14 +92,14 @@ class _GemmBuilder:
 
     def x_stage(self):
         op = self.op
-        shape = (op.batch, op.conv_groups, self.rows, op.groups, self.group)
+        shape = (op.batch, op.conv_groups, op.groups, self.rows, self.group)
         if not op.conv:
             x = self.argument("x", (op.batch, op.m, op.k), "int8")
             return self.staged(
                 "x_tile",
                 shape,
-                lambda i, c, m, g, kk: x[i, m, g * GROUP_SIZE + kk],
-                lambda i, c, m, g, kk: self.m_inside(m) + self.k_inside(g, kk),
+                lambda i, c, g, m, kk: x[i, m, g * GROUP_SIZE + kk],
+                lambda i, c, g, m, kk: self.m_inside(m) + self.k_inside(g, kk),
             )
         conv = op.conv
         channels = op.conv_groups * conv.channels
@@ -114,11 +114,11 @@ class _GemmBuilder:
             col = m % conv.out_width * conv.stride_w + k % conv.kernel_w * conv.dilation_w
             return k // taps, row - conv.pad_top, col - conv.pad_left
 
-        def read(i, c, m, g, kk):
+        def read(i, c, g, m, kk):
             channel, row, col = position(m, g, kk)
             return x[i, c * conv.channels + channel, row, col]
 
-        def inside(i, c, m, g, kk):
+        def inside(i, c, g, m, kk):
             _, row, col = position(m, g, kk)
             limits = self.m_inside(m) + self.k_inside(g, kk)
             return [*limits, row >= 0, row < conv.height, col >= 0, col < conv.width]
@@ -218,7 +218,7 @@ class _GemmBuilder:
         psum = te.compute(
             (op.batch, op.conv_groups, op.groups, op.column_blocks, self.rows, self.block),
             lambda i, c, g, nb, m, nj: te.sum(
-                x(i, c, m, g, kk).astype("int32") * w(i, c, nb, nj, g, kk).astype("int32"), axis=kk
+                x(i, c, g, m, kk).astype("int32") * w(i, c, nb, nj, g, kk).astype("int32"), axis=kk
             ),
             name="psum",
         )
@@ -260,18 +260,18 @@ class _GemmBuilder:
         op = self.op
         nj = te.reduce_axis((0, self.block), "nj")
 
-        def row_bits(i, nb, m):
-            bits = exponent_bits(y(i, 0, nb, m, nj))
+        def row_bits(i, c, nb, m):
+            bits = exponent_bits(y(i, c, nb, m, nj))
             inside = self.n_inside(nb, nj)
             bits = tirx.if_then_else(tirx.all(*inside), bits, 0) if inside else bits
             return te.max(bits, axis=nj)
 
-        rows = (op.batch, op.column_blocks, self.rows)
+        rows = (op.batch, op.conv_groups, op.column_blocks, self.rows)
         bits = te.compute(rows, row_bits, name="bits")
         exponent = te.compute(rows, lambda *p: exponent_of(bits(*p)), name="exponent")
 
         def code(i, c, nb, m, nj):
-            return quantized(y(i, c, nb, m, nj), exponent(i, nb, m))
+            return quantized(y(i, c, nb, m, nj), exponent(i, c, nb, m))
 
         q = te.compute(shape, code, name="q")
         if self.tile:
@@ -287,7 +287,7 @@ class _GemmBuilder:
             ),
             te.compute(
                 (op.batch, op.m, op.column_blocks),
-                lambda i, m, nb: exponent(i, nb, m),
+                lambda i, m, nb: exponent(i, 0, nb, m),
                 name="out_exponent",
             ),
         ]

@@ -1,0 +1,176 @@
+"""Tile schedules: real TIR schedules that put each transfer at its loop and tensorize.
+
+The default tile is an analytical rule from the architecture: as many rows as the double-buffered
+memories hold, because a weight plane that is loaded once should stream as many rows as it can.
+"""
+
+import tvm
+from tvm import s_tir
+
+from ...target.arch import Arch
+from ...target.errors import CapacityError
+from ...target.formats import GROUP_SIZE, MICRO_BLOCK, WEIGHT_FORMATS
+from ...target.packing import blocks
+from .compute_gemm import GemmTile, gemm, round_up
+from .compute_quantize import QuantizeTile, quantize
+from .intrinsics import ACC, OBUF, SPAD, WBUF, matmul_intrinsic
+from .operators import Gemm, Operator, Quantize
+
+RING = 2
+"""Slots of every on-chip buffer that is refilled in a loop: load, compute and store overlap."""
+MAX_TILE_M = 1024
+SMALLEST = 2
+"""TVM simplifies loops of one iteration away before it compares with an intrinsic, so no tile
+has them; `clip` trims what is too much."""
+F32, I32 = 4, 4
+
+
+def scheduled(op: Operator, arch: Arch) -> s_tir.Schedule:
+    """Return the operator's tiled PrimFunc under the default schedule of an architecture."""
+    if isinstance(op, Quantize):
+        return schedule_quantize(op, default_quantize_tile(op, arch))
+    return schedule_gemm(op, default_gemm_tile(op, arch))
+
+
+def array_tile(op: Gemm, arch: Arch) -> tuple[int, int]:
+    """Return (columns, rows) of the array that one weight plane of this operator uses."""
+    bits = WEIGHT_FORMATS[op.weight_format].bits if op.weight_format else 8
+    columns = min(arch.columns(bits), GROUP_SIZE)
+    if op.weight_format and WEIGHT_FORMATS[op.weight_format].has_outliers:
+        columns = columns // MICRO_BLOCK * MICRO_BLOCK or columns
+    rows = min(arch.array_rows, GROUP_SIZE)
+    return max(SMALLEST, min(columns, op.n)), max(SMALLEST, min(rows, op.k))
+
+
+def rows_that_fit(op: Gemm, arch: Arch) -> dict[str, tuple[int, int, int]]:
+    """Return per memory (capacity, bytes whatever the rows, bytes per row of a tile)."""
+    array_n, array_k = array_tile(op, arch)
+    block = round_up(min(op.n, GROUP_SIZE), array_n)
+    group = round_up(min(op.k, GROUP_SIZE), array_k)
+    outputs = 1 + op.residual
+    exponents = 0 if op.conv else op.groups
+    spad = RING * (group + exponents) + (RING * (block + 1) if op.requantize else 0)
+    return {
+        "spad": (arch.spad_bytes, RING * op.batch if op.conv else 0, spad),
+        "acc": (arch.acc_bytes, 0, RING * I32 * block),
+        "obuf": (arch.obuf_bytes, RING * F32 * block * op.bias, RING * F32 * block * outputs),
+    }
+
+
+def default_gemm_tile(op: Gemm, arch: Arch) -> GemmTile:
+    """Return the tile of a GEMM: the most rows that fit, balanced over the tiles of M.
+
+    Raises
+    ------
+    CapacityError
+        When not even one row fits; the message has the table of buffers.
+    """
+    array_n, array_k = array_tile(op, arch)
+    table = rows_that_fit(op, arch)
+    largest = min((capacity - fixed) // row for capacity, fixed, row in table.values())
+    if largest < SMALLEST:
+        lines = [f"{'memory':8} {'capacity':>10} {'needed for 2 rows':>20}"]
+        for name, (capacity, fixed, row) in table.items():
+            lines.append(f"{name:8} {capacity:>10,} {fixed + SMALLEST * row:>20,}")
+        raise CapacityError(
+            f"no tile of {op} fits {arch.name} (bytes, double-buffered):\n  " + "\n  ".join(lines)
+        )
+    tiles = blocks(op.m, min(largest, MAX_TILE_M))
+    return GemmTile(max(SMALLEST, blocks(op.m, tiles)), array_n, array_k)
+
+
+def default_quantize_tile(op: Quantize, arch: Arch) -> QuantizeTile:
+    """Return the tile of a quantization: rows of one group, or chunks of a long one."""
+    budget = min(arch.obuf_bytes // F32, arch.spad_bytes) // RING // 2
+    group = min(op.group, op.length)
+    if group > budget:
+        return QuantizeTile(1, blocks(group, blocks(group, budget)))
+    tiles = blocks(op.rows, min(max(1, budget // (group + 1)), MAX_TILE_M))
+    return QuantizeTile(blocks(op.rows, tiles), group)
+
+
+def schedule_gemm(op: Gemm, tile: GemmTile) -> s_tir.Schedule:
+    """Tile, place the transfers and tensorize a GEMM.
+
+    Loops: image, conv group, block of 128 columns, tile of rows, group of 128 inputs; within a
+    group, planes of the array by columns and rows.
+    """
+    sch = s_tir.Schedule(tvm.IRModule({"main": gemm(op, tile)}))
+    names = _block_names(sch)
+    i, c, nb, m, nj = sch.get_loops(sch.get_sblock("out"))
+    m0, m1 = sch.split(m, [None, tile.tile_m])
+    if op.requantize:
+        sch.compute_at(sch.get_sblock("q"), m0, preserve_unit_loops=True)
+        rows = sch.get_loops(sch.get_sblock("bits"))[3]
+        first_m0, _ = sch.split(rows, [None, tile.tile_m])
+        for name in ("exponent", "out_exponent"):
+            sch.reverse_compute_at(sch.get_sblock(name), first_m0, preserve_unit_loops=True)
+        # Exponents and codes of a tile come from the same loops.
+        m0 = sch.merge(first_m0, m0)
+        nb = sch.get_loops(sch.get_sblock("bits"))[2]
+    for name in ("y_clamp", "y_residual", "y_bias", "y"):
+        if name in names:
+            sch.compute_at(sch.get_sblock(name), m0, preserve_unit_loops=True)
+    row, column, g = sch.get_loops(sch.get_sblock("y"))[-3:]
+    sch.reorder(g, row, column)
+    psum = sch.get_sblock("psum")
+    sch.compute_at(psum, g, preserve_unit_loops=True)
+    places = {
+        "x_tile": (g, SPAD),
+        "w_tile": (g, WBUF),
+        "w_scale_tile": (g, WBUF),
+        "w_exponent_tile": (nb, WBUF),
+        "x_exponent_tile": (m0, SPAD),
+        "bias_tile": (nb, OBUF),
+        "residual_tile": (m0, OBUF),
+    }
+    for name, (loop, scope) in places.items():
+        if name in names:
+            sch.compute_at(sch.get_sblock(name), loop, preserve_unit_loops=True)
+            sch.set_scope(sch.get_sblock(name), 0, scope)
+    for name in ("y", "y_bias", "y_residual", "y_clamp"):
+        if name in names:
+            sch.set_scope(sch.get_sblock(name), 0, OBUF)
+    for name in ("bits", "exponent", "q"):
+        if name in names:
+            sch.set_scope(sch.get_sblock(name), 0, SPAD)
+    sch.set_scope(psum, 0, ACC)
+    row, column, k = sch.get_loops(psum)[-3:]
+    ns, nt = sch.split(column, [None, tile.array_n])
+    ks, kt = sch.split(k, [None, tile.array_k])
+    sch.reorder(ns, ks, row, nt, kt)
+    sch.decompose_reduction(psum, ns)
+    dtype = "int32" if op.weight_format else "int8"
+    sch.tensorize(row, matmul_intrinsic(tile.tile_m, tile.array_n, tile.array_k, dtype))
+    return sch
+
+
+def schedule_quantize(op: Quantize, tile: QuantizeTile) -> s_tir.Schedule:
+    """Tile a run-time quantization: rows, groups, then chunks of a long group."""
+    sch = s_tir.Schedule(tvm.IRModule({"main": quantize(op, tile)}))
+    two_passes = "x_again_tile" in _block_names(sch)
+    outer = {}
+    for name in ("bits", "out"):
+        r, g, p, j = sch.get_loops(sch.get_sblock(name))
+        r0, r1 = sch.split(r, [None, tile.tile_rows])
+        sch.reorder(r0, g, p, r1, j)
+        outer[name] = (g, p)
+    (g, p), (g_out, p_out) = outer["bits"], outer["out"]
+    for name in ("exponent", "out_exponent"):
+        sch.reverse_compute_at(sch.get_sblock(name), g, preserve_unit_loops=True)
+    sch.compute_at(sch.get_sblock("q"), p_out if two_passes else g_out, preserve_unit_loops=True)
+    if two_passes:
+        sch.compute_at(sch.get_sblock("x_again_tile"), p_out, preserve_unit_loops=True)
+        sch.set_scope(sch.get_sblock("x_again_tile"), 0, OBUF)
+    # The first pass (exponent) and the second (codes) share the loops over rows and groups.
+    g = sch.merge(g, g_out)
+    sch.compute_at(sch.get_sblock("x_tile"), p if two_passes else g, preserve_unit_loops=True)
+    sch.set_scope(sch.get_sblock("x_tile"), 0, OBUF)
+    for name in ("bits", "exponent", "q"):
+        sch.set_scope(sch.get_sblock(name), 0, SPAD)
+    return sch
+
+
+def _block_names(sch: s_tir.Schedule) -> set[str]:
+    root = sch.get_sblock("root")
+    return {sch.get(block).name_hint for block in sch.get_child_blocks(root)}
