@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import ConfigError, unknown_name
-from .formats import WEIGHT_FORMATS
+from .formats import MICRO_BLOCK, WEIGHT_FORMATS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -31,8 +31,8 @@ class Arch:
     name: str
     description: str
     weight_formats: tuple[str, ...]
-    array_rows: int = key("array rows: input channels held at once", 1, 1024)
-    array_cols: int = key("array columns: one weight of pe_weight_bits each", 1, 1024)
+    array_rows: int = key("array rows: input channels held at once", 2, 1024)
+    array_cols: int = key("array columns: one weight of pe_weight_bits each", 2, 1024)
     pe_weight_bits: int = key("widest weight one PE multiplies", 2, 8)
     multi_precision: int = key("1: narrower weights share a PE, wider ones join several", 0, 1)
     accumulator_bits: int = key("width of a partial sum; beyond it, it saturates", 16, 32)
@@ -151,6 +151,9 @@ def _contradictions(arch: Arch) -> list[str]:
                 f"weight format {name} has {row.bits} bits, pe_weight_bits = "
                 f"{arch.pe_weight_bits} and multi_precision = 0"
             )
-        elif arch.columns(row.bits) < 1:
-            found.append(f"weight format {name}: {row.bits} bits leave no column of the array")
+        elif arch.columns(row.bits) < (MICRO_BLOCK if row.has_outliers else 2):
+            found.append(
+                f"weight format {name}: {row.bits} bits leave {arch.columns(row.bits)} columns; "
+                f"a micro-block has {MICRO_BLOCK}, and any plane at least 2"
+            )
     return found

@@ -247,9 +247,7 @@ def _unpack_panel(weight: QuantizedWeight, panel: bytes, column: int, group: int
     window = weight.slots[column : column + MACRO_BLOCK, group : group + GROUP_SIZE]
     if code != row.code or window.shape != (cols, rows):
         name = BY_CODE[code].name if code in BY_CODE else code
-        raise InputError(
-            f"panel of {rows}x{cols} {name}; expected {window.shape[::-1]} {row.name}"
-        )
+        raise InputError(f"panel of {rows}x{cols} {name}; expected {window.shape[::-1]} {row.name}")
     pitch = blocks(cols, 8) * row.bits
     dense = np.frombuffer(panel, np.uint8, rows * pitch, HEADER.size).reshape(rows, pitch)
     bits = np.unpackbits(dense, axis=1, bitorder="little").reshape(rows, -1, row.bits)

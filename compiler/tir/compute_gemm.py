@@ -14,6 +14,7 @@ from ...target.packing import blocks
 from .compute_quantize import exponent_bits, exponent_of, power_of_two, quantized
 from .operators import ATTRIBUTE, Gemm, to_attribute
 
+
 @dataclass(frozen=True)
 class GemmTile:
     """Sizes of one tile: rows streamed, array columns and array rows."""
@@ -199,9 +200,7 @@ class _GemmBuilder:
             tile = self.staged(
                 "residual_tile",
                 shape,
-                lambda i, c, nb, m, nj: residual[
-                    self.output_index(i, c, m, nb * GROUP_SIZE + nj)
-                ],
+                lambda i, c, nb, m, nj: residual[self.output_index(i, c, m, nb * GROUP_SIZE + nj)],
                 lambda i, c, nb, m, nj: self.m_inside(m) + self.n_inside(nb, nj),
             )
             y = _elementwise("y_residual", shape, lambda p, y=y: y(*p) + tile(*p))
@@ -314,5 +313,3 @@ def _clamp(value, low, high):
         bound = tirx.const(high, "float32")
         value = tirx.Select(value > bound, bound, value)
     return value
-
-

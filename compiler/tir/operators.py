@@ -93,7 +93,12 @@ class Gemm:
     @property
     def output_shape(self) -> tuple[int, ...]:
         if self.conv:
-            return (self.batch, self.conv_groups * self.n, self.conv.out_height, self.conv.out_width)
+            return (
+                self.batch,
+                self.conv_groups * self.n,
+                self.conv.out_height,
+                self.conv.out_width,
+            )
         return (self.batch, self.m, self.n)
 
 

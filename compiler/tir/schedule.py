@@ -9,7 +9,7 @@ from tvm import s_tir
 
 from ...target.arch import Arch
 from ...target.errors import CapacityError
-from ...target.formats import GROUP_SIZE, MICRO_BLOCK, WEIGHT_FORMATS
+from ...target.formats import GROUP_SIZE, WEIGHT_FORMATS
 from ...target.packing import blocks
 from .compute_gemm import GemmTile, gemm, round_up
 from .compute_quantize import QuantizeTile, quantize
@@ -35,11 +35,14 @@ def scheduled(op: Operator, arch: Arch) -> s_tir.Schedule:
 def array_tile(op: Gemm, arch: Arch) -> tuple[int, int]:
     """Return (columns, rows) of the array that one weight plane of this operator uses."""
     bits = WEIGHT_FORMATS[op.weight_format].bits if op.weight_format else 8
-    columns = min(arch.columns(bits), GROUP_SIZE)
-    if op.weight_format and WEIGHT_FORMATS[op.weight_format].has_outliers:
-        columns = columns // MICRO_BLOCK * MICRO_BLOCK or columns
-    rows = min(arch.array_rows, GROUP_SIZE)
+    # Planes must not straddle a group of 128 inputs or a block of 128 columns.
+    columns = _power_of_two_below(min(arch.columns(bits), GROUP_SIZE))
+    rows = _power_of_two_below(min(arch.array_rows, GROUP_SIZE))
     return max(SMALLEST, min(columns, op.n)), max(SMALLEST, min(rows, op.k))
+
+
+def _power_of_two_below(value: int) -> int:
+    return 1 << (value.bit_length() - 1)
 
 
 def rows_that_fit(op: Gemm, arch: Arch) -> dict[str, tuple[int, int, int]]:

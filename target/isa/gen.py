@@ -100,7 +100,11 @@ def _instructions() -> list[str]:
         lines += [f"    reader->{kind.name}(&{name});" for name, kind, _ in cls.operands()]
         lines += ["  }", "};", ""]
     names = ", \\\n  ".join(f"X({cls.__name__})" for cls in classes).replace(",", "")
-    lines += ["// X(Type) for every instruction.", f"#define MICROSCOPIQ_INSTRUCTIONS(X) \\\n  {names}", ""]
+    lines += [
+        "// X(Type) for every instruction.",
+        f"#define MICROSCOPIQ_INSTRUCTIONS(X) \\\n  {names}",
+        "",
+    ]
     return lines
 
 

@@ -6,8 +6,22 @@ bytes from the start of the function argument or of the function's weight segmen
 `cols` name extent registers, set by `clip`; an instruction whose extent is 0 does nothing.
 """
 
-from .spec import AFFINE, EXTENT, F32, I32, I64, MEM, U8, U16, U32, UNIT
-from .spec import Instruction, Unit, instruction, operand
+from .spec import (
+    AFFINE,
+    EXTENT,
+    F32,
+    I32,
+    I64,
+    MEM,
+    U8,
+    U16,
+    U32,
+    UNIT,
+    Instruction,
+    Unit,
+    instruction,
+    operand,
+)
 
 
 @instruction(0x01, "loop", Unit.CONTROL, "control")
@@ -172,9 +186,7 @@ class ReconConfig(Instruction):
     cols: int = operand(EXTENT, "array columns in use")
 
 
-@instruction(
-    0x30, "matmul", Unit.ARRAY, "matmul", reads=("spad", "plane", "acc"), writes=("acc",)
-)
+@instruction(0x30, "matmul", Unit.ARRAY, "matmul", reads=("spad", "plane", "acc"), writes=("acc",))
 class Matmul(Instruction):
     """Stream int8 activation rows through a weight plane into int32 accumulators."""
 

@@ -99,11 +99,18 @@ class Program:
         name, digest = reader.text(), reader.text()
         numbers = {reader.text(): reader.number("<q") for _ in range(reader.count())}
         known = {f.name for f in integer_keys()}
-        if numbers.keys() != known:
-            raise IsaError(f"program lacks architecture keys: {sorted(known - numbers.keys())}")
-        functions = [reader.function() for _ in range(reader.count())]
+        if missing := sorted(known - numbers.keys()):
+            raise IsaError(f"program lacks architecture keys: {missing}")
+        if unknown := sorted(numbers.keys() - known):
+            raise IsaError(f"program has unknown architecture keys: {unknown}")
+        functions: dict[str, Function] = {}
+        for _ in range(reader.count()):
+            function = reader.function()
+            if function.name in functions:
+                raise IsaError(f"two functions are named '{function.name}'")
+            functions[function.name] = function
         reader.finish()
-        return cls(name, digest, numbers, {f.name: f for f in functions})
+        return cls(name, digest, numbers, functions)
 
     def listing(self, only: str | None = None) -> str:
         """Return the assembly text of all functions, or of one."""

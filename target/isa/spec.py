@@ -97,6 +97,11 @@ AFFINE = Kind("affine", Affine.FORMAT, "Affine")
 EXTENT = Kind("extent", "<B", "uint8_t")
 MEM = Kind("mem", "<B", "uint8_t")
 UNIT = Kind("unit", "<B", "uint8_t")
+_ALLOWED = {
+    EXTENT: range(EXTENT_REGISTERS),
+    MEM: range(len(Mem)),
+    UNIT: range(Unit.DMA_IN, len(Unit)),  # the sequencer has no queue
+}
 
 HEADER = struct.Struct("<HH")
 """Every instruction starts with its opcode and its size in bytes, padded to 4."""
@@ -180,9 +185,14 @@ def decode(code: bytes, offset: int) -> tuple[Instruction, int]:
     for name, kind, _ in cls.operands():
         values[name] = _unpack(kind, code, position)
         position += struct.calcsize(kind.format)
-    if any(code[position:end]):
+    found = cls(**values)
+    try:
+        same = found.encode() == code[offset:end]
+    except IsaError as error:
+        raise IsaError(f"at {offset:#x}: {error}") from None
+    if not same:
         raise IsaError(f"{cls.mnemonic} at {offset:#x}: padding isn't zero")
-    return cls(**values), end
+    return found, end
 
 
 def encoded_bytes(cls: type[Instruction]) -> int:
@@ -197,8 +207,9 @@ def _pack(kind: Kind, value: Any, where: str) -> bytes:
             return struct.pack(
                 kind.format, value.base, *value.strides, *value.turns, value.slots, value.slot_step
             )
-        if kind is EXTENT and not 0 <= value < EXTENT_REGISTERS:
-            raise IsaError(f"{where}: extent register {value}; allowed: 0..{EXTENT_REGISTERS - 1}")
+        if kind in _ALLOWED and value not in _ALLOWED[kind]:
+            low, high = _ALLOWED[kind][0], _ALLOWED[kind][-1]
+            raise IsaError(f"{where}: {kind.name} {int(value)}; allowed: {low}..{high}")
         return struct.pack(kind.format, value)
     except struct.error as error:
         raise IsaError(f"{where}: {value} doesn't fit {kind.name} ({error})") from None

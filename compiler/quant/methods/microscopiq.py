@@ -43,7 +43,8 @@ def microscopiq(weight: np.ndarray, format_name: str) -> tuple[QuantizedWeight, 
     row = WEIGHT_FORMATS[format_name]
     out, inputs = weight.shape
     column_blocks = blocks(out, MACRO_BLOCK)
-    padded = np.full((column_blocks * MACRO_BLOCK, inputs), np.nan, np.float32)
+    # fp64: squares of fp32 weights may leave the range of fp32.
+    padded = np.full((column_blocks * MACRO_BLOCK, inputs), np.nan, np.float64)
     padded[:out] = weight
     macro = padded.reshape(column_blocks, MACRO_BLOCK, inputs)
     outlier = _three_sigma(macro)

@@ -1,0 +1,107 @@
+"""Places on-chip buffers: where each lives, how long, and at which address."""
+
+from dataclasses import dataclass
+
+from ...target.arch import Arch
+from ...target.errors import CapacityError
+from ...target.isa.spec import LOOP_DEPTH, Affine, Mem
+from ...target.packing import blocks
+from .tree import Linear, Loop
+
+ALIGNMENT = 4
+"""fp32 and int32 accesses on the chip are aligned."""
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A tile on the chip: rows of `pitch` bytes; the tile of one iteration of its loop."""
+
+    name: str
+    mem: Mem
+    rows: int
+    pitch: int
+    element: int = 1
+
+    @property
+    def slot_bytes(self) -> int:
+        return blocks(self.rows * self.pitch, ALIGNMENT) * ALIGNMENT
+
+
+@dataclass
+class Placed:
+    """A buffer with its home loop, the loops inside it, and its address."""
+
+    buffer: Buffer
+    home: tuple[Loop, ...]
+    slots: int
+    base: int = 0
+
+
+def common_path(paths: list[tuple[Loop, ...]]) -> tuple[Loop, ...]:
+    """Return the loops that all paths share: there a buffer's life begins and ends."""
+    shared = paths[0]
+    for path in paths[1:]:
+        length = 0
+        while length < min(len(shared), len(path)) and shared[length] is path[length]:
+            length += 1
+        shared = shared[:length]
+    return shared
+
+
+def allocate(
+    buffers: dict[str, Buffer], homes: dict[str, tuple[Loop, ...]], arch: Arch, ring: int, what: str
+) -> dict[str, Placed]:
+    """Return every buffer with an address; buffers refilled in a loop get a ring of slots.
+
+    Raises
+    ------
+    CapacityError
+        With the table of live buffers, when a memory is too small.
+    """
+    capacity = {
+        Mem.SPAD: arch.spad_bytes,
+        Mem.WBUF: arch.wbuf_bytes,
+        Mem.ACC: arch.acc_bytes,
+        Mem.OBUF: arch.obuf_bytes,
+    }
+    placed, used = {}, dict.fromkeys(Mem, 0)
+    for name, buffer in buffers.items():
+        slots = ring if homes[name] else 1
+        placed[name] = Placed(buffer, homes[name], slots, used[buffer.mem])
+        used[buffer.mem] += slots * buffer.slot_bytes
+    full = [mem for mem in capacity if used[mem] > capacity[mem]]
+    if full:
+        lines = [f"{'memory':6} {'buffer':16} {'slots':>5} {'bytes':>12}"]
+        for item in placed.values():
+            size = item.slots * item.buffer.slot_bytes
+            lines.append(
+                f"{item.buffer.mem.name.lower():6} {item.buffer.name:16} {item.slots:>5} {size:>12,}"
+            )
+        for mem in full:
+            lines.append(
+                f"{mem.name.lower()} needs {used[mem]:,} bytes; {arch.name} has {capacity[mem]:,}"
+            )
+        raise CapacityError(f"{what} doesn't fit {arch.name}:\n  " + "\n  ".join(lines))
+    return placed
+
+
+def affine(value: Linear, path: tuple[Loop, ...], ring: "Placed | None" = None) -> Affine:
+    """Return the operand that computes a linear value at an instruction's loops."""
+    strides, turns = [0] * LOOP_DEPTH, [0] * LOOP_DEPTH
+    for loop, step in value.terms:
+        strides[path.index(loop)] += step
+    if ring is None or ring.slots < 2:
+        return Affine(value.base, tuple(strides))
+    turn = 1
+    for loop in reversed(ring.home):
+        turns[path.index(loop)] = turn % ring.slots
+        turn *= loop.extent
+    return Affine(value.base, tuple(strides), tuple(turns), ring.slots, ring.buffer.slot_bytes)
+
+
+def address(placed: Placed, row: Linear, column: Linear, path: tuple[Loop, ...]) -> Affine:
+    """Return the address of an element (global row and column) of a placed buffer."""
+    inside = [loop for loop in path if loop not in placed.home]
+    buffer = placed.buffer
+    offset = row.within(inside) * buffer.pitch + column.within(inside) * buffer.element
+    return affine(offset + placed.base, path, placed)

@@ -1,0 +1,314 @@
+"""Instructions of a GEMM's stages: planes, matmul, drain, epilogue, store."""
+
+from functools import partial
+
+from ...target.formats import GROUP_SIZE, ROWS_INT8, WEIGHT_FORMATS
+from ...target.isa import instructions as isa
+from ...target.isa.program import Argument
+from ...target.isa.spec import Affine, Mem, Unit
+from .allocate import Buffer, affine
+from .emission import Emitter, Lowered, Op
+from .emit_loads import (
+    F32,
+    ZERO,
+    column_extent,
+    load_bias,
+    load_residual,
+    load_w,
+    load_w_exponent,
+    load_x,
+    load_x_exponent,
+    fixed_extent,
+    output_offset,
+    row_extent,
+)
+from .operators import Gemm
+from .tree import Stage
+
+I32 = 4
+PLANE = "plane"
+
+
+def _nothing(_stage):
+    return []
+
+
+def lower_gemm(emitter: Emitter, weights: bytes) -> Lowered:
+    """Return arguments, buffers and stage emitters of a GEMM."""
+    op = emitter.operator
+    shapes = emitter.shapes
+    tile_m, block = emitter.tile_rows, shapes["psum_init"][-1]
+    arguments = gemm_arguments(op)
+    index = {argument.name: number for number, argument in enumerate(arguments)}
+    e_cols = 1 if op.conv else op.groups
+    group = shapes["x_tile"][-1]
+    buffers = [
+        Buffer("x", Mem.SPAD, tile_m, group),
+        Buffer("x_exponent", Mem.SPAD, 1 if op.conv else tile_m, e_cols),
+        Buffer("acc", Mem.ACC, tile_m, I32 * block, I32),
+        Buffer("y", Mem.OBUF, tile_m, F32 * block, F32),
+        Buffer("bias", Mem.OBUF, 1, F32 * block, F32),
+        Buffer("residual", Mem.OBUF, tile_m, F32 * block, F32),
+        Buffer("q", Mem.SPAD, tile_m, block),
+        Buffer("out_exponent", Mem.SPAD, tile_m, 1),
+        Buffer("w_exponent", Mem.WBUF, block, op.groups),
+        Buffer(PLANE, Mem.WBUF, 0, 0),
+    ]
+    if op.weight_format:
+        buffers.append(Buffer("w", Mem.WBUF, 1, largest_panel(weights)))
+    else:
+        buffers.append(Buffer("w", Mem.WBUF, block, group))
+    stages = {name: _nothing for name in ("w_scale_tile", "psum_init", "exponent")}
+    for name, function in GEMM_STAGES.items():
+        stages[name] = partial(function, op, index)
+    return Lowered(arguments, {buffer.name: buffer for buffer in buffers}, stages)
+
+
+def gemm_arguments(op: Gemm) -> tuple[Argument, ...]:
+    """Return the tensors a GEMM function takes; constant weights are in its segment instead."""
+    if op.conv:
+        conv = op.conv
+        image = (op.batch, op.conv_groups * conv.channels, conv.height, conv.width)
+        arguments = [Argument("x", "int8", image), Argument("x_exponent", "int8", (op.batch, 1))]
+    else:
+        arguments = [
+            Argument("x", "int8", (op.batch, op.m, op.k)),
+            Argument("x_exponent", "int8", (op.batch, op.m, op.groups)),
+        ]
+    if not op.weight_format:
+        arguments.append(Argument("w", "int8", (op.batch, op.n, op.k)))
+        arguments.append(Argument("w_exponent", "int8", (op.batch, op.n, op.groups)))
+    if op.bias:
+        arguments.append(Argument("bias", "float32", (op.conv_groups * op.n,)))
+    if op.residual:
+        arguments.append(Argument("residual", "float32", op.output_shape))
+    dtype = "int8" if op.requantize else "float32"
+    arguments.append(Argument("out", dtype, op.output_shape, True))
+    if op.requantize:
+        shape = (op.batch, op.m, op.column_blocks)
+        arguments.append(Argument("out_exponent", "int8", shape, True))
+    return tuple(arguments)
+
+
+def largest_panel(weights: bytes) -> int:
+    """Return the bytes of the largest panel of a segment: what a slot must hold."""
+    count = int.from_bytes(weights[:4], "little")
+    offsets = [int.from_bytes(weights[4 * i + 4 : 4 * i + 8], "little") for i in range(count + 1)]
+    return max(end - start for start, end in zip(offsets, offsets[1:], strict=False))
+
+
+def _matmul(op: Gemm, index, stage: Stage):
+    _, _, g, nb, m, column = stage.starts[:6]
+    k = stage.starts[-1]
+    array_n, array_k = stage.extents[5], stage.extents[-1]
+
+    def part(emitter, path):
+        return {
+            "plane": plane_of(emitter, path),
+            "rows": emitter.clip(array_k, op.k, g * GROUP_SIZE + k),
+            "cols": emitter.clip(array_n, op.n, nb * GROUP_SIZE + column),
+        }
+
+    def preload(emitter, path):
+        if op.weight_format:
+            return isa.Preload(**panel_part(emitter, path))
+        return isa.PreloadRows(
+            **part(emitter, path),
+            src=emitter.at("w", column, k, path),
+            src_pitch=emitter.pitch("w"),
+        )
+
+    def panel_part(emitter, path):
+        return {
+            **part(emitter, path),
+            "src": emitter.at("w", ZERO, ZERO, path),
+            "format": WEIGHT_FORMATS[op.weight_format].code,
+            "row0": affine(k, path),
+            "col0": affine(column, path),
+        }
+
+    def matmul(emitter, path):
+        return isa.Matmul(
+            plane=plane_of(emitter, path),
+            src=emitter.at("x", m, k, path),
+            src_pitch=emitter.pitch("x"),
+            dst=emitter.at("acc", m, column, path),
+            dst_pitch=emitter.pitch("acc"),
+            rows=row_extent(emitter, m),
+            accumulate=affine(k, path),
+        )
+
+    ops = [Op(Unit.WLOAD, ("w",), (PLANE,), preload, note="part of the panel into a weight plane")]
+    if op.weight_format and WEIGHT_FORMATS[op.weight_format].has_outliers:
+        ops.append(
+            Op(
+                Unit.RECON,
+                ("w",),
+                (PLANE,),
+                lambda emitter, path: isa.ReconConfig(**panel_part(emitter, path)),
+                note="merges of this plane's outliers",
+            )
+        )
+    ops.append(Op(Unit.ARRAY, ("x", PLANE), ("acc",), matmul, note="stream the rows"))
+    return ops
+
+
+def plane_of(emitter: Emitter, path) -> Affine:
+    """Return the operand that alternates between the two weight planes."""
+    ring = affine(ZERO, path, emitter.placed[PLANE])
+    return Affine(0, ring.strides, ring.turns, ring.slots, 1 if ring.slots > 1 else 0)
+
+
+def _drain(op: Gemm, index, stage: Stage):
+    _, _, nb, m, _, g = stage.starts
+
+    def build(emitter, path):
+        packed = bool(op.weight_format)
+        return isa.Drain(
+            dst=emitter.at("y", m, ZERO, path),
+            dst_pitch=emitter.pitch("y"),
+            src=emitter.at("acc", m, ZERO, path),
+            src_pitch=emitter.pitch("acc"),
+            format=WEIGHT_FORMATS[op.weight_format].code if packed else ROWS_INT8,
+            wscale=emitter.at("w", ZERO, ZERO, path)
+            if packed
+            else emitter.at("w_exponent", ZERO, g, path),
+            wscale_pitch=0 if packed else op.groups,
+            xexp=emitter.at("x_exponent", *((ZERO, ZERO) if op.conv else (m, g)), path),
+            xexp_pitch=0 if op.conv else op.groups,
+            rows=row_extent(emitter, m),
+            cols=column_extent(emitter, nb),
+            accumulate=affine(g, path),
+        )
+
+    reads = ("acc", "x_exponent", "w" if op.weight_format else "w_exponent", "y")
+    return [Op(Unit.VECTOR, reads, ("y",), build, note="integer sums of a group to fp32")]
+
+
+def _add(source: str, pitch: int | None, op: Gemm, index, stage: Stage):
+    _, _, nb, m, _ = stage.starts
+
+    def build(emitter, path):
+        return isa.Add(
+            dst=emitter.at("y", m, ZERO, path),
+            dst_pitch=emitter.pitch("y"),
+            src=emitter.at(source, m, ZERO, path),
+            src_pitch=emitter.pitch(source) if pitch is None else pitch,
+            rows=row_extent(emitter, m),
+            cols=column_extent(emitter, nb),
+        )
+
+    return [Op(Unit.VECTOR, (source, "y"), ("y",), build, note=f"add the {source}")]
+
+
+def _clamp(op: Gemm, index, stage: Stage):
+    _, _, nb, m, _ = stage.starts
+
+    def build(emitter, path):
+        return isa.Clamp(
+            dst=emitter.at("y", m, ZERO, path),
+            dst_pitch=emitter.pitch("y"),
+            low=float("-inf") if op.low is None else op.low,
+            high=float("inf") if op.high is None else op.high,
+            rows=row_extent(emitter, m),
+            cols=column_extent(emitter, nb),
+        )
+
+    return [Op(Unit.VECTOR, ("y",), ("y",), build, note="activation function")]
+
+
+def _requantize_exponent(op: Gemm, index, stage: Stage):
+    _, _, nb, m = stage.starts[:4]
+
+    def build(emitter, path):
+        return isa.Absmax(
+            dst=emitter.at("out_exponent", m, ZERO, path),
+            dst_pitch=1,
+            src=emitter.at("y", m, ZERO, path),
+            src_pitch=emitter.pitch("y"),
+            rows=row_extent(emitter, m),
+            cols=column_extent(emitter, nb),
+            accumulate=Affine(),
+        )
+
+    return [Op(Unit.VECTOR, ("y",), ("out_exponent",), build, note="exponents of the next input")]
+
+
+def _requantize(op: Gemm, index, stage: Stage):
+    _, _, nb, m, _ = stage.starts
+
+    def build(emitter, path):
+        return isa.Quant(
+            dst=emitter.at("q", m, ZERO, path),
+            dst_pitch=emitter.pitch("q"),
+            exponent=emitter.at("out_exponent", m, ZERO, path),
+            exponent_pitch=1,
+            src=emitter.at("y", m, ZERO, path),
+            src_pitch=emitter.pitch("y"),
+            rows=row_extent(emitter, m),
+            cols=column_extent(emitter, nb),
+        )
+
+    return [Op(Unit.VECTOR, ("y", "out_exponent"), ("q",), build, note="requantize to int8")]
+
+
+def _store(op: Gemm, index, stage: Stage):
+    i, c, nb, m, _ = stage.starts
+    offset, pitch, step = output_offset(op, i, c, nb, m)
+    source, element = ("q", 1) if op.requantize else ("y", F32)
+
+    def build(emitter, path):
+        return isa.DmaStore(
+            arg=index["out"],
+            dst=affine(offset * element, path),
+            dst_pitch=pitch * element,
+            dst_step=step * element,
+            mem=Mem.SPAD if op.requantize else Mem.OBUF,
+            src=emitter.at(source, m, ZERO, path),
+            src_pitch=emitter.pitch(source),
+            element=element,
+            rows=row_extent(emitter, m),
+            cols=column_extent(emitter, nb),
+        )
+
+    return [Op(Unit.DMA_OUT, (source,), (), build, note="result tile")]
+
+
+def _store_exponent(op: Gemm, index, stage: Stage):
+    i, _, nb, m = stage.starts
+
+    def build(emitter, path):
+        offset = i * (op.m * op.column_blocks) + m * op.column_blocks + nb
+        return isa.DmaStore(
+            arg=index["out_exponent"],
+            dst=affine(offset, path),
+            dst_pitch=op.column_blocks,
+            dst_step=1,
+            mem=Mem.SPAD,
+            src=emitter.at("out_exponent", m, ZERO, path),
+            src_pitch=1,
+            element=1,
+            rows=row_extent(emitter, m),
+            cols=fixed_extent(emitter),
+        )
+
+    return [Op(Unit.DMA_OUT, ("out_exponent",), (), build, note="exponents of the result")]
+
+
+GEMM_STAGES = {
+    "x_tile": load_x,
+    "x_exponent_tile": load_x_exponent,
+    "w_tile": load_w,
+    "w_exponent_tile": load_w_exponent,
+    "psum_update_o": _matmul,
+    "y": _drain,
+    "bias_tile": load_bias,
+    "y_bias": partial(_add, "bias", 0),
+    "residual_tile": load_residual,
+    "y_residual": partial(_add, "residual", None),
+    "y_clamp": _clamp,
+    "bits": _requantize_exponent,
+    "q": _requantize,
+    "out": _store,
+    "out_exponent": _store_exponent,
+}
