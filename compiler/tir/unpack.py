@@ -1,0 +1,178 @@
+"""Decoding of packed weights as TIR: the reference reads the bytes that the machine loads.
+
+``unpack`` of a segment gives the aligned integers ``(batch, out, in)`` int32 and the factors of
+their group sums ``(batch, groups, out)`` fp32; see `target.packing` for the layout.
+"""
+
+from tvm import tirx
+from tvm.script import tirx as T
+
+from ...target.formats import GROUP_SIZE, MACRO_BLOCK, OUTLIER_EXPONENT, WEIGHT_FORMATS
+from ...target.packing import HEADER, blocks
+
+HEAD = HEADER.size
+
+
+def unpack(format_name: str, batch: int, out: int, inputs: int, size: int) -> tirx.PrimFunc:
+    """Return the PrimFunc ``(segment uint8 (size,), w int32, scale float32)`` of a format."""
+    row = WEIGHT_FORMATS[format_name]
+    make = _microscopiq if row.has_outliers else _integer
+    return make(row, batch, out, inputs, size)
+
+
+def _integer(row, batch, out, inputs, size):
+    bits = row.bits
+    groups, column_blocks = blocks(inputs, GROUP_SIZE), blocks(out, MACRO_BLOCK)
+    mask, sign = (1 << bits) - 1, 1 << (bits - 1)
+
+    @T.prim_func(s_tir=True)
+    def unpack_integer(
+        segment: T.Buffer((size,), "uint8"),
+        w: T.Buffer((batch, out, inputs), "int32"),
+        scale: T.Buffer((batch, groups, out), "float32"),
+    ):
+        T.func_attr({"tirx.noalias": True})
+        with T.sblock("unpack"):
+            T.reads(segment[0:size])
+            T.writes(w[0:batch, 0:out, 0:inputs], scale[0:batch, 0:groups, 0:out])
+            start = T.sblock_alloc_buffer((1,), "int32")
+            for b, nb, g in T.grid(batch, column_blocks, groups):
+                start[0] = _word(segment, 4 + 4 * ((b * column_blocks + nb) * groups + g)) + HEAD
+                for k, j in T.grid(T.min(128, inputs - g * 128), T.min(128, out - nb * 128)):
+                    w[b, nb * 128 + j, g * 128 + k] = (
+                        (_slot(segment, start[0], k, j, T.min(128, out - nb * 128), bits, mask))
+                        ^ sign
+                    ) - sign
+                for j in range(T.min(128, out - nb * 128)):
+                    scale[b, g, nb * 128 + j] = T.Cast(
+                        "float32",
+                        T.reinterpret(
+                            "float16",
+                            _half(
+                                segment,
+                                start[0]
+                                + T.min(128, inputs - g * 128)
+                                * ((T.min(128, out - nb * 128) + 7) // 8 * bits)
+                                + 2 * j,
+                            ),
+                        ),
+                    )
+
+    return unpack_integer
+
+
+def _microscopiq(row, batch, out, inputs, size):
+    bits, guard, mantissa_bits = row.bits, row.guard_bits, row.mantissa_bits
+    half = mantissa_bits // 2
+    groups, column_blocks = blocks(inputs, GROUP_SIZE), blocks(out, MACRO_BLOCK)
+    mask, sign, low = (1 << bits) - 1, 1 << (bits - 1), (1 << half) - 1
+    micro_bits = OUTLIER_EXPONENT[bits][1]
+    micro_mask = (1 << micro_bits) - 1
+    hidden = 1 << mantissa_bits
+
+    @T.prim_func(s_tir=True)
+    def unpack_microscopiq(
+        segment: T.Buffer((size,), "uint8"),
+        w: T.Buffer((batch, out, inputs), "int32"),
+        scale: T.Buffer((batch, groups, out), "float32"),
+    ):
+        T.func_attr({"tirx.noalias": True})
+        with T.sblock("unpack"):
+            T.reads(segment[0:size])
+            T.writes(w[0:batch, 0:out, 0:inputs], scale[0:batch, 0:groups, 0:out])
+            # start of the slots, position in the metadata, base exponent, alignment shift
+            state = T.sblock_alloc_buffer((4,), "int32")
+            for b, nb, g in T.grid(batch, column_blocks, groups):
+                state[0] = _word(segment, 4 + 4 * ((b * column_blocks + nb) * groups + g)) + HEAD
+                state[1] = state[0] + T.min(128, inputs - g * 128) * (
+                    (T.min(128, out - nb * 128) + 7) // 8 * bits
+                )
+                state[2] = _signed(segment, state[0] - 1)
+                for j in range(T.min(128, out - nb * 128)):
+                    scale[b, g, nb * 128 + j] = T.reinterpret(
+                        "float32", (state[2] - guard + 127) << 23
+                    )
+                for k in range(T.min(128, inputs - g * 128)):
+                    state[3] = _signed(segment, state[1]) - state[2]
+                    for j in range(T.min(128, out - nb * 128)):
+                        slot = _slot(
+                            segment, state[0], k, j, T.min(128, out - nb * 128), bits, mask
+                        )
+                        w[b, nb * 128 + j, g * 128 + k] = T.Select(
+                            (slot & sign) != 0, 0 - (slot & (sign - 1)), slot & (sign - 1)
+                        ) << (guard + state[3])
+                    ident = T.sblock_alloc_buffer((1,), "int32")
+                    ident[0] = _byte(segment, state[1] + 1)
+                    if T.min(128, out - nb * 128) > 64:
+                        ident[0] = ident[0] | (_byte(segment, state[1] + 2) << 8)
+                        state[1] = state[1] + 1
+                    state[1] = state[1] + 2
+                    for u in range((T.min(128, out - nb * 128) + 7) // 8):
+                        if ((ident[0] >> u) & 1) != 0:
+                            exponent = (
+                                (_signed(segment, state[1]) >> micro_bits)
+                                + (_byte(segment, state[1]) & micro_mask)
+                                + state[3]
+                            )
+                            lists = (
+                                _byte(segment, state[1] + 1)
+                                | (_byte(segment, state[1] + 2) << 8)
+                                | (_byte(segment, state[1] + 3) << 16)
+                            )
+                            for entry in range(4):
+                                upper = (lists >> (6 * entry + 3)) & 7
+                                lower = (lists >> (6 * entry)) & 7
+                                if upper != lower:
+                                    code_u = _slot(
+                                        segment,
+                                        state[0],
+                                        k,
+                                        u * 8 + upper,
+                                        T.min(128, out - nb * 128),
+                                        bits,
+                                        mask,
+                                    )
+                                    code_l = _slot(
+                                        segment,
+                                        state[0],
+                                        k,
+                                        u * 8 + lower,
+                                        T.min(128, out - nb * 128),
+                                        bits,
+                                        mask,
+                                    )
+                                    w[b, nb * 128 + u * 8 + upper, g * 128 + k] = (
+                                        T.Select((code_u & sign) != 0, -1, 1)
+                                        * (hidden + ((code_u & low) << half) + (code_l & low))
+                                    ) << exponent
+                                    w[b, nb * 128 + u * 8 + lower, g * 128 + k] = 0
+                            state[1] = state[1] + 4
+
+    return unpack_microscopiq
+
+
+def _byte(segment, index):
+    return segment[index].astype("int32")
+
+
+def _signed(segment, index):
+    return (segment[index].astype("int32") ^ 128) - 128
+
+
+def _half(segment, index):
+    return (segment[index].astype("uint16")) | (segment[index + 1].astype("uint16") << 8)
+
+
+def _word(segment, index):
+    return (
+        _byte(segment, index)
+        | (_byte(segment, index + 1) << 8)
+        | (_byte(segment, index + 2) << 16)
+        | (_byte(segment, index + 3) << 24)
+    )
+
+
+def _slot(segment, start, k, j, columns, bits, mask):
+    """Return slot j of row k: slots never straddle a byte."""
+    position = k * ((columns + 7) // 8 * bits) + j * bits // 8
+    return (_byte(segment, start + position) >> (j * bits % 8)) & mask
