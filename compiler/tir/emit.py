@@ -114,7 +114,9 @@ def _add_tokens(emitter: Emitter, root: Loop, homes: dict[str, tuple[Loop, ...]]
                 full = emitter.semaphore(0)
                 before.setdefault(min(made), []).append(_token(Wait, producer, free, f"{key} free"))
                 after.setdefault(max(made), []).append(_token(Post, producer, full, f"{key} full"))
-                before.setdefault(min(taken), []).append(_token(Wait, consumer, full, f"{key} full"))
+                before.setdefault(min(taken), []).append(
+                    _token(Wait, consumer, full, f"{key} full")
+                )
                 after.setdefault(max(taken), []).append(_token(Post, consumer, free, f"{key} free"))
     for loop, (before, after) in plans.items():
         body = []

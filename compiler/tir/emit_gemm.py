@@ -2,6 +2,8 @@
 
 from functools import partial
 
+import numpy as np
+
 from ...target.formats import GROUP_SIZE, ROWS_INT8, WEIGHT_FORMATS
 from ...target.isa import instructions as isa
 from ...target.isa.program import Argument
@@ -12,13 +14,13 @@ from .emit_loads import (
     F32,
     ZERO,
     column_extent,
+    fixed_extent,
     load_bias,
     load_residual,
     load_w,
     load_w_exponent,
     load_x,
     load_x_exponent,
-    fixed_extent,
     output_offset,
     row_extent,
 )
@@ -92,9 +94,8 @@ def gemm_arguments(op: Gemm) -> tuple[Argument, ...]:
 
 def largest_panel(weights: bytes) -> int:
     """Return the bytes of the largest panel of a segment: what a slot must hold."""
-    count = int.from_bytes(weights[:4], "little")
-    offsets = [int.from_bytes(weights[4 * i + 4 : 4 * i + 8], "little") for i in range(count + 1)]
-    return max(end - start for start, end in zip(offsets, offsets[1:], strict=False))
+    count = int(np.frombuffer(weights, "<u4", 1)[0])
+    return int(np.diff(np.frombuffer(weights, "<u4", count + 1, 4)).max())
 
 
 def _matmul(op: Gemm, index, stage: Stage):

@@ -78,7 +78,12 @@ def load_x(op: Gemm, index, stage: Stage):
 def load_x_exponent(op: Gemm, index, stage: Stage):
     def build(emitter, path):
         if op.conv:
-            row, src, rows, cols = ZERO, stage.starts[0], fixed_extent(emitter), fixed_extent(emitter)
+            row, src, rows, cols = (
+                ZERO,
+                stage.starts[0],
+                fixed_extent(emitter),
+                fixed_extent(emitter),
+            )
         else:
             i, row, g = stage.starts
             src = i * (op.m * op.groups) + row * op.groups + g

@@ -1,0 +1,80 @@
+"""The public functions behind `import microscopiq as mq`."""
+
+import shutil
+from pathlib import Path
+
+from ..runtime.session import load_executable, program_of
+from ..target.arch import DEFAULT_ARCH, Arch
+from ..target.errors import ConfigError, InputError
+from .driver import compile_model, load_model, quantize
+from .options import Options
+from .quant.recipe import DEFAULT_RECIPE, Recipe
+
+__all__ = ["build", "disassemble", "export_library", "load_model", "quantize"]
+
+
+def build(
+    mod,
+    arch: str | Path | Arch = DEFAULT_ARCH,
+    recipe: str | Path | Recipe = DEFAULT_RECIPE,
+    strict: bool = False,
+):
+    """Return the executable of a model for an architecture.
+
+    Parameters
+    ----------
+    mod : tvm.IRModule or anything that `load_model` takes
+        A module that `quantize` returned keeps its quantization; others get `recipe`.
+    arch : str, Path or Arch
+        Name or TOML path.
+
+    Returns
+    -------
+    tvm.relax.VMExecutable
+        For `Session`, `export_library` or `tvm.relax.VirtualMachine`.
+
+    Raises
+    ------
+    MicroscopiqError
+        `InputError`, `ConfigError`, `UnsupportedError` or `CapacityError`.
+    """
+    return compile_model(mod, Options(recipe=recipe, arch=arch, strict=strict)).executable
+
+
+def export_library(executable, path: str | Path) -> None:
+    """Write an executable as a shared library that loads with only `import tvm`.
+
+    Raises
+    ------
+    ConfigError
+        When there is no C++ compiler to link it.
+    """
+    if not any(shutil.which(name) for name in ("g++", "c++", "clang++", "gcc", "cc")):
+        raise ConfigError(
+            "export needs a C++ compiler on PATH to link the library: none of g++, c++, clang++, "
+            "gcc, cc was found; install one, or run the executable in this process"
+        )
+    target = Path(path)
+    if target.suffix not in (".so", ".dylib", ".dll", ".tar"):
+        raise ConfigError(f"output file '{path}': the name must end in .so or .tar")
+    temporary = target.with_name(f".{target.stem}.part{target.suffix}")
+    executable.export_library(str(temporary))
+    temporary.replace(target)
+
+
+def disassemble(executable, function: str | None = None) -> str:
+    """Return the listing of an executable's program, or of one of its functions.
+
+    Raises
+    ------
+    InputError
+        When nothing of the model is accelerated, or the function isn't in the program.
+    """
+    program = program_of(load_executable(executable))
+    if program is None:
+        raise InputError("the executable has no program: nothing of the model is accelerated")
+    if function is not None and function not in program.functions:
+        raise InputError(
+            f"no function '{function}' in the program; it has: {', '.join(program.functions)}"
+        )
+    return program.listing(function)

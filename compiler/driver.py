@@ -1,0 +1,203 @@
+"""The one path from a model to a program: every way in goes through these stages."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tvm
+from tvm import relax
+
+from ..target.arch import Arch, load_arch
+from ..target.errors import ConfigError, InputError
+from ..target.isa.program import Program
+from .options import STAGES, Options
+from .passes.lower import LOWERED, emit_programs, schedule_operators
+from .passes.quantize import HOST, LAYERS, is_quantized, quantize_model
+from .passes.repair import repair_cumsum
+from .quant.recipe import load_recipe
+
+
+@dataclass
+class Compilation:
+    """A model on its way; each stage fills in what it makes.
+
+    Attributes
+    ----------
+    mod : tvm.IRModule
+        After the last stage that ran.
+    quantized : tvm.IRModule or None
+        Runs on LLVM; the reference for the program.
+    program : Program or None
+    executable : tvm.relax.VMExecutable or None
+    """
+
+    options: Options
+    arch: Arch
+    mod: tvm.IRModule
+    quantized: tvm.IRModule | None = None
+    schedules: dict = field(default_factory=dict)
+    program: Program | None = None
+    executable: object = None
+
+    @property
+    def layers(self) -> dict[str, dict]:
+        """Records of accelerated operators by symbol."""
+        return json.loads(str(self.mod.attrs[LAYERS]))
+
+    @property
+    def host(self) -> list[list]:
+        """Host operators: [function, op, reason, count]."""
+        return json.loads(str(self.mod.attrs[HOST]))
+
+
+def load_model(source, example_inputs: tuple | None = None) -> tvm.IRModule:
+    """Return the Relax module of a model.
+
+    Parameters
+    ----------
+    source : str, Path, onnx.ModelProto, torch.export.ExportedProgram, torch.nn.Module or IRModule
+    example_inputs : tuple of torch.Tensor, optional
+        For an `nn.Module`.
+
+    Raises
+    ------
+    InputError
+        For something that is no model.
+    UnsupportedError
+        For an operator that TVM can't import.
+    """
+    if isinstance(source, tvm.IRModule):
+        return source
+    if isinstance(source, str | Path):
+        path = Path(source)
+        if path.suffix in (".pt", ".pth", ".pt2", ".th"):
+            raise InputError(
+                f"{path}: torch files execute code when they are loaded; load it yourself and "
+                "pass the nn.Module or ExportedProgram, or export it to ONNX"
+            )
+        from .frontend.onnx import load_onnx
+
+        return load_onnx(path)
+    kind = type(source).__module__.split(".")[0]
+    if kind == "onnx":
+        from .frontend.onnx import load_onnx
+
+        return load_onnx(source)
+    if kind == "torch" or any(base.__module__.startswith("torch.") for base in type(source).mro()):
+        from .frontend.torch import load_torch
+
+        return load_torch(source, example_inputs)
+    raise InputError(
+        f"can't load a model from {type(source).__name__}; allowed: path of an .onnx file, "
+        "onnx.ModelProto, torch.export.ExportedProgram, torch.nn.Module, tvm.IRModule"
+    )
+
+
+def run_import(state: Compilation) -> None:
+    """Repair what the frontend left and bring the module to normal form."""
+    state.mod = relax.transform.CanonicalizeBindings()(repair_cumsum(state.mod))
+
+
+def run_quantize(state: Compilation) -> None:
+    """Choose what the array runs, quantize weights, fuse epilogues."""
+    if not is_quantized(state.mod):
+        recipe = load_recipe(state.options.recipe)
+        report = _stage_progress(state.options, "quantize")
+        state.mod = quantize_model(state.mod, recipe, state.options.strict, report)
+    state.quantized = state.mod
+
+
+def run_schedule(state: Compilation) -> None:
+    """Tile every distinct operator for the architecture."""
+    state.schedules = schedule_operators(state.mod, state.arch)
+
+
+def run_emit(state: Compilation) -> None:
+    """Emit the program and call it from the module."""
+    report = _stage_progress(state.options, "emit")
+    state.mod, state.program = emit_programs(state.mod, state.arch, state.schedules, report)
+    create = tvm.get_global_func("microscopiq.runtime.create")
+    native = create(state.program.to_bytes())
+    state.mod = state.mod.with_attr("external_mods", [native])
+
+
+RUN = dict(zip(STAGES, (run_import, run_quantize, run_schedule, run_emit), strict=True))
+
+
+def run_stages(mod: tvm.IRModule, options: Options) -> Compilation:
+    """Run the stages up to `options.stop_after` on an imported module."""
+    state = Compilation(options, load_arch(options.arch), mod)
+    if mod.attrs and LOWERED in mod.attrs:
+        raise ConfigError(
+            f"the module is already compiled for {mod.attrs[LOWERED]}; compile the model it "
+            "came from"
+        )
+    for stage in STAGES:
+        RUN[stage](state)
+        if options.dump_dir:
+            _dump(state, stage, Path(options.dump_dir))
+        if stage == options.stop_after:
+            break
+    return state
+
+
+def compile_model(source, options: Options, example_inputs: tuple | None = None) -> Compilation:
+    """Compile a model to an executable whose program runs on the simulator."""
+    state = run_stages(load_model(source, example_inputs), options)
+    if state.program is not None:
+        state.executable = build_host(state.mod)
+    return state
+
+
+def build_host(mod: tvm.IRModule):
+    """Return the executable of a module whose accelerated part is already a program."""
+    return relax.build(mod, target=tvm.target.Target("microscopiq"))
+
+
+def quantize(source, recipe, calibration=None, progress=None) -> tvm.IRModule:
+    """Return the quantized Relax module of a model; it builds for LLVM and for the machine."""
+    if calibration is not None:
+        raise ConfigError(
+            "no recipe uses calibration data yet: the ones that are here "
+            "(`microscopiq list recipes`) are data-free; leave calibration out"
+        )
+    options = Options(recipe=recipe, stop_after="quantize", progress=progress)
+    state = Compilation(options, load_arch(options.arch), load_model(source))
+    for stage in STAGES[: STAGES.index("quantize") + 1]:
+        RUN[stage](state)
+    return state.mod
+
+
+def _stage_progress(options: Options, stage: str):
+    if options.progress is None:
+        return None
+    return lambda done, total, item: options.progress(stage, done, total, item)
+
+
+def _dump(state: Compilation, stage: str, folder: Path) -> None:
+    """Write what a stage made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if stage == "import":
+        write_file(folder / "00_import.py", state.mod.script(show_meta=False))
+    elif stage == "quantize":
+        write_file(folder / "10_quantized.py", state.mod.script(show_meta=False))
+        record = {"layers": state.layers, "host": state.host}
+        write_file(folder / "10_quant.json", json.dumps(record, indent=1))
+    elif stage == "schedule":
+        text = "\n\n".join(func.script(show_meta=False) for func in state.schedules.values())
+        write_file(folder / "20_scheduled.py", text)
+    else:
+        write_file(folder / "30_program.asm", state.program.listing())
+        write_file(folder / "30_program.bin", state.program.to_bytes())
+
+
+def write_file(path: Path, content: str | bytes) -> None:
+    """Write a file under a temporary name and rename it: no reader sees half of it."""
+    temporary = path.with_name(path.name + ".part")
+    if isinstance(content, str):
+        temporary.write_text(content)
+    else:
+        temporary.write_bytes(content)
+    os.replace(temporary, path)
+

@@ -1,0 +1,43 @@
+"""Options of a compilation, checked in one place."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..target.arch import DEFAULT_ARCH, Arch
+from ..target.errors import ConfigError, unknown_name
+from .quant.recipe import DEFAULT_RECIPE, Recipe
+
+STAGES = ("import", "quantize", "schedule", "emit")
+"""Stops of the one path, in order; `driver.RUN` has what each does."""
+
+Progress = Callable[[str, int, int, str], None]
+"""Called as ``progress(stage, done, total, item)``."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user can choose about a compilation.
+
+    Attributes
+    ----------
+    recipe, arch : str, Path or the object
+        Name, TOML path, or loaded.
+    dump_dir : Path or None
+        Folder that gets a file per stage.
+    stop_after : str or None
+        Last stage to run.
+    strict : bool
+        A matrix product or convolution that stays on the host is an error.
+    """
+
+    recipe: str | Path | Recipe = DEFAULT_RECIPE
+    arch: str | Path | Arch = DEFAULT_ARCH
+    dump_dir: Path | None = None
+    stop_after: str | None = None
+    strict: bool = False
+    progress: Progress | None = None
+
+    def __post_init__(self):
+        if self.stop_after is not None and self.stop_after not in STAGES:
+            raise ConfigError(unknown_name("stage", self.stop_after, STAGES))

@@ -1,0 +1,1 @@
+"""Relax passes: verbs that take a module and return one."""

@@ -1,0 +1,80 @@
+"""Questions that passes ask of a Relax function: who defines, who uses, what is constant."""
+
+import numpy as np
+import tvm
+from tvm import relax
+
+
+def op_name(expr) -> str:
+    """Return the name of a call's operator without ``relax.``, empty for anything else."""
+    if isinstance(expr, relax.Call) and isinstance(expr.op, tvm.ir.Op):
+        return expr.op.name.removeprefix("relax.")
+    return ""
+
+
+def static_shape(expr) -> tuple[int, ...] | None:
+    """Return the shape of a tensor expression, None when it isn't known while compiling."""
+    shape = getattr(getattr(expr, "ty", None), "shape", None)
+    if not isinstance(shape, relax.ShapeExpr):
+        return None
+    try:
+        return tuple(int(dim) for dim in shape.values)
+    except (TypeError, ValueError):
+        return None
+
+
+class Graph:
+    """Definitions and uses of the variables of one function."""
+
+    def __init__(self, function: relax.Function):
+        self.definition: dict = {}
+        self.order: list[tuple] = []
+        self.users: dict = {}
+        for block in function.body.blocks:
+            for binding in block.bindings:
+                value = getattr(binding, "value", None)
+                if value is None:
+                    continue
+                self.definition[binding.var] = value
+                self.order.append((binding.var, value))
+                self._note_uses(binding.var, value)
+        self._note_uses(None, function.body.body)
+
+    def _note_uses(self, user, value) -> None:
+        def visit(expr):
+            if isinstance(expr, relax.Var):
+                self.users.setdefault(expr, []).append((user, value))
+
+        relax.analysis.post_order_visit(value, visit)
+
+    def value(self, expr):
+        """Return what a variable is bound to, through copies; other expressions as they are."""
+        while isinstance(expr, relax.Var) and expr in self.definition:
+            expr = self.definition[expr]
+        return expr
+
+    def only_user(self, var):
+        """Return (variable, value) of the single use of a variable, None for more or an output."""
+        uses = self.users.get(var, [])
+        if len(uses) != 1 or uses[0][0] is None:
+            return None
+        return uses[0]
+
+    def constant(self, expr) -> np.ndarray | None:
+        """Return the value of an expression made of constants by changes of layout only."""
+        expr = self.value(expr)
+        if isinstance(expr, tvm.ir.GenericConst):
+            return expr.value.numpy()
+        name = op_name(expr)
+        if name not in ("permute_dims", "reshape", "expand_dims", "squeeze", "astype"):
+            return None
+        source = self.constant(expr.args[0])
+        shape = static_shape(expr)
+        if source is None or shape is None:
+            return None
+        if name == "permute_dims":
+            axes = expr.attrs.axes
+            return source.transpose([int(a) for a in axes] if axes is not None else None)
+        if name == "astype":
+            return source.astype(str(expr.attrs.dtype))
+        return source.reshape(shape)

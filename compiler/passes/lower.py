@@ -1,0 +1,132 @@
+"""Replaces quantized operators by calls into the program that the machine runs."""
+
+import json
+
+import tvm
+from tvm import relax, tirx
+from tvm.relax.expr_functor import PyExprMutator, mutator
+
+from ...target.arch import Arch
+from ...target.errors import UnsupportedError
+from ...target.isa.program import Function, Program
+from ..tir.emit import emit
+from ..tir.operators import ATTRIBUTE, Gemm, from_attribute
+from ..tir.schedule import scheduled
+from .graph import op_name
+from .partition import function_names
+from .quantize import LAYERS
+
+WEIGHT_ARGUMENTS = slice(2, 4)
+"""Decoded weights and scales among a GEMM's arguments: the program has them packed instead."""
+
+
+LOWERED = "microscopiq.lowered"
+"""Module attribute: the architecture whose program the module calls."""
+
+
+def schedule_operators(mod: tvm.IRModule, arch: Arch) -> dict[str, tirx.PrimFunc]:
+    """Return the scheduled PrimFunc of every distinct operator of a quantized module.
+
+    Raises
+    ------
+    UnsupportedError
+        When the machine has no decoder for a weight format of the module.
+    CapacityError
+        When a layer fits no tile.
+    """
+    attributes = {str(f.attrs[ATTRIBUTE]): None for _, f in quantized_functions(mod)}
+    schedules = {}
+    for attribute in attributes:
+        operator = from_attribute(attribute)
+        _check_format(operator, arch)
+        schedules[attribute] = scheduled(operator, arch).mod["main"]
+    return schedules
+
+
+def quantized_functions(mod: tvm.IRModule) -> list[tuple]:
+    """Return the PrimFuncs that the array runs, with their global variables."""
+    return [
+        (gv, function)
+        for gv, function in mod.functions.items()
+        if isinstance(function, tirx.PrimFunc) and ATTRIBUTE in (function.attrs or {})
+    ]
+
+
+def _check_format(operator, arch: Arch) -> None:
+    """Refuse weights that the machine has no decoder for."""
+    name = operator.weight_format if isinstance(operator, Gemm) else ""
+    if name and name not in arch.weight_formats:
+        raise UnsupportedError(
+            f"{arch.name} can't decode weight format '{name}' (it decodes: "
+            f"{', '.join(arch.weight_formats)}); choose another recipe or architecture"
+        )
+    if isinstance(operator, Gemm) and not name and "int8" not in arch.weight_formats:
+        raise UnsupportedError(
+            f"{arch.name} can't multiply two activations: it decodes no int8 weights"
+        )
+
+
+def emit_programs(
+    mod: tvm.IRModule, arch: Arch, schedules: dict[str, tirx.PrimFunc], progress=None
+) -> tuple[tvm.IRModule, Program]:
+    """Return the module that calls the program, and the program."""
+    state = _State(arch, schedules, json.loads(str(mod.attrs[LAYERS])), progress)
+    attrs = dict(mod.attrs)
+    quantized = {gv for gv, _ in quantized_functions(mod)}
+    for gv in function_names(mod):
+        lower = _Lowerer(mod, state)
+        lower.builder_.update_func(gv, lower.visit_expr(mod[gv]))
+        mod = lower.builder_.get()
+    names = {gv.name_hint for gv in quantized}
+    kept = {gv: f for gv, f in mod.functions.items() if gv.name_hint not in names}
+    mod = relax.transform.DeadCodeElimination()(tvm.IRModule(kept))
+    return mod.with_attrs({**attrs, LOWERED: arch.name}), Program.for_arch(arch, state.functions)
+
+
+class _State:
+    """Functions emitted so far."""
+
+    def __init__(self, arch: Arch, schedules: dict, layers: dict, progress):
+        self.arch, self.schedules, self.layers = arch, schedules, layers
+        self.progress = progress
+        self.functions: dict[str, Function] = {}
+
+    def emit(self, symbol: str, attribute: str, weights: bytes) -> None:
+        if symbol in self.functions:
+            return
+        layer = self.layers[symbol]["layer"]
+        schedule = self.schedules[attribute]
+        self.functions[symbol] = emit(schedule, self.arch, symbol, layer, weights)
+        if self.progress:
+            self.progress(len(self.functions), len(self.layers), layer)
+
+
+@mutator
+class _Lowerer(PyExprMutator):
+    def __init__(self, mod, state: _State):
+        super().__init__(mod)
+        self.mod, self.state = mod, state
+
+    def visit_call_(self, call):
+        call = self.visit_expr_post_order(call)
+        if op_name(call) != "call_tir":
+            return call
+        gv, args = call.args[0], list(call.args[1].fields)
+        attrs = self.mod[gv].attrs or {}
+        if ATTRIBUTE not in attrs:
+            return call
+        attribute = str(attrs[ATTRIBUTE])
+        operator, weights = from_attribute(attribute), b""
+        if isinstance(operator, Gemm) and operator.weight_format:
+            weights = self.segment(args[WEIGHT_ARGUMENTS.start])
+            del args[WEIGHT_ARGUMENTS]
+        self.state.emit(gv.name_hint, attribute, weights)
+        types = call.ty_args[0]
+        types = list(types.fields) if isinstance(types, relax.TupleType) else types
+        return self.builder_.normalize(relax.op.call_dps_packed(gv.name_hint, args, types))
+
+    def segment(self, decoded) -> bytes:
+        """Return the packed bytes behind a decoded weight operand."""
+        item = self.lookup_binding(decoded)
+        unpacked = self.lookup_binding(item.tuple_value)
+        return unpacked.args[1].fields[0].value.numpy().tobytes()

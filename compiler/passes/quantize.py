@@ -1,0 +1,355 @@
+"""Rewrites the operators that the array runs into quantized ones.
+
+The result is an ordinary Relax module: run-time quantization, unpacking of the packed weights and
+integer GEMMs as `call_tir` of plain TIR. It builds for LLVM, and that is the reference.
+"""
+
+import json
+import re
+from dataclasses import dataclass, field
+
+import numpy as np
+import tvm
+from tvm import relax, tirx
+from tvm.relax.expr_functor import PyExprMutator, mutator
+
+from ...target.errors import UnsupportedError
+from ...target.formats import GROUP_SIZE
+from ...target.packing import bits_per_weight, pack
+from ..quant.base import quantize_weight
+from ..quant.recipe import Recipe
+from ..tir.compute_gemm import gemm
+from ..tir.compute_quantize import quantize
+from ..tir.operators import Conv, Gemm, Quantize
+from ..tir.unpack import unpack
+from .graph import op_name, static_shape
+from .partition import Layer, Partition, function_names, partition
+
+LAYERS = "microscopiq.layers"
+"""Module attribute: JSON of what each accelerated symbol is, for listings and reports."""
+HOST = "microscopiq.host"
+"""Module attribute: JSON of host operators as [function, op, reason, count]."""
+NAMES = "microscopiq.names"
+"""Module attribute: JSON of parameter names by content digest, from the frontend."""
+
+
+@dataclass
+class _State:
+    """What the rewriting of one module shares."""
+
+    recipe: Recipe
+    progress: object
+    layers: dict[str, dict] = field(default_factory=dict)
+    functions: dict[str, object] = field(default_factory=dict)
+
+
+def quantize_model(
+    mod: tvm.IRModule, recipe: Recipe, strict: bool = False, progress=None
+) -> tvm.IRModule:
+    """Return the module with every operator that the array can run quantized by a recipe.
+
+    Parameters
+    ----------
+    strict : bool
+        Make a matrix product or convolution that stays on the host an error.
+    progress : callable, optional
+        Called as ``progress(done, total, layer name)``.
+
+    Raises
+    ------
+    UnsupportedError
+        With `strict`, listing operators and reasons.
+    InputError
+        For NaN or Inf in weights.
+    """
+    names = json.loads(str(mod.attrs[NAMES])) if mod.attrs and NAMES in mod.attrs else {}
+    parts = {gv: partition(mod[gv], names) for gv in function_names(mod)}
+    if strict:
+        _refuse_host_anchors(parts)
+    total = sum(len(part.layers) for part in parts.values())
+    state = _State(recipe, _Progress(progress, total))
+    attrs = dict(mod.attrs) if mod.attrs else {}
+    host: list = []
+    for gv, part in parts.items():
+        rewrite = _Rewriter(mod, part, state)
+        rewrite.builder_.update_func(gv, rewrite.visit_expr(mod[gv]))
+        mod = rewrite.builder_.get()
+        counted: dict = {}
+        for name, reason in part.host:
+            counted[name, reason] = counted.get((name, reason), 0) + 1
+        host += [[gv.name_hint, name, reason, count] for (name, reason), count in counted.items()]
+    attrs |= {LAYERS: json.dumps(state.layers), HOST: json.dumps(host)}
+    mod = relax.transform.DeadCodeElimination()(mod)
+    return mod.with_attrs(attrs)
+
+
+def is_quantized(mod: tvm.IRModule) -> bool:
+    """Tell whether a module already went through `quantize_model`."""
+    return bool(mod.attrs and LAYERS in mod.attrs)
+
+
+def _refuse_host_anchors(parts: dict) -> None:
+    refused = [
+        f"{name}: {reason}"
+        for part in parts.values()
+        for name, reason in part.host
+        if name in ("matmul", "nn.conv2d")
+    ]
+    if refused:
+        listing = "\n  ".join(sorted(set(refused)))
+        raise UnsupportedError(f"{len(refused)} operator(s) can't run on the array:\n  {listing}")
+
+
+class _Progress:
+    def __init__(self, report, total):
+        self.report, self.total, self.done = report, total, 0
+
+    def step(self, name: str) -> None:
+        self.done += 1
+        if self.report:
+            self.report(self.done, self.total, name)
+
+
+@mutator
+class _Rewriter(PyExprMutator):
+    """Replaces the root of each layer by its quantized operators; the rest becomes dead."""
+
+    def __init__(self, mod, part: Partition, state: _State):
+        super().__init__(mod)
+        self.state = state
+        self.roots = {hash(layer.root): layer for layer in part.layers}
+        self.quantized: dict = {}
+
+    def visit_call_(self, call):
+        layer = self.roots.get(hash(call))
+        return self.visit_expr_post_order(call) if layer is None else self.replace(layer)
+
+    def visit_tuple_getitem_(self, item):
+        layer = self.roots.get(hash(item))
+        if layer is None:
+            return super().visit_tuple_getitem_(item)
+        return self.replace(layer)
+
+    def add(self, func: tirx.PrimFunc, hint: str):
+        """Add a PrimFunc under a readable name; equal helpers are shared."""
+        return self.builder_.add_func(func.without_attr("global_symbol"), _symbol(hint))
+
+    def call(self, gv, args, types, count=1):
+        """Emit a call_tir and return its results."""
+        result = self.builder_.emit(relax.call_tir(gv, args, types if count > 1 else types[0]))
+        if count == 1:
+            return [result]
+        return [self.builder_.emit(relax.TupleGetItem(result, i)) for i in range(count)]
+
+    def reshaped(self, expr, shape):
+        if static_shape(expr) == tuple(shape):
+            return expr
+        return self.builder_.emit(relax.op.reshape(expr, shape))
+
+    def quantize(self, x, shape, group: int):
+        """Return int8 rows ``shape`` and exponents of an activation; shared by its readers."""
+        key = (hash(x), tuple(shape), group)
+        if key not in self.quantized:
+            rows, length = int(np.prod(shape[:-1])), shape[-1]
+            op = Quantize(rows, length, group)
+            share = f"quantize_{rows}x{length}_g{group}"
+            if share not in self.state.functions:
+                self.state.functions[share] = self.add(quantize(op), share)
+                gv = self.state.functions[share]
+                self.state.layers[gv.name_hint] = {"layer": share, "kind": "quantize"}
+            types = [_type((rows, length), "int8"), _type((rows, op.groups), "int8")]
+            flat = self.reshaped(x, (rows, length))
+            self.quantized[key] = self.call(self.state.functions[share], [flat], types, 2)
+        return self.quantized[key]
+
+    def replace(self, layer: Layer):
+        self.state.progress.step(layer.name)
+        make = {"linear": self.linear, "conv2d": self.conv2d, "attention": self.attention}
+        return make[layer.kind](layer)
+
+    def linear(self, layer: Layer):
+        n, k = layer.weight.shape
+        m = int(np.prod(static_shape(layer.x))) // k
+        operands = self.rows(layer.x, (1, m, k))
+        packed = self.packed(layer, layer.weight[None])
+        op = Gemm(
+            1,
+            1,
+            m,
+            n,
+            k,
+            packed.format,
+            bias=layer.bias is not None,
+            residual=layer.residual is not None,
+            low=layer.low,
+            high=layer.high,
+            requantize=layer.requantize,
+        )
+        return self.finish(layer, op, operands, packed)
+
+    def rows(self, x, shape):
+        """Return x and exponents as ``(batch, rows, k)`` and ``(batch, rows, groups)``."""
+        k = shape[-1]
+        x_new = self.visit_expr(x)
+        ready = self.quantized.get(("requantized", hash(x_new)))
+        q, e = ready or self.quantize(x_new, shape, GROUP_SIZE if k > GROUP_SIZE else k)
+        groups = -(-k // GROUP_SIZE)
+        return [self.reshaped(q, shape), self.reshaped(e, (*shape[:-1], groups))]
+
+    def conv2d(self, layer: Layer):
+        out, channels, kernel_h, kernel_w = layer.weight.shape
+        batch, total, height, width = static_shape(layer.x)
+        attrs = layer.call.attrs
+        pads = [int(p) for p in attrs.padding]
+        pads = pads if len(pads) == 4 else [pads[0], pads[-1], pads[0], pads[-1]]
+        strides, dilation = [int(s) for s in attrs.strides], [int(d) for d in attrs.dilation]
+        conv = Conv(
+            channels, height, width, kernel_h, kernel_w, strides[0], strides[-1], *pads[:2],
+            *pads[2:], dilation[0], dilation[-1],
+        )  # fmt: skip
+        groups = int(attrs.groups)
+        n, k = out // groups, channels * kernel_h * kernel_w
+        packed = self.packed(layer, layer.weight.reshape(groups, n, k))
+        op = Gemm(
+            batch,
+            groups,
+            conv.out_height * conv.out_width,
+            n,
+            k,
+            packed.format,
+            conv=conv,
+            bias=layer.bias is not None,
+            residual=layer.residual is not None,
+            low=layer.low,
+            high=layer.high,
+        )
+        length = total * height * width
+        q, e = self.quantize(self.visit_expr(layer.x), (batch, length), length)
+        return self.finish(layer, op, [self.reshaped(q, static_shape(layer.x)), e], packed)
+
+    def attention(self, layer: Layer):
+        left, right = static_shape(layer.x), static_shape(layer.other)
+        batch, (m, k), n = int(np.prod(left[:-2])), left[-2:], right[-1]
+        operands = self.rows(layer.x, (batch, m, k))
+        transposed = self.transposed(self.visit_expr(layer.other), right)
+        group = GROUP_SIZE if k > GROUP_SIZE else k
+        q, e = self.quantize(transposed, (batch, n, k), group)
+        groups = -(-k // GROUP_SIZE)
+        operands += [self.reshaped(q, (batch, n, k)), self.reshaped(e, (batch, n, groups))]
+        op = Gemm(
+            batch, 1, m, n, k, "", residual=layer.residual is not None, low=layer.low,
+            high=layer.high,
+        )  # fmt: skip
+        return self.finish(layer, op, operands, None)
+
+    def transposed(self, expr, shape):
+        """Return the operand with its last two dimensions swapped: columns become rows."""
+        axes = [*range(len(shape) - 2), len(shape) - 1, len(shape) - 2]
+        value = self.lookup_binding(expr) if isinstance(expr, relax.Var) else expr
+        if op_name(value) == "permute_dims" and value.attrs.axes is not None:
+            inner = [int(a) for a in value.attrs.axes]
+            axes, expr = [inner[a] for a in axes], value.args[0]
+            if axes == sorted(axes):
+                return expr
+        return self.builder_.emit(relax.op.permute_dims(expr, axes))
+
+    def packed(self, layer: Layer, matrices: np.ndarray) -> "_Packed":
+        """Quantize and pack a layer's weights ``(groups, out, in)``."""
+        method, format_name = self.state.recipe.for_layer(layer.name)
+        weights, counts = [], {}
+        for matrix in matrices:
+            weight, found = quantize_weight(method, matrix, format_name, layer.name)
+            weights.append(weight)
+            for name, count in found.items():
+                counts[name] = counts.get(name, 0) + count
+        return _Packed(format_name, pack(weights), matrices.shape, counts)
+
+    def finish(self, layer: Layer, op: Gemm, operands: list, packed: "_Packed | None"):
+        """Emit the GEMM with its fused epilogue and give back the root's shape."""
+        if packed:
+            operands = operands + self.unpacked(op, packed)
+        if layer.bias is not None:
+            operands.append(relax.const(layer.bias))
+        if layer.residual is not None:
+            operands.append(self.reshaped(self.visit_expr(layer.residual), op.output_shape))
+        gv = self.add(gemm(op), layer.name)
+        self.state.layers[gv.name_hint] = _record(layer, op, packed)
+        shape = static_shape(layer.root)
+        if not op.requantize:
+            (y,) = self.call(gv, operands, [_type(op.output_shape, "float32")])
+            return (
+                y
+                if op.output_shape == shape
+                else self.builder_.normalize(relax.op.reshape(y, shape))
+            )
+        exponents = (op.batch, op.m, op.column_blocks)
+        types = [_type(op.output_shape, "int8"), _type(exponents, "int8")]
+        q, e = self.call(gv, operands, types, 2)
+        q = self.reshaped(q, shape)
+        self.quantized["requantized", hash(q)] = [q, e]
+        return q
+
+    def unpacked(self, op: Gemm, packed: "_Packed") -> list:
+        groups, out, inputs = packed.shape
+        size = len(packed.segment)
+        share = f"unpack_{packed.format}_{groups}x{out}x{inputs}_{size}"
+        if share not in self.state.functions:
+            func = unpack(packed.format, groups, out, inputs, size)
+            self.state.functions[share] = self.add(func, share)
+        segment = relax.const(np.frombuffer(packed.segment, np.uint8).copy())
+        types = [
+            _type((groups, out, inputs), "int32"),
+            _type((groups, op.groups, out), "float32"),
+        ]
+        return self.call(self.state.functions[share], [segment], types, 2)
+
+
+@dataclass(frozen=True)
+class _Packed:
+    format: str
+    segment: bytes
+    shape: tuple[int, ...]
+    counts: dict[str, int]
+
+
+def _record(layer: Layer, op: Gemm, packed: _Packed | None) -> dict:
+    """Return the row of a layer for listings and reports."""
+    record = {
+        "layer": layer.name,
+        "kind": layer.kind,
+        "batch": op.batch,
+        "conv_groups": op.conv_groups,
+        "m": op.m,
+        "n": op.n,
+        "k": op.k,
+        "macs": op.macs,
+        "weight_format": op.weight_format or "int8 at run time",
+        "fused": [
+            name
+            for name, present in (
+                ("bias", op.bias),
+                ("residual", op.residual),
+                ("clamp", op.low is not None or op.high is not None),
+                ("requantize", op.requantize),
+            )
+            if present
+        ],
+    }
+    if packed:
+        weights = int(np.prod(packed.shape))
+        record |= {
+            "weights": weights,
+            "weight_bytes": len(packed.segment),
+            "bits_per_weight": round(bits_per_weight(packed.segment, weights), 4),
+            "counts": packed.counts,
+        }
+    return record
+
+
+def _type(shape, dtype):
+    return relax.TensorType(shape, dtype)
+
+
+def _symbol(name: str) -> str:
+    return "mq_" + re.sub(r"\W+", "_", name)
+

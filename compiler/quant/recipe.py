@@ -1,0 +1,104 @@
+"""Recipes: which algorithm and weight format each layer gets, as data."""
+
+import fnmatch
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...target.errors import ConfigError, unknown_name
+from ...target.formats import WEIGHT_FORMATS
+from . import methods as _registered  # noqa: F401  (importing registers the algorithms)
+from .base import METHODS
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+RECIPE_DIR = Path(__file__).parent / "recipes"
+DEFAULT_RECIPE = "microscopiq-w4a8"
+ACTIVATIONS = ("mx-int8",)
+
+
+@dataclass(frozen=True)
+class Override:
+    """A method and format for the layers whose name matches a pattern."""
+
+    pattern: str
+    method: str
+    weight_format: str
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What quantization does to a model; `overrides` are tried in order, first match wins."""
+
+    name: str
+    description: str
+    method: str
+    weight_format: str
+    activation: str
+    overrides: tuple[Override, ...] = ()
+
+    def for_layer(self, name: str) -> tuple[str, str]:
+        """Return (method, weight format) of a layer by its name."""
+        for override in self.overrides:
+            if fnmatch.fnmatchcase(name, override.pattern):
+                return override.method, override.weight_format
+        return self.method, self.weight_format
+
+
+def recipe_names() -> list[str]:
+    """Return the names of the recipes that come with the package."""
+    return sorted(path.stem for path in RECIPE_DIR.glob("*.toml"))
+
+
+def load_recipe(name_or_path: str | Path | Recipe) -> Recipe:
+    """Return a recipe by name or from a TOML file.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown name (nearest names first) or mistakes in the file, all at once.
+    """
+    if isinstance(name_or_path, Recipe):
+        return name_or_path
+    text = str(name_or_path)
+    path = Path(text) if text.endswith(".toml") else RECIPE_DIR / f"{text}.toml"
+    if not path.is_file():
+        if text.endswith(".toml"):
+            raise ConfigError(f"recipe file not found: {text}")
+        raise ConfigError(unknown_name("recipe", text, recipe_names()) + " or a .toml path")
+    try:
+        table = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from None
+    return _from_table(table, str(path))
+
+
+def _from_table(table: dict, where: str) -> Recipe:
+    known = ("name", "description", "method", "weight_format", "activation", "overrides")
+    mistakes = [unknown_name("key", key, known) for key in sorted(table.keys() - set(known))]
+    mistakes += [f"missing key '{key}'" for key in known[:5] if key not in table]
+    rows = [table, *table.get("overrides", [])]
+    for row in rows:
+        if "method" in row and row["method"] not in METHODS:
+            mistakes.append(unknown_name("method", str(row["method"]), METHODS))
+        elif "method" in row and row.get("weight_format") not in METHODS[row["method"]].formats:
+            mistakes.append(
+                f"method '{row['method']}' has no weight format '{row.get('weight_format')}' "
+                f"(allowed: {', '.join(METHODS[row['method']].formats)})"
+            )
+        elif row.get("weight_format") not in WEIGHT_FORMATS:
+            mistakes.append(
+                unknown_name("weight format", str(row.get("weight_format")), WEIGHT_FORMATS)
+            )
+    for row in rows[1:]:
+        missing = {"pattern", "method", "weight_format"} - row.keys()
+        mistakes += [f"override lacks '{key}': {row}" for key in sorted(missing)]
+    if table.get("activation", ACTIVATIONS[0]) not in ACTIVATIONS:
+        mistakes.append(unknown_name("activation format", str(table["activation"]), ACTIVATIONS))
+    if mistakes:
+        raise ConfigError(f"{where}: {len(mistakes)} mistake(s):\n  " + "\n  ".join(mistakes))
+    overrides = tuple(Override(**row) for row in table.get("overrides", []))
+    return Recipe(**{**table, "overrides": overrides})

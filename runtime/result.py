@@ -1,0 +1,84 @@
+"""What a run gives back."""
+
+import dataclasses
+from dataclasses import dataclass, field
+
+import numpy as np
+
+RESULT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """Outputs of one call and what it cost on the modeled machine.
+
+    Attributes
+    ----------
+    outputs : list of numpy.ndarray
+    cycles : int
+        Machine cycles of all program calls, one after the other; host operators cost none.
+    seconds : float
+        `cycles` at the architecture's clock.
+    unit_cycles : dict of str to dict of str to int
+        Per unit: busy, and idle by cause; each unit's entries add up to `cycles`.
+    bytes_moved : dict of str to int
+        Off-chip bytes, ``read`` and ``written``.
+    macs : int
+        Multiply-accumulates done, padding not counted.
+    utilisation : float
+        `macs` over what the array could do in `cycles` with these weight formats, 0 to 1.
+    calls : list of dict
+        One record per program call, in order.
+    """
+
+    outputs: list[np.ndarray]
+    cycles: int
+    seconds: float
+    unit_cycles: dict[str, dict[str, int]]
+    bytes_moved: dict[str, int]
+    macs: int
+    utilisation: float
+    saturations: int
+    calls: list[dict] = field(repr=False)
+
+    def to_json(self) -> dict:
+        """Return everything but the outputs, versioned, for files and `--json`."""
+        fields = {
+            f.name: getattr(self, f.name)
+            for f in dataclasses.fields(self)
+            if f.name not in ("outputs", "calls")
+        }
+        return {"version": RESULT_VERSION, **fields, "calls": self.calls}
+
+
+def total(calls: list[dict], outputs: list, clock_mhz: int, peak_macs: dict[str, int]) -> RunResult:
+    """Return the result of a run from its call records.
+
+    Parameters
+    ----------
+    peak_macs : dict of str to int
+        Multiply-accumulates per cycle that the array could do in each function's format.
+    """
+    cycles = sum(call["cycles"] for call in calls)
+    macs = sum(call["macs"] for call in calls)
+    units: dict[str, dict[str, int]] = {}
+    for call in calls:
+        for unit, parts in call["units"].items():
+            row = units.setdefault(unit, {})
+            for cause, value in parts.items():
+                row[cause] = row.get(cause, 0) + value
+    possible = sum(call["cycles"] * peak_macs[call["name"]] for call in calls)
+    return RunResult(
+        outputs,
+        cycles,
+        cycles / (clock_mhz * 1e6),
+        units,
+        {
+            "read": sum(call["dram_bytes"]["read"] for call in calls),
+            "written": sum(call["dram_bytes"]["written"] for call in calls),
+        },
+        macs,
+        macs / possible if possible else 0.0,
+        sum(call["saturations"] for call in calls),
+        calls,
+    )
