@@ -13,6 +13,8 @@ from .reference_state import Box, State, check
 
 Q_MAX = 127
 """Largest int8 activation code; MX-INT-8 is symmetric."""
+EMPTY = object()
+"""What a plane holds after a preload of extent 0: a legal operand that adds nothing."""
 
 
 def dma_load(state: State, i: Instruction) -> None:
@@ -73,12 +75,16 @@ def preload(state: State, i: Instruction) -> None:
     if box := state.box(i):
         plane = panel_plane(state.memories[Mem.WBUF], _part(state, i, box), state.arch)
         state.planes[state.plane_number(i)] = plane
+    else:
+        state.planes[state.plane_number(i)] = EMPTY
 
 
 def preload_rows(state: State, i: Instruction) -> None:
     if box := state.box(i):
         data = state.load(Mem.WBUF, i.src, i.src_pitch, box[1], box[0]).view(np.int8)
         state.planes[state.plane_number(i)] = rows_plane(data, state.arch)
+    else:
+        state.planes[state.plane_number(i)] = EMPTY
 
 
 def recon_config(state: State, i: Instruction) -> None:
@@ -93,6 +99,8 @@ def matmul(state: State, i: Instruction) -> None:
     plane = state.planes[state.plane_number(i)]
     if plane is None:
         raise SimError(f"weight plane {state.plane_number(i)} holds nothing")
+    if plane is EMPTY:
+        return
     inputs, cols = plane.value.shape
     x = state.load(Mem.SPAD, i.src, i.src_pitch, rows, inputs).view(np.int8)
     psum = multiply(plane, x)

@@ -38,20 +38,6 @@ BY_NAME = {
 }
 
 
-def from_native(error: Exception) -> Exception:
-    """Return the MicroscopiqError that C++ meant by an error raised through tvm_ffi.
-
-    C++ throws with the class name as the kind; tvm_ffi turns kinds it doesn't know into a
-    RuntimeError that starts with ``Kind: message``. Other errors are returned unchanged.
-    """
-    text = str(error)
-    for name, cls in BY_NAME.items():
-        marker = f"[{name}] "
-        if marker in text:
-            return cls(text.split(marker, 1)[1].strip())
-    return error
-
-
 def unknown_name(what: str, name: str, allowed: Iterable[str]) -> str:
     """Return the message for a name that no registry knows, nearest names first."""
     names = sorted(allowed)

@@ -193,7 +193,7 @@ def _add(source: str, pitch: int | None, op: Gemm, index, stage: Stage):
         return isa.Add(
             dst=emitter.at("y", m, ZERO, path),
             dst_pitch=emitter.pitch("y"),
-            src=emitter.at(source, m, ZERO, path),
+            src=emitter.at(source, m if pitch is None else ZERO, ZERO, path),
             src_pitch=emitter.pitch(source) if pitch is None else pitch,
             rows=row_extent(emitter, m),
             cols=column_extent(emitter, nb),

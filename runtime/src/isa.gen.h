@@ -116,7 +116,7 @@ struct EndLoop {
   static constexpr const char* kMnemonic = "endloop";
   static constexpr Unit kUnit = Unit::kControl;
   template <typename Reader>
-  void Read(Reader* reader) {
+  void Read(Reader* /*reader*/) {
   }
 };
 
@@ -184,7 +184,7 @@ struct End {
   static constexpr const char* kMnemonic = "end";
   static constexpr Unit kUnit = Unit::kControl;
   template <typename Reader>
-  void Read(Reader* reader) {
+  void Read(Reader* /*reader*/) {
   }
 };
 

@@ -96,7 +96,8 @@ def _instructions() -> list[str]:
             unit = cls.unit.name.title().replace("_", "")
             lines.append(f"  static constexpr Unit kUnit = Unit::k{unit};")
         lines += [f"  {kind.ctype} {name};" for name, kind, _ in cls.operands()]
-        lines += ["  template <typename Reader>", "  void Read(Reader* reader) {"]
+        reader = "reader" if cls.operands() else "/*reader*/"
+        lines += ["  template <typename Reader>", f"  void Read(Reader* {reader}) {{"]
         lines += [f"    reader->{kind.name}(&{name});" for name, kind, _ in cls.operands()]
         lines += ["  }", "};", ""]
     names = ", \\\n  ".join(f"X({cls.__name__})" for cls in classes).replace(",", "")

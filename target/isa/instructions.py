@@ -148,7 +148,10 @@ class DmaStore(Instruction):
 
 @instruction(0x20, "preload", Unit.WLOAD, "preload", reads=("wbuf",), writes=("plane",))
 class Preload(Instruction):
-    """Decode a part of a weight panel into a weight plane of the array (dense slots, Isf)."""
+    """Decode a part of a weight panel into a weight plane of the array (dense slots, Isf).
+
+    An extent of 0 leaves an empty plane: `matmul` on it does nothing. So does `preload.rows`.
+    """
 
     plane: object = operand(AFFINE, "weight plane, 0 or 1")
     src: object = operand(AFFINE, "panel in wbuf")

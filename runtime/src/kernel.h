@@ -1,0 +1,74 @@
+// The inner loops, compiled once per vector extension; all variants give equal values.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace microscopiq {
+
+// Weights for `multiply`: blocks of kBlock columns, in each all pairs of rows, in each pair
+// (w[2p][n], w[2p+1][n]) beside each other. That is the operand order of a pairwise
+// multiply-add. Missing rows and columns are 0.
+constexpr int kBlock = 16;
+constexpr int kMaxArrayDim = 1024;
+
+struct LargeWeight {
+  int row;
+  int col;
+  int32_t value;
+};
+
+enum class SlotCode { kTwosComplement, kSignMagnitude };
+
+struct DecodeArgs {
+  const uint8_t* slots;  // first row
+  int64_t pitch;         // bytes between rows
+  SlotCode code;
+  int bits;
+  int rows;
+  int cols;
+  const int* shifts;  // left shift of each row
+  int16_t* packed;
+};
+
+struct MatmulArgs {
+  const int8_t* x;  // (m, rows)
+  int64_t x_pitch;
+  const int16_t* packed;
+  const LargeWeight* large;  // weights beyond 16 bits; their place in `packed` holds 0
+  int64_t large_count;
+  int rows;
+  int cols;
+  int64_t m;
+  uint8_t* acc;  // int32 (m, cols)
+  int64_t acc_pitch;
+  bool accumulate;
+  int32_t low;  // limits of an accumulator
+  int32_t high;
+};
+
+struct Kernels {
+  const char* name;
+  // Slots to `packed`; every value must fit 16 bits.
+  void (*decode)(const DecodeArgs& args);
+  // acc = saturate([acc +] x * w); returns the saturations. Needs that no sum of products
+  // of a row leaves 32 bits.
+  int64_t (*multiply)(const MatmulArgs& args);
+  // The same for any weights up to 32 bits, given as exact doubles (rows, cols).
+  int64_t (*multiply_wide)(const MatmulArgs& args, const double* weights);
+  void (*drain)(const int32_t* psum, const float* wscale, float xscale, bool accumulate,
+                int64_t count, float* out);
+  void (*add)(const float* in, int64_t count, float* out);
+  void (*clamp)(float low, float high, int64_t count, float* out);
+  // Largest biased exponent of the elements, 255 if one isn't finite.
+  int (*max_exponent)(const float* in, int64_t count);
+  void (*quantize)(const float* in, float factor, int64_t count, int8_t* out);
+};
+
+// The best variant this CPU has, or the one that was selected.
+const Kernels& ActiveKernels();
+std::vector<std::string> KernelNames();
+// Returns false for a name that isn't in `KernelNames`.
+bool SelectKernels(const std::string& name);
+
+}  // namespace microscopiq

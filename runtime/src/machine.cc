@@ -1,0 +1,152 @@
+#include "machine.h"
+
+#include <algorithm>
+
+#include "errors.h"
+
+namespace microscopiq {
+
+Machine::Machine(const ArchNumbers& arch) : arch_(arch), timing_(arch) {
+  const int64_t sizes[kMems] = {arch.spad_bytes, arch.wbuf_bytes, arch.acc_bytes, arch.obuf_bytes};
+  for (int mem = 0; mem < kMems; ++mem) memories_.emplace_back(kMemNames[mem], sizes[mem]);
+}
+
+void Machine::Reset(const Function& function, const std::vector<Tensor>& arguments, bool timing) {
+  function_ = &function;
+  arguments_ = arguments;
+  use_timing_ = timing;
+  ended_ = false;
+  next_ = 0;
+  record_ = {};
+  record_.name = function.name;
+  record_.layer = function.layer;
+  for (int mem = 0; mem < kMems; ++mem) {
+    memories_[mem].Attach(&record_.memories[mem]);
+    memories_[mem].Poison();
+  }
+  for (Plane& plane : planes_) plane.Invalidate();
+  counters_.fill(0);
+  loops_.clear();
+  extents_.fill(-1);
+  tokens_.fill(0);
+  first_tokens_.fill(0);
+  timing_.Reset();
+}
+
+CallRecord Machine::Run(const Function& function, const std::vector<Tensor>& arguments,
+                        bool timing) {
+  Reset(function, arguments, timing);
+  const Instruction* current = nullptr;
+  try {
+    while (!ended_) {
+      if (next_ >= function.code.size()) Fail(kSimError, "ran past the last instruction; no end");
+      current = &function.code[next_++];
+      ++record_.instructions;
+      std::visit([this](const auto& op) { Step(op); }, current->operation);
+    }
+  } catch (const Error& error) {
+    std::string counters;
+    for (size_t level = 0; level < loops_.size(); ++level) {
+      counters += (level ? ", i" : ", loops i") + std::to_string(level) + "=" +
+                  std::to_string(counters_[level]);
+    }
+    Fail(error.kind(), "function '", function.name, "', pc ", Hex{current ? current->pc : 0},
+         counters, ", ", current ? Mnemonic(current->operation) : "start", ": ", error.message());
+  }
+  if (timing) record_.units = timing_.units();
+  return std::move(record_);
+}
+
+int64_t Machine::At(const Affine& affine) const {
+  // Can't overflow: bases and the instructions of a run are limited when a program is loaded.
+  int64_t value = affine.base;
+  const int depth = static_cast<int>(loops_.size());
+  for (int level = 0; level < depth; ++level) value += affine.strides[level] * counters_[level];
+  if (affine.slots > 1) {
+    int64_t turn = 0;
+    for (int level = 0; level < depth; ++level) turn += affine.turns[level] * counters_[level];
+    value += static_cast<int64_t>(affine.slot_step) * (turn % affine.slots);
+  }
+  return value;
+}
+
+int64_t Machine::Extent(int reg) const {
+  if (extents_[reg] < 0) Fail(kSimError, "extent register e", reg, " is read before any clip");
+  return extents_[reg];
+}
+
+int Machine::PlaneNumber(const Affine& affine) const {
+  const int64_t plane = At(affine);
+  if (plane != 0 && plane != 1) Fail(kSimError, "weight plane ", plane, "; allowed: 0, 1");
+  return static_cast<int>(plane);
+}
+
+void Machine::Step(const Loop& op) {
+  counters_[loops_.size()] = 0;
+  loops_.push_back({static_cast<uint32_t>(next_), op.count});
+}
+
+void Machine::Step(const EndLoop&) {
+  const OpenLoop& loop = loops_.back();
+  int64_t& counter = counters_[loops_.size() - 1];
+  if (++counter < loop.count) {
+    next_ = loop.begin;
+  } else {
+    counter = 0;
+    loops_.pop_back();
+  }
+}
+
+void Machine::Step(const Clip& op) {
+  const int64_t rest = static_cast<int64_t>(op.limit) - At(op.start);
+  extents_[op.extent] = std::clamp<int64_t>(rest, 0, op.tile);
+  if (use_timing_) timing_.Control();
+}
+
+void Machine::Step(const Sem& op) {
+  if (tokens_[op.sem] != first_tokens_[op.sem]) {
+    Fail(kSimError, "semaphore ", int{op.sem}, " is set again while its count is ", tokens_[op.sem],
+         "; allowed: its first count, ", first_tokens_[op.sem]);
+  }
+  if (use_timing_) timing_.AddTokens(op.sem, op.value - first_tokens_[op.sem]);
+  tokens_[op.sem] = first_tokens_[op.sem] = op.value;
+}
+
+void Machine::Step(const Wait& op) {
+  if (tokens_[op.sem] == 0) {
+    Fail(kSimError, "deadlock: ", kUnitNames[op.queue], " waits for semaphore ", int{op.sem},
+         ", which no earlier post or sem leaves above 0");
+  }
+  --tokens_[op.sem];
+  if (use_timing_) timing_.DispatchWait(static_cast<Unit>(op.queue), op.sem);
+}
+
+void Machine::Step(const Post& op) {
+  ++tokens_[op.sem];
+  if (use_timing_) timing_.DispatchPost(static_cast<Unit>(op.queue), op.sem);
+}
+
+void Machine::Step(const End&) {
+  for (int sem = 0; sem < kSemaphores; ++sem) {
+    if (tokens_[sem] != first_tokens_[sem]) {
+      Fail(kSimError, "semaphore ", sem, " ends at ", tokens_[sem], "; allowed: its first count, ",
+           first_tokens_[sem], " (a ", tokens_[sem] < first_tokens_[sem] ? "post" : "wait",
+           " is missing)");
+    }
+  }
+  if (use_timing_) record_.cycles = timing_.Finish();
+  ended_ = true;
+}
+
+template <typename Op>
+void Machine::Step(const Op& op) {
+  const Outcome outcome = Execute(op);
+  if (!use_timing_) return;
+  if (outcome) {
+    timing_.Dispatch(Op::kUnit, *outcome);
+  } else {
+    timing_.Control();
+  }
+}
+
+}  // namespace microscopiq

@@ -1,0 +1,111 @@
+// The functional core: memories, planes, extents, semaphores, and the sequencer over them.
+#pragma once
+#include <array>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "memory.h"
+#include "plane.h"
+#include "program.h"
+#include "stats.h"
+#include "timing.h"
+
+namespace microscopiq {
+
+// A tensor in DRAM, checked against the function's argument by the caller.
+struct Tensor {
+  uint8_t* data;
+  int64_t bytes;
+  bool writable;
+};
+
+class Machine {
+ public:
+  explicit Machine(const ArchNumbers& arch);
+
+  // Executes one function call. Throws SimError.
+  CallRecord Run(const Function& function, const std::vector<Tensor>& arguments, bool timing);
+
+ private:
+  struct OpenLoop {
+    uint32_t begin;
+    uint32_t count;
+  };
+  // Nothing to do (an extent is 0), or what the instruction costs its unit.
+  using Outcome = std::optional<Work>;
+
+  void Reset(const Function& function, const std::vector<Tensor>& arguments, bool timing);
+  int64_t At(const Affine& affine) const;
+  int64_t Extent(int reg) const;
+  int PlaneNumber(const Affine& affine) const;
+  Memory& spad() { return memories_[static_cast<int>(Mem::kSpad)]; }
+  Memory& wbuf() { return memories_[static_cast<int>(Mem::kWbuf)]; }
+  Memory& acc() { return memories_[static_cast<int>(Mem::kAcc)]; }
+  Memory& obuf() { return memories_[static_cast<int>(Mem::kObuf)]; }
+
+  // machine.cc: the sequencer's own instructions.
+  void Step(const std::monostate&) {}
+  void Step(const Loop& op);
+  void Step(const EndLoop& op);
+  void Step(const Clip& op);
+  void Step(const Sem& op);
+  void Step(const Wait& op);
+  void Step(const Post& op);
+  void Step(const End& op);
+  template <typename Op>
+  void Step(const Op& op);
+
+  // exec_dma.cc
+  Outcome Execute(const DmaLoad& op);
+  Outcome Execute(const DmaIm2col& op);
+  Outcome Execute(const DmaWeight& op);
+  Outcome Execute(const DmaStore& op);
+  Work Transfer(int64_t bytes) const;
+  // First byte of a strided box of an argument, all of it checked to lie inside.
+  uint8_t* Dram(int arg, int64_t base, int64_t rows, int64_t pitch, int64_t cols, int64_t step,
+                int64_t element) const;
+
+  // exec_array.cc
+  Outcome Execute(const Preload& op);
+  Outcome Execute(const PreloadRows& op);
+  Outcome Execute(const ReconConfig& op);
+  Outcome Execute(const Matmul& op);
+  void CheckArray(int bits, int64_t rows, int64_t cols) const;
+  template <typename Op>
+  PanelPart CheckedPart(const Op& op, Panel* panel) const;
+
+  // exec_vector.cc
+  Outcome Execute(const Drain& op);
+  Outcome Execute(const Add& op);
+  Outcome Execute(const Clamp& op);
+  Outcome Execute(const Absmax& op);
+  Outcome Execute(const Quant& op);
+  Work VectorWork(int64_t rows, int64_t cols) const;
+  // Fills `scales_` with the weight scales of a drain's columns.
+  void ReadWeightScales(const Drain& op, int64_t cols);
+
+  const ArchNumbers arch_;
+  std::vector<Memory> memories_;
+  std::array<Plane, 2> planes_;
+  PanelIndex panel_index_;
+  std::vector<Outlier> outliers_;
+  std::vector<int> shifts_;
+  std::vector<float> scales_;
+  Timing timing_;
+
+  // State of the call that runs.
+  const Function* function_ = nullptr;
+  std::vector<Tensor> arguments_;
+  CallRecord record_;
+  bool use_timing_ = true;
+  bool ended_ = false;
+  size_t next_ = 0;  // index of the instruction after the current one
+  std::array<int64_t, kLoopDepth> counters_{};
+  std::vector<OpenLoop> loops_;
+  std::array<int64_t, kExtentRegisters> extents_{};  // -1: not set in this call
+  std::array<int64_t, kSemaphores> tokens_{};
+  std::array<int64_t, kSemaphores> first_tokens_{};
+};
+
+}  // namespace microscopiq

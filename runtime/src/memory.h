@@ -1,0 +1,49 @@
+// On-chip memories and the boxes that instructions touch in them.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "stats.h"
+
+namespace microscopiq {
+
+// `rows` pieces of `row_bytes` bytes, `pitch` apart.
+struct Box {
+  int64_t base;
+  int64_t pitch;
+  int64_t rows;
+  int64_t row_bytes;
+  int align = 1;
+};
+
+class Memory {
+ public:
+  Memory(const char* name, int64_t size_bytes);
+
+  // Fills what was written since the last call with poison: use before load then shows.
+  void Poison();
+  // Address of a box whose every byte was checked to lie inside. Throws SimError.
+  const uint8_t* Read(const Box& box);
+  // The same for writing; rows that overlap are an error, because their order would matter.
+  uint8_t* Write(const Box& box);
+  // Bytes from an address to the end of the memory; throws SimError if there are fewer.
+  const uint8_t* Peek(int64_t address, int64_t bytes) const;
+
+  const char* name() const { return name_; }
+  int64_t size() const { return static_cast<int64_t>(bytes_.size()); }
+  // Changes with every write: what was derived from the contents is then stale.
+  uint64_t version() const { return version_; }
+  void Attach(Traffic* traffic) { traffic_ = traffic; }
+  void CountRead(int64_t bytes) { traffic_->read += bytes; }
+
+ private:
+  void Check(const Box& box) const;
+
+  const char* name_;
+  std::vector<uint8_t> bytes_;
+  int64_t dirty_end_;
+  uint64_t version_ = 0;
+  Traffic* traffic_ = nullptr;
+};
+
+}  // namespace microscopiq

@@ -1,0 +1,204 @@
+// The TVM runtime module around the simulator; the only file that names tvm_ffi.
+#include <tvm/ffi/cast.h>
+#include <tvm/ffi/container/array.h>
+#include <tvm/ffi/container/tensor.h>
+#include <tvm/ffi/extra/module.h>
+#include <tvm/ffi/function.h>
+#include <tvm/ffi/reflection/registry.h>
+
+#include <memory>
+#include <mutex>
+#include <new>
+
+#include "errors.h"
+#include "kernel.h"
+#include "machine.h"
+#include "program.h"
+
+namespace microscopiq {
+namespace {
+
+namespace ffi = tvm::ffi;
+
+// Runs `body`; errors of the core get the kind that Python registered the class for.
+template <typename Body>
+auto Translate(Body body) {
+  const char* kind = kSimError;
+  std::string message;
+  try {
+    return body();
+  } catch (const Error& error) {
+    kind = error.kind();
+    message = error.message();
+  } catch (const std::bad_alloc&) {
+    message = "out of memory on the host";
+  }
+  throw ffi::Error(kind, message, TVMFFIBacktrace(__FILE__, __LINE__, __func__, 0));
+}
+
+std::string Describe(DLDataType dtype, const int64_t* shape, int64_t ndim) {
+  std::ostringstream out;
+  out << ffi::DLDataTypeToString(dtype) << '[';
+  for (int64_t i = 0; i < ndim; ++i) out << (i ? ", " : "") << shape[i];
+  out << ']';
+  return out.str();
+}
+
+DLDataType TypeOf(const Argument& argument) {
+  if (argument.dtype == kDtype_float32) return {kDLFloat, 32, 1};
+  return {kDLInt, 8, 1};
+}
+
+bool IsContiguous(const DLTensor& tensor) {
+  if (!tensor.strides) return true;
+  int64_t expected = 1;
+  for (int i = tensor.ndim - 1; i >= 0; --i) {
+    if (tensor.shape[i] != 1 && tensor.strides[i] != expected) return false;
+    expected *= tensor.shape[i];
+  }
+  return true;
+}
+
+Tensor CheckTensor(const Function& function, size_t index, const DLTensor& given) {
+  const Argument& argument = function.arguments[index];
+  const DLDataType dtype = TypeOf(argument);
+  auto fail = [&](const auto&... parts) {
+    Fail(kInputError, "function '", function.name, "', argument ", index, " '", argument.name,
+         "': ", parts...);
+  };
+  const int64_t ndim = static_cast<int64_t>(argument.shape.size());
+  if (given.dtype.code != dtype.code || given.dtype.bits != dtype.bits || given.dtype.lanes != 1 ||
+      given.ndim != ndim || !std::equal(given.shape, given.shape + ndim, argument.shape.begin())) {
+    fail("expected ", Describe(dtype, argument.shape.data(), ndim), ", given ",
+         Describe(given.dtype, given.shape, given.ndim));
+  }
+  if (given.device.device_type != kDLCPU) {
+    fail("expected a tensor in host memory, given device type ", int{given.device.device_type});
+  }
+  if (argument.bytes > 0 && !IsContiguous(given)) fail("expected a contiguous tensor");
+  return {static_cast<uint8_t*>(given.data) + given.byte_offset, argument.bytes,
+          argument.is_output};
+}
+
+class ProgramModule : public ffi::ModuleObj {
+ public:
+  explicit ProgramModule(const ffi::Bytes& blob)
+      : blob_(blob),
+        program_(ParseProgram(reinterpret_cast<const uint8_t*>(blob_.data()), blob_.size())) {}
+
+  const char* kind() const final { return "microscopiq"; }
+  int GetPropertyMask() const final {
+    return ffi::Module::kBinarySerializable | ffi::Module::kRunnable;
+  }
+  ffi::Bytes SaveToBytes() const final { return blob_; }
+
+  ffi::String InspectSource(const ffi::String&) const final {
+    std::string text =
+        "microscopiq program for " + program_.arch_name + " (" + program_.arch_hash + ")\n";
+    for (const auto& [name, function] : program_.functions) {
+      text += name + ": " + std::to_string(function.code.size()) + " instructions, " +
+              std::to_string(function.weights.length) + " weight bytes\n";
+    }
+    return text;
+  }
+
+  ffi::Optional<ffi::Function> GetFunction(const ffi::String& name) final {
+    // Every function holds the module: it may outlive the caller's handle.
+    ffi::Module self = ffi::GetRef<ffi::Module>(this);
+    const std::string key = name;
+    if (key == "microscopiq.blob") {
+      return ffi::Function::FromTyped([self, this]() { return blob_; });
+    }
+    if (key == "microscopiq.stats") {
+      return ffi::Function::FromTyped([self, this]() { return Stats(); });
+    }
+    if (key == "microscopiq.reset") {
+      return ffi::Function::FromTyped([self, this]() { Reset(); });
+    }
+    if (key == "microscopiq.set_timing") {
+      return ffi::Function::FromTyped([self, this](bool on) { SetTiming(on); });
+    }
+    auto found = program_.functions.find(key);
+    if (found == program_.functions.end()) return std::nullopt;
+    const Function* function = &found->second;
+    return ffi::Function::FromPacked([self, this, function](ffi::PackedArgs args, ffi::Any*) {
+      Translate([&] { Run(*function, args); });
+    });
+  }
+
+ private:
+  void Run(const Function& function, ffi::PackedArgs args) {
+    if (args.size() != static_cast<int>(function.arguments.size())) {
+      Fail(kInputError, "function '", function.name, "' takes ", function.arguments.size(),
+           " tensors, outputs last; given ", args.size());
+    }
+    std::vector<Tensor> tensors;
+    for (int i = 0; i < args.size(); ++i) {
+      auto tensor = args[i].try_cast<DLTensor*>();
+      if (!tensor.has_value()) {
+        Fail(kInputError, "function '", function.name, "', argument ", i, " '",
+             function.arguments[i].name, "': expected a tensor, given ", args[i].GetTypeKey());
+      }
+      tensors.push_back(CheckTensor(function, i, **tensor));
+    }
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (!machine_) machine_ = std::make_unique<Machine>(program_.arch);
+    records_.push_back(machine_->Run(function, tensors, timing_));
+  }
+
+  ffi::String Stats() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    std::string out = "[";
+    for (const CallRecord& record : records_) {
+      if (out.size() > 1) out += ",\n ";
+      out += record.ToJson();
+    }
+    return out + "]";
+  }
+
+  void Reset() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    records_.clear();
+  }
+
+  void SetTiming(bool on) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    timing_ = on;
+  }
+
+  const ffi::Bytes blob_;
+  const Program program_;  // points into `blob_`
+  std::mutex mutex_;
+  std::unique_ptr<Machine> machine_;  // made at the first run: its memories may be large
+  std::vector<CallRecord> records_;
+  bool timing_ = true;
+};
+
+ffi::Module Load(const ffi::Bytes& blob) {
+  return Translate([&] { return ffi::Module(ffi::make_object<ProgramModule>(blob)); });
+}
+
+ffi::Array<ffi::String> Variants() {
+  ffi::Array<ffi::String> names;
+  for (const std::string& name : KernelNames()) names.push_back(name);
+  return names;
+}
+
+void SelectVariant(const ffi::String& name) {
+  Translate([&] {
+    if (!SelectKernels(name)) {
+      Fail(kInputError, "kernel variant '", std::string(name), "' doesn't run on this CPU");
+    }
+  });
+}
+
+TVM_FFI_STATIC_INIT_BLOCK() {
+  tvm::ffi::reflection::GlobalDef()
+      .def("microscopiq.runtime.create", Load)
+      .def("microscopiq.runtime.kernels", Variants)
+      .def("microscopiq.runtime.select_kernels", SelectVariant)
+      .def("ffi.Module.load_from_bytes.microscopiq", Load);
+}
+
+}  // namespace
+}  // namespace microscopiq

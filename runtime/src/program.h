@@ -1,0 +1,67 @@
+// A program as the simulator runs it: checked, decoded, loops matched.
+#pragma once
+#include <cstdint>
+#include <map>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "isa.gen.h"
+
+namespace microscopiq {
+
+#define MICROSCOPIQ_VARIANT(Type) , Type
+using Operation = std::variant<std::monostate MICROSCOPIQ_INSTRUCTIONS(MICROSCOPIQ_VARIANT)>;
+#undef MICROSCOPIQ_VARIANT
+
+struct Instruction {
+  uint32_t pc = 0;       // byte offset in the function's code
+  uint32_t partner = 0;  // index of the matching loop or endloop
+  Operation operation;
+};
+
+const char* Mnemonic(const Operation& operation);
+
+struct Argument {
+  std::string name;
+  uint8_t dtype = 0;
+  bool is_output = false;
+  std::vector<int64_t> shape;
+  int64_t bytes = 0;
+};
+
+// A packed weight segment; the directory at its start was checked when the program was loaded.
+struct WeightSegment {
+  const uint8_t* data = nullptr;  // points into the program's blob
+  uint64_t length = 0;
+  uint32_t panels = 0;
+};
+
+struct Function {
+  std::string name;
+  std::string layer;
+  uint64_t macs = 0;
+  std::vector<Argument> arguments;
+  std::vector<Instruction> code;
+  WeightSegment weights;
+};
+
+struct Program {
+  std::string arch_name;
+  std::string arch_hash;
+  ArchNumbers arch;
+  std::map<std::string, Function> functions;
+};
+
+// Longest run that is accepted, so that no corrupted loop count can hang the process.
+constexpr uint64_t kMaxDynamicInstructions = 200'000'000;
+
+// Parses and checks a saved program. The blob must outlive the result, which points into it.
+// Throws IsaError.
+Program ParseProgram(const uint8_t* blob, uint64_t length);
+
+// Decodes the instructions of a function and checks everything that is known before it runs.
+std::vector<Instruction> DecodeCode(const uint8_t* code, uint64_t length,
+                                    const std::vector<Argument>& arguments);
+
+}  // namespace microscopiq

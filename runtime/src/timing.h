@@ -1,0 +1,78 @@
+// The timing core: turns the events of the functional core into cycles. It sees no values.
+//
+// The sequencer dispatches one instruction per cycle in program order into the units' queues.
+// A unit starts the head of its queue when the unit is free, and for a `wait` when a token of
+// the semaphore is there. Starts are simulated in time order.
+#pragma once
+#include <array>
+#include <deque>
+#include <functional>
+#include <queue>
+#include <vector>
+
+#include "isa.gen.h"
+#include "stats.h"
+
+namespace microscopiq {
+
+// What an instruction costs its unit.
+struct Work {
+  int64_t busy = 0;     // cycles until the unit can start its next instruction
+  int64_t latency = 0;  // further cycles until the result is there
+  int64_t recon = 0;    // part of `busy` that waits for ReCoN units
+  bool dram = false;    // holds the DRAM channel while busy
+};
+
+class Timing {
+ public:
+  explicit Timing(const ArchNumbers& arch);
+
+  void Reset();
+  // An instruction that the sequencer itself executes.
+  void Control() { ++clock_; }
+  // `sem`: the semaphore's count changes by `delta` at dispatch.
+  void AddTokens(int sem, int64_t delta);
+  void Dispatch(Unit unit, const Work& work);
+  void DispatchWait(Unit unit, int sem);
+  void DispatchPost(Unit unit, int sem);
+  // Runs everything to its end and returns the total of cycles.
+  int64_t Finish();
+  // Valid after `Finish`.
+  const std::array<UnitCycles, kUnits>& units() const { return cycles_; }
+
+ private:
+  enum class Kind : uint8_t { kWork, kWait, kPost };
+  struct Op {
+    Kind kind;
+    uint8_t sem;
+    int64_t dispatched;
+    Work work;
+  };
+  struct UnitState {
+    std::deque<Op> queue;
+    int64_t free = 0;      // when the next op can start
+    int64_t all_done = 0;  // when all started ops have finished
+  };
+  struct Semaphore {
+    int64_t ready = 0;  // tokens that were there from the start; below 0: owed
+    std::priority_queue<int64_t, std::vector<int64_t>, std::greater<int64_t>> posted;
+  };
+
+  void Push(Unit unit, const Op& op);
+  // Earliest start of a unit's head, kNever if it is blocked or there is none.
+  int64_t HeadStart(int unit);
+  // Starts the earliest head that can start by `until`; false if there is none.
+  bool StartNext(int64_t until);
+  void Start(int unit, int64_t start);
+  void FailDeadlock() const;
+
+  int64_t queue_depth_;
+  int64_t clock_ = 0;         // when the sequencer dispatches the next instruction
+  int64_t channel_free_ = 0;  // DRAM channel
+  int64_t last_start_ = 0;
+  std::array<UnitState, kUnits> states_;
+  std::array<Semaphore, kSemaphores> semaphores_;
+  std::array<UnitCycles, kUnits> cycles_;
+};
+
+}  // namespace microscopiq

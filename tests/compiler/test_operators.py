@@ -1,0 +1,169 @@
+"""Programs equal the LLVM reference bit for bit, operator by operator, over random shapes."""
+
+import numpy as np
+import pytest
+import tvm
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from microscopiq.compiler.quant import methods  # noqa: F401
+from microscopiq.compiler.quant.base import quantize_weight
+from microscopiq.compiler.tir.compute_gemm import gemm
+from microscopiq.compiler.tir.compute_quantize import quantize
+from microscopiq.compiler.tir.emit import emit
+from microscopiq.compiler.tir.operators import Conv, Gemm, Quantize
+from microscopiq.compiler.tir.schedule import scheduled
+from microscopiq.target.arch import load_arch
+from microscopiq.target.isa.program import Program
+from microscopiq.target.packing import integers, pack
+
+METHOD = {"int4": "rtn", "int8": "rtn", "ms2": "microscopiq", "ms4": "microscopiq"}
+SLOW = settings(
+    deadline=None,
+    max_examples=25,
+    derandomize=True,
+    # Shrinking compiles a function per attempt: minutes for a slightly smaller shape.
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+def both(op, arch_name: str, seed: int):
+    """Return the outputs of the reference and of the program on the same random arguments."""
+    arch, rng = load_arch(arch_name), np.random.default_rng(seed)
+    segment, decoded = b"", []
+    if isinstance(op, Gemm) and op.weight_format:
+        shape = (op.conv_groups, op.n, op.k)
+        real = (rng.standard_t(3, shape) * 0.05).astype(np.float32)
+        weights = [
+            quantize_weight(METHOD[op.weight_format], w, op.weight_format, "test")[0] for w in real
+        ]
+        segment = pack(weights)
+        pairs = [integers(weight) for weight in weights]
+        decoded = [np.stack([p[0] for p in pairs]), np.stack([p[1] for p in pairs])]
+    function = emit(scheduled(op, arch).mod["main"], arch, "f", "test", segment)
+    given_arrays = {a.name: random_array(rng, a) for a in function.arguments if not a.is_output}
+    outputs = [a for a in function.arguments if a.is_output]
+    inputs = list(given_arrays.values())
+    reference_inputs = inputs[:2] + decoded + inputs[2:] if decoded else inputs
+    make = quantize if isinstance(op, Quantize) else gemm
+    reference = tvm.compile(make(op), target="llvm")["main"]
+    program = Program.for_arch(arch, {"f": function})
+    simulated = tvm.get_global_func("microscopiq.runtime.create")(program.to_bytes())["f"]
+    return (
+        run(reference, reference_inputs, outputs),
+        run(simulated, inputs, outputs),
+    )
+
+
+def random_array(rng, argument):
+    if argument.dtype == "int8" and "exponent" in argument.name:
+        return rng.integers(-12, 5, argument.shape).astype(np.int8)
+    if argument.dtype == "int8":
+        return rng.integers(-127, 128, argument.shape).astype(np.int8)
+    scale = np.exp2(rng.integers(-8, 8, (*argument.shape[:1],) + (1,) * (len(argument.shape) - 1)))
+    return (rng.standard_normal(argument.shape) * scale).astype(np.float32)
+
+
+def run(function, inputs, outputs):
+    results = [tvm.runtime.tensor(np.zeros(a.shape, a.dtype)) for a in outputs]
+    function(*[tvm.runtime.tensor(x) for x in inputs], *results)
+    return [result.numpy() for result in results]
+
+
+def assert_equal_bits(op, arch_name, seed=0):
+    expected, found = both(op, arch_name, seed)
+    for want, have in zip(expected, found, strict=True):
+        view = {4: np.int32, 1: np.int8}[want.dtype.itemsize]
+        np.testing.assert_array_equal(want.view(view), have.view(view), err_msg=str(op))
+
+
+@SLOW
+@given(
+    m=st.integers(1, 40),
+    n=st.integers(1, 300),
+    k=st.integers(1, 300),
+    weight_format=st.sampled_from(sorted(METHOD)),
+    bias=st.booleans(),
+    residual=st.booleans(),
+    bounds=st.sampled_from([(None, None), (0.0, None), (0.0, 6.0)]),
+    seed=st.integers(0, 1000),
+)
+def test_linear(m, n, k, weight_format, bias, residual, bounds, seed):
+    op = Gemm(1, 1, m, n, k, weight_format, None, bias, residual, *bounds)
+    assert_equal_bits(op, "tiny-4x4", seed)
+
+
+@SLOW
+@given(
+    m=st.integers(1, 40),
+    n=st.integers(1, 300),
+    k=st.integers(1, 300),
+    weight_format=st.sampled_from(sorted(METHOD)),
+    seed=st.integers(0, 1000),
+)
+def test_linear_requantized(m, n, k, weight_format, seed):
+    op = Gemm(1, 1, m, n, k, weight_format, bias=True, low=0.0, requantize=True)
+    assert_equal_bits(op, "tiny-4x4", seed)
+
+
+@SLOW
+@given(
+    batch=st.integers(1, 6),
+    m=st.integers(1, 40),
+    n=st.integers(1, 150),
+    k=st.integers(1, 150),
+    seed=st.integers(0, 1000),
+)
+def test_attention(batch, m, n, k, seed):
+    assert_equal_bits(Gemm(batch, 1, m, n, k, ""), "tiny-4x4", seed)
+
+
+@SLOW
+@given(data=st.data())
+def test_conv2d(data):
+    draw = data.draw
+    kernel = (draw(st.integers(1, 4)), draw(st.integers(1, 4)))
+    stride = (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
+    dilation = (draw(st.integers(1, 2)), draw(st.integers(1, 2)))
+    pads = [draw(st.integers(0, 2)) for _ in range(4)]
+    spans = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
+    height = draw(st.integers(max(1, spans[0] - pads[0] - pads[2]), 12))
+    width = draw(st.integers(max(1, spans[1] - pads[1] - pads[3]), 12))
+    channels, groups = draw(st.integers(1, 20)), draw(st.integers(1, 3))
+    conv = Conv(channels, height, width, *kernel, *stride, *pads, *dilation)
+    op = Gemm(
+        draw(st.integers(1, 3)),
+        groups,
+        conv.out_height * conv.out_width,
+        draw(st.integers(1, 140)),
+        channels * kernel[0] * kernel[1],
+        draw(st.sampled_from(sorted(METHOD))),
+        conv,
+        draw(st.booleans()),
+        draw(st.booleans()),
+        draw(st.sampled_from([None, 0.0])),
+    )
+    assert_equal_bits(op, "tiny-4x4", draw(st.integers(0, 1000)))
+
+
+@SLOW
+@given(rows=st.integers(1, 50), length=st.integers(1, 400), seed=st.integers(0, 1000))
+def test_quantize_rows(rows, length, seed):
+    assert_equal_bits(Quantize(rows, length, min(length, 128)), "tiny-4x4", seed)
+
+
+@SLOW
+@given(rows=st.integers(1, 3), length=st.integers(1, 20000), seed=st.integers(0, 1000))
+def test_quantize_images(rows, length, seed):
+    assert_equal_bits(Quantize(rows, length, length), "tiny-4x4", seed)
+
+
+@pytest.mark.parametrize("weight_format", sorted(METHOD))
+def test_default_machine(weight_format):
+    op = Gemm(1, 1, 130, 200, 320, weight_format, bias=True, residual=True, low=0.0)
+    assert_equal_bits(op, "microscopiq-64x64")
+
+
+def test_int8_machine():
+    assert_equal_bits(Gemm(1, 1, 130, 200, 320, "int4", bias=True), "int8-64x64")

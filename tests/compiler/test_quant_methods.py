@@ -1,0 +1,170 @@
+"""compiler/quant: the contract of every registered quantization method and format."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from microscopiq.compiler.quant import methods  # noqa: F401  (registers the quantizers)
+from microscopiq.compiler.quant.base import METHODS, quantize_weight
+from microscopiq.target.errors import ConfigError, InputError
+from microscopiq.target.formats import GROUP_SIZE, MACRO_BLOCK, WEIGHT_FORMATS
+from microscopiq.target.packing import QuantizedWeight, blocks, dequantize, integers, pack, unpack
+
+CASES = [(name, fmt) for name, entry in METHODS.items() for fmt in entry.formats]
+RELATIVE_ERROR = {"int8": 0.01, "int4": 0.2, "ms4": 0.15, "ms2": 0.45}
+"""Largest |W - Q| / |W| in the Frobenius norm on heavy-tailed weights, by format. MicroScopiQ A6
+gives 0.33 for 2 bits on Gaussian weights."""
+
+
+def _heavy_tailed(out: int, inputs: int) -> np.ndarray:
+    rng = np.random.default_rng(out * 1000 + inputs)
+    return (0.02 * rng.standard_t(5, (out, inputs))).astype(np.float32)
+
+
+def _with_dead_rows() -> np.ndarray:
+    weight = _heavy_tailed(130, 140)
+    weight[3], weight[:, 5], weight[:, 128:] = 0, 0, 0
+    return weight
+
+
+WEIGHTS = {
+    "whole blocks": _heavy_tailed(256, 256),
+    "ragged": _heavy_tailed(133, 259),
+    "one output": _heavy_tailed(1, 300),
+    "one input": _heavy_tailed(300, 1),
+    "single element": np.float32([[-0.3]]),
+    "seven outputs": _heavy_tailed(7, 9),
+    "all zero": np.zeros((9, 130), np.float32),
+    "zero rows and columns": _with_dead_rows(),
+    "constant": np.full((129, 129), 0.1, np.float32),
+    "constant rows": np.repeat(_heavy_tailed(40, 1), 140, axis=1),
+    "constant columns": np.repeat(_heavy_tailed(1, 40), 140, axis=0),
+    "huge": _heavy_tailed(130, 20) * np.float32(1e30),
+    "tiny": _heavy_tailed(130, 20) * np.float32(1e-30),
+    "denormal": np.full((16, 16), 1e-42, np.float32),
+    "wide spread": _heavy_tailed(140, 200) * np.logspace(-9, 9, 200, dtype=np.float32),
+    "all outliers": np.where(np.arange(256)[:, None] % 128 < 6, 8, 0.01).astype(np.float32)
+    * np.ones((1, 130), np.float32),
+}
+EXTREME = {"huge", "tiny", "denormal", "wide spread"}
+"""fp16 scales end at 65504 and 6e-8, Isf at 2^+-100: outside, only the error's sign is promised."""
+
+pytestmark = [
+    pytest.mark.filterwarnings("error"),
+]
+
+
+def _quantized(method: str, fmt: str, label: str) -> tuple[QuantizedWeight, dict[str, int]]:
+    return quantize_weight(method, WEIGHTS[label].copy(), fmt, label)
+
+
+every_case = pytest.mark.parametrize(("method", "fmt"), CASES)
+every_weight = pytest.mark.parametrize("label", WEIGHTS)
+
+
+@every_case
+@every_weight
+def test_contract(method, fmt, label):
+    matrix = WEIGHTS[label]
+    before = matrix.copy()
+    weight, counts = quantize_weight(method, matrix, fmt, label)
+    np.testing.assert_array_equal(matrix, before)
+    assert weight.format == fmt and weight.slots.shape == matrix.shape
+    assert all(isinstance(count, int) and count >= 0 for count in counts.values())
+    _check_survives_packing(weight)
+    _check_sums_fit_32_bits(weight)
+    _check_error(matrix, weight, label)
+    again, same_counts = quantize_weight(method, matrix, fmt, label)
+    assert pack([again]) == pack([weight]) and same_counts == counts
+
+
+def _check_survives_packing(weight: QuantizedWeight) -> None:
+    (read,) = unpack(pack([weight]), weight.format, *weight.slots.shape)
+    for field in dataclasses.fields(weight):
+        np.testing.assert_array_equal(getattr(read, field.name), getattr(weight, field.name))
+
+
+def _check_sums_fit_32_bits(weight: QuantizedWeight) -> None:
+    values, _ = integers(weight)
+    starts = np.arange(0, values.shape[1], GROUP_SIZE)
+    total = np.add.reduceat(np.abs(values.astype(np.int64)), starts, axis=1)
+    assert (total * 127 < 1 << 31).all()
+
+
+def _check_error(matrix: np.ndarray, weight: QuantizedWeight, label: str) -> None:
+    value = dequantize(weight)
+    assert np.isfinite(value).all()
+    error, magnitude = np.abs(value.astype(np.float64) - matrix), np.abs(matrix)
+    # No weight moves further than the largest of its block: never worse than pruning it all.
+    if weight.row.has_outliers:
+        starts = np.arange(0, len(matrix), MACRO_BLOCK)
+        largest = np.maximum.reduceat(magnitude, starts, axis=0)
+        largest = np.repeat(largest, MACRO_BLOCK, axis=0)[: len(matrix)]
+    else:
+        starts = np.arange(0, matrix.shape[1], GROUP_SIZE)
+        largest = np.maximum.reduceat(magnitude, starts, axis=1)
+        largest = np.repeat(largest, GROUP_SIZE, axis=1)[:, : matrix.shape[1]]
+    assert (error <= largest).all()
+    assert not value[:, ~matrix.any(axis=0)].any() and not value[~matrix.any(axis=1)].any()
+    if label not in EXTREME and matrix.size > 100 and matrix.any():
+        relative = np.linalg.norm(value - matrix) / np.linalg.norm(matrix)
+        assert relative <= RELATIVE_ERROR[weight.format]
+
+
+@every_case
+def test_non_finite_weights_are_refused(method, fmt):
+    weight = _heavy_tailed(20, 30)
+    weight[4, 7], weight[5, 1] = np.nan, np.inf
+    with pytest.raises(InputError) as caught:
+        quantize_weight(method, weight, fmt, "encoder.0")
+    assert str(caught.value) == (
+        "layer 'encoder.0': weight[4, 7] is nan; 2 of 600 weights are not finite, all must be"
+    )
+
+
+@every_case
+def test_memory_order_of_the_weights_does_not_matter(method, fmt):
+    matrix = WEIGHTS["ragged"]
+    a, _ = quantize_weight(method, np.asfortranarray(matrix), fmt, "f")
+    b, _ = quantize_weight(method, matrix, fmt, "c")
+    assert pack([a]) == pack([b])
+
+
+def test_unknown_method_or_format():
+    with pytest.raises(ConfigError, match=r"unknown quantization method 'rnt'; did you mean rtn"):
+        quantize_weight("rnt", WEIGHTS["ragged"], "int4", "x")
+    message = r"method 'rtn' has no format 'ms2' \(allowed: int4, int8\)"
+    with pytest.raises(ConfigError, match=message):
+        quantize_weight("rtn", WEIGHTS["ragged"], "ms2", "x")
+
+
+@pytest.mark.parametrize("fmt", ["ms2", "ms4"])
+def test_microscopiq_keeps_outliers_and_prunes_the_least(fmt):
+    """Each kept outlier costs the smallest inlier of its own micro-block (MicroScopiQ A2)."""
+    matrix = _heavy_tailed(MACRO_BLOCK, 64)
+    weight, counts = quantize_weight("microscopiq", matrix, fmt, "x")
+    kept = weight.pairs[..., 0] >= 0
+    assert counts["outliers"] == counts["pruned"] == kept.sum() > 0
+    assert counts["flagged"] == (weight.relative_exponent >= 0).sum()
+    assert kept.sum(axis=-1).max() <= 4
+    magnitude = np.abs(matrix).reshape(-1, 8, 64)
+    for micro, k in zip(*np.nonzero(kept.any(axis=-1)), strict=True):
+        upper = weight.pairs[micro, k, kept[micro, k], 0]
+        lower = weight.pairs[micro, k, kept[micro, k], 1]
+        inliers = np.setdiff1d(np.arange(8), upper)
+        least = inliers[np.argsort(magnitude[micro, inliers, k], kind="stable")][: len(lower)]
+        assert set(lower) == set(least)
+
+
+def test_figure_3_of_the_paper():
+    """2.99 and -3.50 in one micro-block: Upper 01, Lower 00 and Upper 11, Lower 11."""
+    matrix = np.tile(np.float32([0.1, -0.1]), MACRO_BLOCK // 2)[:, None].copy()
+    matrix[[0, 3], 0] = 2.99, -3.50
+    weight, _ = quantize_weight("microscopiq", matrix, "ms2", "figure 3")
+    (pairs,) = weight.pairs[0]
+    halves = [weight.slots[column, 0] for pair in pairs[:2] for column in pair]
+    assert pairs[:2, 0].tolist() == [0, 3] and (pairs[2:] == -1).all()
+    assert halves == [0b01, 0b00, 0b11, 0b11]
+    assert dequantize(weight)[[0, 3], 0].tolist() == [3.0, -3.5]
+    assert blocks(MACRO_BLOCK, 8) == (weight.relative_exponent[:, 0] == -1).sum() + 1
+    assert set(WEIGHT_FORMATS) == {fmt for _, fmt in CASES}

@@ -1,0 +1,32 @@
+"""Fixtures of all tests."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+GOLDEN_DIR = Path(__file__).parent / "golden"
+MAX_GOLDEN_LINES = 60
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden", action="store_true", help="rewrite tests/golden with what tests get"
+    )
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Return a function that compares a text with the file of that name in tests/golden."""
+
+    def compare(name: str, text: str) -> None:
+        lines = len(text.splitlines())
+        assert lines <= MAX_GOLDEN_LINES, f"golden of {lines} lines; at most {MAX_GOLDEN_LINES}"
+        path = GOLDEN_DIR / name
+        if request.config.getoption("--update-golden"):
+            path.write_text(text, encoding="utf-8")
+        assert text == path.read_text(encoding="utf-8"), (
+            f"{path} differs; --update-golden rewrites it"
+        )
+
+    return compare

@@ -1,0 +1,589 @@
+"""runtime/src: programs on the C++ core against NumPy, and every refusal of a program or a call."""
+
+import dataclasses
+import json
+import random
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import tvm_ffi
+from microscopiq import runtime
+from microscopiq.target.arch import load_arch
+from microscopiq.target.errors import InputError, IsaError, SimError
+from microscopiq.target.formats import (
+    GROUP_SIZE,
+    MACRO_BLOCK,
+    MAX_OUTLIERS,
+    MICRO_BLOCK,
+    WEIGHT_FORMATS,
+)
+from microscopiq.target.isa import instructions as isa
+from microscopiq.target.isa.program import MAGIC, VERSION, Argument, Function, Program
+from microscopiq.target.isa.spec import LOOP_DEPTH, Affine, Mem, Unit
+from microscopiq.target.packing import blocks, empty, integers, pack
+
+runtime.load()
+create = tvm_ffi.get_global_func("microscopiq.runtime.create")
+KERNELS = list(tvm_ffi.get_global_func("microscopiq.runtime.kernels")())
+select_kernels = tvm_ffi.get_global_func("microscopiq.runtime.select_kernels")
+
+BIG = load_arch("microscopiq-64x64")
+SMALL = dataclasses.replace(
+    BIG, array_rows=8, array_cols=8, vector_lanes=4, queue_depth=8, dram_latency_cycles=10
+)
+PANEL_BYTES = 20480
+HEAD = len(MAGIC) + struct.calcsize("<IIQ")
+
+
+def at(base=0, *strides, turns=(), slots=0, slot_step=0) -> Affine:
+    fill = (0,) * LOOP_DEPTH
+    return Affine(
+        base, (strides + fill)[:LOOP_DEPTH], (turns + fill)[:LOOP_DEPTH], slots, slot_step
+    )
+
+
+def random_weight(name, out, inputs, seed=1, spread=3, far=6):
+    """Return a legal weight; `spread` is the range of Isf, `far` the largest E - Isf."""
+    rng, weight = np.random.default_rng(seed), empty(name, out, inputs)
+    weight.slots[:] = rng.integers(0, 1 << weight.row.bits, (out, inputs))
+    if weight.scale is not None:
+        weight.scale[:] = rng.uniform(0.001, 4, weight.scale.shape)
+        return weight
+    weight.isf[:] = rng.integers(-8 - spread, -7, weight.isf.shape)
+    half, sign_bit = weight.row.mantissa_bits // 2, weight.row.bits - 1
+    for micro, k in zip(*np.nonzero(rng.random(weight.relative_exponent.shape) < 0.1), strict=True):
+        width = min(MICRO_BLOCK, out - micro * MICRO_BLOCK)
+        places = rng.permutation(width)
+        for entry in range(rng.integers(0, min(MAX_OUTLIERS, width // 2) + 1)):
+            pair, halves = places[2 * entry : 2 * entry + 2], rng.integers(0, 1 << half, 2)
+            weight.pairs[micro, k, entry] = pair
+            weight.slots[micro * MICRO_BLOCK + pair, k] = rng.integers(2) << sign_bit | halves
+            weight.relative_exponent[micro, k] = rng.integers(0, far + 1)
+    return weight
+
+
+def gemm(arch, weight, m):
+    """Return y = x @ weight.T + bias: x quantized per row, panels double-buffered."""
+    n, k = weight.slots.shape
+    groups, y_row = blocks(k, GROUP_SIZE), 4 * MACRO_BLOCK
+    exponents, y, bias = m * k, 4 * m * k, 4 * m * k + y_row * m
+    code = [
+        # One slot only, where a ring of two wouldn't come out even.
+        *(isa.Sem(sem, 1 + (even == 0)) for sem, even in ((0, groups % 2), (2, 1), (6, 1), (8, 1))),
+        *(isa.Clip(reg, size, size, at()) for reg, size in ((0, m), (1, k), (7, 1))),
+        isa.DmaLoad(Mem.OBUF, at(), 4 * k, 0, at(), 4 * k, 4, 4, 0, 1),
+        *(isa.Post(Unit.DMA_IN, 9), isa.Wait(Unit.VECTOR, 9)),
+        isa.Absmax(at(exponents), 1, at(), 4 * k, 0, 1, at()),
+        isa.Quant(at(), k, at(exponents), 1, at(), 4 * k, 0, 1),
+        *(isa.Post(Unit.VECTOR, 10), isa.Wait(Unit.ARRAY, 10)),
+        isa.Loop(blocks(n, MACRO_BLOCK)),
+        isa.Clip(2, MACRO_BLOCK, n, at(0, MACRO_BLOCK)),
+        isa.Wait(Unit.VECTOR, 8),
+    ]
+    for group in range(groups):
+        code += _group(arch, weight, m, group, exponents, y)
+    code += [
+        isa.DmaLoad(Mem.OBUF, at(bias), 0, 1, at(0, y_row), 0, 4, 4, 7, 2),
+        *(isa.Post(Unit.DMA_IN, 9), isa.Wait(Unit.VECTOR, 9)),
+        isa.Add(at(y), y_row, at(bias), 0, 0, 2),
+        *(isa.Post(Unit.VECTOR, 7), isa.Wait(Unit.DMA_OUT, 7)),
+        isa.DmaStore(2, at(0, y_row), 4 * n, 4, Mem.OBUF, at(y), y_row, 4, 0, 2),
+        *(isa.Post(Unit.DMA_OUT, 8), isa.EndLoop(), isa.End()),
+    ]
+    x, b = Argument("x", "float32", (m, k)), Argument("bias", "float32", (n,))
+    arguments = (x, b, Argument("y", "float32", (m, n), True))
+    return Function("gemm", "layer", arguments, tuple(code), pack([weight]), m * k * n)
+
+
+def _group(arch, weight, m, group, exponents, y):
+    """Return the instructions of one group of one panel: load, tiles, drain."""
+    (n, k), row = weight.slots.shape, weight.row
+    tile_k = min(GROUP_SIZE, arch.array_rows)
+    tile_n = min(MACRO_BLOCK, arch.columns(row.bits))
+    rows, cols = min(GROUP_SIZE, k - group * GROUP_SIZE), min(MACRO_BLOCK, n)
+    panel, plane = at(group % 2 * PANEL_BYTES), at(0, turns=(0, 0, 1), slots=2, slot_step=1)
+    part = (panel, row.code, at(0, 0, 0, tile_k), at(0, 0, tile_n), 4, 3)
+    recon = [isa.Wait(Unit.RECON, 3), isa.ReconConfig(plane, *part), isa.Post(Unit.RECON, 4)]
+    x, acc = at(group * GROUP_SIZE, 0, 0, tile_k), at(0, 0, 4 * tile_n)
+    exp = (at(exponents), 1)
+    return [
+        isa.Wait(Unit.DMA_IN, 0),
+        isa.DmaWeight(panel, at(group, blocks(k, GROUP_SIZE)), PANEL_BYTES),
+        *(isa.Post(Unit.DMA_IN, 1), isa.Wait(Unit.WLOAD, 1), isa.Wait(Unit.ARRAY, 6)),
+        isa.Loop(blocks(cols, tile_n)),
+        isa.Clip(3, tile_n, n, at(0, MACRO_BLOCK, tile_n)),
+        # No activation rows in a column tile past n: the limit is scaled by their number.
+        isa.Clip(5, m, n * m, at(0, MACRO_BLOCK * m, tile_n * m)),
+        isa.Loop(blocks(rows, tile_k)),
+        isa.Clip(4, tile_k, k, at(group * GROUP_SIZE, 0, 0, tile_k)),
+        *(isa.Wait(Unit.WLOAD, 2), isa.Preload(plane, *part)),
+        isa.Post(Unit.WLOAD, 3 if row.has_outliers else 4),
+        *(recon if row.has_outliers else ()),
+        isa.Wait(Unit.ARRAY, 4),
+        isa.Matmul(plane, x, k, acc, 4 * MACRO_BLOCK, 5, at(0, 0, 0, 1)),
+        *(isa.Post(Unit.ARRAY, 2), isa.EndLoop(), isa.EndLoop()),
+        *(isa.Post(Unit.ARRAY, 5), isa.Wait(Unit.VECTOR, 5)),
+        isa.Drain(
+            *(at(y), 4 * MACRO_BLOCK, at(), 4 * MACRO_BLOCK, row.code, panel, 0, *exp, 0, 2),
+            at(group),
+        ),
+        *(isa.Post(Unit.VECTOR, 6), isa.Post(Unit.VECTOR, 0)),
+    ]
+
+
+def quantize_rows(x):
+    peak = np.abs(x).max(1)
+    exponent = np.maximum(np.where(peak == 0, -126, np.frexp(peak)[1] - 1) - 6, -126)
+    scaled = x * np.exp2(-exponent.astype(np.float32))[:, None]
+    return np.clip(np.rint(scaled), -127, 127).astype(np.int8), exponent
+
+
+def gemm_reference(weight, x, bias, tile_k):
+    values, scale = integers(weight)
+    quantized, exponent = quantize_rows(x)
+    factor = np.exp2(exponent.astype(np.float32))[:, None]
+    limits, result = np.iinfo(np.int32), np.float32(0)
+    for first in range(0, x.shape[1], GROUP_SIZE):
+        psum = 0
+        for start in range(first, min(first + GROUP_SIZE, x.shape[1]), tile_k):
+            part = slice(start, min(start + tile_k, first + GROUP_SIZE))
+            psum += quantized[:, part].astype(np.int64) @ values[:, part].T.astype(np.int64)
+            psum = np.clip(psum, limits.min, limits.max)
+        scaled = psum.astype(np.float32) * scale[first // GROUP_SIZE] * factor
+        result = result + scaled if first else scaled
+    return result + bias
+
+
+def tensors(*arrays):
+    return [tvm_ffi.from_dlpack(array) for array in arrays]
+
+
+def run_gemm(arch, weight, m, timing=True):
+    """Return the result, the inputs and the record of one call."""
+    module = create(Program.for_arch(arch, {"gemm": gemm(arch, weight, m)}).to_bytes())
+    n, k = weight.slots.shape
+    rng = np.random.default_rng(m)
+    x, bias = (rng.standard_normal(shape).astype(np.float32) for shape in ((m, k), n))
+    y = np.full((m, n), np.nan, np.float32)
+    module["microscopiq.set_timing"](timing)
+    module["gemm"](*tensors(x, bias, y))
+    (record,) = json.loads(module["microscopiq.stats"]())
+    return y, x, bias, record
+
+
+def module_of(code, *arrays, outputs=1, arch=SMALL, weights=b""):
+    """Return a module whose function `f` takes arrays like these."""
+    first = len(arrays) - outputs
+    arguments = tuple(
+        Argument(f"a{i}", str(a.dtype), a.shape, i >= first) for i, a in enumerate(arrays)
+    )
+    function = Function("f", "", arguments, tuple(code), weights)
+    return create(Program.for_arch(arch, {"f": function}).to_bytes())
+
+
+def run(code, *arrays, **options):
+    """Run instructions between clips of e0..e7 = 0..7 and `end`; return the call's record."""
+    clips = [isa.Clip(reg, reg, reg, at()) for reg in range(8)]
+    module = module_of([*clips, *code, isa.End()], *arrays, **options)
+    module["f"](*tensors(*arrays))
+    return json.loads(module["microscopiq.stats"]())[0]
+
+
+def bits(count):
+    """Return an output tensor that receives int32 as it is."""
+    return np.zeros(count, np.float32)
+
+
+@pytest.mark.parametrize("arch", [SMALL, BIG], ids=["8x8", "64x64"])
+@pytest.mark.parametrize("name", list(WEIGHT_FORMATS))
+@pytest.mark.parametrize("shape", [(5, 130, 37), (13, 300, 200), (1, 1, 1), (7, 64, 256)])
+def test_gemm_is_exact(arch, name, shape):
+    m, k, n = shape
+    weight = random_weight(name, n, k)
+    y, x, bias, record = run_gemm(arch, weight, m)
+    tile_k = arch.array_rows
+    np.testing.assert_array_equal(y, gemm_reference(weight, x, bias, tile_k))
+    assert record["macs"] == m * k * n
+    assert record["saturations"] == 0
+    for unit, cycles in record["units"].items():
+        assert sum(cycles.values()) == record["cycles"], unit
+        assert min(cycles.values()) >= 0, unit
+    assert record["dram_bytes"]["written"] == 4 * m * n
+
+
+@pytest.mark.parametrize(("spread", "far"), [(0, 3), (4, 6), (2, 9), (11, 9)])
+@pytest.mark.parametrize("name", ["ms2", "ms4", "int4", "int8"])
+def test_kernel_variants_and_timing_give_equal_values(name, spread, far):
+    # Small weights, weights beyond 16 bits, and rows whose sums may leave 32 bits.
+    weight = random_weight(name, 72, 140, spread=spread, far=far)
+    try:
+        for kernels in KERNELS:
+            select_kernels(kernels)
+            for m in (1, 2, 3, 5, 6, 17):
+                y, x, bias, record = run_gemm(BIG, weight, m, timing=False)
+                tile_k = BIG.array_rows
+                np.testing.assert_array_equal(y, gemm_reference(weight, x, bias, tile_k))
+                assert record["cycles"] == 0
+    finally:
+        select_kernels(KERNELS[0])
+    with pytest.raises(InputError, match="avx1024"):
+        select_kernels("avx1024")
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize("accumulator_bits", [16, 20, 32])
+def test_matmul_saturates(kernels, accumulator_bits):
+    select_kernels(kernels)
+    arch = dataclasses.replace(SMALL, accumulator_bits=accumulator_bits, pe_weight_bits=8)
+    x = np.array([[127] * 5, [-128] * 5], np.int8)
+    w = np.array([[127] * 5, [-128] * 5, [3, -1, 0, 2, 1]], np.int8)
+    load = [isa.DmaLoad(Mem.SPAD, at(), 5, 0, at(), 5, 1, 1, 2, 5)]
+    load += [isa.DmaLoad(Mem.WBUF, at(), 5, 1, at(), 5, 1, 1, 3, 5)]
+    load += [isa.PreloadRows(at(1), at(), 5, 5, 3)]
+    code = [
+        isa.Matmul(at(1), at(), 5, at(), 12, 2, at()),
+        *(isa.Loop(2000), isa.Loop(14), isa.Matmul(at(1), at(), 5, at(), 12, 2, at(1))),
+        *(isa.EndLoop(), isa.EndLoop()),
+        isa.DmaStore(2, at(), 12, 4, Mem.ACC, at(), 12, 4, 2, 3),
+    ]
+    y = bits((2, 3))
+    record = run(load + code, x, w, y, arch=arch)
+    select_kernels(KERNELS[0])
+    high, low = (1 << (accumulator_bits - 1)) - 1, -(1 << (accumulator_bits - 1))
+    psum, saturations = np.zeros((2, 3), np.int64), 0
+    for _ in range(28001):
+        exact = psum + x.astype(np.int64) @ w.astype(np.int64).T
+        psum = np.clip(exact, low, high)
+        saturations += int((psum != exact).sum())
+    np.testing.assert_array_equal(y.view(np.int32), psum)
+    assert record["saturations"] == saturations > 0
+
+
+def test_im2col_strides_and_stores():
+    rng = np.random.default_rng(0)
+    image, y = rng.integers(-99, 99, (2, 5, 4), np.int8), np.full((12, 9), 9, np.int8)
+    # 2x3 kernel, strides (2, 1), padding (1, 1), dilation (1, 1): 3 x 4 output pixels.
+    conv = (5, 4, 4, 2, 3, 2, 1, 1, 1, 1, 1)
+    code = [
+        isa.Loop(2),
+        isa.DmaIm2col(Mem.SPAD, at(0, 48), 7, 0, at(), at(0, 6), at(3), 6, 7, *conv),
+        isa.EndLoop(),
+        isa.Loop(2),
+        # Written back to front with a step of two.
+        isa.DmaStore(1, at(107, -54), -9, -1, Mem.SPAD, at(0, 48), 7, 1, 6, 7),
+        isa.EndLoop(),
+    ]
+    record = run(code, image, y)
+    padded = np.zeros((2, 7, 6), np.int8)
+    padded[:, 1:6, 1:5] = image
+    want = np.full((12, 9), 9, np.int8)
+    for m in range(12):
+        i, j = divmod(m, 4)
+        row = padded[:, 2 * i : 2 * i + 2, j : j + 3].reshape(12)[3:10]
+        want.reshape(-1)[107 - 9 * m - np.arange(7)] = row
+    np.testing.assert_array_equal(y, want)
+    inside = np.zeros((2, 7, 6), bool)
+    inside[:, 1:6, 1:5] = True
+    moved = sum(
+        inside[:, 2 * i : 2 * i + 2, j : j + 3].reshape(12)[3:10].sum()
+        for i in range(3)
+        for j in range(4)
+    )
+    assert record["dram_bytes"] == {"read": moved, "written": 84}
+
+
+def test_vector_unit():
+    x = np.array([[1e-40, -3.0, 127.5], [0.0, -0.0, 0.0], [2.5, -1.5, 3e38]], np.float32)
+    y, q, e = np.zeros((3, 3), np.float32), np.zeros((3, 3), np.int8), np.zeros(4, np.int8)
+    code = [
+        isa.DmaLoad(Mem.OBUF, at(), 12, 0, at(), 12, 4, 4, 3, 3),
+        isa.Absmax(at(64), 1, at(), 12, 3, 3, at()),
+        isa.Absmax(at(67), 0, at(), 12, 2, 3, at()),
+        isa.Quant(at(), 3, at(64), 1, at(), 12, 3, 3),
+        isa.Clamp(at(), 12, -2.0, 100.0, 3, 3),
+        isa.DmaStore(1, at(), 12, 4, Mem.OBUF, at(), 12, 4, 3, 3),
+        isa.DmaStore(2, at(), 3, 1, Mem.SPAD, at(), 3, 1, 3, 3),
+        isa.DmaStore(3, at(), 0, 1, Mem.SPAD, at(64), 0, 1, 1, 4),
+    ]
+    run(code, x, y, q, e, outputs=3)
+    want, exponent = quantize_rows(x)
+    np.testing.assert_array_equal(y, np.clip(x, -2, 100))
+    np.testing.assert_array_equal(q, want)
+    np.testing.assert_array_equal(e, [*exponent, 0])
+
+
+def test_cycles_by_hand():
+    x, y = np.zeros((4, 6), np.float32), np.zeros((4, 6), np.float32)
+    code = [
+        isa.DmaLoad(Mem.OBUF, at(), 24, 0, at(), 24, 4, 4, 4, 6),
+        isa.Post(Unit.DMA_IN, 0),
+        isa.Wait(Unit.VECTOR, 0),
+        isa.Clamp(at(), 24, 0.0, 6.0, 4, 6),
+        isa.Post(Unit.VECTOR, 1),
+        isa.Wait(Unit.DMA_OUT, 1),
+        isa.DmaStore(1, at(), 24, 4, Mem.OBUF, at(), 24, 4, 4, 6),
+    ]
+    record = run(code, x, y)
+    # 8 clips; load: 1 cycle + 10; clamp: 4 rows * ceil(6/4), + 4; store 1 + 10.
+    load = 8 + 1 + 10
+    clamp = load + 4 * 2 + 4
+    assert record["cycles"] == clamp + 1 + 10
+    assert record["units"]["dma_in"]["busy"] == 1
+    assert record["units"]["vector"]["busy"] == 8
+    assert record["units"]["vector"]["dependency"] == load - 10  # dispatched at 10
+    assert record["units"]["dma_out"]["dependency"] == clamp - 13
+    assert record["memory_bytes"]["obuf"] == {"read": 192, "written": 192}
+
+
+def test_matmul_cycles_grow_with_outlier_rows():
+    weight = random_weight("ms4", 8, 8, seed=3)
+    weight.pairs[:], weight.relative_exponent[:] = -1, -1
+    weight.pairs[0, 2:7, 0], weight.relative_exponent[0, 2:7] = (1, 0), 0
+    part = (at(), 4, at(), at(), 1, 1)
+    code = [isa.Clip(1, 8, 8, at()), isa.Clip(0, 40, 40, at())]
+    code += [isa.DmaWeight(at(), at(), 999), isa.Preload(at(), *part), isa.ReconConfig(at(), *part)]
+    code += [isa.Matmul(at(), at(), 8, at(), 32, 0, at())]
+    for units, turns in ((1, 5), (2, 3), (5, 1), (64, 1)):
+        arch = dataclasses.replace(SMALL, recon_units=units)
+        record = run(code, np.zeros(1, np.float32), weights=pack([weight]), arch=arch)
+        assert record["units"]["array"]["busy"] == 40
+        assert record["units"]["array"]["recon"] == 40 * (turns - 1)
+        assert record["units"]["wload"]["busy"] == 8
+        assert record["units"]["recon"]["busy"] == record["outlier_rows"] == 5
+        # Dispatched after 8 + 2 clips and 3 others; through 8 + 8 PEs and log2(8) + 1 stages.
+        assert record["cycles"] == 13 + 40 * turns + 14 + 4
+
+
+OUT = np.zeros((4, 4), np.float32)
+WEIGHT = pack([random_weight("ms4", 8, 8)])
+PART = (at(), 4, at(), at(), 5, 5)
+LOADED = [isa.Clip(5, 8, 8, at()), isa.DmaWeight(at(), at(), 999), isa.Preload(at(), *PART)]
+MATMUL = isa.Matmul(at(), at(), 8, at(), 32, 1, at())
+ILLEGAL = {
+    "plane 0 was never loaded": [MATMUL],
+    "no recon.config since": [*LOADED, MATMUL],
+    "doesn't hold fresh slots": [*LOADED, isa.ReconConfig(at(1), *PART)],
+    "header has format 4, the instruction 1": [*LOADED, isa.Preload(at(), at(), 1, *PART[2:])],
+    "weight format 9 doesn't exist": [*LOADED, isa.Preload(at(), at(), 9, *PART[2:])],
+    "the panel at 0x0 has 8 x 8": [*LOADED, isa.Preload(at(), at(), 4, at(1), at(), 5, 5)],
+    "cut a micro-block": [*LOADED, isa.Preload(at(), at(), 4, at(), at(), 5, 3)],
+    "allowed: 8 x 4": [isa.PreloadRows(at(), at(), 8, 4, 5)],
+    "weight plane 2; allowed: 0, 1": [*LOADED, isa.Preload(at(2), *PART)],
+    "has no outliers; allowed": [isa.DmaWeight(at(), at(), 999), isa.ReconConfig(at(), *PART)],
+    "weight panel 1; the function has 1": [isa.DmaWeight(at(), at(1), 999)],
+    "bytes; allowed: 9": [isa.DmaWeight(at(), at(), 9)],
+    "extent register e9 is read before": [isa.Clamp(at(), 16, 0.0, 1.0, 9, 1)],
+    "obuf address 0x80000": [isa.Clamp(at(1 << 19), 4, 0.0, 1.0, 1, 1)],
+    "obuf address -0x4": [isa.Clamp(at(-4), 4, 0.0, 1.0, 1, 1)],
+    "allowed: multiples of 4": [isa.Clamp(at(2), 4, 0.0, 1.0, 1, 1)],
+    "are written 4 bytes apart": [isa.Clamp(at(), 4, 0.0, 1.0, 2, 2)],
+    "non-finite activation": [isa.Clamp(at(), 4, 1e30, np.inf, 1, 1)]
+    + [isa.Clamp(at(), 4, np.inf, np.inf, 1, 1), isa.Absmax(at(), 1, at(), 4, 1, 1, at())],
+    "(a0) is an input": [isa.DmaStore(0, at(), 0, 4, Mem.OBUF, at(), 0, 4, 1, 1)],
+    "(a1) address 0x34": [isa.DmaStore(1, at(0x34), 0, 4, Mem.OBUF, at(), 0, 4, 1, 4)],
+    "address 0x8: 1 rows 0 bytes apart of 4 elements -4": [
+        isa.DmaLoad(Mem.OBUF, at(), 16, 1, at(8), 0, -4, 4, 1, 4)
+    ],
+    "vector waits for semaphore 3": [isa.Wait(Unit.VECTOR, 3)],
+    "semaphore 3 ends at 1; allowed: its first count, 0 (a wait": [isa.Post(Unit.VECTOR, 3)],
+    "semaphore 2 ends at 1; allowed: its first count, 2 (a post": [
+        *(isa.Sem(2, 2), isa.Wait(Unit.ARRAY, 2))
+    ],
+    "is set again while its count is 1": [isa.Post(Unit.ARRAY, 2), isa.Sem(2, 2)],
+    # One token for two waits: the vector unit takes it, the DMA unit's own post comes too late.
+    "no unit can go on; dma_in waits for semaphore 0": [
+        *(isa.Clip(8, 999, 999, at()), isa.Post(Unit.ARRAY, 0)),
+        isa.DmaLoad(Mem.OBUF, at(), 0, 0, at(), 0, 0, 4, 1, 8),
+        *(isa.Wait(Unit.DMA_IN, 0), isa.Post(Unit.DMA_IN, 0), isa.Wait(Unit.VECTOR, 0)),
+    ],
+    "loops i0=1, dma.load": [
+        *(isa.Loop(3), isa.DmaLoad(Mem.OBUF, at(), 0, 0, at(0, 64), 0, 4, 4, 1, 1), isa.EndLoop())
+    ],
+}
+
+
+@pytest.mark.parametrize("message", ILLEGAL)
+def test_illegal_action(message):
+    weights = WEIGHT
+    if "no outliers" in message:
+        weights = pack([random_weight("int4", 8, 8)])
+        code = [isa.Clip(5, 8, 8, at()), ILLEGAL[message][0]]
+        code += [isa.ReconConfig(at(), at(), 1, at(), at(), 5, 5)]
+    else:
+        code = ILLEGAL[message]
+    x = np.zeros((4, 4), np.float32)
+    with pytest.raises(SimError) as error:
+        run(code, x, OUT, weights=weights)
+    assert message in str(error.value)
+    assert "function 'f', pc 0x" in str(error.value)
+
+
+def test_no_end():
+    with pytest.raises(SimError, match="ran past the last instruction"):
+        module_of([isa.Sem(0, 0)], OUT)["f"](*tensors(OUT))
+
+
+def _metadata(change):
+    """Return the segment of an 8 x 8 panel of ms4 with one outlier, its metadata changed."""
+    weight = empty("ms4", 8, 8)
+    weight.pairs[0, 0, 0], weight.relative_exponent[0, 0] = (1, 0), 3
+    segment = bytearray(pack([weight]))
+    change(segment, segment[:12].__len__() + 4 + 32)
+    return bytes(segment)
+
+
+BAD_METADATA = {
+    "E - Isf must be at least 0": lambda s, row: s.__setitem__(row + 2, 0x80),
+    "a slot is used twice": lambda s, row: s.__setitem__(slice(row + 3, row + 5), b"\x08\x02"),
+    "Isf - e = -1": lambda s, row: s.__setitem__(row, 0xFF),
+    "Isf - e = 30": lambda s, row: s.__setitem__(row, 30),
+    "outlier exponent E - e = 26": lambda s, row: s.__setitem__(row, 23),
+    "flags a micro-block past its last": lambda s, row: s.__setitem__(row + 1, 3),
+}
+
+
+@pytest.mark.parametrize("message", BAD_METADATA)
+def test_malformed_metadata(message):
+    segment = _metadata(BAD_METADATA[message])
+    with pytest.raises(SimError, match=message):
+        run([*LOADED, isa.ReconConfig(at(), *PART)], OUT, weights=segment)
+
+
+def test_call_is_checked():
+    function = module_of([isa.End()], np.zeros((2, 3), np.int8), OUT)["f"]
+    good = np.zeros((2, 3), np.int8)
+    function(*tensors(good, OUT))
+    wrong = {
+        "takes 2 tensors, outputs last; given 1": tensors(good),
+        r"argument 0 'a0': expected int8\[2, 3\], given int8\[3, 2\]": tensors(
+            np.zeros((3, 2), np.int8), OUT
+        ),
+        r"given float32\[2, 3\]": tensors(np.zeros((2, 3), np.float32), OUT),
+        "contiguous": tensors(np.zeros((3, 2), np.int8).T, OUT),
+        "expected a tensor, given int": [1, tensors(OUT)[0]],
+    }
+    for message, arguments in wrong.items():
+        with pytest.raises(InputError, match=message):
+            function(*arguments)
+
+
+def _code(*code):
+    return [*code, isa.End()]
+
+
+REFUSED = {
+    "loop without endloop": _code(isa.Loop(1)),
+    "endloop: no loop is open": _code(isa.EndLoop()),
+    "loop: deeper than": _code(*[isa.Loop(1)] * (LOOP_DEPTH + 1)),
+    "count 0": _code(isa.Loop(0), isa.EndLoop()),
+    "operand 4 follows loop level 1; 1 loops": _code(
+        isa.Loop(2), isa.Clip(0, 1, 1, at(0, 1, 1)), isa.EndLoop()
+    ),
+    "operand 4 follows loop level 0; 0 loops": _code(isa.Clip(0, 1, 1, at(turns=(1,)))),
+    "more than 200000000": _code(isa.Loop(1 << 31), isa.EndLoop()),
+    "semaphore 64": _code(isa.Post(Unit.ARRAY, 64)),
+    "argument 1; the function has 1": _code(isa.DmaStore(1, at(), 0, 0, Mem.ACC, at(), 0, 1, 0, 0)),
+    "element of 2 bytes": _code(isa.DmaStore(0, at(), 0, 0, Mem.ACC, at(), 0, 2, 0, 0)),
+    "up to 2\\^60": _code(isa.Clip(0, 1, 1, at(1 << 61))),
+    "must be at least 1": _code(
+        isa.DmaIm2col(Mem.SPAD, at(), 1, 0, at(), at(), at(), 0, 0, *[1] * 5, 0, *[1] * 5)
+    ),
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_program_is_refused(message):
+    with pytest.raises(IsaError, match=message):
+        module_of(REFUSED[message], OUT)
+
+
+def _seal(payload):
+    return MAGIC + struct.pack("<IIQ", VERSION, zlib.crc32(payload), len(payload)) + payload
+
+
+def test_damaged_files_are_refused():
+    blob = Program.for_arch(SMALL, {"gemm": gemm(SMALL, random_weight("ms4", 9, 9), 2)}).to_bytes()
+    for cut in (0, 7, 20, len(blob) // 2, len(blob) - 1):
+        with pytest.raises(IsaError):
+            create(blob[:cut])
+    with pytest.raises(IsaError, match="version 2; this build reads version 1"):
+        create(MAGIC + struct.pack("<I", 2) + blob[12:])
+    for key in (b"array_rows", b"queue_depth"):
+        lost = blob[HEAD:].replace(key, b"x" * len(key))
+        with pytest.raises(IsaError, match="architecture key"):
+            create(_seal(lost))
+        place = blob.index(key) + len(key)
+        far = blob[HEAD:place] + struct.pack("<q", 1 << 40) + blob[place + 8 :]
+        with pytest.raises(IsaError, match="allowed 1 to"):
+            create(_seal(far))
+    with pytest.raises(IsaError, match="after the program's end"):
+        create(_seal(blob[HEAD:] + b"\0"))
+
+
+DAMAGED = {
+    "unit 0; allowed: 1..6": (isa.Wait(Unit.ARRAY, 0), 4, 0),
+    "extent register 16; allowed: 0..15": (isa.Clip(9, 1, 1, at()), 4, 16),
+    "memory 4; allowed: 0..3": (isa.DmaLoad(3, at(), 0, 0, at(), 0, 0, 1, 0, 0), 4, 4),
+    "wait: padding isn't zero": (isa.Wait(Unit.ARRAY, 0), 7, 1),
+    "operand 4: padding isn't zero": (isa.Clip(9, 1, 1, at()), 4 + 9 + 49, 1),
+    "unknown opcode 0x66": (isa.Wait(Unit.ARRAY, 0), 0, 0x66),
+    "post: says 12 bytes; it has 8": (isa.Post(Unit.ARRAY, 0), 2, 12),
+}
+
+
+@pytest.mark.parametrize("message", DAMAGED)
+def test_bytes_no_encoder_writes(message):
+    instruction, place, value = DAMAGED[message]
+    function = Function("f", "", (Argument("y", "int8", (1,), True),), (instruction, isa.End()))
+    payload = bytearray(Program.for_arch(SMALL, {"f": function}).to_bytes()[HEAD:])
+    payload[payload.index(instruction.encode()) + place] = value
+    with pytest.raises(IsaError, match=message):
+        create(_seal(bytes(payload)))
+
+
+def test_random_damage_is_an_error_or_a_program():
+    payload = Program.for_arch(SMALL, {"gemm": gemm(SMALL, random_weight("ms4", 9, 9), 2)})
+    payload, rng = payload.to_bytes()[HEAD:], random.Random(0)
+    x, bias, y = (np.zeros(shape, np.float32) for shape in ((2, 9), 9, (2, 9)))
+    ran = 0
+    for _ in range(3000):
+        damaged = bytearray(payload)
+        for _ in range(rng.randint(1, 3)):
+            damaged[rng.randrange(len(damaged))] = rng.choice([0, 1, 255, rng.randrange(256)])
+        try:
+            module = create(_seal(bytes(damaged)))
+            module["gemm"](*tensors(x, bias, y))
+            ran += 1
+        except (IsaError, SimError, InputError, AttributeError):
+            pass
+    assert ran > 100
+
+
+def test_save_and_load_round_trip():
+    weight = random_weight("ms4", 16, 8)
+    blob = Program.for_arch(SMALL, {"gemm": gemm(SMALL, weight, 2)}).to_bytes()
+    module = create(blob)
+    assert module.kind == "microscopiq"
+    assert bytes(module["microscopiq.blob"]()) == blob
+    loaded = tvm_ffi.get_global_func("ffi.Module.load_from_bytes.microscopiq")(blob)
+    x, bias = np.ones((2, 8), np.float32), np.zeros(16, np.float32)
+    results = [np.zeros((2, 16), np.float32) for _ in range(2)]
+    for each, y in zip((module, loaded), results, strict=True):
+        each["gemm"](*tensors(x, bias, y))
+    np.testing.assert_array_equal(*results)
+    assert "gemm" in module.inspect_source()
+
+
+def test_records_are_kept_until_reset():
+    module = module_of([isa.End()], OUT)
+    for _ in range(3):
+        module["f"](*tensors(OUT))
+    records = json.loads(module["microscopiq.stats"]())
+    assert [record["name"] for record in records] == ["f"] * 3
+    assert records[0]["cycles"] == records[0]["instructions"] == 1
+    module["microscopiq.reset"]()
+    assert json.loads(module["microscopiq.stats"]()) == []
+    with pytest.raises(SimError):
+        module_of([isa.Wait(Unit.ARRAY, 0), isa.End()], OUT)["f"](*tensors(OUT))

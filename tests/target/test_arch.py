@@ -1,0 +1,134 @@
+"""target/arch.py: the shipped architectures, and every mistake of a file named at once."""
+
+import dataclasses
+
+import pytest
+from microscopiq.target.arch import (
+    ARCH_DIR,
+    DEFAULT_ARCH,
+    Arch,
+    arch_names,
+    from_table,
+    integer_keys,
+    load_arch,
+    tomllib,
+)
+from microscopiq.target.errors import ConfigError
+from microscopiq.target.formats import WEIGHT_FORMATS
+
+
+def _tiny_table() -> dict:
+    return tomllib.loads((ARCH_DIR / "tiny-4x4.toml").read_text())
+
+
+@pytest.mark.parametrize("name", arch_names())
+def test_shipped_architecture_loads(name):
+    arch = load_arch(name)
+    assert arch.name == name
+    assert arch.weight_formats and set(arch.weight_formats) <= set(WEIGHT_FORMATS)
+    assert load_arch(arch) is arch
+    assert load_arch(ARCH_DIR / f"{name}.toml") == arch
+
+
+def test_default_is_shipped():
+    assert DEFAULT_ARCH in arch_names()
+
+
+def test_columns_follow_the_mode():
+    """MicroScopiQ A3: one 4-bit or two 2-bit weights per PE; two PEs make an 8-bit weight."""
+    arch = load_arch("microscopiq-64x64")
+    assert [arch.columns(bits) for bits in (2, 4, 8)] == [128, 64, 32]
+    plain = load_arch("int8-64x64")
+    assert [plain.columns(bits) for bits in (4, 8)] == [64, 64]
+
+
+def test_three_mistakes_are_named_at_once(tmp_path):
+    text = (ARCH_DIR / "tiny-4x4.toml").read_text()
+    text = text.replace("array_rows = 4\n", "array_rows = 4096\n")
+    text = text.replace("queue_depth = 8\n", "")
+    text = text.replace('"int8"]', '"int9"]')
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    rows = next(f for f in integer_keys() if f.name == "array_rows").metadata
+    with pytest.raises(ConfigError) as caught:
+        load_arch(path)
+    assert str(caught.value).splitlines() == [
+        f"{path}: 3 mistake(s):",
+        "  missing key 'queue_depth' (instructions each unit's queue holds)",
+        f"  array_rows = 4096: allowed {rows['low']} to {rows['high']}",
+        "  unknown weight format 'int9'; did you mean int8 or int4? "
+        f"(allowed: {', '.join(sorted(WEIGHT_FORMATS))})",
+    ]
+
+
+def test_unknown_architecture_gives_the_nearest_names():
+    with pytest.raises(
+        ConfigError, match=r"unknown architecture 'tiny-4x5'; did you mean tiny-4x4"
+    ):
+        load_arch("tiny-4x5")
+    with pytest.raises(ConfigError, match=r"architecture file not found: /no/such\.toml"):
+        load_arch("/no/such.toml")
+
+
+def test_text_that_is_not_toml(tmp_path):
+    path = tmp_path / "bad.toml"
+    path.write_text("array_rows = = 4")
+    with pytest.raises(ConfigError, match=r"bad\.toml: not TOML"):
+        load_arch(path)
+    path.write_bytes(b"name = '\xff'")
+    with pytest.raises(ConfigError, match=r"bad\.toml: not TOML"):
+        load_arch(path)
+
+
+def test_changed_file_is_read_again(tmp_path):
+    path = tmp_path / "mine.toml"
+    text = (ARCH_DIR / "tiny-4x4.toml").read_text()
+    path.write_text(text)
+    assert load_arch(path).queue_depth == 8
+    path.write_text(text.replace("queue_depth = 8", "queue_depth = 16"))
+    assert load_arch(path).queue_depth == 16
+
+
+@pytest.mark.parametrize("key", integer_keys(), ids=lambda key: key.name)
+def test_every_number_has_a_range(key):
+    low, high = key.metadata["low"], key.metadata["high"]
+    for value in (low - 1, high + 1):
+        with pytest.raises(ConfigError, match=rf"{key.name} = {value}: allowed {low} to {high}"):
+            from_table({**_tiny_table(), key.name: value}, "here")
+    for value in (True, 4.0, "4"):
+        with pytest.raises(ConfigError, match=rf"{key.name} = .*: an integer is needed"):
+            from_table({**_tiny_table(), key.name: value}, "here")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"array_row": 4}, "unknown key 'array_row'; did you mean array_rows"),
+        ({"name": 4}, "name = 4: text is needed"),
+        ({"weight_formats": "ms2"}, "weight_formats = 'ms2': a list of names is needed"),
+        ({"weight_formats": [2]}, r"weight_formats = \[2\]: a list of names is needed"),
+        ({"array_cols": 3}, "weight format ms4: 4 bits leave 6 columns; a micro-block has 8"),
+        ({"recon_units": 0}, "weight format ms2 has outliers, but recon_units = 0"),
+        (
+            {"multi_precision": 0, "pe_weight_bits": 4},
+            "weight format int8 has 8 bits, pe_weight_bits = 4 and multi_precision = 0",
+        ),
+        (
+            {"array_cols": 2, "pe_weight_bits": 4, "weight_formats": ["int8"]},
+            "weight format int8: 8 bits leave 1 columns; .* any plane at least 2",
+        ),
+    ],
+)
+def test_mistake(change, message):
+    with pytest.raises(ConfigError, match=message):
+        from_table({**_tiny_table(), **change}, "here")
+
+
+def test_hash_follows_every_key():
+    arch = from_table(_tiny_table(), "here")
+    changes = {f.name: getattr(arch, f.name) + 1 for f in integer_keys()}
+    changes |= {"name": "other", "description": "other", "weight_formats": ("ms2",)}
+    assert changes.keys() == {f.name for f in dataclasses.fields(Arch)}
+    hashes = {dataclasses.replace(arch, **{name: value}).hash for name, value in changes.items()}
+    assert len(hashes | {arch.hash}) == len(changes) + 1
+    assert from_table(_tiny_table(), "elsewhere").hash == arch.hash

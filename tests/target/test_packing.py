@@ -1,0 +1,197 @@
+"""target/packing.py: bytes of every format against a second, slow reading of the layout."""
+
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from microscopiq.target.errors import InputError
+from microscopiq.target.formats import (
+    GROUP_SIZE,
+    MACRO_BLOCK,
+    MAX_OUTLIERS,
+    MICRO_BLOCK,
+    WEIGHT_FORMATS,
+    outlier_exponent_range,
+)
+from microscopiq.target.packing import (
+    QuantizedWeight,
+    bits_per_weight,
+    blocks,
+    dequantize,
+    empty,
+    integers,
+    pack,
+    unpack,
+)
+
+SHAPES = st.tuples(st.integers(1, 300), st.integers(1, 300))
+FORMATS = list(WEIGHT_FORMATS)
+
+
+def random_weight(name: str, out: int, inputs: int, seed: int) -> QuantizedWeight:
+    """Return a legal weight: any codes, and for ms formats any outliers where they can be."""
+    rng, weight = np.random.default_rng(seed), empty(name, out, inputs)
+    weight.slots[:] = rng.integers(0, 1 << weight.row.bits, (out, inputs))
+    if weight.scale is not None:
+        weight.scale[:] = rng.uniform(0, 4, weight.scale.shape)
+        return weight
+    weight.isf[:] = rng.integers(-12, -6, weight.isf.shape)
+    half = weight.row.mantissa_bits // 2
+    sign_bit = weight.row.bits - 1
+    for micro, k in zip(*np.nonzero(rng.random(weight.relative_exponent.shape) < 0.1), strict=True):
+        width = min(MICRO_BLOCK, out - micro * MICRO_BLOCK)
+        places = rng.permutation(width)
+        for entry in range(rng.integers(0, min(MAX_OUTLIERS, width // 2) + 1)):
+            pair, sign = places[2 * entry : 2 * entry + 2], rng.integers(2)
+            weight.pairs[micro, k, entry] = pair
+            halves = rng.integers(0, 1 << half, 2)
+            weight.slots[micro * MICRO_BLOCK + pair, k] = sign << sign_bit | halves
+            weight.relative_exponent[micro, k] = rng.integers(0, 9)
+    return weight
+
+
+def assert_same(a: QuantizedWeight, b: QuantizedWeight) -> None:
+    assert a.format == b.format
+    for name in ("slots", "scale", "isf", "relative_exponent", "pairs"):
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@settings(max_examples=15, deadline=None)
+@given(SHAPES, st.integers(0, 1 << 32))
+@example((1, 1), 0)
+@example((129, 257), 1)
+def test_unpack_inverts_pack(name, shape, seed):
+    batch = [random_weight(name, *shape, seed), random_weight(name, *shape, seed + 1)]
+    for number, weight in enumerate(unpack(pack(batch), name, *shape)):
+        assert_same(weight, batch[number])
+
+
+def slow_decode(segment: bytes, out: int, inputs: int) -> np.ndarray:
+    """Return float64 ``(out, in)`` read bit by bit from the layout's description."""
+    value, number = np.zeros((out, inputs)), 0
+    for column in range(0, out, 128):
+        for group in range(0, inputs, 128):
+            start = int.from_bytes(segment[4 + 4 * number : 8 + 4 * number], "little")
+            number += 1
+            code, rows, cols, _ = struct.unpack_from("<BBBb", segment, start)
+            bits = {1: 4, 2: 8, 3: 2, 4: 4}[code]
+            dense, pitch = start + 4, (cols + 8) // 8 * bits
+            position = dense + (rows + 1) * pitch
+            for k in range(rows + 1):
+                line = int.from_bytes(segment[dense + k * pitch :][:pitch], "little")
+                slots = [line >> bits * c & (1 << bits) - 1 for c in range(cols + 1)]
+                if code <= 2:
+                    scale = np.frombuffer(segment, "<f2", cols + 1, position).astype(float)
+                    row = [(s - (s >> bits - 1 << bits)) * scale[c] for c, s in enumerate(slots)]
+                else:
+                    row, position = _slow_row(slots, bits, segment, position)
+                value[column : column + cols + 1, group + k] = row
+    return value
+
+
+def _slow_row(slots: list[int], bits: int, segment: bytes, at: int) -> tuple[list[float], int]:
+    """MicroScopiQ A1: Isf, identifiers, then MXScale byte and permutation list where flagged."""
+    isf = struct.unpack_from("<b", segment, at)[0]
+    micro_blocks = -(-len(slots) // 8)
+    flags = int.from_bytes(segment[at + 1 :][: -(-micro_blocks // 8)], "little")
+    at += 1 + -(-micro_blocks // 8)
+    sign, low = 1 << bits - 1, (1 << bits // 2) - 1
+    row = [(-1.0 if s & sign else 1.0) * (s & sign - 1) * 2.0**isf for s in slots]
+    for block in range(micro_blocks):
+        if not flags >> block & 1:
+            continue
+        level1_bits, micro_bits = {2: (7, 1), 4: (5, 3)}[bits]
+        level1 = segment[at] >> micro_bits
+        level1 -= (level1 >> level1_bits - 1) << level1_bits  # signed
+        exponent = isf + level1 + (segment[at] & (1 << micro_bits) - 1)
+        entries = int.from_bytes(segment[at + 1 : at + 4], "little")
+        at += 4
+        for entry in range(4):
+            upper, lower = entries >> 6 * entry + 3 & 7, entries >> 6 * entry & 7
+            if upper == lower:
+                continue
+            u, v = slots[8 * block + upper], slots[8 * block + lower]
+            mantissa = (u & low) << bits // 2 | v & low
+            magnitude = (1 + mantissa / (1 << bits)) * 2.0**exponent
+            row[8 * block + upper] = -magnitude if u & sign else magnitude
+            row[8 * block + lower] = 0.0
+    return row, at
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@settings(max_examples=5, deadline=None)
+@given(SHAPES, st.integers(0, 1 << 32))
+def test_integers_mean_what_the_bytes_say(name, shape, seed):
+    weight = random_weight(name, *shape, seed)
+    expected = slow_decode(pack([weight]), *shape)
+    values, scale = integers(weight)
+    factors = np.repeat(scale.T.astype(np.float64), GROUP_SIZE, axis=1)[:, : shape[1]]
+    assert values.dtype == np.int32
+    np.testing.assert_array_equal(values * factors, expected)
+    np.testing.assert_array_equal(dequantize(weight), expected.astype(np.float32))
+
+
+def test_figure_3_of_the_paper():
+    """2.99 and -3.50 are e1m2 codes 0110b and 1111b: Upper 01, Lower 00; Upper 11, Lower 11."""
+    weight = empty("ms2", 8, 1)
+    weight.pairs[0, 0, :2] = (0, 2), (3, 6)
+    weight.relative_exponent[0, 0] = 1  # the figure's exponents are reduced by Isf already
+    weight.slots[[0, 2, 3, 6], 0] = 0b01, 0b00, 0b11, 0b11
+    weight.slots[7, 0] = 0b11
+    assert dequantize(weight)[:, 0].tolist() == [3.0, 0, 0, -3.5, 0, 0, 0, -1]
+    assert_same(unpack(pack([weight]), "ms2", 8, 1)[0], weight)
+    # Header e = 0; slots c7..c0 = 11 11 00 11 00 00 00 01; Isf 0; micro-block 0 flagged;
+    # MXScale 1 = level-1 exponent 1, microexponent 0; (3,6) (0,2) = 011110b, 000010b.
+    header, slots, metadata = [3, 0, 7, 0], [0b11000001, 0b11110000], [0, 1, 1 << 1]
+    permutation = [0b10_000010, 0b0000_0111, 0]
+    assert list(pack([weight])[12:]) == header + slots + metadata + permutation
+
+
+@pytest.mark.parametrize("name", ["ms2", "ms4"])
+def test_every_exponent_of_the_mxscale_byte(name):
+    """7 + 1 bits at 2 bits, 5 + 3 at 4 bits (MicroScopiQ A1); more is an error, not a wrap."""
+    _, high = outlier_exponent_range(WEIGHT_FORMATS[name].bits)
+    assert high == {"ms2": 64, "ms4": 22}[name]
+    weight = empty(name, MICRO_BLOCK, high + 1)
+    weight.relative_exponent[0] = np.arange(high + 1)
+    weight.pairs[0, :, 0] = 0, 1
+    assert_same(unpack(pack([weight]), name, MICRO_BLOCK, high + 1)[0], weight)
+    weight.relative_exponent[0, 3] = high + 1
+    with pytest.raises(InputError, match=rf"outlier exponent {high + 1} .* holds -\d+ to {high}"):
+        pack([weight])
+
+
+def test_bits_per_weight():
+    """bb + 8/128 (Isf) + 1/8 (identifier) + 32 bits per flagged micro-block + header."""
+    count = MACRO_BLOCK * GROUP_SIZE
+    weight = empty("ms2", MACRO_BLOCK, GROUP_SIZE)
+    plain = 2 + 8 / 128 + 1 / 8 + 8 * (12 + 4) / count
+    assert bits_per_weight(pack([weight]), count) == plain
+    weight.relative_exponent[0, :16] = 2
+    assert bits_per_weight(pack([weight]), count) == plain + 16 * 32 / count
+    for name, bits in (("int4", 4), ("int8", 8)):
+        segment = pack([empty(name, MACRO_BLOCK, GROUP_SIZE)])
+        assert bits_per_weight(segment, count) == bits + 16 / 128 + 8 * (12 + 4) / count
+
+
+def test_panels_are_in_the_order_the_machine_asks_for():
+    weight = empty("int8", MACRO_BLOCK + 1, GROUP_SIZE + 2)
+    segment = pack([weight, weight])
+    offsets = struct.unpack_from("<9I", segment, 4)
+    sizes = [struct.unpack_from("<BBB", segment, offset)[1:] for offset in offsets[:-1]]
+    assert struct.unpack_from("<I", segment)[0] == 8 and offsets[-1] == len(segment)
+    assert sizes == [(127, 127), (1, 127), (127, 0), (1, 0)] * 2
+    assert blocks(0, 8) == 0 and blocks(8, 8) == 1 and blocks(9, 8) == 2
+
+
+def test_wrong_shape_or_format_is_refused():
+    segment = pack([empty("int4", 10, 20)])
+    with pytest.raises(InputError, match=r"panel of 20x10 int4; expected \(20, 11\) int4"):
+        unpack(segment, "int4", 11, 20)
+    with pytest.raises(InputError, match=r"panel of 20x10 int4; expected \(20, 10\) int8"):
+        unpack(segment, "int8", 10, 20)
+    with pytest.raises(InputError, match=r"weight segment has 1 panels; \(10, 200\) has 2"):
+        unpack(segment, "int4", 10, 200)
