@@ -57,8 +57,9 @@ class Emitter:
 
     def clip(self, tile: int, limit: int, start: Linear) -> int:
         """Return the extent register that holds min(tile, limit - start)."""
-        if limit % tile == 0 and all(step % tile == 0 for _, step in start.terms):
-            start = Linear()
+        last = start.base + sum(step * (loop.extent - 1) for loop, step in start.terms)
+        if last + tile <= limit:
+            start = Linear()  # never ragged: one clip outside the loops serves
         key = (tile, limit, start)
         if key not in self.extents:
             if len(self.extents) == EXTENT_REGISTERS:
