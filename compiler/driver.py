@@ -200,4 +200,3 @@ def write_file(path: Path, content: str | bytes) -> None:
     else:
         temporary.write_bytes(content)
     os.replace(temporary, path)
-

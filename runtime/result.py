@@ -31,7 +31,7 @@ class RunResult:
         One record per program call, in order.
     """
 
-    outputs: list[np.ndarray]
+    outputs: list[np.ndarray] = field(repr=False)
     cycles: int
     seconds: float
     unit_cycles: dict[str, dict[str, int]]

@@ -34,7 +34,8 @@ def load_onnx(source: str | Path | onnx.ModelProto) -> tvm.IRModule:
             raise UnsupportedError(f"{where}: TVM can't import it: {_first_line(error)}") from None
         raise InputError(f"{where}: TVM can't import it: {_first_line(error)}") from error
     names = {
-        digest(onnx.numpy_helper.to_array(tensor)): tensor.name for tensor in model.graph.initializer
+        digest(onnx.numpy_helper.to_array(tensor)): tensor.name
+        for tensor in model.graph.initializer
     }
     return mod.with_attr(NAMES, json.dumps(names))
 
@@ -57,4 +58,3 @@ def _read(path: Path) -> onnx.ModelProto:
 def _first_line(error: Exception) -> str:
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
     return lines[-1].strip() if lines else type(error).__name__
-

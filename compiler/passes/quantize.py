@@ -25,6 +25,8 @@ from ..tir.unpack import unpack
 from .graph import op_name, static_shape
 from .partition import Layer, Partition, function_names, partition
 
+LAYER = "microscopiq.layer"
+"""PrimFunc attribute: name of the layer in the source model."""
 LAYERS = "microscopiq.layers"
 """Module attribute: JSON of what each accelerated symbol is, for listings and reports."""
 HOST = "microscopiq.host"
@@ -272,7 +274,8 @@ class _Rewriter(PyExprMutator):
             operands.append(relax.const(layer.bias))
         if layer.residual is not None:
             operands.append(self.reshaped(self.visit_expr(layer.residual), op.output_shape))
-        gv = self.add(gemm(op), layer.name)
+        # Equal functions would be shared, but each layer has a program function of its own.
+        gv = self.add(gemm(op).with_attr(LAYER, layer.name), layer.name)
         self.state.layers[gv.name_hint] = _record(layer, op, packed)
         shape = static_shape(layer.root)
         if not op.requantize:
@@ -352,4 +355,3 @@ def _type(shape, dtype):
 
 def _symbol(name: str) -> str:
     return "mq_" + re.sub(r"\W+", "_", name)
-
