@@ -1,9 +1,10 @@
 """The public functions behind `import microscopiq as mq`."""
 
+import os
 import shutil
 from pathlib import Path
 
-from ..runtime.session import load_executable, program_of
+from ..runtime.session import SUFFIXES, load_executable, program_of
 from ..target.arch import DEFAULT_ARCH, Arch
 from ..target.errors import ConfigError, InputError
 from .driver import compile_model, load_model, quantize
@@ -47,7 +48,24 @@ def export_library(executable, path: str | Path) -> None:
     Raises
     ------
     ConfigError
-        When there is no C++ compiler to link it.
+        When there is no C++ compiler to link it, or the path can't be written.
+    """
+    target = check_library_path(path)
+    temporary = target.with_name(f".{target.stem}.part{target.suffix}")
+    try:
+        executable.export_library(str(temporary))
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_library_path(path: str | Path) -> Path:
+    """Return the path of a library that can be written; `compile` asks before its long work.
+
+    Raises
+    ------
+    ConfigError
+        As `export_library`.
     """
     if not any(shutil.which(name) for name in ("g++", "c++", "clang++", "gcc", "cc")):
         raise ConfigError(
@@ -55,11 +73,13 @@ def export_library(executable, path: str | Path) -> None:
             "gcc, cc was found; install one, or run the executable in this process"
         )
     target = Path(path)
-    if target.suffix not in (".so", ".dylib", ".dll", ".tar"):
+    if target.suffix not in SUFFIXES:
         raise ConfigError(f"output file '{path}': the name must end in .so or .tar")
-    temporary = target.with_name(f".{target.stem}.part{target.suffix}")
-    executable.export_library(str(temporary))
-    temporary.replace(target)
+    if not target.parent.is_dir() or not os.access(target.parent, os.W_OK):
+        raise ConfigError(f"output file '{path}': no folder that can be written: {target.parent}")
+    if target.is_dir():
+        raise ConfigError(f"output file '{path}': a folder has that name")
+    return target
 
 
 def disassemble(executable, function: str | None = None) -> str:

@@ -133,6 +133,8 @@ def run_stages(mod: tvm.IRModule, options: Options) -> Compilation:
             f"the module is already compiled for {mod.attrs[LOWERED]}; compile the model it "
             "came from"
         )
+    if options.dump_dir:
+        make_folder(options.dump_dir)
     for stage in STAGES:
         RUN[stage](state)
         if options.dump_dir:
@@ -146,6 +148,8 @@ def compile_model(source, options: Options, example_inputs: tuple | None = None)
     """Compile a model to an executable whose program runs on the simulator."""
     state = run_stages(load_model(source, example_inputs), options)
     if state.program is not None:
+        if options.progress:
+            options.progress("host", 0, 1, "LLVM code of the rest")
         state.executable = build_host(state.mod)
     return state
 
@@ -157,16 +161,21 @@ def build_host(mod: tvm.IRModule):
 
 def quantize(source, recipe, calibration=None, progress=None) -> tvm.IRModule:
     """Return the quantized Relax module of a model; it builds for LLVM and for the machine."""
-    if calibration is not None:
-        raise ConfigError(
-            "no recipe uses calibration data yet: the ones that are here "
-            "(`microscopiq list recipes`) are data-free; leave calibration out"
-        )
+    refuse_calibration(calibration)
     options = Options(recipe=recipe, stop_after="quantize", progress=progress)
     state = Compilation(options, load_arch(options.arch), load_model(source))
     for stage in STAGES[: STAGES.index("quantize") + 1]:
         RUN[stage](state)
     return state.mod
+
+
+def refuse_calibration(calibration) -> None:
+    """Raise for calibration data: no recipe would use it, and ignoring it would mislead."""
+    if calibration is not None:
+        raise ConfigError(
+            "no recipe uses calibration data yet: the ones that are here "
+            "(`microscopiq list recipes`) are data-free; leave calibration out"
+        )
 
 
 def _stage_progress(options: Options, stage: str):
@@ -177,7 +186,6 @@ def _stage_progress(options: Options, stage: str):
 
 def _dump(state: Compilation, stage: str, folder: Path) -> None:
     """Write what a stage made."""
-    folder.mkdir(parents=True, exist_ok=True)
     if stage == "import":
         write_file(folder / "00_import.py", state.mod.script(show_meta=False))
     elif stage == "quantize":
@@ -192,11 +200,33 @@ def _dump(state: Compilation, stage: str, folder: Path) -> None:
         write_file(folder / "30_program.bin", state.program.to_bytes())
 
 
+def make_folder(folder: str | Path) -> Path:
+    """Return a folder that exists now.
+
+    Raises
+    ------
+    ConfigError
+        When it can't be made.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"can't make the folder '{folder}': {error.strerror}") from None
+    return Path(folder)
+
+
 def write_file(path: Path, content: str | bytes) -> None:
-    """Write a file under a temporary name and rename it: no reader sees half of it."""
+    """Write a file under a temporary name and rename it: no reader sees half of it.
+
+    Raises
+    ------
+    ConfigError
+        When the folder or the file can't be written.
+    """
     temporary = path.with_name(path.name + ".part")
-    if isinstance(content, str):
-        temporary.write_text(content)
-    else:
-        temporary.write_bytes(content)
-    os.replace(temporary, path)
+    raw = content.encode() if isinstance(content, str) else content
+    try:
+        temporary.write_bytes(raw)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise ConfigError(f"can't write '{path}': {error.strerror}") from None

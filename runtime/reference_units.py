@@ -3,6 +3,8 @@
 The vector unit works in fp32: each arithmetic step here is one operation with its own rounding.
 """
 
+from typing import Any
+
 import numpy as np
 
 from ..target.errors import SimError
@@ -13,7 +15,7 @@ from .reference_state import Box, State, check
 
 Q_MAX = 127
 """Largest int8 activation code; MX-INT-8 is symmetric."""
-EMPTY = object()
+EMPTY: Any = object()
 """What a plane holds after a preload of extent 0: a legal operand that adds nothing."""
 
 

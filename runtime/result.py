@@ -51,6 +51,29 @@ class RunResult:
         return {"version": RESULT_VERSION, **fields, "calls": self.calls}
 
 
+def merge(results: list[RunResult]) -> RunResult:
+    """Return the result of runs one after the other: outputs and calls in order, costs added."""
+    units: dict[str, dict[str, int]] = {}
+    for result in results:
+        for unit, parts in result.unit_cycles.items():
+            row = units.setdefault(unit, {})
+            for cause, value in parts.items():
+                row[cause] = row.get(cause, 0) + value
+    macs = sum(result.macs for result in results)
+    possible = sum(result.macs / result.utilisation for result in results if result.utilisation)
+    return RunResult(
+        [output for result in results for output in result.outputs],
+        sum(result.cycles for result in results),
+        sum(result.seconds for result in results),
+        units,
+        {way: sum(result.bytes_moved[way] for result in results) for way in ("read", "written")},
+        macs,
+        macs / possible if possible else 0.0,
+        sum(result.saturations for result in results),
+        [call for result in results for call in result.calls],
+    )
+
+
 def total(calls: list[dict], outputs: list, clock_mhz: int, peak_macs: dict[str, int]) -> RunResult:
     """Return the result of a run from its call records.
 

@@ -1,6 +1,8 @@
 """Runs an executable and collects what its program cost."""
 
 import json
+import re
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,8 @@ from ..target.isa.program import Function, Program
 from .result import RunResult, total
 
 KIND = "microscopiq"
+SUFFIXES = (".so", ".dylib", ".dll", ".tar")
+"""What `export_library` writes and TVM loads."""
 
 
 def find_native(module):
@@ -34,6 +38,12 @@ def load_executable(executable):
         path = Path(executable)
         if not path.is_file():
             raise InputError(f"program file not found: {path}")
+        if path.suffix not in SUFFIXES:
+            raise InputError(
+                f"{path}: not an exported program; allowed: a file that export_library or "
+                "`microscopiq compile` wrote (.so or .tar)"
+            )
+        _check_complete(path)
         try:
             return tvm.runtime.load_module(str(path.resolve()))
         except (RuntimeError, OSError, ValueError) as error:
@@ -74,7 +84,29 @@ class Session:
         self.program = program_of(self.module)
         if arch is not None and self.program is not None:
             _check_arch(self.program, load_arch(arch))
-        self.vm = tvm.relax.VirtualMachine(self.module, tvm.cpu())
+        try:
+            self.vm = tvm.relax.VirtualMachine(self.module, tvm.cpu())
+        except AttributeError as error:
+            what = executable if isinstance(executable, str | Path) else type(executable).__name__
+            raise InputError(
+                f"{what}: holds no compiled model: {_last_line(error)}; allowed: what `build` "
+                "returned or `export_library` wrote"
+            ) from error
+
+    def input_names(self, function: str = "main") -> list[str]:
+        """Return the names of a function's inputs, in order.
+
+        Raises
+        ------
+        InputError
+            For a function that the executable doesn't have.
+        """
+        try:
+            count = int(self.vm.module["get_function_arity"](function))
+        except (RuntimeError, ValueError, AttributeError) as error:
+            raise InputError(f"no function '{function}' in the executable") from error
+        name_of = self.vm.module["get_function_param_name"]
+        return [str(name_of(function, index)) for index in range(count)]
 
     def run(self, *inputs, function: str = "main") -> RunResult:
         """Run a function on the simulator.
@@ -87,20 +119,23 @@ class Session:
         Raises
         ------
         InputError
-            For a shape or dtype other than the compiled one.
+            For a number of inputs, a shape or a dtype other than the compiled one.
         SimError
             For a program that does something illegal.
         """
-        tensors = [_tensor(value) for value in inputs]
+        names = self.input_names(function)
+        if len(inputs) != len(names):
+            raise InputError(
+                f"{function} takes {len(names)} input(s) ({', '.join(names)}); given {len(inputs)}"
+            )
+        tensors = [_tensor(name, value) for name, value in zip(names, inputs, strict=True)]
         if self.native is not None:
             self.native["microscopiq.reset"]()
         try:
             outputs = self.vm[function](*tensors)
         except (RuntimeError, ValueError, TypeError) as error:
-            given = ", ".join(f"{t.dtype}{list(map(int, t.shape))}" for t in tensors)
-            raise InputError(
-                f"{function} refused its inputs ({given}): {_last_line(error)}"
-            ) from error
+            given = {name: _type(t) for name, t in zip(names, tensors, strict=True)}
+            raise InputError(f"{function}: {_refusal(error, given)}") from error
         calls = []
         if self.native is not None:
             calls = json.loads(str(self.native["microscopiq.stats"]()))
@@ -140,16 +175,55 @@ def _check_arch(program: Program, arch: Arch) -> None:
         )
 
 
-def _tensor(value):
+def _check_complete(path: Path) -> None:
+    """Refuse a cut ELF file: the loader would die of SIGBUS on the pages that are missing."""
+    with path.open("rb") as file:
+        head = file.read(64)
+    if len(head) < 64 or head[:6] != b"\x7fELF\x02\x01":  # 64 bits, little-endian
+        return
+    # The linker writes the table of sections last.
+    (offset,) = struct.unpack_from("<Q", head, 0x28)
+    entry_bytes, count = struct.unpack_from("<HH", head, 0x3A)
+    wanted, there = offset + entry_bytes * count, path.stat().st_size
+    if wanted > there:
+        raise InputError(
+            f"{path}: damaged: {there} bytes of a file that needs at least {wanted}; "
+            "copy or export it again"
+        )
+
+
+def _tensor(name: str, value):
     import tvm
 
-    if isinstance(value, np.ndarray):
-        return tvm.runtime.tensor(np.ascontiguousarray(value))
     if hasattr(value, "detach"):
-        return tvm.runtime.tensor(np.ascontiguousarray(value.detach().cpu().numpy()))
-    if np.isscalar(value):
-        return tvm.runtime.tensor(np.asarray(value))
+        value = value.detach().cpu().numpy()
+    if isinstance(value, np.ndarray) or np.isscalar(value):
+        array = np.asarray(value)
+        if array.dtype.kind not in "biuf":
+            raise InputError(f"input '{name}': numbers are needed, given an array of {array.dtype}")
+        return tvm.runtime.tensor(np.ascontiguousarray(array).reshape(array.shape))
+    if not hasattr(value, "dtype"):
+        raise InputError(
+            f"input '{name}': given {type(value).__name__}; allowed: numpy.ndarray, torch.Tensor, "
+            "tvm.runtime.Tensor"
+        )
     return value
+
+
+def _type(tensor) -> str:
+    return f"{tensor.dtype}{list(map(int, tensor.shape))}"
+
+
+_ANNOTATION = re.compile(r'param=([^,]+), annotation=R\.Tensor\(\((.*?),?\), dtype="(\w+)"\)')
+
+
+def _refusal(error: Exception, given: dict[str, str]) -> str:
+    """Return TVM's complaint about an input in our words, in its own when it's another one."""
+    found = _ANNOTATION.search(str(error))
+    if found and found[1] in given:
+        name, shape, dtype = found.groups()
+        return f"input '{name}' must be {dtype}[{shape}]; given {given[name]}"
+    return f"refused its inputs ({', '.join(given.values())}): {_last_line(error)}"
 
 
 def _arrays(outputs) -> list[np.ndarray]:

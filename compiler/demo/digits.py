@@ -1,6 +1,7 @@
 """scikit-learn's 8x8 digits, split once and for all into training and held-out images."""
 
 import numpy as np
+
 from microscopiq.target.errors import InputError
 
 # 36 images of each digit: 360 held out of 1797 (20 %), six batches of 60.

@@ -15,12 +15,13 @@ import onnx
 import onnxruntime
 import torch
 import tvm
-from microscopiq.compiler.demo import digits
-from microscopiq.compiler.demo.models import DigitsCNN, DigitsViT
 from torch import nn
 from torch.nn import functional
 from tvm import relax
 from tvm.relax.frontend.onnx import from_onnx
+
+from microscopiq.compiler.demo import digits
+from microscopiq.compiler.demo.models import DigitsCNN, DigitsViT
 
 # 360 held-out images are six of these; the exported models take no other batch size.
 EXPORT_BATCH = 60

@@ -45,13 +45,14 @@ def _read(path: Path) -> onnx.ModelProto:
         raise InputError(f"model file not found: {path}")
     try:
         model = onnx.load(str(path))
-    except (DecodeError, ValueError, OSError) as error:
+    except (DecodeError, ValueError, OSError, onnx.checker.ValidationError) as error:
         raise InputError(
             f"{path}: not an ONNX model or a damaged one ({path.stat().st_size} bytes): "
             f"{_first_line(error)}"
         ) from None
     if not model.graph.node or not model.opset_import:
-        raise InputError(f"{path}: not an ONNX model: it has no graph")
+        lacking = "opset version" if model.graph.node else "graph"
+        raise InputError(f"{path}: not an ONNX model or a damaged one: it has no {lacking}")
     return model
 
 

@@ -7,7 +7,7 @@ from tvm import relax, tirx
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from ...target.arch import Arch
-from ...target.errors import UnsupportedError
+from ...target.errors import CapacityError, UnsupportedError
 from ...target.isa.program import Function, Program
 from ..tir.emit import emit
 from ..tir.operators import ATTRIBUTE, Gemm, from_attribute
@@ -34,12 +34,19 @@ def schedule_operators(mod: tvm.IRModule, arch: Arch) -> dict[str, tirx.PrimFunc
     CapacityError
         When a layer fits no tile.
     """
-    attributes = {str(f.attrs[ATTRIBUTE]): None for _, f in quantized_functions(mod)}
+    # Operators that are equal share a schedule; messages name the first layer that has it.
+    layers = json.loads(str(mod.attrs[LAYERS]))
+    first: dict[str, str] = {}
+    for gv, function in quantized_functions(mod):
+        first.setdefault(str(function.attrs[ATTRIBUTE]), layers[gv.name_hint]["layer"])
     schedules = {}
-    for attribute in attributes:
+    for attribute, layer in first.items():
         operator = from_attribute(attribute)
         _check_format(operator, arch)
-        schedules[attribute] = scheduled(operator, arch).mod["main"]
+        try:
+            schedules[attribute] = scheduled(operator, arch).mod["main"]
+        except CapacityError as error:
+            raise CapacityError(f"layer '{layer}': {error}") from None
     return schedules
 
 

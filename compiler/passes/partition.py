@@ -5,6 +5,7 @@ Every constraint is a function whose docstring is the reason a user reads when i
 
 import hashlib
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import tvm
@@ -24,26 +25,29 @@ class Layer:
     ----------
     kind : str
         ``linear``, ``conv2d`` or ``attention`` (two operands known at run time).
-    root : object
+    root : tvm.relax.Expr
         Expression whose value the fused operator gives.
     x, other
         Inputs: activation; second operand of an attention matmul.
     weight : numpy.ndarray or None
         fp32 ``(out, in)``, for conv2d ``(out, in / groups, kh, kw)``.
+    source : Layer or None
+        Layer whose requantized rows this one reads as they are.
     """
 
     kind: str
     name: str
-    root: object
-    call: object
-    x: object
-    other: object = None
+    root: Any
+    call: Any
+    x: Any
+    other: Any = None
     weight: np.ndarray | None = None
     bias: np.ndarray | None = None
-    residual: object = None
+    residual: Any = None
     low: float | None = None
     high: float | None = None
     requantize: bool = False
+    source: "Layer | None" = None
     absorbed: list = field(default_factory=list)
 
 
@@ -73,7 +77,7 @@ def not_constant_left(graph: Graph, call) -> bool:
 
 
 def matrix_operands(graph: Graph, call) -> bool:
-    """both operands of a matmul must have at least two dimensions"""
+    """a matmul's operands must be matrices or stacks of them, a constant right one a matrix"""
     left, right = static_shape(call.args[0]), static_shape(call.args[1])
     if graph.constant(call.args[1]) is not None:
         return len(left) >= 1 and len(right) == 2
@@ -136,7 +140,10 @@ def partition(function: relax.Function, names: dict[str, str]) -> Partition:
         Parameter names by `digest` of their bytes, from the frontend.
     """
     graph = Graph(function)
-    layers, host, counters = [], [], {}
+    layers: list[Layer] = []
+    host: list[tuple[str, str]] = []
+    counters: dict[str, int] = {}
+    taken: set[int] = set()
     for var, value in graph.order:
         name = op_name(value)
         if name not in ANCHORS:
@@ -145,9 +152,9 @@ def partition(function: relax.Function, names: dict[str, str]) -> Partition:
         if failed is not None:
             host.append((name, failed.__doc__))
             continue
-        layers.append(_layer(graph, var, value, name, names, counters))
+        layers.append(_layer(graph, var, value, name, names, counters, taken))
+        taken |= {hash(expr) for expr in layers[-1].absorbed}
     _mark_requantized(graph, layers)
-    taken = {hash(expr) for layer in layers for expr in layer.absorbed}
     for _, value in graph.order:
         name = op_name(value)
         if name and name not in ANCHORS and hash(value) not in taken:
@@ -158,7 +165,7 @@ def partition(function: relax.Function, names: dict[str, str]) -> Partition:
     return Partition(layers, host)
 
 
-def _layer(graph: Graph, var, call, name, names, counters) -> Layer:
+def _layer(graph: Graph, var, call, name, names, counters, taken) -> Layer:
     weight = graph.constant(call.args[1])
     if name == "nn.conv2d":
         layer = Layer("conv2d", "", call, call, call.args[0], weight=weight)
@@ -167,7 +174,7 @@ def _layer(graph: Graph, var, call, name, names, counters) -> Layer:
     else:
         layer = Layer("attention", "", call, call, call.args[0], other=call.args[1])
     layer.absorbed.append(call)
-    _fuse(graph, var, layer)
+    _fuse(graph, var, layer, taken)
     number = counters[layer.kind] = counters.get(layer.kind, -1) + 1
     layer.name = _name(layer, weight, names) or f"{layer.kind}{number}"
     return layer
@@ -187,14 +194,17 @@ def digest(value: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()[:24]
 
 
-def _fuse(graph: Graph, var, layer: Layer) -> None:
-    """Follow the single user of the result as long as it is something the vector unit does."""
+def _fuse(graph: Graph, var, layer: Layer, taken: set[int]) -> None:
+    """Follow the single user of the result as long as it is something the vector unit does.
+
+    The sum of two layers belongs to the first one, which has `taken` it.
+    """
     while True:
         use = graph.only_user(var)
         if use is None:
             return
         user, value = use
-        if not _absorb(graph, var, value, layer):
+        if hash(value) in taken or not _absorb(graph, var, value, layer):
             return
         layer.absorbed.append(value)
         if op_name(value) == "nn.batch_norm":
@@ -246,6 +256,9 @@ def _mark_requantized(graph: Graph, layers: list[Layer]) -> None:
             reader is not None and reader.x.same_as(var) for reader in readers
         )
         layer.requantize = bool(users) and whole and shape[-1] == layer.weight.shape[0]
+        if layer.requantize:
+            for reader in readers:
+                reader.source = layer
 
 
 def _number(expr) -> float | None:

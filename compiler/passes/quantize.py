@@ -7,6 +7,7 @@ integer GEMMs as `call_tir` of plain TIR. It builds for LLVM, and that is the re
 import json
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import tvm
@@ -15,7 +16,7 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from ...target.errors import UnsupportedError
 from ...target.formats import GROUP_SIZE
-from ...target.packing import bits_per_weight, pack
+from ...target.packing import QuantizedWeight, bits_per_weight, pack
 from ..quant.base import quantize_weight
 from ..quant.recipe import Recipe
 from ..tir.compute_gemm import gemm
@@ -26,7 +27,7 @@ from .graph import op_name, static_shape
 from .partition import Layer, Partition, function_names, partition
 
 LAYER = "microscopiq.layer"
-"""PrimFunc attribute: name of the layer in the source model."""
+"""PrimFunc attribute: number and name of the layer in the source model."""
 LAYERS = "microscopiq.layers"
 """Module attribute: JSON of what each accelerated symbol is, for listings and reports."""
 HOST = "microscopiq.host"
@@ -40,9 +41,9 @@ class _State:
     """What the rewriting of one module shares."""
 
     recipe: Recipe
-    progress: object
+    progress: "_Progress"
     layers: dict[str, dict] = field(default_factory=dict)
-    functions: dict[str, object] = field(default_factory=dict)
+    functions: dict[str, Any] = field(default_factory=dict)
 
 
 def quantize_model(
@@ -65,6 +66,8 @@ def quantize_model(
         For NaN or Inf in weights.
     """
     names = json.loads(str(mod.attrs[NAMES])) if mod.attrs and NAMES in mod.attrs else {}
+    # Quantized inputs are shared by all readers, which may stand in different dataflow blocks.
+    mod = relax.transform.ToNonDataflow()(mod)
     parts = {gv: partition(mod[gv], names) for gv in function_names(mod)}
     if strict:
         _refuse_host_anchors(parts)
@@ -81,6 +84,7 @@ def quantize_model(
             counted[name, reason] = counted.get((name, reason), 0) + 1
         host += [[gv.name_hint, name, reason, count] for (name, reason), count in counted.items()]
     attrs |= {LAYERS: json.dumps(state.layers), HOST: json.dumps(host)}
+    mod = relax.transform.ConvertToDataflow(min_size=1)(mod)
     mod = relax.transform.DeadCodeElimination()(mod)
     return mod.with_attrs(attrs)
 
@@ -121,6 +125,7 @@ class _Rewriter(PyExprMutator):
         self.state = state
         self.roots = {hash(layer.root): layer for layer in part.layers}
         self.quantized: dict = {}
+        self.requantized: dict = {}
 
     def visit_call_(self, call):
         layer = self.roots.get(hash(call))
@@ -150,9 +155,9 @@ class _Rewriter(PyExprMutator):
 
     def quantize(self, x, shape, group: int):
         """Return int8 rows ``shape`` and exponents of an activation; shared by its readers."""
-        key = (hash(x), tuple(shape), group)
+        rows, length = int(np.prod(shape[:-1])), shape[-1]
+        key = (hash(x), rows, length, group)
         if key not in self.quantized:
-            rows, length = int(np.prod(shape[:-1])), shape[-1]
             op = Quantize(rows, length, group)
             share = f"quantize_{rows}x{length}_g{group}"
             if share not in self.state.functions:
@@ -172,7 +177,7 @@ class _Rewriter(PyExprMutator):
     def linear(self, layer: Layer):
         n, k = layer.weight.shape
         m = int(np.prod(static_shape(layer.x))) // k
-        operands = self.rows(layer.x, (1, m, k))
+        operands = self.rows(layer.x, (1, m, k), layer.source)
         packed = self.packed(layer, layer.weight[None])
         op = Gemm(
             1,
@@ -189,12 +194,14 @@ class _Rewriter(PyExprMutator):
         )
         return self.finish(layer, op, operands, packed)
 
-    def rows(self, x, shape):
+    def rows(self, x, shape, source: Layer | None = None):
         """Return x and exponents as ``(batch, rows, k)`` and ``(batch, rows, groups)``."""
         k = shape[-1]
-        x_new = self.visit_expr(x)
-        ready = self.quantized.get(("requantized", hash(x_new)))
-        q, e = ready or self.quantize(x_new, shape, GROUP_SIZE if k > GROUP_SIZE else k)
+        if source is not None:
+            q, e = self.requantized[hash(source.root)]
+        else:
+            group = GROUP_SIZE if k > GROUP_SIZE else k
+            q, e = self.quantize(self.visit_expr(x), shape, group)
         groups = -(-k // GROUP_SIZE)
         return [self.reshaped(q, shape), self.reshaped(e, (*shape[:-1], groups))]
 
@@ -205,7 +212,7 @@ class _Rewriter(PyExprMutator):
         pads = [int(p) for p in attrs.padding]
         pads = pads if len(pads) == 4 else [pads[0], pads[-1], pads[0], pads[-1]]
         strides, dilation = [int(s) for s in attrs.strides], [int(d) for d in attrs.dilation]
-        conv = Conv(
+        conv = Conv(  # type: ignore[call-arg]  # two of the pads each
             channels, height, width, kernel_h, kernel_w, strides[0], strides[-1], *pads[:2],
             *pads[2:], dilation[0], dilation[-1],
         )  # fmt: skip
@@ -258,7 +265,8 @@ class _Rewriter(PyExprMutator):
     def packed(self, layer: Layer, matrices: np.ndarray) -> "_Packed":
         """Quantize and pack a layer's weights ``(groups, out, in)``."""
         method, format_name = self.state.recipe.for_layer(layer.name)
-        weights, counts = [], {}
+        weights: list[QuantizedWeight] = []
+        counts: dict[str, int] = {}
         for matrix in matrices:
             weight, found = quantize_weight(method, matrix, format_name, layer.name)
             weights.append(weight)
@@ -274,8 +282,10 @@ class _Rewriter(PyExprMutator):
             operands.append(relax.const(layer.bias))
         if layer.residual is not None:
             operands.append(self.reshaped(self.visit_expr(layer.residual), op.output_shape))
-        # Equal functions would be shared, but each layer has a program function of its own.
-        gv = self.add(gemm(op).with_attr(LAYER, layer.name), layer.name)
+        # Equal functions would be shared, but each layer has a program function of its own; two
+        # layers of two functions, or with equal biases, can have the same name.
+        function = gemm(op).with_attr(LAYER, f"{len(self.state.layers)} {layer.name}")
+        gv = self.add(function, layer.name)
         self.state.layers[gv.name_hint] = _record(layer, op, packed)
         shape = static_shape(layer.root)
         if not op.requantize:
@@ -287,10 +297,9 @@ class _Rewriter(PyExprMutator):
             )
         exponents = (op.batch, op.m, op.column_blocks)
         types = [_type(op.output_shape, "int8"), _type(exponents, "int8")]
-        q, e = self.call(gv, operands, types, 2)
-        q = self.reshaped(q, shape)
-        self.quantized["requantized", hash(q)] = [q, e]
-        return q
+        self.requantized[hash(layer.root)] = self.call(gv, operands, types, 2)
+        # Only dead operators read it: their types must stay right until they are removed.
+        return self.builder_.normalize(relax.op.zeros(shape, "float32"))
 
     def unpacked(self, op: Gemm, packed: "_Packed") -> list:
         groups, out, inputs = packed.shape

@@ -73,8 +73,8 @@ def allocate(
     if full:
         lines = [f"{'memory':6} {'buffer':16} {'slots':>5} {'bytes':>12}"]
         for item in placed.values():
-            size, mem = item.slots * item.buffer.slot_bytes, item.buffer.mem.name.lower()
-            lines.append(f"{mem:6} {item.buffer.name:16} {item.slots:>5} {size:>12,}")
+            size, name = item.slots * item.buffer.slot_bytes, item.buffer.mem.name.lower()
+            lines.append(f"{name:6} {item.buffer.name:16} {item.slots:>5} {size:>12,}")
         for mem in full:
             lines.append(
                 f"{mem.name.lower()} needs {used[mem]:,} bytes; {arch.name} has {capacity[mem]:,}"

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from ...target.arch import Arch
 from ...target.errors import IsaError
 from ...target.isa.program import Argument
 from ...target.isa.spec import EXTENT_REGISTERS, SEMAPHORES, Affine, Instruction, Unit
 from .allocate import Buffer, Placed, address
-from .operators import Operator
 from .tree import Linear, Loop
 
 Build = Callable[["Emitter", tuple[Loop, ...]], Instruction]
@@ -39,7 +39,7 @@ class Lowered:
 class Emitter:
     """State of one emission."""
 
-    operator: Operator
+    operator: Any  # an Operator; each kind's lowering knows its own
     arch: Arch
     name: str
     shapes: dict[str, tuple[int, ...]]

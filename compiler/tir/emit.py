@@ -96,7 +96,8 @@ def _add_tokens(emitter: Emitter, root: Loop, homes: dict[str, tuple[Loop, ...]]
     plans: dict[Loop, tuple[dict, dict]] = {}
     for key, home in homes.items():
         body = (home[-1] if home else root).body
-        writers, readers = {}, {}
+        writers: dict[Unit, list[int]] = {}
+        readers: dict[Unit, list[int]] = {}
         for index, child in enumerate(body):
             for op in _leaves(child):
                 if key in op.writes:
@@ -138,7 +139,9 @@ def _linearize(emitter: Emitter, root: Loop) -> tuple[tuple[Instruction, ...], d
         path = _path_to(root, start)
         home = path[-1] if path else root
         clips.setdefault(home, []).append(Clip(register, tile, limit, affine(start, path)))
-    code: list[Instruction] = [Sem(sem, count) for sem, count in enumerate(emitter.semaphores)]
+    # Semaphores start at 0: only those that count free slots need to be set.
+    counts = enumerate(emitter.semaphores)
+    code: list[Instruction] = [Sem(sem, count) for sem, count in counts if count]
     notes: dict[int, str] = {}
     code += clips.get(root, [])
     for instruction, note, loop in body:

@@ -1,5 +1,6 @@
 """Instructions of a GEMM's stages: planes, matmul, drain, epilogue, store."""
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -37,7 +38,7 @@ def _nothing(_stage):
 
 def lower_gemm(emitter: Emitter, weights: bytes) -> Lowered:
     """Return arguments, buffers and stage emitters of a GEMM."""
-    op = emitter.operator
+    op: Gemm = emitter.operator
     shapes = emitter.shapes
     tile_m, block = emitter.tile_rows, shapes["psum_init"][-1]
     arguments = gemm_arguments(op)
@@ -60,7 +61,9 @@ def lower_gemm(emitter: Emitter, weights: bytes) -> Lowered:
         buffers.append(Buffer("w", Mem.WBUF, 1, largest_panel(weights)))
     else:
         buffers.append(Buffer("w", Mem.WBUF, block, group))
-    stages = {name: _nothing for name in ("w_scale_tile", "psum_init", "exponent")}
+    stages: dict[str, Callable] = {
+        name: _nothing for name in ("w_scale_tile", "psum_init", "exponent")
+    }
     for name, function in GEMM_STAGES.items():
         stages[name] = partial(function, op, index)
     return Lowered(arguments, {buffer.name: buffer for buffer in buffers}, stages)
@@ -296,7 +299,7 @@ def _store_exponent(op: Gemm, index, stage: Stage):
     return [Op(Unit.DMA_OUT, ("out_exponent",), (), build, note="exponents of the result")]
 
 
-GEMM_STAGES = {
+GEMM_STAGES: dict[str, Callable] = {
     "x_tile": load_x,
     "x_exponent_tile": load_x_exponent,
     "w_tile": load_w,

@@ -1,5 +1,6 @@
 """Instructions of a run-time quantization: load, exponent, codes, store."""
 
+from collections.abc import Callable
 from functools import partial
 
 from ...target.isa import instructions as isa
@@ -14,7 +15,7 @@ from .tree import Linear, Stage
 
 def lower_quantize(emitter: Emitter) -> Lowered:
     """Return arguments, buffers and stage emitters of a run-time quantization."""
-    op = emitter.operator
+    op: Quantize = emitter.operator
     arguments = (
         Argument("x", "float32", (op.rows, op.length)),
         Argument("out", "int8", (op.rows, op.length), True),
@@ -29,7 +30,7 @@ def lower_quantize(emitter: Emitter) -> Lowered:
         Buffer("q", Mem.SPAD, rows, length),
     ]
     two_passes = "x_again_tile" in emitter.shapes
-    stages = {
+    stages: dict[str, Callable] = {
         "x_tile": partial(_load, op, "x"),
         "x_again_tile": partial(_load, op, "x_again"),
         "bits": partial(_exponent, op),

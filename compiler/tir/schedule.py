@@ -76,7 +76,8 @@ def default_gemm_tile(op: Gemm, arch: Arch) -> GemmTile:
         for name, (capacity, fixed, row) in table.items():
             lines.append(f"{name:8} {capacity:>10,} {fixed + SMALLEST * row:>20,}")
         raise CapacityError(
-            f"no tile of {op} fits {arch.name} (bytes, double-buffered):\n  " + "\n  ".join(lines)
+            f"no tile of its GEMM (M {op.m}, N {op.n}, K {op.k}, batch {op.batch}) fits "
+            f"{arch.name} (bytes, double-buffered):\n  " + "\n  ".join(lines)
         )
     tiles = blocks(op.m, min(largest, MAX_TILE_M))
     return GemmTile(max(SMALLEST, blocks(op.m, tiles)), array_n, array_k)

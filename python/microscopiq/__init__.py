@@ -1,9 +1,8 @@
 """MicroScopiQ: quantize a model, compile it for an outlier-aware array, simulate it exactly."""
 
-import tvm  # noqa: F401  (TVM loads this backend; importing it first keeps that from nesting)
+import importlib
+from typing import TYPE_CHECKING
 
-from .compiler.api import build, disassemble, export_library, load_model, quantize
-from .runtime.session import RunResult, Session
 from .target.errors import (
     CapacityError,
     ConfigError,
@@ -13,6 +12,10 @@ from .target.errors import (
     SimError,
     UnsupportedError,
 )
+
+if TYPE_CHECKING:
+    from .compiler.api import build, disassemble, export_library, load_model, quantize
+    from .runtime.session import RunResult, Session
 
 __version__ = "0.1.0"
 
@@ -32,3 +35,27 @@ __all__ = [
     "load_model",
     "quantize",
 ]
+
+_HOMES = {
+    "RunResult": ".runtime.session",
+    "Session": ".runtime.session",
+    "build": ".compiler.api",
+    "disassemble": ".compiler.api",
+    "export_library": ".compiler.api",
+    "load_model": ".compiler.api",
+    "quantize": ".compiler.api",
+}
+
+
+def __getattr__(name: str):
+    """Import what needs TVM at its first use: TVM takes seconds, `microscopiq --help` shouldn't."""
+    if name not in _HOMES:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    # TVM loads this backend; importing it first keeps that from nesting.
+    importlib.import_module("tvm")
+    value = globals()[name] = getattr(importlib.import_module(_HOMES[name], __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

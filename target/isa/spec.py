@@ -4,7 +4,7 @@ import dataclasses
 import struct
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import IsaError
 
@@ -126,10 +126,17 @@ class Instruction:
     writes: ClassVar[tuple[str, ...]]
     latency: ClassVar[str]
 
+    if TYPE_CHECKING:  # `instruction` makes a dataclass of each subclass's operands
+
+        def __init__(self, *args: Any, **operands: Any): ...
+
+        def __getattr__(self, name: str) -> Any: ...
+
     @classmethod
     def operands(cls) -> list[tuple[str, Kind, str]]:
         """Return (name, kind, doc) of each operand in encoding order."""
-        return [(f.name, f.metadata["kind"], f.metadata["doc"]) for f in dataclasses.fields(cls)]
+        fields = dataclasses.fields(cls)  # type: ignore[arg-type]  # subclasses are dataclasses
+        return [(f.name, f.metadata["kind"], f.metadata["doc"]) for f in fields]
 
     def encode(self) -> bytes:
         """Return the instruction's bytes."""

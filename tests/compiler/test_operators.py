@@ -5,6 +5,7 @@ import pytest
 import tvm
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+
 from microscopiq.compiler.quant import methods  # noqa: F401
 from microscopiq.compiler.quant.base import quantize_weight
 from microscopiq.compiler.tir.compute_gemm import gemm

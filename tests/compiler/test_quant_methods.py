@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+
 from microscopiq.compiler.quant import methods  # noqa: F401  (registers the quantizers)
 from microscopiq.compiler.quant.base import METHODS, quantize_weight
 from microscopiq.target.errors import ConfigError, InputError

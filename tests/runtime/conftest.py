@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tvm_ffi
+
 from microscopiq import runtime
 from microscopiq.runtime.reference import run
 from microscopiq.target.arch import Arch

@@ -9,20 +9,16 @@ import zlib
 import numpy as np
 import pytest
 import tvm_ffi
+
 from microscopiq import runtime
 from microscopiq.target.arch import load_arch
 from microscopiq.target.errors import InputError, IsaError, SimError
-from microscopiq.target.formats import (
-    GROUP_SIZE,
-    MACRO_BLOCK,
-    MAX_OUTLIERS,
-    MICRO_BLOCK,
-    WEIGHT_FORMATS,
-)
+from microscopiq.target.formats import WEIGHT_FORMATS
 from microscopiq.target.isa import instructions as isa
 from microscopiq.target.isa.program import MAGIC, VERSION, Argument, Function, Program
-from microscopiq.target.isa.spec import LOOP_DEPTH, Affine, Mem, Unit
-from microscopiq.target.packing import blocks, empty, integers, pack
+from microscopiq.target.isa.spec import LOOP_DEPTH, Mem, Unit
+from microscopiq.target.packing import empty, pack
+from tests.runtime.gemm_program import at, gemm, gemm_reference, quantize_rows, random_weight
 
 runtime.load()
 create = tvm_ffi.get_global_func("microscopiq.runtime.create")
@@ -33,127 +29,7 @@ BIG = load_arch("microscopiq-64x64")
 SMALL = dataclasses.replace(
     BIG, array_rows=8, array_cols=8, vector_lanes=4, queue_depth=8, dram_latency_cycles=10
 )
-PANEL_BYTES = 20480
 HEAD = len(MAGIC) + struct.calcsize("<IIQ")
-
-
-def at(base=0, *strides, turns=(), slots=0, slot_step=0) -> Affine:
-    fill = (0,) * LOOP_DEPTH
-    return Affine(
-        base, (strides + fill)[:LOOP_DEPTH], (turns + fill)[:LOOP_DEPTH], slots, slot_step
-    )
-
-
-def random_weight(name, out, inputs, seed=1, spread=3, far=6):
-    """Return a legal weight; `spread` is the range of Isf, `far` the largest E - Isf."""
-    rng, weight = np.random.default_rng(seed), empty(name, out, inputs)
-    weight.slots[:] = rng.integers(0, 1 << weight.row.bits, (out, inputs))
-    if weight.scale is not None:
-        weight.scale[:] = rng.uniform(0.001, 4, weight.scale.shape)
-        return weight
-    weight.isf[:] = rng.integers(-8 - spread, -7, weight.isf.shape)
-    half, sign_bit = weight.row.mantissa_bits // 2, weight.row.bits - 1
-    for micro, k in zip(*np.nonzero(rng.random(weight.relative_exponent.shape) < 0.1), strict=True):
-        width = min(MICRO_BLOCK, out - micro * MICRO_BLOCK)
-        places = rng.permutation(width)
-        for entry in range(rng.integers(0, min(MAX_OUTLIERS, width // 2) + 1)):
-            pair, halves = places[2 * entry : 2 * entry + 2], rng.integers(0, 1 << half, 2)
-            weight.pairs[micro, k, entry] = pair
-            weight.slots[micro * MICRO_BLOCK + pair, k] = rng.integers(2) << sign_bit | halves
-            weight.relative_exponent[micro, k] = rng.integers(0, far + 1)
-    return weight
-
-
-def gemm(arch, weight, m):
-    """Return y = x @ weight.T + bias: x quantized per row, panels double-buffered."""
-    n, k = weight.slots.shape
-    groups, y_row = blocks(k, GROUP_SIZE), 4 * MACRO_BLOCK
-    exponents, y, bias = m * k, 4 * m * k, 4 * m * k + y_row * m
-    code = [
-        # One slot only, where a ring of two wouldn't come out even.
-        *(isa.Sem(sem, 1 + (even == 0)) for sem, even in ((0, groups % 2), (2, 1), (6, 1), (8, 1))),
-        *(isa.Clip(reg, size, size, at()) for reg, size in ((0, m), (1, k), (7, 1))),
-        isa.DmaLoad(Mem.OBUF, at(), 4 * k, 0, at(), 4 * k, 4, 4, 0, 1),
-        *(isa.Post(Unit.DMA_IN, 9), isa.Wait(Unit.VECTOR, 9)),
-        isa.Absmax(at(exponents), 1, at(), 4 * k, 0, 1, at()),
-        isa.Quant(at(), k, at(exponents), 1, at(), 4 * k, 0, 1),
-        *(isa.Post(Unit.VECTOR, 10), isa.Wait(Unit.ARRAY, 10)),
-        isa.Loop(blocks(n, MACRO_BLOCK)),
-        isa.Clip(2, MACRO_BLOCK, n, at(0, MACRO_BLOCK)),
-        isa.Wait(Unit.VECTOR, 8),
-    ]
-    for group in range(groups):
-        code += _group(arch, weight, m, group, exponents, y)
-    code += [
-        isa.DmaLoad(Mem.OBUF, at(bias), 0, 1, at(0, y_row), 0, 4, 4, 7, 2),
-        *(isa.Post(Unit.DMA_IN, 9), isa.Wait(Unit.VECTOR, 9)),
-        isa.Add(at(y), y_row, at(bias), 0, 0, 2),
-        *(isa.Post(Unit.VECTOR, 7), isa.Wait(Unit.DMA_OUT, 7)),
-        isa.DmaStore(2, at(0, y_row), 4 * n, 4, Mem.OBUF, at(y), y_row, 4, 0, 2),
-        *(isa.Post(Unit.DMA_OUT, 8), isa.EndLoop(), isa.End()),
-    ]
-    x, b = Argument("x", "float32", (m, k)), Argument("bias", "float32", (n,))
-    arguments = (x, b, Argument("y", "float32", (m, n), True))
-    return Function("gemm", "layer", arguments, tuple(code), pack([weight]), m * k * n)
-
-
-def _group(arch, weight, m, group, exponents, y):
-    """Return the instructions of one group of one panel: load, tiles, drain."""
-    (n, k), row = weight.slots.shape, weight.row
-    tile_k = min(GROUP_SIZE, arch.array_rows)
-    tile_n = min(MACRO_BLOCK, arch.columns(row.bits))
-    rows, cols = min(GROUP_SIZE, k - group * GROUP_SIZE), min(MACRO_BLOCK, n)
-    panel, plane = at(group % 2 * PANEL_BYTES), at(0, turns=(0, 0, 1), slots=2, slot_step=1)
-    part = (panel, row.code, at(0, 0, 0, tile_k), at(0, 0, tile_n), 4, 3)
-    recon = [isa.Wait(Unit.RECON, 3), isa.ReconConfig(plane, *part), isa.Post(Unit.RECON, 4)]
-    x, acc = at(group * GROUP_SIZE, 0, 0, tile_k), at(0, 0, 4 * tile_n)
-    exp = (at(exponents), 1)
-    return [
-        isa.Wait(Unit.DMA_IN, 0),
-        isa.DmaWeight(panel, at(group, blocks(k, GROUP_SIZE)), PANEL_BYTES),
-        *(isa.Post(Unit.DMA_IN, 1), isa.Wait(Unit.WLOAD, 1), isa.Wait(Unit.ARRAY, 6)),
-        isa.Loop(blocks(cols, tile_n)),
-        isa.Clip(3, tile_n, n, at(0, MACRO_BLOCK, tile_n)),
-        # No activation rows in a column tile past n: the limit is scaled by their number.
-        isa.Clip(5, m, n * m, at(0, MACRO_BLOCK * m, tile_n * m)),
-        isa.Loop(blocks(rows, tile_k)),
-        isa.Clip(4, tile_k, k, at(group * GROUP_SIZE, 0, 0, tile_k)),
-        *(isa.Wait(Unit.WLOAD, 2), isa.Preload(plane, *part)),
-        isa.Post(Unit.WLOAD, 3 if row.has_outliers else 4),
-        *(recon if row.has_outliers else ()),
-        isa.Wait(Unit.ARRAY, 4),
-        isa.Matmul(plane, x, k, acc, 4 * MACRO_BLOCK, 5, at(0, 0, 0, 1)),
-        *(isa.Post(Unit.ARRAY, 2), isa.EndLoop(), isa.EndLoop()),
-        *(isa.Post(Unit.ARRAY, 5), isa.Wait(Unit.VECTOR, 5)),
-        isa.Drain(
-            *(at(y), 4 * MACRO_BLOCK, at(), 4 * MACRO_BLOCK, row.code, panel, 0, *exp, 0, 2),
-            at(group),
-        ),
-        *(isa.Post(Unit.VECTOR, 6), isa.Post(Unit.VECTOR, 0)),
-    ]
-
-
-def quantize_rows(x):
-    peak = np.abs(x).max(1)
-    exponent = np.maximum(np.where(peak == 0, -126, np.frexp(peak)[1] - 1) - 6, -126)
-    scaled = x * np.exp2(-exponent.astype(np.float32))[:, None]
-    return np.clip(np.rint(scaled), -127, 127).astype(np.int8), exponent
-
-
-def gemm_reference(weight, x, bias, tile_k):
-    values, scale = integers(weight)
-    quantized, exponent = quantize_rows(x)
-    factor = np.exp2(exponent.astype(np.float32))[:, None]
-    limits, result = np.iinfo(np.int32), np.float32(0)
-    for first in range(0, x.shape[1], GROUP_SIZE):
-        psum = 0
-        for start in range(first, min(first + GROUP_SIZE, x.shape[1]), tile_k):
-            part = slice(start, min(start + tile_k, first + GROUP_SIZE))
-            psum += quantized[:, part].astype(np.int64) @ values[:, part].T.astype(np.int64)
-            psum = np.clip(psum, limits.min, limits.max)
-        scaled = psum.astype(np.float32) * scale[first // GROUP_SIZE] * factor
-        result = result + scaled if first else scaled
-    return result + bias
 
 
 def tensors(*arrays):

@@ -6,6 +6,7 @@ The C++ core runs the same programs: `core` compares the two.
 import numpy as np
 import pytest
 import tvm_ffi
+
 from microscopiq.runtime.reference import run
 from microscopiq.target.arch import load_arch
 from microscopiq.target.errors import InputError, IsaError, SimError

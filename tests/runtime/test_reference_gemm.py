@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from microscopiq.compiler.quant import methods  # noqa: F401  (registers the quantizers)
 from microscopiq.compiler.quant.base import quantize_weight
 from microscopiq.target.arch import Arch, load_arch

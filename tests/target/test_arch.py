@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+
 from microscopiq.target.arch import (
     ARCH_DIR,
     DEFAULT_ARCH,

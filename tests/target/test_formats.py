@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from microscopiq.compiler.quant import methods  # noqa: F401  (registers the quantizers)
 from microscopiq.compiler.quant.base import quantize_weight
 from microscopiq.target.formats import (

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from microscopiq.target.errors import IsaError
 from microscopiq.target.isa import gen, instructions, spec
 from microscopiq.target.isa.spec import REGISTRY, Affine, Mem, Unit, decode, encoded_bytes

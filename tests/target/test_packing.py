@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+
 from microscopiq.target.errors import InputError
 from microscopiq.target.formats import (
     GROUP_SIZE,

@@ -6,6 +6,7 @@ import struct
 import zlib
 
 import pytest
+
 from microscopiq.target.arch import integer_keys, load_arch
 from microscopiq.target.errors import IsaError
 from microscopiq.target.isa import instructions as isa

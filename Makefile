@@ -1,0 +1,51 @@
+# Needs Python 3.10 or later, a C++17 compiler and make; everything else goes into .venv.
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+CPP := $(filter-out runtime/src/isa.gen.h,$(wildcard runtime/src/*.cc runtime/src/*.h))
+# The install is editable: only what changes the dependencies or the C++ library needs a new one.
+INSTALL_INPUTS := pyproject.toml cmake/CMakeLists.txt $(wildcard runtime/src/*)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint types format clean
+
+help: ## List the targets.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: .venv/installed-demo ## Install into .venv, then quantize, compile and simulate the demo models.
+	$(BIN)/microscopiq demo
+
+test: .venv/installed-test ## Install into .venv with the test tools and run all tests.
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(PYTEST_ARGS)
+
+lint: .venv/installed-lint types ## Check style and types, change nothing.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(CPP)
+
+format: .venv/installed-lint ## Rewrite the sources in the project's style.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CPP)
+
+# The layers lie side by side in this folder; mypy has to find them under their import names.
+types:
+	@mkdir -p build/types/microscopiq
+	@ln -sfn $(addprefix ../../../,target runtime compiler python/microscopiq/__init__.py) build/types/microscopiq/
+
+clean: ## Remove all that these targets made, .venv included.
+	rm -rf .venv build dist microscopiq-demo .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/pyvenv.cfg:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else "Python 3.10 or later is needed, $(PYTHON) is " + sys.version.split()[0] + "; choose one: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+
+.venv/installed-%: $(INSTALL_INPUTS) | .venv/pyvenv.cfg
+	$(PIP) install --editable '.[$*]'
+	@touch $@

@@ -1,0 +1,1 @@
+"""Measurements: speed against peers, quality on real models. See README.md beside this file."""

@@ -1,0 +1,244 @@
+"""The command `microscopiq`: what the library does, for a shell.
+
+Exit codes: 0 ok, 2 the user's mistake (any `MicroscopiqError`), 3 an internal error.
+"""
+
+import enum
+import json
+import os
+import platform
+import sys
+import traceback
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .. import __version__
+from ..target.arch import DEFAULT_ARCH
+from ..target.errors import ConfigError, MicroscopiqError
+from .options import STAGES
+from .quant.recipe import DEFAULT_RECIPE
+
+# TVM takes seconds to import: every command imports what it needs itself.
+
+EXIT_USER, EXIT_INTERNAL = 2, 3
+DEBUG = "MICROSCOPIQ_DEBUG"
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich")
+
+Recipe = Annotated[
+    str, typer.Option("--recipe", metavar="NAME|FILE", help="Quantization recipe or a .toml file.")
+]
+ArchName = Annotated[
+    str, typer.Option("--arch", metavar="NAME|FILE", help="Architecture or a .toml file.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+Library = Annotated[Path, typer.Argument(metavar="OUT.so", help="What `compile` wrote.")]
+
+
+class DemoModel(str, enum.Enum):
+    """Models that come with the package."""
+
+    vit = "vit"
+    cnn = "cnn"
+
+
+LISTINGS = ("recipes", "formats", "archs", "passes")
+Listing = enum.Enum("Listing", {name: name for name in LISTINGS})
+Stage = enum.Enum("Stage", {name: name for name in STAGES})
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"microscopiq {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Quantize a model, compile it for an outlier-aware systolic array, simulate it exactly."""
+
+
+@app.command()
+def demo(
+    model: Annotated[DemoModel, typer.Option(help="Model that comes with the package.")] = (
+        DemoModel.vit
+    ),
+    recipe: Recipe = DEFAULT_RECIPE,
+    arch: ArchName = DEFAULT_ARCH,
+    as_json: Json = False,
+) -> None:
+    """Compile a small trained model and run it on images it hasn't seen."""
+    from .cli_progress import StageBars
+    from .cli_report import print_demo
+    from .demo.run import run_demo
+
+    with StageBars() as bars:
+        result = run_demo(model.value, recipe, arch, Path("microscopiq-demo"), bars)
+    if as_json:
+        print(json.dumps(result.to_json()))
+    else:
+        print_demo(result)
+
+
+@app.command(
+    "compile",
+    epilog="Example: [bold]microscopiq compile model.onnx -o model.so "
+    "--recipe microscopiq-w4a8[/bold]",
+)
+def compile_command(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Path of an .onnx file.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="OUT.so", help="Library to write (.so or .tar)."),
+    ] = None,
+    recipe: Recipe = DEFAULT_RECIPE,
+    arch: ArchName = DEFAULT_ARCH,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(metavar="X.npz", help="Calibration data; no recipe uses any yet."),
+    ] = None,
+    dump_dir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write a file per stage to this folder.")
+    ] = None,
+    stop_after: Annotated[
+        Stage | None, typer.Option(metavar="STAGE", help=f"Last stage: {', '.join(STAGES)}.")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail if a matmul or conv2d stays on the host.")
+    ] = False,
+) -> None:
+    """Quantize and compile a model to a library that holds its program."""
+    if output is None and stop_after is None:
+        raise ConfigError("compile needs an output file: -o OUT.so (or --stop-after STAGE)")
+    from .api import check_library_path, export_library
+    from .cli_progress import StageBars
+    from .cli_report import print_compilation
+    from .driver import compile_model, load_model, refuse_calibration, run_stages
+    from .options import Options
+
+    refuse_calibration(calibration)
+    if stop_after is None:
+        check_library_path(output)
+    with StageBars() as bars:
+        stop = stop_after.value if stop_after else None
+        options = Options(recipe, arch, dump_dir, stop, strict, progress=bars)
+        if stop:
+            state = run_stages(load_model(model), options)
+        else:
+            state = compile_model(model, options)
+            export_library(state.executable, output)
+    print_compilation(model, state, None if stop else output)
+
+
+@app.command(
+    epilog="Example: [bold]microscopiq run model.so --input images.npz -o scores.npz[/bold]"
+)
+def run(
+    library: Library,
+    inputs: Annotated[
+        Path,
+        typer.Option(
+            "--input", metavar="X.npz", help="Arrays by input name, or in the model's input order."
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="Y.npz", help="Write outputs as out0, out1, ..."),
+    ] = None,
+    arch: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|FILE", help="Refuse a program built for another architecture."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run a compiled model on the simulator: outputs, cycles, traffic."""
+    from ..runtime.session import Session
+    from .cli_arrays import read_inputs, write_outputs
+    from .cli_progress import StageBars
+    from .cli_report import print_run
+
+    session = Session(library, arch)
+    arrays = read_inputs(inputs, session.input_names())
+    with StageBars() as bars:
+        bars("run", 0, 1, library.name)
+        result = session.run(*arrays)
+    if output is not None:
+        write_outputs(output, result.outputs)
+    if as_json:
+        print(json.dumps(result.to_json()))
+    else:
+        print_run(result, session.program, output)
+
+
+@app.command()
+def inspect(
+    library: Library,
+    function: Annotated[
+        str | None, typer.Option(metavar="F", help="Only this function of the program.")
+    ] = None,
+) -> None:
+    """Print a compiled model's functions and their instructions."""
+    from ..runtime.session import load_executable, program_of
+    from .api import disassemble
+    from .cli_report import print_functions
+
+    module = load_executable(library)
+    listing = disassemble(module, function)
+    print_functions(program_of(module), function)
+    print(listing, end="")
+
+
+@app.command("list")
+def list_command(
+    what: Annotated[Listing, typer.Argument(metavar="|".join(LISTINGS), help="What to list.")],
+) -> None:
+    """List recipes, weight formats, architectures or compilation passes."""
+    from .cli_report import print_listing
+
+    print_listing(what.value)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit: 0 ok, 2 the user's mistake, 3 an internal error."""
+    warnings.showwarning = _print_warning
+    try:
+        app(args=arguments, prog_name="microscopiq")
+    except MicroscopiqError as error:
+        _print_traceback()
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(EXIT_USER)
+    except Exception as error:
+        _print_traceback()
+        print(_internal(error), file=sys.stderr)
+        sys.exit(EXIT_INTERNAL)
+
+
+def _print_warning(message, category, filename, lineno, file=None, line=None) -> None:
+    """Print a library's warning as one line; its source line is of no use in a shell."""
+    print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def _print_traceback() -> None:
+    if os.environ.get(DEBUG) == "1":
+        traceback.print_exc()
+
+
+def _internal(error: Exception) -> str:
+    text = str(error).strip()
+    last = text.splitlines()[-1] if text else "no message"
+    return (
+        f"internal error: {type(error).__name__}: {last}\n"
+        "This is a defect of microscopiq, not a mistake of yours. Please report it with the\n"
+        f"command, the model and what the command prints with {DEBUG}=1\n"
+        f"(microscopiq {__version__}, Python {platform.python_version()}, {platform.platform()})."
+    )

@@ -1,0 +1,250 @@
+"""What the command line prints on stdout: summaries and tables, at most 100 columns wide."""
+
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+
+from ..target.arch import arch_names, load_arch
+from ..target.formats import WEIGHT_FORMATS
+from ..target.isa.program import Function, Program
+from .quant.recipe import load_recipe, recipe_names
+
+MAX_WIDTH = 100
+BAR_WIDTH = 12
+
+
+def print_demo(result) -> None:
+    """Print a `DemoResult`."""
+    from .demo.run import LISTING, TITLES
+
+    console, run, images = _console(), result.run, result.images
+    state = result.compilation
+    _say(
+        console,
+        f"Quantized the digits {TITLES[result.model]} with {result.recipe}, compiled it for "
+        f"{state.arch.name}, and ran all {images} held-out images on the simulator "
+        f"({result.seconds:.0f} s).",
+    )
+    rows = [
+        ("Accuracy", _percent(result.correct, images), f"on the array: {result.correct} of "
+         f"{images} images"),
+        ("", _percent(result.correct_fp32, images), f"in fp32 on LLVM, not quantized: "
+         f"{result.correct_fp32} of {images}"),
+        ("Agreement", _percent(result.agreeing, images), f"same prediction for "
+         f"{result.agreeing} of {images} images"),
+        ("Weights", f"{result.bits_per_weight:.2f} bits", f"each of {result.weights:,} weights, "
+         "from all their packed bytes"),
+    ]  # fmt: skip
+    rows += _cost_rows(run, state.program, images)
+    _print_facts(console, rows)
+    _print_units(console, run)
+    _print_host(console, state.host)
+    _print_facts(
+        console,
+        [
+            ("Listing", "", str(result.folder / LISTING)),
+            ("Numbers", "", str(result.folder / "result.json")),
+        ],
+        "Files",
+    )
+
+
+def print_compilation(model: str, state, output: Path | None) -> None:
+    """Print what became of a model: layers, program size, host operators, output."""
+    console = _console()
+    stop, folder = state.options.stop_after, state.options.dump_dir
+    done = f"stopped after {stop}" if stop else f"compiled for {state.arch.name}"
+    _say(console, f"{model}: {done}" + (f", stages in {folder}" if folder else ""))
+    if state.quantized is not None:
+        _print_layers(console, state.layers)
+        _print_host(console, state.host)
+    if state.program is not None:
+        functions = state.program.functions.values()
+        code, weights = (sum(map(size, functions)) for size in (_code_bytes, _weight_bytes))
+        rows = [
+            ("Functions", f"{len(functions):,}", ""),
+            ("Instructions", f"{code:,}", "bytes"),
+            ("Weights", f"{weights:,}", "bytes"),
+        ]
+        _print_facts(console, rows, "Program")
+    if output is not None:
+        console.print(f"Wrote {output} ({output.stat().st_size:,} bytes)")
+    elif not folder:
+        console.print("Wrote nothing: --dump-dir DIR keeps what the stages made")
+
+
+def print_run(result, program: Program | None, output: Path | None) -> None:
+    """Print a `RunResult`."""
+    console = _console()
+    if program is None or not result.calls:
+        console.print("Nothing ran on the array: all operators of this model are on the host.\n")
+    else:
+        _print_facts(console, _cost_rows(result, program), f"On {program.arch_name}")
+        _print_units(console, result)
+    rows = [
+        (f"out{index}", str(array.dtype), "x".join(map(str, array.shape)) or "scalar")
+        for index, array in enumerate(result.outputs)
+    ]
+    _print_facts(console, rows, "Outputs")
+    if output is not None:
+        console.print(f"Wrote {output}")
+
+
+def print_functions(program: Program, only: str | None) -> None:
+    """Print a table of a program's functions, or of one."""
+    console = _console()
+    table = _table("function", "layer", "MACs", "code bytes", "weight bytes")
+    for name, function in program.functions.items():
+        if only in (None, name):
+            sizes = (function.macs, _code_bytes(function), _weight_bytes(function))
+            table.add_row(name, function.layer, *(f"{size:,}" for size in sizes))
+    _print_table(console, table)
+
+
+def print_listing(what: str) -> None:
+    """Print the recipes, formats, archs or passes that there are, a line each."""
+    table = _table()
+    if what == "recipes":
+        rows = [(name, load_recipe(name).description) for name in recipe_names()]
+    elif what == "archs":
+        rows = [(name, load_arch(name).description) for name in arch_names()]
+    elif what == "formats":
+        rows = [(row.name, row.description) for row in WEIGHT_FORMATS.values()]
+    else:
+        from .driver import RUN
+
+        rows = [(name, stage.__doc__ or "") for name, stage in RUN.items()]
+    for row in rows:
+        table.add_row(*row)
+    _console().print(table)
+
+
+def _console() -> Console:
+    console = Console(highlight=False, markup=False)
+    console.width = min(console.width, MAX_WIDTH) if console.is_terminal else MAX_WIDTH
+    return console
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, style="bold")
+    console.print()
+
+
+def _table(*headers: str) -> Table:
+    """Return a table; columns whose header says what they count are right-aligned."""
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        show_header=bool(headers),
+    )
+    text = ("", "function", "layer", "kind", "format", "operator", "why", "unit", "share")
+    for header in headers:
+        justify = "left" if header in text else "right"
+        table.add_column(header, justify=justify, overflow="fold")
+    return table
+
+
+def _print_table(console: Console, table: Table, title: str = "") -> None:
+    if title:
+        console.print(title, style="bold")
+    console.print(Padding(table, (0, 0, 0, 2), expand=False))
+    console.print()
+
+
+def _print_facts(console: Console, rows: list[tuple[str, str, str]], title: str = "") -> None:
+    """Print rows of (what, value, note)."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_column()
+    for row in rows:
+        table.add_row(*row)
+    _print_table(console, table, title)
+
+
+def _cost_rows(run, program: Program, images: int = 0) -> list[tuple[str, str, str]]:
+    """Return what a run cost, and per image if there are images."""
+    clock = program.arch_numbers["clock_mhz"]
+    per_image = f"{run.cycles / images:,.0f} per image" if images else ""
+    time_per_image = f"{_time(run.seconds / images)} per image, " if images else ""
+    moved = f"{_bytes(run.bytes_moved['read'])} read, {_bytes(run.bytes_moved['written'])} written"
+    return [
+        ("Cycles", f"{run.cycles:,}", per_image),
+        ("Time", _time(run.seconds), f"{time_per_image}at {clock:,} MHz"),
+        ("Utilisation", _percent(run.macs, run.macs / run.utilisation if run.utilisation else 0),
+         f"of peak, for {run.macs:,} multiply-accumulates"),
+        ("Traffic", _bytes(sum(run.bytes_moved.values())), f"off chip: {moved}"),
+    ]  # fmt: skip
+
+
+def _print_units(console: Console, run) -> None:
+    """Print what each unit did in all cycles: busy, and idle by cause."""
+    causes = list(next(iter(run.unit_cycles.values()), {}))
+    table = _table("unit", *causes, "busy %", "share")
+    for unit, parts in run.unit_cycles.items():
+        busy = parts["busy"] / run.cycles if run.cycles else 0.0
+        values = [f"{parts[cause]:,}" for cause in causes]
+        table.add_row(unit, *values, f"{100 * busy:.1f}", "█" * round(BAR_WIDTH * busy))
+    _print_table(console, table, "Cycles by unit: busy, and idle by cause")
+
+
+def _print_layers(console: Console, layers: dict[str, dict]) -> None:
+    """Print the accelerated layers by kind and weight format."""
+    groups: dict[tuple[str, str], list[dict]] = {}
+    for row in layers.values():
+        groups.setdefault((row["kind"], row.get("weight_format", "")), []).append(row)
+    table = _table("kind", "format", "layers", "MACs", "weights", "weight bytes", "bits/weight")
+    for (kind, name), rows in groups.items():
+        macs, weights, packed = (
+            sum(row.get(key, 0) for row in rows) for key in ("macs", "weights", "weight_bytes")
+        )
+        numbers = [f"{value:,}" if value else "" for value in (macs, weights, packed)]
+        bits = f"{8 * packed / weights:.2f}" if weights else ""
+        table.add_row(kind, name, f"{len(rows):,}", *numbers, bits)
+    if groups:
+        _print_table(console, table, "On the array")
+    else:
+        console.print("Nothing of this model runs on the array.\n")
+
+
+def _print_host(console: Console, host: list[list]) -> None:
+    """Print what runs on the host, over all functions of the model."""
+    counted: dict[tuple[str, str], int] = {}
+    for _function, name, reason, count in host:
+        counted[name, reason] = counted.get((name, reason), 0) + count
+    table = _table("count", "operator", "why")
+    for (name, reason), count in sorted(counted.items(), key=lambda item: -item[1]):
+        table.add_row(f"{count:,}", name, reason)
+    if counted:
+        _print_table(console, table, "On the host")
+
+
+def _code_bytes(function: Function) -> int:
+    return sum(len(instruction.encode()) for instruction in function.code)
+
+
+def _weight_bytes(function: Function) -> int:
+    return len(function.weights)
+
+
+def _percent(part: float, whole: float) -> str:
+    return f"{100 * part / whole if whole else 0.0:.2f} %"
+
+
+def _time(seconds: float) -> str:
+    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if seconds >= scale:
+            return f"{seconds / scale:.3g} {unit}"
+    return f"{seconds / 1e-9:.3g} ns"
+
+
+def _bytes(count: float) -> str:
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= scale:
+            return f"{count / scale:.1f} {unit}"
+    return f"{count:.0f} B"

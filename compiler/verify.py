@@ -1,0 +1,141 @@
+"""Holds a compiled model against the LLVM reference, layer by layer, bit by bit."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tvm
+from tvm import relax
+
+from ..runtime.session import Session
+from ..target.isa.program import Function, Program
+from .driver import Compilation
+from .passes.lower import quantized_functions
+from .tir.operators import ATTRIBUTE, Gemm, from_attribute
+from .tir.unpack import unpack
+
+RUN_ON = 0
+"""What an instrument returns to let the virtual machine go on as it would."""
+
+
+@dataclass(frozen=True)
+class LayerCheck:
+    """One call of one accelerated operator.
+
+    Attributes
+    ----------
+    different : int
+        Output elements whose bits differ from the LLVM reference on the same inputs.
+    elements : int
+    """
+
+    symbol: str
+    layer: str
+    different: int
+    elements: int
+
+
+def verify_layers(compilation: Compilation, inputs: list[np.ndarray]) -> list[LayerCheck]:
+    """Run a model on the simulator and recompute each accelerated operator with LLVM.
+
+    Parameters
+    ----------
+    compilation : Compilation
+        With its executable and its quantized module.
+    inputs : list of numpy.ndarray
+        Of the compiled shapes.
+
+    Returns
+    -------
+    list of LayerCheck
+        One for each call, in the order of execution.
+    """
+    session = Session(compilation.executable)
+    program = session.program
+    if program is None:
+        return []
+    references = _references(compilation, program)
+    checks: list[LayerCheck] = []
+
+    def instrument(_function, symbol, before_run, _result, *arguments):
+        if not before_run and symbol in references:
+            tensors = [a.numpy() for a in arguments if hasattr(a, "numpy")]
+            checks.append(references[symbol].check(tensors))
+        return RUN_ON
+
+    session.vm.set_instrument(instrument)
+    session.run(*inputs)
+    return checks
+
+
+def _references(compilation: Compilation, program: Program) -> dict[str, "_Reference"]:
+    """Return the reference of each program function; equal operators share one LLVM function."""
+    attributes = {
+        gv.name_hint: str(func.attrs[ATTRIBUTE])
+        for gv, func in quantized_functions(compilation.quantized)
+    }
+    funcs = {str(f.attrs[ATTRIBUTE]): f for _, f in quantized_functions(compilation.quantized)}
+    for name, function in program.functions.items():
+        operator: Any = from_attribute(attributes[name])
+        if function.weights:
+            shape = (operator.conv_groups, operator.n, operator.k, len(function.weights))
+            key = f"{operator.weight_format}{shape}"
+            funcs.setdefault(key, unpack(operator.weight_format, *shape))
+    # One LLVM module: starting the JIT costs more than most of these functions.
+    symbols = {key: f"reference{number}" for number, key in enumerate(funcs)}
+    mod = tvm.IRModule(
+        {symbols[key]: f.with_attr("global_symbol", symbols[key]) for key, f in funcs.items()}
+    )
+    built = tvm.compile(mod, target="llvm")
+    references = {}
+    for name, function in program.functions.items():
+        operator = from_attribute(attributes[name])
+        decoded: list[np.ndarray] = []
+        if function.weights:
+            shape = (operator.conv_groups, operator.n, operator.k, len(function.weights))
+            decode = built[symbols[f"{operator.weight_format}{shape}"]]
+            decoded = _decode(decode, operator, function.weights)
+        references[name] = _Reference(function, built[symbols[attributes[name]]], decoded)
+    return references
+
+
+@dataclass(frozen=True)
+class _Reference:
+    """The plain TIR of one operator, built for LLVM, with its weights decoded by TIR."""
+
+    function: Function
+    run: Callable
+    decoded: list[np.ndarray]
+
+    def check(self, tensors: list[np.ndarray]) -> LayerCheck:
+        outputs = [a for a in self.function.arguments if a.is_output]
+        inputs, found = tensors[: -len(outputs)], tensors[-len(outputs) :]
+        arguments = inputs[:2] + self.decoded + inputs[2:] if self.decoded else inputs
+        expected = [tvm.runtime.tensor(np.zeros(a.shape, a.dtype)) for a in outputs]
+        self.run(*[tvm.runtime.tensor(np.ascontiguousarray(a)) for a in arguments], *expected)
+        different = sum(
+            _different(want.numpy(), have) for want, have in zip(expected, found, strict=True)
+        )
+        elements = sum(array.size for array in found)
+        return LayerCheck(self.function.name, self.function.layer, different, elements)
+
+
+def _different(want: np.ndarray, have: np.ndarray) -> int:
+    """Return how many elements differ in any bit."""
+    bits = {1: np.uint8, 4: np.uint32}[want.dtype.itemsize]
+    return int((want.view(bits) != np.ascontiguousarray(have).view(bits)).sum())
+
+
+def _decode(run, operator: Gemm, segment: bytes) -> list[np.ndarray]:
+    groups, out, inputs = operator.conv_groups, operator.n, operator.k
+    values = tvm.runtime.tensor(np.zeros((groups, out, inputs), np.int32))
+    scale = tvm.runtime.tensor(np.zeros((groups, operator.groups, out), np.float32))
+    run(tvm.runtime.tensor(np.frombuffer(segment, np.uint8).copy()), values, scale)
+    return [values.numpy(), scale.numpy()]
+
+
+def run_reference(compilation: Compilation, inputs: list[np.ndarray]) -> list[np.ndarray]:
+    """Return the outputs of the quantized module built for plain LLVM."""
+    executable = relax.build(compilation.quantized, target="llvm")
+    return Session(executable).run(*inputs).outputs

@@ -1,0 +1,159 @@
+"""compiler/tir/emit.py: programs are loops, not unrolled tiles; equal inputs give equal bytes."""
+
+import dataclasses
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from microscopiq import disassemble, quantize
+from microscopiq.compiler.api import build
+from microscopiq.compiler.quant.base import quantize_weight
+from microscopiq.compiler.tir.emit import emit
+from microscopiq.compiler.tir.operators import Conv, Gemm, Quantize
+from microscopiq.compiler.tir.schedule import scheduled
+from microscopiq.runtime.session import program_of
+from microscopiq.target.arch import arch_names, load_arch
+from microscopiq.target.errors import CapacityError
+from microscopiq.target.isa import instructions as isa
+from microscopiq.target.isa.program import Program
+from microscopiq.target.packing import pack
+from tests.compiler import relax_modules as make
+
+TINY = load_arch("tiny-4x4")
+
+
+def function_of(op, arch=TINY):
+    """Return an operator's function, with random weights of its format."""
+    segment = b""
+    if isinstance(op, Gemm) and op.weight_format:
+        shape = (op.n, op.k)
+        method = "microscopiq" if op.weight_format in ("ms2", "ms4") else "rtn"
+        matrices = [make.numbers(*shape, seed=c) for c in range(op.conv_groups)]
+        segment = pack([quantize_weight(method, w, op.weight_format, "w")[0] for w in matrices])
+    return emit(scheduled(op, arch).mod["main"], arch, "f", "layer", segment)
+
+
+def conv(size: int) -> Conv:
+    return Conv(16, size, size, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1)
+
+
+def linear(m=5, n=10, k=9, **more):
+    return Gemm(1, 1, m, n, k, "int4", **more)
+
+
+def image(size: int) -> Gemm:
+    return Gemm(2, 1, size * size, 9, 144, "ms4", conv(size), bias=True)
+
+
+GROWING = {
+    "m": [linear(m=m, n=200) for m in (128, 100_000, 128_000)],
+    "n": [linear(n=256), linear(n=1280), linear(n=12_800)],
+    "k": [linear(k=256), linear(k=1280), linear(k=12_800)],
+    "m, ragged": [linear(m=m, n=200) for m in (129, 100_001)],
+    "n, ragged": [linear(n=257), linear(n=1281)],
+    "k, ragged": [linear(k=257), linear(k=1281)],
+    "batch": [Gemm(b, 1, 33, 10, 11, "") for b in (2, 1000)],
+    "pixels": [image(12), image(120)],
+    "rows to quantize": [Quantize(rows, 300, 128) for rows in (200, 200_000)],
+    "image to quantize, ragged": [Quantize(2, n, n) for n in (10_001, 1_000_000)],
+    "image to quantize": [Quantize(2, length, length) for length in (10_000, 1_024_000)],
+}
+
+
+@pytest.mark.parametrize("dimension", GROWING)
+def test_program_does_not_grow_with_tiles(dimension):
+    codes = [function_of(op).code for op in GROWING[dimension]]
+    # Ragged tiles move a clip into a loop: the order may change, the instructions not.
+    assert all(Counter(map(type, code)) == Counter(map(type, codes[0])) for code in codes)
+    assert len(codes[0]) < 80
+
+
+def test_one_tile_has_no_loops():
+    code = function_of(Gemm(1, 1, 4, 4, 4, "int8")).code
+    assert not any(isinstance(i, isa.Loop | isa.EndLoop) for i in code)
+
+
+@pytest.mark.parametrize("name", make.MODELS)
+def test_program_survives_its_file(name):
+    program = make.emitted(make.model(name)).program
+    blob = program.to_bytes()
+    assert Program.from_bytes(blob) == program
+    assert Program.from_bytes(blob).to_bytes() == blob
+
+
+@pytest.mark.parametrize("arch", arch_names())
+def test_compilation_is_deterministic(arch):
+    first, second = (make.emitted(make.model("chain"), "int4", arch) for _ in range(2))
+    assert first.program.to_bytes() == second.program.to_bytes()
+    assert first.layers == second.layers
+
+
+def test_listing_names_layers_and_tiles():
+    executable = build(quantize(make.model("chain"), "microscopiq-w4a8"), arch="tiny-4x4")
+    text = disassemble(executable)
+    assert text.startswith(f"; program for tiny-4x4 ({TINY.hash})")
+    for name, function in program_of(executable.mod).functions.items():
+        assert f"\n{name}:  ; {function.layer}  ({function.macs:,} MACs)" in text
+        for argument in function.arguments:
+            assert f" {argument.name}: {argument.dtype}[" in text
+        one = disassemble(executable, name)
+        assert len(one.splitlines()) >= len(function.code) + len(function.arguments)
+        assert one in text or one.split("\n", 1)[1].strip() in text
+    for note in ("activation rows of this tile", "weight panel: 128 inputs", "result tile"):
+        assert f"; {note}" in text
+    assert "loop count=2" in text
+
+
+def test_every_instruction_with_a_note_keeps_it():
+    function = function_of(linear(m=100, n=300, k=300, bias=True))
+    silent = {
+        type(instruction).__name__
+        for index, instruction in enumerate(function.code)
+        if index not in function.notes
+    }
+    assert silent == {"Sem", "Clip", "EndLoop", "End"}
+    assert function.macs == 100 * 300 * 300
+
+
+def test_no_tile_fits():
+    arch = small(obuf_bytes=64)
+    with pytest.raises(CapacityError) as error:
+        scheduled(linear(n=200), arch)
+    lines = str(error.value).splitlines()
+    assert lines[1].split() == ["memory", "capacity", "needed", "for", "2", "rows"]
+    # Two slots of two rows of 128 fp32 columns.
+    assert lines[-1].split() == ["obuf", "64", f"{2 * 2 * 128 * 4:,}"]
+
+
+def test_weight_panels_do_not_fit():
+    with pytest.raises(CapacityError) as error:
+        function_of(linear(n=200, k=200), small(wbuf_bytes=4096))
+    text = str(error.value)
+    assert text.startswith("f (layer) doesn't fit small:\n  memory buffer")
+    # Header, 128 rows of 64 bytes of 4-bit codes, 128 fp16 scales.
+    panel = 4 + 128 * 64 + 256
+    assert f"wbuf   w                    2 {2 * panel:>12,}" in text
+    assert text.endswith(f"wbuf needs {2 * panel:,} bytes; small has 4,096")
+
+
+def test_capacity_error_of_a_model_names_the_layer():
+    with pytest.raises(CapacityError, match="linear0"):
+        build(make.model("onnx linear"), arch=small(obuf_bytes=64), recipe="int8")
+
+
+def small(**sizes):
+    return dataclasses.replace(TINY, name="small", **sizes)
+
+
+def test_semaphores_are_set_only_to_counts():
+    """They start at 0; `tests/runtime/test_mutations.py` found the redundant instructions."""
+    for op in (linear(m=100, n=300, k=300), Gemm(3, 1, 33, 10, 200, ""), Quantize(70, 130, 128)):
+        counts = [i.value for i in function_of(op).code if isinstance(i, isa.Sem)]
+        assert counts and min(counts) > 0
+
+
+def test_weights_are_in_the_segment_only():
+    function = function_of(linear(bias=True))
+    assert [a.name for a in function.arguments] == ["x", "x_exponent", "bias", "out"]
+    assert np.frombuffer(function.weights, "<u4", 1)[0] == 1

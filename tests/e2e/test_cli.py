@@ -1,0 +1,193 @@
+"""compiler/cli.py: every command end to end, its exit codes and what it prints where."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import microscopiq as mq
+from microscopiq.compiler import cli_progress, cli_report
+from microscopiq.compiler.options import STAGES
+
+HELP = """
+import sys
+from microscopiq.compiler.cli import main
+try:
+    main(sys.argv[1:])
+finally:
+    heavy = {"tvm", "tvm_ffi", "onnx", "torch"} & sys.modules.keys()
+    assert not heavy, heavy
+"""
+
+
+def in_process_of_its_own(*arguments: str) -> str:
+    """Run a command that must not import TVM, at 80 columns, and return its stdout."""
+    env = {
+        **os.environ,
+        "TERMINAL_WIDTH": "80",
+        "_TYPER_FORCE_DISABLE_TERMINAL": "1",
+        "PYTHONUTF8": "1",
+    }
+    command = [sys.executable, "-c", HELP, *arguments]
+    done = subprocess.run(command, env=env, capture_output=True, encoding="utf-8", timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    return "\n".join(line.rstrip() for line in done.stdout.strip().splitlines()) + "\n"
+
+
+@pytest.mark.parametrize("command", ["", "compile", "run"])
+def test_help_without_tvm(command, golden):
+    arguments = [command, "--help"] if command else ["--help"]
+    golden(f"cli_help{'_' * bool(command)}{command}.txt", in_process_of_its_own(*arguments))
+
+
+def test_list_without_tvm():
+    recipes = in_process_of_its_own("list", "recipes")
+    assert recipes.splitlines()[-1].startswith("microscopiq-w4a8  W4A8: ")
+    assert "microscopiq-64x64" in in_process_of_its_own("list", "archs")
+    formats = [line.split()[0] for line in in_process_of_its_own("list", "formats").splitlines()]
+    assert formats == ["int4", "int8", "ms2", "ms4"]
+
+
+def test_version(shell):
+    result = shell("--version")
+    assert (result.code, result.out) == (0, f"microscopiq {mq.__version__}\n")
+
+
+def test_list_passes_in_order(shell):
+    result = shell("list", "passes")
+    assert result.code == 0
+    assert tuple(line.split()[0] for line in result.out.splitlines()) == STAGES
+
+
+def test_compile_prints_summary(shell, demo_folder, tmp_path):
+    output, dump = tmp_path / "cnn.so", tmp_path / "dump"
+    output.write_text("an older file")
+    model = demo_folder / "digits_cnn.onnx"
+    result = shell("compile", model, "-o", output, "--dump-dir", dump)
+    assert (result.code, result.err) == (0, "")  # no bars: stderr is no terminal here
+    lines = {line.split()[0]: line.split() for line in result.out.splitlines() if line.strip()}
+    functions = mq.Session(output).program.functions.values()
+    weight_bytes = sum(len(function.weights) for function in functions)
+    code_bytes = sum(len(i.encode()) for function in functions for i in function.code)
+    assert lines["Instructions"][1:] == [f"{code_bytes:,}", "bytes"]
+    assert lines["Weights"][1:] == [f"{weight_bytes:,}", "bytes"]
+    packed, weights = (int(lines["conv2d"][i].replace(",", "")) for i in (5, 4))
+    assert lines["conv2d"][1:3] == ["ms4", "6"]
+    assert lines["conv2d"][-1] == f"{8 * packed / weights:.2f}"
+    assert ["1", "mean", "not", "a", "matrix", "product"] in [
+        line.split() for line in result.out.splitlines()
+    ]
+    assert lines["Wrote"][1] == str(output)
+    assert sorted(path.name[:2] for path in dump.iterdir()) == ["00", "10", "10", "20", "30", "30"]
+
+
+def test_compile_stops_after_a_stage(shell, demo_folder, tmp_path):
+    model, dump = demo_folder / "digits_cnn.onnx", tmp_path / "dump"
+    result = shell("compile", model, "--stop-after", "quantize", "--dump-dir", dump)
+    assert result.code == 0
+    assert "stopped after quantize" in result.out
+    assert sorted(path.name for path in dump.iterdir()) == [
+        "00_import.py",
+        "10_quant.json",
+        "10_quantized.py",
+    ]
+    result = shell("compile", model, "--stop-after", "import")
+    assert "Wrote nothing" in result.out
+
+
+def test_run_prints_json_only(shell, library, images, tmp_path):
+    np.savez(tmp_path / "x.npz", image=images)
+    arguments = ("--input", tmp_path / "x.npz", "-o", tmp_path / "y.npz", "--json")
+    result = shell("run", library, *arguments)
+    assert (result.code, result.err) == (0, "")
+    record = json.loads(result.out)
+    expected = mq.Session(library).run(images)
+    assert record == json.loads(json.dumps(expected.to_json()))
+    assert record["version"] == 1
+    assert all(sum(parts.values()) == record["cycles"] for parts in record["unit_cycles"].values())
+    with np.load(tmp_path / "y.npz") as outputs:
+        assert outputs.files == ["out0"]
+        np.testing.assert_array_equal(outputs["out0"], expected.outputs[0])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.npz", "y.npz"]
+
+
+def test_run_takes_arrays_in_stored_order(shell, library, images, tmp_path):
+    np.savez(tmp_path / "x.npz", some_other_name=images)
+    result = shell("run", library, "--input", tmp_path / "x.npz", "--arch", "microscopiq-64x64")
+    assert (result.code, result.err) == (0, "")
+    assert "at 1,000 MHz" in result.out
+    assert "out0  float32  60x10" in result.out
+    words = [line.split()[:1] for line in result.out.splitlines()]
+    start = words.index(["dma_in"])
+    assert words[start : start + 6] == [
+        ["dma_in"], ["dma_out"], ["wload"], ["recon"], ["array"], ["vector"],
+    ]  # fmt: skip
+
+
+def test_inspect(shell, library):
+    whole = shell("inspect", library)
+    assert whole.code == 0
+    assert mq.disassemble(library) in whole.out
+    one = shell("inspect", library, "--function", "mq_head")
+    assert mq.disassemble(library, "mq_head") in one.out
+    assert "mq_stem_0" not in one.out
+    assert one.out.splitlines()[2].split()[:2] == ["mq_head", "head"]
+    wrong = shell("inspect", library, "--function", "mq_had")
+    assert (wrong.code, wrong.out) == (2, "")
+    assert wrong.err.startswith("error: no function 'mq_had' in the program; it has: ")
+
+
+def test_demo(shell, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = shell("demo", "--model", "cnn", "--json")
+    assert (result.code, result.err) == (0, "")
+    record = json.loads(result.out)
+    assert record["images"] == 360
+    # Measured: all 360 right in both; a wrong batch order would leave about 10 %.
+    assert min(record["accuracy"], record["accuracy_fp32"], record["agreement"]) >= 0.98
+    # 4-bit slots and their scales, outliers and padding of small layers.
+    assert 4.0 < record["bits_per_weight"] < 6.0
+    calls = record["run"]["calls"]
+    assert sum(call["cycles"] for call in calls) == record["run"]["cycles"]
+    macs = sum(function["macs"] for function in calls[: len(calls) // 6])
+    assert record["run"]["macs"] == 6 * macs
+    folder = tmp_path / "microscopiq-demo"
+    assert json.loads((folder / "result.json").read_text()) == record
+    assert (folder / "30_program.asm").stat().st_size > 0
+
+
+def test_exit_codes(shell, monkeypatch):
+    assert shell("list", "recipes").code == 0
+    assert shell("list", "rcipes").code == 2
+    assert shell("compile", "model.onnx").code == 2
+
+    def fail(_what):
+        raise RuntimeError("something of ours broke")
+
+    monkeypatch.setattr(cli_report, "print_listing", fail)
+    monkeypatch.delenv("MICROSCOPIQ_DEBUG", raising=False)
+    result = shell("list", "recipes")
+    assert (result.code, result.out) == (3, "")
+    assert result.err.startswith("internal error: RuntimeError: something of ours broke\n")
+    assert "report it" in result.err
+    assert "Traceback" not in result.err
+    monkeypatch.setenv("MICROSCOPIQ_DEBUG", "1")
+    assert "Traceback" in shell("list", "recipes").err
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_bars_need_a_terminal(terminal, monkeypatch, capsys):
+    monkeypatch.setattr(cli_progress, "DELAY_SECONDS", 0.0)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    with cli_progress.StageBars() as bars:
+        bars("quantize", 1, 2, "layer.0")
+        if terminal:
+            bars.timer.join()
+        bars("quantize", 2, 2, "layer.1")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert ("quantize" in err) == terminal

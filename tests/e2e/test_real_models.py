@@ -1,0 +1,77 @@
+"""Models that other people trained, end to end; each needs its files (MICROSCOPIQ_DATA)."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from benchmarks.models import MODELS, MissingData
+from benchmarks.quality import measure
+from microscopiq.compiler.driver import load_model
+
+LEAST_SQNR_DB = {"resnet20": 6.0, "ddpm": 18.0, "stories260k": 12.0, "babyllama": 10.0}
+"""W4A8 without data; a little below what was measured, so that a regression shows."""
+
+FRESH = """
+import json, sys, warnings
+warnings.simplefilter("ignore")
+import numpy as np
+import tvm
+from benchmarks.models import MODELS
+real = MODELS["minilm"](batch=1, length=32)
+import torch
+if sys.argv[1] == "torch":
+    from tvm.relax.frontend.torch import from_exported_program
+    with torch.no_grad():
+        mod = from_exported_program(torch.export.export(real.module, real.example_inputs))
+else:
+    from tvm.relax.frontend.onnx import from_onnx
+    proto = torch.onnx.export(
+        real.module, real.example_inputs, dynamo=True, verbose=False).model_proto
+    mod = from_onnx(proto)
+executable = tvm.relax.build(mod, target="microscopiq")
+machine = tvm.relax.VirtualMachine(executable, tvm.cpu())
+out = machine["main"](*[tvm.runtime.tensor(t.numpy()) for t in real.example_inputs])
+out = (out if hasattr(out, "numpy") else out[0]).numpy()
+want = real.module(*real.example_inputs).detach().numpy()
+stats = executable.mod.get_function("microscopiq.stats", query_imports=True)()
+names = [call["name"] for call in json.loads(str(stats))]
+print(json.dumps({
+    "linears": sum(name.startswith("mq_linear") for name in names),
+    "attentions": sum(name.startswith("mq_attention") for name in names),
+    "sqnr": float(10 * np.log10((want**2).sum() / ((want - out) ** 2).sum())),
+}))
+"""
+
+
+@pytest.mark.parametrize("frontend", ["torch", "onnx"])
+def test_minilm_with_only_tvm_imported(frontend):
+    """`import tvm` alone puts all 36 linears and 12 attention matmuls on the array."""
+    pytest.importorskip("transformers", reason="package transformers is missing")
+    done = subprocess.run(
+        [sys.executable, "-c", FRESH, frontend], capture_output=True, text=True, timeout=300
+    )
+    if "MissingData" in done.stderr:
+        pytest.skip(done.stderr.strip().splitlines()[-1])
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert (found["linears"], found["attentions"]) == (36, 12)
+    assert found["sqnr"] > 8.0
+
+
+@pytest.mark.parametrize("name", sorted(LEAST_SQNR_DB))
+def test_real_model_equals_reference(name):
+    """Every call and the outputs equal LLVM bit for bit; the error against fp32 is bounded."""
+    try:
+        real = MODELS[name]()
+    except MissingData as error:
+        pytest.skip(str(error))
+    mod = load_model(real.module, real.example_inputs)
+    row = measure(name, mod, real, "microscopiq-w4a8")
+    assert row["calls"] > 0
+    assert row["calls_equal"] == row["calls"]
+    assert row["output_equal"]
+    assert row["sqnr_db"] > LEAST_SQNR_DB[name]
+    assert np.isfinite(row["sqnr_db"])
