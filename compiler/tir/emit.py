@@ -43,6 +43,7 @@ def emit(func: tirx.PrimFunc, arch: Arch, name: str, layer: str, weights: bytes)
     """
     operator = from_attribute(str(func.attrs[ATTRIBUTE]))
     root, shapes = read_tree(func)
+    _name_loops(root)
     emitter = Emitter(operator, arch, name, shapes, _tile_rows(root))
     if isinstance(operator, Quantize):
         lowered = lower_quantize(emitter)
@@ -59,6 +60,32 @@ def emit(func: tirx.PrimFunc, arch: Arch, name: str, layer: str, weights: bytes)
     _add_tokens(emitter, root, homes)
     code, notes = _linearize(emitter, root)
     return Function(name, layer, lowered.arguments, code, weights, operator.macs, notes)
+
+
+AXES = {
+    "psum_update_o": (
+        "images",
+        "conv groups",
+        "groups of 128 inputs",
+        "blocks of 128 columns",
+        "tiles of rows",
+        "array columns",
+        "", "", "", "",
+        "array rows",
+    ),
+    "bits": ("tiles of rows", "groups", "chunks", ""),
+    "q": ("tiles of rows", "groups", "chunks", ""),
+}  # fmt: skip
+"""What the axes of a stage's tile start are, for listings."""
+
+
+def _name_loops(root: Loop) -> None:
+    """Name each loop by what it walks over."""
+    for stage in _leaves(root):
+        for axis, start in zip(AXES.get(stage.name, ()), stage.starts, strict=False):
+            for loop, _ in start.terms:
+                if axis and loop.name not in AXES["psum_update_o"]:
+                    loop.name = axis
 
 
 def _tile_rows(root: Loop) -> int:

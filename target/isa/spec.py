@@ -64,18 +64,21 @@ class Affine:
         return dataclasses.replace(self, base=self.base + offset)
 
     def __str__(self) -> str:
-        text = f"{self.base:#x}" if abs(self.base) > 9 else str(self.base)
-        for level, stride in enumerate(self.strides):
-            if stride:
-                text += f"+{stride}*i{level}" if stride != 1 else f"+i{level}"
+        parts = [f"{self.base:#x}" if abs(self.base) > 9 else str(self.base)] if self.base else []
+        parts += [
+            _times(stride, f"i{level}") for level, stride in enumerate(self.strides) if stride
+        ]
         if self.slots > 1:
-            turns = "+".join(
-                f"i{level}" if turn == 1 else f"{turn}*i{level}"
-                for level, turn in enumerate(self.turns)
-                if turn
-            )
-            text += f"+{self.slot_step:#x}*(({turns or '0'})%{self.slots})"
-        return text
+            turns = [_times(turn, f"i{level}") for level, turn in enumerate(self.turns) if turn]
+            turn = "+".join(turns) or "0"
+            turn = f"({turn})" if len(turns) > 1 else turn
+            step = f"{self.slot_step:#x}" if self.slot_step > 9 else str(self.slot_step)
+            parts.append(f"{step}*({turn}%{self.slots})")
+        return "+".join(parts) or "0"
+
+
+def _times(factor: int, name: str) -> str:
+    return name if factor == 1 else f"{factor}*{name}"
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,7 @@ def test_private_function_is_called_twice():
     assert len(state.program.functions) == 2  # one layer, one quantization
 
 
-def test_input_shared_by_dataflow_blocks():
+def test_input_of_two_dataflow_blocks():
     builder = relax.BlockBuilder()
     x = relax.Var("x", relax.TensorType((5, 10), "float32"))
     with builder.function("main", [x]):
