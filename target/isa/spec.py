@@ -73,7 +73,8 @@ class Affine:
             turn = "+".join(turns) or "0"
             turn = f"({turn})" if len(turns) > 1 else turn
             step = f"{self.slot_step:#x}" if self.slot_step > 9 else str(self.slot_step)
-            parts.append(f"{step}*({turn}%{self.slots})")
+            ring = f"({turn}%{self.slots})"
+            parts.append(ring if self.slot_step == 1 else f"{step}*{ring}")
         return "+".join(parts) or "0"
 
 

@@ -138,7 +138,7 @@ def test_printing():
     assert str(wait) == "wait queue=array, sem=3"
     assert str(instructions.EndLoop()) == "endloop"
     clip = instructions.Clip(2, 4, 10, Affine(0, (4, 0, 0, *rest)))
-    assert str(clip) == "clip extent=e2, tile=4, limit=10, start=[0+4*i0]"
+    assert str(clip) == "clip extent=e2, tile=4, limit=10, start=[4*i0]"
 
 
 @settings(max_examples=30)
