@@ -5,7 +5,6 @@ from tvm import relax, tirx
 
 from ..runtime import load
 from ..target.arch import DEFAULT_ARCH
-from .passes.lower import LOWERED
 
 TAG = "microscopiq"
 
@@ -41,8 +40,11 @@ def _dispatch(default):
 
 
 def _compile(mod: tvm.IRModule, target, default) -> tvm.IRModule:
-    from .driver import run_stages  # the driver imports frontends' passes; keep autoload light
+    # Here and not above: TVM loads this file in the middle of whichever of these modules was
+    # imported first and began with `import tvm`.
+    from .driver import run_stages
     from .options import Options
+    from .passes.lower import LOWERED
 
     if not (mod.attrs and LOWERED in mod.attrs):
         arch = str(target.attrs.get("model", DEFAULT_ARCH)) or DEFAULT_ARCH

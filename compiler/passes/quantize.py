@@ -303,10 +303,9 @@ class _Rewriter(PyExprMutator):
 
     def unpacked(self, op: Gemm, packed: "_Packed") -> list:
         groups, out, inputs = packed.shape
-        size = len(packed.segment)
-        share = f"unpack_{packed.format}_{groups}x{out}x{inputs}_{size}"
+        share = f"unpack_{packed.format}_{groups}x{out}x{inputs}"
         if share not in self.state.functions:
-            func = unpack(packed.format, groups, out, inputs, size)
+            func = unpack(packed.format, groups, out, inputs)
             self.state.functions[share] = self.add(func, share)
         segment = relax.const(np.frombuffer(packed.segment, np.uint8).copy())
         types = [

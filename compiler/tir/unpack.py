@@ -4,6 +4,8 @@
 their group sums ``(batch, groups, out)`` fp32; see `target.packing` for the layout.
 """
 
+import functools
+
 from tvm import tirx
 from tvm.script import tirx as T
 
@@ -13,25 +15,28 @@ from ...target.packing import HEADER, blocks
 HEAD = HEADER.size
 
 
-def unpack(format_name: str, batch: int, out: int, inputs: int, size: int) -> tirx.PrimFunc:
-    """Return the PrimFunc ``(segment uint8 (size,), w int32, scale float32)`` of a format."""
+@functools.lru_cache(maxsize=256)
+def unpack(format_name: str, batch: int, out: int, inputs: int) -> tirx.PrimFunc:
+    """Return the PrimFunc ``(segment uint8 (any size), w int32, scale float32)`` of a format."""
     row = WEIGHT_FORMATS[format_name]
     make = _microscopiq if row.has_outliers else _integer
-    return make(row, batch, out, inputs, size)
+    return make(row, batch, out, inputs)
 
 
-def _integer(row, batch, out, inputs, size):
+def _integer(row, batch, out, inputs):
     bits = row.bits
     groups, column_blocks = blocks(inputs, GROUP_SIZE), blocks(out, MACRO_BLOCK)
     mask, sign = (1 << bits) - 1, 1 << (bits - 1)
 
     @T.prim_func(s_tir=True)
     def unpack_integer(
-        segment: T.Buffer((size,), "uint8"),
+        segment_handle: T.handle,
         w: T.Buffer((batch, out, inputs), "int32"),
         scale: T.Buffer((batch, groups, out), "float32"),
     ):
         T.func_attr({"tirx.noalias": True})
+        size = T.int64()
+        segment = T.match_buffer(segment_handle, (size,), "uint8")
         with T.sblock("unpack"):
             T.reads(segment[0:size])
             T.writes(w[0:batch, 0:out, 0:inputs], scale[0:batch, 0:groups, 0:out])
@@ -61,7 +66,7 @@ def _integer(row, batch, out, inputs, size):
     return unpack_integer
 
 
-def _microscopiq(row, batch, out, inputs, size):
+def _microscopiq(row, batch, out, inputs):
     bits, guard, mantissa_bits = row.bits, row.guard_bits, row.mantissa_bits
     half = mantissa_bits // 2
     groups, column_blocks = blocks(inputs, GROUP_SIZE), blocks(out, MACRO_BLOCK)
@@ -72,11 +77,13 @@ def _microscopiq(row, batch, out, inputs, size):
 
     @T.prim_func(s_tir=True)
     def unpack_microscopiq(
-        segment: T.Buffer((size,), "uint8"),
+        segment_handle: T.handle,
         w: T.Buffer((batch, out, inputs), "int32"),
         scale: T.Buffer((batch, groups, out), "float32"),
     ):
         T.func_attr({"tirx.noalias": True})
+        size = T.int64()
+        segment = T.match_buffer(segment_handle, (size,), "uint8")
         with T.sblock("unpack"):
             T.reads(segment[0:size])
             T.writes(w[0:batch, 0:out, 0:inputs], scale[0:batch, 0:groups, 0:out])
