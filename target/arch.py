@@ -1,19 +1,13 @@
 """Architectures: frozen, loaded from TOML, fully validated, hashed into every program."""
 
 import dataclasses
-import functools
 import hashlib
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import ConfigError, unknown_name
 from .formats import MICRO_BLOCK, WEIGHT_FORMATS
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from .tables import read_table, table_names
 
 ARCH_DIR = Path(__file__).parent / "archs"
 DEFAULT_ARCH = "microscopiq-64x64"
@@ -71,7 +65,7 @@ def integer_keys() -> list[dataclasses.Field]:
 
 def arch_names() -> list[str]:
     """Return the names of the architectures that come with the package."""
-    return sorted(path.stem for path in ARCH_DIR.glob("*.toml"))
+    return table_names(ARCH_DIR)
 
 
 def load_arch(name_or_path: str | Path | Arch) -> Arch:
@@ -85,22 +79,7 @@ def load_arch(name_or_path: str | Path | Arch) -> Arch:
     """
     if isinstance(name_or_path, Arch):
         return name_or_path
-    text = str(name_or_path)
-    path = Path(text) if text.endswith(".toml") else ARCH_DIR / f"{text}.toml"
-    if not path.is_file():
-        if text.endswith(".toml"):
-            raise ConfigError(f"architecture file not found: {text}")
-        raise ConfigError(unknown_name("architecture", text, arch_names()) + " or a .toml path")
-    return _parse(path, path.stat().st_mtime_ns)
-
-
-@functools.lru_cache(maxsize=64)
-def _parse(path: Path, _stamp: int) -> Arch:
-    try:
-        table = tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not TOML: {error}") from None
-    return from_table(table, str(path))
+    return from_table(*read_table("architecture", name_or_path, ARCH_DIR))
 
 
 def from_table(table: dict, where: str) -> Arch:

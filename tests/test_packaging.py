@@ -37,7 +37,9 @@ def test_import_tvm_is_enough():
     assert printed.split() == ["microscopiq-64x64", "int8-64x64"]
 
 
-@pytest.mark.parametrize("first", ["microscopiq", "microscopiq.compiler.api"])
+@pytest.mark.parametrize(
+    "first", ["microscopiq", "microscopiq.compiler.api", "microscopiq.compiler.passes.partition"]
+)
 def test_the_backend_loads_whatever_is_imported_first(first):
     printed = fresh(f"import {first}, tvm; print(tvm.target.Target('microscopiq').kind.name)")
     assert printed.strip() == "ext_dev"

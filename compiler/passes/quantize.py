@@ -17,7 +17,7 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 from ...target.errors import UnsupportedError
 from ...target.formats import GROUP_SIZE
 from ...target.packing import QuantizedWeight, bits_per_weight, pack
-from ..quant.base import quantize_weight
+from ..quant.base import check_finite, quantize_weight
 from ..quant.recipe import Recipe
 from ..tir.compute_gemm import gemm
 from ..tir.compute_quantize import quantize
@@ -71,6 +71,11 @@ def quantize_model(
     parts = {gv: partition(mod[gv], names) for gv in function_names(mod)}
     if strict:
         _refuse_host_anchors(parts)
+    # All at once and before any rewriting: a rewriter that stops half way leaves TVM complaining.
+    for layer in (layer for part in parts.values() for layer in part.layers):
+        for what, values in (("weight", layer.weight), ("bias", layer.bias)):
+            if values is not None:
+                check_finite(values, what, layer.name)
     total = sum(len(part.layers) for part in parts.values())
     state = _State(recipe, _Progress(progress, total))
     attrs = dict(mod.attrs) if mod.attrs else {}

@@ -61,11 +61,17 @@ def quantize_weight(
         raise ConfigError(
             f"method '{name}' has no format '{format_name}' (allowed: {', '.join(entry.formats)})"
         )
-    finite = np.isfinite(weight)
+    check_finite(weight, "weight", layer)
+    return entry.quantize(np.ascontiguousarray(weight, np.float32), format_name)
+
+
+def check_finite(values: np.ndarray, what: str, layer: str) -> None:
+    """Raise InputError for NaN or Inf, naming the layer and the first place."""
+    finite = np.isfinite(values)
     if not finite.all():
         where = tuple(int(i) for i in np.argwhere(~finite)[0])
+        several = what + ("es" if what.endswith("s") else "s")
         raise InputError(
-            f"layer '{layer}': weight[{where[0]}, {where[1]}] is {weight[where]}; "
-            f"{int((~finite).sum())} of {weight.size} weights are not finite, all must be"
+            f"layer '{layer}': {what}[{', '.join(map(str, where))}] is {values[where]}; "
+            f"{int((~finite).sum())} of {values.size} {several} are not finite, all must be"
         )
-    return entry.quantize(np.ascontiguousarray(weight, np.float32), format_name)

@@ -1,19 +1,15 @@
 """Recipes: which algorithm and weight format each layer gets, as data."""
 
+import dataclasses
 import fnmatch
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...target.errors import ConfigError, unknown_name
 from ...target.formats import WEIGHT_FORMATS
+from ...target.tables import read_table, table_names
 from . import methods as _registered  # noqa: F401  (importing registers the algorithms)
 from .base import METHODS
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 RECIPE_DIR = Path(__file__).parent / "recipes"
 DEFAULT_RECIPE = "microscopiq-w4a8"
@@ -50,7 +46,7 @@ class Recipe:
 
 def recipe_names() -> list[str]:
     """Return the names of the recipes that come with the package."""
-    return sorted(path.stem for path in RECIPE_DIR.glob("*.toml"))
+    return table_names(RECIPE_DIR)
 
 
 def load_recipe(name_or_path: str | Path | Recipe) -> Recipe:
@@ -63,24 +59,18 @@ def load_recipe(name_or_path: str | Path | Recipe) -> Recipe:
     """
     if isinstance(name_or_path, Recipe):
         return name_or_path
-    text = str(name_or_path)
-    path = Path(text) if text.endswith(".toml") else RECIPE_DIR / f"{text}.toml"
-    if not path.is_file():
-        if text.endswith(".toml"):
-            raise ConfigError(f"recipe file not found: {text}")
-        raise ConfigError(unknown_name("recipe", text, recipe_names()) + " or a .toml path")
-    try:
-        table = tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not TOML: {error}") from None
-    return _from_table(table, str(path))
+    return _from_table(*read_table("recipe", name_or_path, RECIPE_DIR))
 
 
 def _from_table(table: dict, where: str) -> Recipe:
     known = ("name", "description", "method", "weight_format", "activation", "overrides")
     mistakes = [unknown_name("key", key, known) for key in sorted(table.keys() - set(known))]
     mistakes += [f"missing key '{key}'" for key in known[:5] if key not in table]
-    rows = [table, *table.get("overrides", [])]
+    overrides = table.get("overrides", [])
+    if not isinstance(overrides, list) or not all(isinstance(row, dict) for row in overrides):
+        mistakes.append(f"overrides = {overrides!r}: [[overrides]] tables are needed")
+        overrides = []
+    rows = [table, *overrides]
     for row in rows:
         if "method" in row and row["method"] not in METHODS:
             mistakes.append(unknown_name("method", str(row["method"]), METHODS))
@@ -94,11 +84,12 @@ def _from_table(table: dict, where: str) -> Recipe:
                 unknown_name("weight format", str(row.get("weight_format")), WEIGHT_FORMATS)
             )
     for row in rows[1:]:
-        missing = {"pattern", "method", "weight_format"} - row.keys()
+        fields = {f.name for f in dataclasses.fields(Override)}
+        mistakes += [unknown_name("override key", key, fields) for key in row.keys() - fields]
+        missing = fields - row.keys()
         mistakes += [f"override lacks '{key}': {row}" for key in sorted(missing)]
     if table.get("activation", ACTIVATIONS[0]) not in ACTIVATIONS:
         mistakes.append(unknown_name("activation format", str(table["activation"]), ACTIVATIONS))
     if mistakes:
         raise ConfigError(f"{where}: {len(mistakes)} mistake(s):\n  " + "\n  ".join(mistakes))
-    overrides = tuple(Override(**row) for row in table.get("overrides", []))
-    return Recipe(**{**table, "overrides": overrides})
+    return Recipe(**{**table, "overrides": tuple(Override(**row) for row in overrides)})

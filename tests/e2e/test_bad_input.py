@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 import tvm
 from onnx import TensorProto, helper, numpy_helper
 
@@ -102,6 +103,16 @@ def test_weight_that_is_not_finite(value):
     # ONNX has (in, out), messages have (out, in).
     with raises(mq.InputError, "layer 'fc'", f"weight[3, 2] is {value}", "1 of 64 weights"):
         mq.build(small_model(weight=weight))
+
+
+def test_bias_that_is_not_finite(capfd):
+    linear = torch.nn.Linear(4, 3)
+    with torch.no_grad():
+        linear.bias[1] = float("nan")
+    mod = mq.load_model(linear, (torch.zeros(2, 4),))
+    with raises(mq.InputError, "bias[1] is nan", "1 of 3 biases are not finite"):
+        mq.build(mod)
+    assert "BlockBuilder" not in capfd.readouterr().err
 
 
 def test_torch_file():

@@ -12,14 +12,14 @@ from microscopiq.target.arch import (
     from_table,
     integer_keys,
     load_arch,
-    tomllib,
 )
 from microscopiq.target.errors import ConfigError
 from microscopiq.target.formats import WEIGHT_FORMATS
+from microscopiq.target.tables import read_table
 
 
 def _tiny_table() -> dict:
-    return tomllib.loads((ARCH_DIR / "tiny-4x4.toml").read_text())
+    return read_table("architecture", "tiny-4x4", ARCH_DIR)[0]
 
 
 @pytest.mark.parametrize("name", arch_names())
