@@ -1,16 +1,18 @@
 """What TVM sees: the target tag, the default pipeline, the entry point `tvm.backends`."""
 
-import tvm
-from tvm import relax, tirx
-
 from ..runtime import load
 from ..target.arch import DEFAULT_ARCH
 
+# Whatever is imported first, TVM loads this module in the middle of it: it may import nothing
+# that could be half imported by then, TVM included.
 TAG = "microscopiq"
 
 
 def autoload() -> None:
     """Register the backend; TVM calls this at `import tvm` through the entry point."""
+    import tvm
+    from tvm import relax
+
     load()
     tvm.target.register_tag(
         TAG,
@@ -28,9 +30,10 @@ def autoload() -> None:
 
 def _dispatch(default):
     """Return a pipeline that compiles for us when the target is ours, else TVM's own."""
+    import tvm
 
     @tvm.transform.module_pass(opt_level=0, name="DefaultOrMicroscopiq")
-    def pipeline(mod: tvm.IRModule, _context) -> tvm.IRModule:
+    def pipeline(mod, _context):
         target = tvm.target.Target.current(allow_none=True)
         if target is None or TAG not in target.keys:
             return default(mod)
@@ -39,9 +42,10 @@ def _dispatch(default):
     return pipeline
 
 
-def _compile(mod: tvm.IRModule, target, default) -> tvm.IRModule:
-    # Here and not above: TVM loads this file in the middle of whichever of these modules was
-    # imported first and began with `import tvm`.
+def _compile(mod, target, default):
+    import tvm
+    from tvm import tirx
+
     from .driver import run_stages
     from .options import Options
     from .passes.lower import LOWERED
@@ -53,7 +57,7 @@ def _compile(mod: tvm.IRModule, target, default) -> tvm.IRModule:
     with host:
         mod = default(mod)
     # A PrimFunc without a target of its own would be built for ext_dev, which has no codegen.
-    bound = tvm.target.Target({"kind": host.kind.name}, host=host)
+    bound = tvm.target.Target(host, host=host)
     functions = {
         gv: function.with_attr("target", bound) if isinstance(function, tirx.PrimFunc) else function
         for gv, function in mod.functions.items()

@@ -27,6 +27,8 @@ class RunResult:
         Multiply-accumulates done, padding not counted.
     utilisation : float
         `macs` over what the array could do in `cycles` with these weight formats, 0 to 1.
+    saturations : int
+        Accumulator writes that didn't fit `accumulator_bits`; 0 for programs of this compiler.
     calls : list of dict
         One record per program call, in order.
     """

@@ -216,11 +216,11 @@ def _pack_metadata(weight, isf, column, group, rows, cols) -> bytes:
     relative = weight.relative_exponent[window].T.astype(np.int32)
     pairs = weight.pairs[window].swapaxes(0, 1).astype(np.int32)
     flagged = relative >= 0
-    low, high = outlier_exponent_range(weight.row.bits)
+    _, high = outlier_exponent_range(weight.row.bits)
     if (relative[flagged] > high).any():
         raise InputError(
             f"outlier exponent {relative.max()} over its inlier scale; the MXScale byte of "
-            f"{weight.format} holds {low} to {high}"
+            f"{weight.format} holds 0 to {high}"
         )
     ident_bytes = blocks(micro, 8)
     meta = np.zeros((rows, 1 + ident_bytes + 4 * micro), np.uint8)

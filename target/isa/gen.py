@@ -120,16 +120,16 @@ def table() -> str:
         "An `affine` operand is `base + sum(stride*counter)` plus a ring of slots; see",
         "`target/isa/spec.py`.",
         "",
-        "| opcode | instruction | unit | bytes | what it does |",
-        "|---|---|---|---|---|",
+        "| opcode | instruction | unit | timing rule | reads | writes | bytes | what it does |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     classes = sorted(REGISTRY.values(), key=lambda cls: cls.opcode)
     for cls in classes:
         unit = "named by `queue`" if cls.unit is None else cls.unit.name.lower()
         first = " ".join((cls.__doc__ or "").split("\n\n")[0].split())
-        out.append(
-            f"| {cls.opcode:#04x} | `{cls.mnemonic}` | {unit} | {encoded_bytes(cls)} | {first} |"
-        )
+        memories = [", ".join(names) or "-" for names in (cls.reads, cls.writes)]
+        columns = [f"{cls.opcode:#04x}", f"`{cls.mnemonic}`", unit, cls.latency, *memories]
+        out.append(f"| {' | '.join(columns)} | {encoded_bytes(cls)} | {first} |")
     for cls in classes:
         if not cls.operands():
             continue

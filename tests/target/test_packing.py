@@ -161,7 +161,7 @@ def test_every_exponent_of_the_mxscale_byte(name):
     weight.pairs[0, :, 0] = 0, 1
     assert_same(unpack(pack([weight]), name, MICRO_BLOCK, high + 1)[0], weight)
     weight.relative_exponent[0, 3] = high + 1
-    with pytest.raises(InputError, match=rf"outlier exponent {high + 1} .* holds -\d+ to {high}"):
+    with pytest.raises(InputError, match=rf"outlier exponent {high + 1} .* holds 0 to {high}"):
         pack([weight])
 
 

@@ -24,7 +24,8 @@ SIGMAS = 3.0
 SCALE_CANDIDATES = 3
 """Powers of two tried per inlier scale, from the one that clips nothing downwards."""
 MAX_SHIFT = 20
-"""Largest alignment of an outlier over its panel's base exponent that the merge shifts by."""
+"""Largest shift of a weight over its panel's base exponent; the machine allows 24, and the less a
+panel spreads, the further its sums stay from 32 bits."""
 ISF_MIN, ISF_MAX = -100, 100
 
 
@@ -36,7 +37,8 @@ def microscopiq(weight: np.ndarray, format_name: str) -> tuple[QuantizedWeight, 
     -------
     weight : QuantizedWeight
     counts : dict of str to int
-        ``outliers`` kept, ``flagged`` micro-blocks, ``overflow`` (beyond 4 in a micro-block),
+        ``outliers`` kept, ``flagged`` micro-blocks, ``overflow`` (beyond 4 in a
+        micro-block, or without a partner in a narrow one),
         ``demoted`` (closer to a clamped inlier), ``pruned`` slots, ``aligned`` scales raised so
         that 32-bit partial sums can't overflow.
     """
