@@ -8,6 +8,7 @@ import json
 import sys
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -82,12 +83,36 @@ def table(rows: list[dict]) -> Table:
     return out
 
 
+def markdown(rows: list[dict]) -> str:
+    """Return the rows as a page of the documentation."""
+    lines = [
+        "# Models",
+        "",
+        "Written by `python -m benchmarks.quality --markdown docs/models.md`: real models on",
+        "`microscopiq-64x64`, without calibration data. `calls equal` counts the accelerated calls",
+        "whose every output bit is that of the quantized operator on LLVM; SQNR is of the model's",
+        "outputs against fp32 torch on one example input.",
+        "",
+        "| model | recipe | SQNR dB | bits/weight | calls equal | outputs | cycles | util. |",
+        "|---|---|---:|---:|---:|---|---:|---:|",
+    ]
+    for row in rows:
+        lines.append(
+            f"| {row['model']} | `{row['recipe']}` | {row['sqnr_db']:.2f} | "
+            f"{row['bits_per_weight']:.3f} | {row['calls_equal']} of {row['calls']} | "
+            f"{'equal' if row['output_equal'] else 'different'} | {row['cycles']:,} | "
+            f"{100 * row['utilisation']:.1f} % |"
+        )
+    return "\n".join(lines) + "\n"
+
+
 def main() -> int:
     """Measure and print; exit with 1 when anything differs from the reference."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--recipes", nargs="+", default=list(RECIPES))
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--markdown", type=Path, help="also write the table as a page (docs)")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     rows = []
@@ -101,6 +126,8 @@ def main() -> int:
         for recipe in args.recipes:
             print(f"{name} {recipe} ...", file=sys.stderr, flush=True)
             rows.append(measure(name, mod, real, recipe))
+    if args.markdown:
+        args.markdown.write_text(markdown(rows))
     if args.json:
         print(json.dumps(rows, indent=1))
     else:
