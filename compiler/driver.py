@@ -137,11 +137,23 @@ def run_stages(mod: tvm.IRModule, options: Options) -> Compilation:
         make_folder(options.dump_dir)
     for stage in STAGES:
         RUN[stage](state)
+        _verify(state, stage)
         if options.dump_dir:
             _dump(state, stage, Path(options.dump_dir))
         if stage == options.stop_after:
             break
     return state
+
+
+def _verify(state: Compilation, stage: str) -> None:
+    """Raise when a stage left an ill-formed module or function: a bug of ours, milliseconds.
+
+    The program needs no check here: the runtime decodes and checks all of it when it is made.
+    """
+    relax.analysis.well_formed(state.mod)
+    if stage == "schedule":
+        for function in state.schedules.values():
+            tvm.s_tir.analysis.verify_well_formed(function, assert_mode=True)
 
 
 def compile_model(source, options: Options, example_inputs: tuple | None = None) -> Compilation:
@@ -166,6 +178,7 @@ def quantize(source, recipe, calibration=None, progress=None) -> tvm.IRModule:
     state = Compilation(options, load_arch(options.arch), load_model(source))
     for stage in STAGES[: STAGES.index("quantize") + 1]:
         RUN[stage](state)
+        _verify(state, stage)
     return state.mod
 
 
