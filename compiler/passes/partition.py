@@ -15,6 +15,16 @@ from .graph import Graph, op_name, static_shape
 
 ANCHORS = ("matmul", "nn.conv2d")
 """Operators that the array is for; all others run on the host."""
+PRODUCTS = (
+    *ANCHORS,
+    "nn.conv1d",
+    "nn.conv3d",
+    "nn.conv1d_transpose",
+    "nn.conv2d_transpose",
+    "nn.attention",
+    "einsum",
+)
+"""Operators whose work is multiply-accumulates: strict compilation refuses them on the host."""
 
 
 @dataclass

@@ -24,7 +24,7 @@ from ..tir.compute_quantize import quantize
 from ..tir.operators import Conv, Gemm, Quantize
 from ..tir.unpack import unpack
 from .graph import op_name, static_shape
-from .partition import Layer, Partition, function_names, partition
+from .partition import PRODUCTS, Layer, Partition, function_names, partition
 
 LAYER = "microscopiq.layer"
 """PrimFunc attribute: number and name of the layer in the source model."""
@@ -104,7 +104,7 @@ def _refuse_host_anchors(parts: dict) -> None:
         f"{name}: {reason}"
         for part in parts.values()
         for name, reason in part.host
-        if name in ("matmul", "nn.conv2d")
+        if name in PRODUCTS
     ]
     if refused:
         listing = "\n  ".join(sorted(set(refused)))

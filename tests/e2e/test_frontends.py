@@ -78,3 +78,10 @@ def test_all_products_run_on_the_array(make):
     found = mq.Session(compilation.executable).run(*arrays).outputs
     for want, have in zip(run_reference(compilation, arrays), found, strict=True):
         np.testing.assert_array_equal(want.view(np.uint8), have.view(np.uint8))
+
+
+def test_strict_refuses_a_product_the_array_has_no_form_for():
+    model = torch.nn.Sequential(torch.nn.Conv1d(4, 8, 3), torch.nn.ReLU())
+    mod = mq.load_model(model, (torch.zeros(1, 4, 16),))
+    with pytest.raises(mq.UnsupportedError, match=r"nn.conv1d: the array's gather is two-dim"):
+        compile_model(mod, Options(strict=True))
