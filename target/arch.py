@@ -31,14 +31,22 @@ class Arch:
     multi_precision: int = key("1: narrower weights share a PE, wider ones join several", 0, 1)
     accumulator_bits: int = key("width of a partial sum; beyond it, it saturates", 16, 32)
     recon_units: int = key("ReCoN networks; 0 for an array without outlier support", 0, 64)
+    recon_segment_columns: int = key(
+        "columns of a ReCoN segment, which arbitrates alone; 0: one network", 0, 1024
+    )
     spad_bytes: int = key("activation scratchpad", 64, 1 << 30)
     wbuf_bytes: int = key("weight buffer", 64, 1 << 30)
     acc_bytes: int = key("accumulator memory", 64, 1 << 30)
     obuf_bytes: int = key("fp32 output buffer of the vector unit", 64, 1 << 30)
-    dram_bandwidth_bytes_per_cycle: int = key("off-chip bandwidth", 1, 1 << 16)
+    dram_bandwidth_bytes_per_cycle: int = key("off-chip bandwidth; 0: unlimited", 0, 1 << 16)
     dram_latency_cycles: int = key("cycles before a transfer's first byte", 0, 1 << 16)
-    vector_lanes: int = key("fp32 lanes of the vector unit", 1, 4096)
+    vector_lanes: int = key("fp32 lanes of the vector unit; 0: unlimited", 0, 4096)
+    vector_latency_cycles: int = key("cycles from a vector unit's operand to its result", 0, 1024)
+    sequencer_cycles: int = key("cycles to dispatch one instruction; 0: none", 0, 64)
     queue_depth: int = key("instructions each unit's queue holds", 1, 1 << 16)
+    overlap: int = key("1: units work at the same time; 0: one instruction after another", 0, 1)
+    edge_trimming: int = key("1: a partial tile costs its own rows and columns; 0: full", 0, 1)
+    scalesim: int = key("1: report the index of the last cycle, as SCALE-Sim does", 0, 1)
     clock_mhz: int = key("clock", 1, 100000)
 
     def columns(self, bits: int) -> int:
@@ -121,6 +129,12 @@ def from_table(table: dict, where: str) -> Arch:
 
 def _contradictions(arch: Arch) -> list[str]:
     found = []
+    segment = arch.recon_segment_columns
+    if segment and (segment % MICRO_BLOCK or segment & (segment - 1)):
+        found.append(
+            f"recon_segment_columns = {segment}: allowed 0 and powers of two from {MICRO_BLOCK}, "
+            "because a micro-block's halves meet inside one segment"
+        )
     for name in arch.weight_formats:
         row = WEIGHT_FORMATS[name]
         if row.has_outliers and not arch.recon_units:

@@ -41,6 +41,7 @@ struct ArchNumbers {
   int64_t multi_precision = -1;
   int64_t accumulator_bits = -1;
   int64_t recon_units = -1;
+  int64_t recon_segment_columns = -1;
   int64_t spad_bytes = -1;
   int64_t wbuf_bytes = -1;
   int64_t acc_bytes = -1;
@@ -48,10 +49,15 @@ struct ArchNumbers {
   int64_t dram_bandwidth_bytes_per_cycle = -1;
   int64_t dram_latency_cycles = -1;
   int64_t vector_lanes = -1;
+  int64_t vector_latency_cycles = -1;
+  int64_t sequencer_cycles = -1;
   int64_t queue_depth = -1;
+  int64_t overlap = -1;
+  int64_t edge_trimming = -1;
+  int64_t scalesim = -1;
   int64_t clock_mhz = -1;
 };
-constexpr int kArchKeys = 15;
+constexpr int kArchKeys = 21;
 template <typename Visit>
 void VisitArch(ArchNumbers* arch, Visit visit) {
   visit("array_rows", &arch->array_rows);
@@ -60,6 +66,7 @@ void VisitArch(ArchNumbers* arch, Visit visit) {
   visit("multi_precision", &arch->multi_precision);
   visit("accumulator_bits", &arch->accumulator_bits);
   visit("recon_units", &arch->recon_units);
+  visit("recon_segment_columns", &arch->recon_segment_columns);
   visit("spad_bytes", &arch->spad_bytes);
   visit("wbuf_bytes", &arch->wbuf_bytes);
   visit("acc_bytes", &arch->acc_bytes);
@@ -67,7 +74,12 @@ void VisitArch(ArchNumbers* arch, Visit visit) {
   visit("dram_bandwidth_bytes_per_cycle", &arch->dram_bandwidth_bytes_per_cycle);
   visit("dram_latency_cycles", &arch->dram_latency_cycles);
   visit("vector_lanes", &arch->vector_lanes);
+  visit("vector_latency_cycles", &arch->vector_latency_cycles);
+  visit("sequencer_cycles", &arch->sequencer_cycles);
   visit("queue_depth", &arch->queue_depth);
+  visit("overlap", &arch->overlap);
+  visit("edge_trimming", &arch->edge_trimming);
+  visit("scalesim", &arch->scalesim);
   visit("clock_mhz", &arch->clock_mhz);
 }
 
