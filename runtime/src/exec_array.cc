@@ -6,13 +6,16 @@
 
 namespace microscopiq {
 
+int64_t Machine::Columns(int bits) const {
+  return arch_.multi_precision ? arch_.array_cols * arch_.pe_weight_bits / bits : arch_.array_cols;
+}
+
 void Machine::CheckArray(int bits, int64_t rows, int64_t cols) const {
   if (!arch_.multi_precision && bits > arch_.pe_weight_bits) {
     Fail(kSimError, "weights of ", bits, " bits; allowed: up to ", arch_.pe_weight_bits,
          " (multi_precision = 0)");
   }
-  const int64_t columns =
-      arch_.multi_precision ? arch_.array_cols * arch_.pe_weight_bits / bits : arch_.array_cols;
+  const int64_t columns = Columns(bits);
   if (rows > arch_.array_rows || cols > columns) {
     Fail(kSimError, "a tile of ", rows, " rows x ", cols, " columns of ", bits,
          " bits; allowed: ", arch_.array_rows, " x ", columns);
@@ -68,7 +71,7 @@ Machine::Outcome Machine::Execute(const Preload& op) {
   planes_[PlaneNumber(op.plane)].LoadSlots(panel, part, slots, shifts_);
   const int64_t row_bytes = (part.cols * bits + 7) / 8 + (panel.format->pow2 ? 1 : 0);
   wbuf().CountRead(kPanelHeaderBytes + part.rows * row_bytes);
-  return Work{part.rows};
+  return PreloadWork(bits, part.rows, part.cols);
 }
 
 Machine::Outcome Machine::Execute(const PreloadRows& op) {
@@ -81,7 +84,7 @@ Machine::Outcome Machine::Execute(const PreloadRows& op) {
   const uint8_t* values = wbuf().Read({At(op.src), op.src_pitch, cols, rows});
   planes_[PlaneNumber(op.plane)].LoadRows(values, op.src_pitch, static_cast<int>(rows),
                                           static_cast<int>(cols));
-  return Work{rows};
+  return PreloadWork(8, rows, cols);
 }
 
 Machine::Outcome Machine::Execute(const ReconConfig& op) {
@@ -110,7 +113,9 @@ Machine::Outcome Machine::Execute(const ReconConfig& op) {
   plane.FinishMerge();
   wbuf().CountRead(bytes);
   record_.outlier_rows += plane.outlier_rows();
-  return Work{std::max<int64_t>(1, plane.outlier_rows())};
+  Work work;
+  work.busy = std::max<int64_t>(1, plane.outlier_rows());
+  return work;
 }
 
 Machine::Outcome Machine::Execute(const Matmul& op) {
@@ -138,14 +143,32 @@ Machine::Outcome Machine::Execute(const Matmul& op) {
   args.high = static_cast<int32_t>((int64_t{1} << (arch_.accumulator_bits - 1)) - 1);
   args.low = -args.high - 1;
   record_.saturations += plane.Multiply(args);
-  record_.macs += m * rows * cols;
+  return MatmulWork(plane, m, accumulate);
+}
+
+Work Machine::PreloadWork(int bits, int64_t rows, int64_t cols) {
+  record_.weight_bits = std::max<int64_t>(record_.weight_bits, bits);
+  record_.accesses.weights += rows * cols;
+  Work work;
+  work.busy = arch_.edge_trimming ? rows : arch_.array_rows;
+  return work;
+}
+
+Work Machine::MatmulWork(const Plane& plane, int64_t m, bool accumulate) {
+  const int64_t sums = m * plane.cols();
+  record_.macs += sums * plane.rows();
+  record_.accesses.activations += m * plane.rows();
+  record_.accesses.sums_written += sums;
+  if (accumulate) record_.accesses.sums_read += sums;
+  const int64_t rows = arch_.edge_trimming ? plane.rows() : arch_.array_rows;
+  const int64_t cols = arch_.edge_trimming ? plane.cols() : Columns(plane.bits());
 
   // A row with outliers passes a ReCoN unit; rows over the units' number take turns.
   const int64_t merging = plane.outlier_rows();
   const int64_t turns = merging ? (merging + arch_.recon_units - 1) / arch_.recon_units : 1;
   Work work;
-  work.busy = m * turns;
-  work.recon = m * (turns - 1);
+  work.busy = (m - 1) * turns + 1;
+  work.recon = (m - 1) * (turns - 1);
   work.latency = rows + cols - 2;
   if (merging) {
     int64_t stages = 1;

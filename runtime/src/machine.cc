@@ -53,7 +53,10 @@ CallRecord Machine::Run(const Function& function, const std::vector<Tensor>& arg
     Fail(error.kind(), "function '", function.name, "', pc ", Hex{current ? current->pc : 0},
          counters, ", ", current ? Mnemonic(current->operation) : "start", ": ", error.message());
   }
-  if (timing) record_.units = timing_.units();
+  if (timing) {
+    record_.units = timing_.units();
+    record_.array_window = timing_.array_window();
+  }
   return std::move(record_);
 }
 
@@ -123,7 +126,7 @@ void Machine::Step(const Wait& op) {
 
 void Machine::Step(const Post& op) {
   ++tokens_[op.sem];
-  if (use_timing_) timing_.DispatchPost(static_cast<Unit>(op.queue), op.sem);
+  if (use_timing_) timing_.DispatchPost(static_cast<Unit>(op.queue), op.sem, op.after != 0);
 }
 
 void Machine::Step(const End&) {

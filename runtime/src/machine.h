@@ -71,7 +71,10 @@ class Machine {
   Outcome Execute(const PreloadRows& op);
   Outcome Execute(const ReconConfig& op);
   Outcome Execute(const Matmul& op);
+  int64_t Columns(int bits) const;
   void CheckArray(int bits, int64_t rows, int64_t cols) const;
+  Work PreloadWork(int bits, int64_t rows, int64_t cols);
+  Work MatmulWork(const Plane& plane, int64_t m, bool accumulate);
   template <typename Op>
   PanelPart CheckedPart(const Op& op, Panel* panel) const;
 
@@ -81,7 +84,7 @@ class Machine {
   Outcome Execute(const Clamp& op);
   Outcome Execute(const Absmax& op);
   Outcome Execute(const Quant& op);
-  Work VectorWork(int64_t rows, int64_t cols) const;
+  Work VectorWork(int64_t rows, int64_t cols);
   // Fills `scales_` with the weight scales of a drain's columns.
   void ReadWeightScales(const Drain& op, int64_t cols);
 

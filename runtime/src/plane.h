@@ -33,6 +33,7 @@ class Plane {
   const PanelPart& part() const { return part_; }
   int rows() const { return rows_; }
   int cols() const { return cols_; }
+  int bits() const { return format_ ? format_->bits : 8; }
   int64_t outlier_rows() const { return outlier_rows_; }
 
   // Dense slots of a panel part, each row shifted left by guard bits + Isf - e. `slots` is the
