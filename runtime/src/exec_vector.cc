@@ -35,7 +35,8 @@ Work Machine::VectorWork(int64_t rows, int64_t cols) {
   record_.vector_ops += rows * cols;
   const int64_t lanes = arch_.vector_lanes;
   Work work;
-  work.busy = lanes ? rows * ((cols + lanes - 1) / lanes) : 0;
+  // Lanes take a tile's elements in row-major order: short rows share a cycle.
+  work.busy = lanes ? (rows * cols + lanes - 1) / lanes : 0;
   work.latency = arch_.vector_latency_cycles;
   return work;
 }

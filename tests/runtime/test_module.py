@@ -393,7 +393,7 @@ def test_damaged_files_are_refused():
             create(_seal(lost))
         place = blob.index(key) + len(key)
         far = blob[HEAD:place] + struct.pack("<q", 1 << 40) + blob[place + 8 :]
-        with pytest.raises(IsaError, match="allowed [12] to"):
+        with pytest.raises(IsaError, match=r"allowed [12] to"):
             create(_seal(far))
     with pytest.raises(IsaError, match="after the program's end"):
         create(_seal(blob[HEAD:] + b"\0"))
