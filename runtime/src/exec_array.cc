@@ -1,21 +1,18 @@
 // The array: weights into planes, ReCoN's merges, products into accumulators.
 #include <algorithm>
+#include <memory>
 
 #include "errors.h"
 #include "machine.h"
 
 namespace microscopiq {
 
-int64_t Machine::Columns(int bits) const {
-  return arch_.multi_precision ? arch_.array_cols * arch_.pe_weight_bits / bits : arch_.array_cols;
-}
-
 void Machine::CheckArray(int bits, int64_t rows, int64_t cols) const {
   if (!arch_.multi_precision && bits > arch_.pe_weight_bits) {
     Fail(kSimError, "weights of ", bits, " bits; allowed: up to ", arch_.pe_weight_bits,
          " (multi_precision = 0)");
   }
-  const int64_t columns = Columns(bits);
+  const int64_t columns = ArrayColumns(arch_, bits);
   if (rows > arch_.array_rows || cols > columns) {
     Fail(kSimError, "a tile of ", rows, " rows x ", cols, " columns of ", bits,
          " bits; allowed: ", arch_.array_rows, " x ", columns);
@@ -101,6 +98,8 @@ Machine::Outcome Machine::Execute(const ReconConfig& op) {
          Hex{part.address}, "; allowed: after a preload of the same part");
   }
   const std::vector<int64_t>& rows = panel_index_.Rows(wbuf(), panel);
+  const ReconShape shape = MakeReconShape(arch_, panel.format->bits, part.rows, part.cols);
+  StripRows strips;
   int64_t bytes = kPanelHeaderBytes;
   for (int64_t row = 0; row < part.rows; ++row) {
     const int64_t address = rows[part.row0 + row];
@@ -109,8 +108,11 @@ Machine::Outcome Machine::Execute(const ReconConfig& op) {
                           static_cast<int>(part.cols), &outliers_);
     const int isf = static_cast<int8_t>(*wbuf().Peek(address, 1));
     plane.MergeRow(static_cast<int>(row), outliers_, isf - panel.exponent);
+    if (!outliers_.empty()) AddReconRow(shape, static_cast<int>(row), outliers_, &strips);
   }
-  plane.FinishMerge();
+  plane.FinishMerge(
+      strips.empty() ? nullptr : std::make_shared<ReconPlan>(MakeReconPlan(shape, strips)),
+      int64_t{shape.strip_columns} * shape.ranks);
   wbuf().CountRead(bytes);
   record_.outlier_rows += plane.outlier_rows();
   Work work;
@@ -161,19 +163,23 @@ Work Machine::MatmulWork(const Plane& plane, int64_t m, bool accumulate) {
   record_.accesses.sums_written += sums;
   if (accumulate) record_.accesses.sums_read += sums;
   const int64_t rows = arch_.edge_trimming ? plane.rows() : arch_.array_rows;
-  const int64_t cols = arch_.edge_trimming ? plane.cols() : Columns(plane.bits());
+  const int64_t cols = arch_.edge_trimming ? plane.cols() : ArrayColumns(arch_, plane.bits());
 
-  // A row with outliers passes a ReCoN unit; rows over the units' number take turns.
-  const int64_t merging = plane.outlier_rows();
-  const int64_t turns = merging ? (merging + arch_.recon_units - 1) / arch_.recon_units : 1;
   Work work;
-  work.busy = (m - 1) * turns + 1;
-  work.recon = (m - 1) * (turns - 1);
+  work.busy = m;
   work.latency = rows + cols - 2;
-  if (merging) {
-    int64_t stages = 1;
-    while ((int64_t{1} << (stages - 1)) < cols) ++stages;
-    work.latency += stages;
+  if (plane.recon_plan()) {
+    const ReconPlan& plan = *plane.recon_plan();
+    record_.recon.passes += m * plan.visits;
+    record_.recon.second_passes += m * plan.second_passes;
+    record_.recon.switch_ops += m * plan.visits * plane.switches();
+    work.busy = plan.busy(m);
+    work.recon = work.busy - m;
+    // Rows wait for what ReCoN holds back, and so do their activations and weights.
+    work.hold = plan.latency - work.latency;
+    work.latency = plan.latency;
+    work.recon_plan = plane.recon_plan();
+    work.rows = m;
   }
   return work;
 }

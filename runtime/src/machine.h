@@ -24,8 +24,10 @@ class Machine {
  public:
   explicit Machine(const ArchNumbers& arch);
 
-  // Executes one function call. Throws SimError.
-  CallRecord Run(const Function& function, const std::vector<Tensor>& arguments, bool timing);
+  // Executes one function call; with timing, appends its timeline to `trace` unless that is null.
+  // Throws SimError.
+  CallRecord Run(const Function& function, const std::vector<Tensor>& arguments, bool timing,
+                 std::vector<Span>* trace = nullptr);
 
  private:
   struct OpenLoop {
@@ -35,7 +37,9 @@ class Machine {
   // Nothing to do (an extent is 0), or what the instruction costs its unit.
   using Outcome = std::optional<Work>;
 
-  void Reset(const Function& function, const std::vector<Tensor>& arguments, bool timing);
+  void Reset(const Function& function, const std::vector<Tensor>& arguments, bool timing,
+             std::vector<Span>* trace);
+  Origin CurrentOrigin(uint32_t pc) const;
   int64_t At(const Affine& affine) const;
   int64_t Extent(int reg) const;
   int PlaneNumber(const Affine& affine) const;
@@ -71,7 +75,6 @@ class Machine {
   Outcome Execute(const PreloadRows& op);
   Outcome Execute(const ReconConfig& op);
   Outcome Execute(const Matmul& op);
-  int64_t Columns(int bits) const;
   void CheckArray(int bits, int64_t rows, int64_t cols) const;
   Work PreloadWork(int bits, int64_t rows, int64_t cols);
   Work MatmulWork(const Plane& plane, int64_t m, bool accumulate);
@@ -102,6 +105,7 @@ class Machine {
   std::vector<Tensor> arguments_;
   CallRecord record_;
   bool use_timing_ = true;
+  bool use_trace_ = false;
   bool ended_ = false;
   size_t next_ = 0;  // index of the instruction after the current one
   std::array<int64_t, kLoopDepth> counters_{};

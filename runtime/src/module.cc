@@ -115,6 +115,12 @@ class ProgramModule : public ffi::ModuleObj {
     if (key == "microscopiq.reset") {
       return ffi::Function::FromTyped([self, this]() { Reset(); });
     }
+    if (key == "microscopiq.set_trace") {
+      return ffi::Function::FromTyped([self, this](bool on) { SetTrace(on); });
+    }
+    if (key == "microscopiq.traces") {
+      return ffi::Function::FromTyped([self, this]() { return Traces(); });
+    }
     if (key == "microscopiq.set_timing") {
       return ffi::Function::FromTyped([self, this](bool on) { SetTiming(on); });
     }
@@ -143,7 +149,9 @@ class ProgramModule : public ffi::ModuleObj {
     }
     std::lock_guard<std::mutex> lock(mutex_);
     if (!machine_) machine_ = std::make_unique<Machine>(program_.arch);
-    records_.push_back(machine_->Run(function, tensors, timing_));
+    std::vector<Span> spans;
+    records_.push_back(machine_->Run(function, tensors, timing_, trace_ ? &spans : nullptr));
+    if (trace_) traces_.push_back(std::move(spans));
   }
 
   ffi::String Stats() {
@@ -159,11 +167,28 @@ class ProgramModule : public ffi::ModuleObj {
   void Reset() {
     std::lock_guard<std::mutex> lock(mutex_);
     records_.clear();
+    traces_.clear();
   }
 
   void SetTiming(bool on) {
     std::lock_guard<std::mutex> lock(mutex_);
     timing_ = on;
+  }
+
+  void SetTrace(bool on) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    trace_ = on;
+  }
+
+  // The spans of each call as they lie in memory; runtime/trace.py knows their layout.
+  ffi::Array<ffi::Bytes> Traces() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    ffi::Array<ffi::Bytes> out;
+    for (const std::vector<Span>& spans : traces_) {
+      out.push_back(
+          ffi::Bytes(reinterpret_cast<const char*>(spans.data()), spans.size() * sizeof(Span)));
+    }
+    return out;
   }
 
   const ffi::Bytes blob_;
@@ -172,6 +197,8 @@ class ProgramModule : public ffi::ModuleObj {
   std::unique_ptr<Machine> machine_;  // made at the first run: its memories may be large
   std::vector<CallRecord> records_;
   bool timing_ = true;
+  bool trace_ = false;
+  std::vector<std::vector<Span>> traces_;
 };
 
 ffi::Module Load(const ffi::Bytes& blob) {

@@ -32,7 +32,10 @@ Cause TailOf(Unit unit) { return unit == Unit::kArray ? Cause::kFillDrain : Work
 
 Timing::Timing(const ArchNumbers& arch) : arch_(arch) {}
 
-void Timing::Reset() {
+void Timing::Reset(std::vector<Span>* trace) {
+  trace_ = trace;
+  origin_ = started_ = {};
+  traffic_.Clear();
   clock_ = channel_free_ = last_start_ = array_end_ = 0;
   array_begin_ = -1;
   states_ = {};
@@ -47,7 +50,7 @@ void Timing::AddTokens(int sem, int64_t delta) {
 
 void Timing::Dispatch(Unit unit, const Work& work) {
   if (arch_.overlap) {
-    Push(unit, {Kind::kWork, 0, 0, work});
+    Push(unit, {Kind::kWork, 0, 0, work, origin_});
   } else {
     RunAlone(unit, work);
   }
@@ -55,16 +58,17 @@ void Timing::Dispatch(Unit unit, const Work& work) {
 
 void Timing::DispatchWait(Unit unit, int sem) {
   // Alone, everything before has finished: the functional core saw to it that a token is there.
-  if (arch_.overlap) Push(unit, {Kind::kWait, static_cast<uint8_t>(sem), 0, {}});
+  if (arch_.overlap) Push(unit, {Kind::kWait, static_cast<uint8_t>(sem), 0, {}, origin_});
 }
 
 void Timing::DispatchPost(Unit unit, int sem, bool after_reading) {
   const Kind kind = after_reading ? Kind::kPostRead : Kind::kPost;
-  if (arch_.overlap) Push(unit, {kind, static_cast<uint8_t>(sem), 0, {}});
+  if (arch_.overlap) Push(unit, {kind, static_cast<uint8_t>(sem), 0, {}, origin_});
 }
 
 void Timing::RunAlone(Unit unit, const Work& work) {
   const int64_t start = clock_;
+  started_ = origin_;
   StartWork(unit, work, start);
   clock_ = states_[static_cast<int>(unit)].all_done;
   Spend(unit, TailOf(unit), start + work.busy, clock_);
@@ -73,7 +77,7 @@ void Timing::RunAlone(Unit unit, const Work& work) {
   Control();
 }
 
-void Timing::Push(Unit unit, const Op& op) {
+void Timing::Push(Unit unit, Op op) {
   std::deque<Op>& queue = states_[static_cast<int>(unit)].queue;
   while (StartNext(clock_)) {
   }
@@ -82,21 +86,27 @@ void Timing::Push(Unit unit, const Op& op) {
     // A slot frees when its op starts.
     clock_ = std::max(clock_, last_start_);
   }
-  queue.push_back(op);
-  queue.back().dispatched = clock_;
+  op.dispatched = clock_;
+  queue.push_back(std::move(op));
   Control();
 }
 
 int64_t Timing::HeadStart(int unit) {
   UnitState& state = states_[unit];
   if (state.queue.empty()) return kNever;
-  const Op& op = state.queue.front();
+  Op& op = state.queue.front();
   int64_t start = std::max(state.free, op.dispatched);
   if (op.kind == Kind::kWork) {
     if (op.work.dram) start = std::max(start, channel_free_);
     // Sums leave the array in order: a shorter way through it can't overtake a longer one.
     if (unit == static_cast<int>(Unit::kArray)) {
       start = std::max(start, state.all_done - op.work.latency);
+      if (op.work.recon_plan) {
+        if (op.recon_ready < 0) {
+          op.recon_ready = traffic_.EarliestStart(start, *op.work.recon_plan, op.work.rows);
+        }
+        start = op.recon_ready;
+      }
     }
     return start;
   }
@@ -129,13 +139,21 @@ bool Timing::StartNext(int64_t until) {
 void Timing::Start(int number, int64_t start) {
   const Unit unit = static_cast<Unit>(number);
   UnitState& state = states_[number];
-  const Op& op = state.queue.front();
+  const Op op = std::move(state.queue.front());
+  state.queue.pop_front();
   last_start_ = start;
+  started_ = op.origin;
   const int64_t wanted = std::max(state.free, op.dispatched);
   Spend(unit, Cause::kIdle, state.free, wanted);
   switch (op.kind) {
     case Kind::kWork:
-      Spend(unit, op.work.dram ? Cause::kDma : Cause::kFillDrain, wanted, start);
+      if (unit == Unit::kArray) {
+        const int64_t ordered = std::clamp(state.all_done - op.work.latency, wanted, start);
+        Spend(unit, Cause::kFillDrain, wanted, ordered);
+        Spend(unit, Cause::kRecon, ordered, start);
+      } else {
+        Spend(unit, Cause::kDma, wanted, start);
+      }
       StartWork(unit, op.work, start);
       break;
     case Kind::kWait:
@@ -151,12 +169,12 @@ void Timing::Start(int number, int64_t start) {
       break;
     }
   }
-  state.queue.pop_front();
 }
 
 void Timing::StartWork(Unit unit, const Work& work, int64_t start) {
   UnitState& state = states_[static_cast<int>(unit)];
   if (work.dram) channel_free_ = start + work.busy;
+  if (work.recon_plan) traffic_.Add(start, work.recon_plan, work.rows);
   Spend(unit, Cause::kBusy, start, start + work.busy - work.recon);
   Spend(unit, Cause::kRecon, start + work.busy - work.recon, start + work.busy);
   state.free = start + work.busy;
@@ -180,7 +198,10 @@ void Timing::TakeToken(Unit unit, int sem, int64_t from) {
 }
 
 void Timing::Spend(Unit unit, Cause cause, int64_t begin, int64_t end) {
-  if (end > begin) cycles_[static_cast<int>(unit)][static_cast<int>(cause)] += end - begin;
+  if (end <= begin) return;
+  const uint16_t row = static_cast<uint16_t>(unit), column = static_cast<uint16_t>(cause);
+  cycles_[row][column] += end - begin;
+  if (trace_ && cause != Cause::kIdle) trace_->push_back({begin, end, row, column, started_});
 }
 
 int64_t Timing::Finish() {
@@ -192,20 +213,7 @@ int64_t Timing::Finish() {
     if (!state.queue.empty()) FailDeadlock();
     total = std::max({total, state.free, state.all_done});
   }
-  for (int number = 1; number < kUnits; ++number) {
-    const UnitState& state = states_[number];
-    if (arch_.overlap) {
-      Spend(static_cast<Unit>(number), TailOf(static_cast<Unit>(number)), state.free,
-            state.all_done);
-    }
-    UnitCycles& unit = cycles_[number];
-    int64_t& idle = unit[static_cast<int>(Cause::kIdle)];
-    idle = 0;
-    for (int cause = 0; cause < kCauses; ++cause) {
-      if (cause != static_cast<int>(Cause::kIdle)) idle -= unit[cause];
-    }
-    idle += total;
-  }
+  SpendRest(total);
   if (arch_.scalesim && total > 0) {
     // The index of the last cycle. The array's last sum is on its way then.
     --total;
@@ -216,6 +224,19 @@ int64_t Timing::Finish() {
     }
   }
   return total;
+}
+
+void Timing::SpendRest(int64_t total) {
+  started_ = {};
+  for (int number = 1; number < kUnits; ++number) {
+    const Unit unit = static_cast<Unit>(number);
+    if (arch_.overlap) Spend(unit, TailOf(unit), states_[number].free, states_[number].all_done);
+    int64_t& idle = cycles_[number][static_cast<int>(Cause::kIdle)];
+    idle = 0;
+    int64_t spent = 0;
+    for (int64_t cycles : cycles_[number]) spent += cycles;
+    idle = total - spent;
+  }
 }
 
 void Timing::FailDeadlock() const {

@@ -8,10 +8,12 @@
 #include <array>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <queue>
 #include <vector>
 
 #include "isa.gen.h"
+#include "recon_traffic.h"
 #include "stats.h"
 
 namespace microscopiq {
@@ -23,13 +25,34 @@ struct Work {
   int64_t recon = 0;    // part of `busy` in which the unit waits for its turn at ReCoN
   int64_t hold = 0;     // further cycles until the operands have been read
   bool dram = false;    // holds the DRAM channel while busy
+  // Of a matmul whose plane has outliers: its visits to ReCoN, one set per row streamed.
+  std::shared_ptr<const ReconPlan> recon_plan;
+  int64_t rows = 0;
+};
+
+// Where in a program an instruction was dispatched.
+struct Origin {
+  uint32_t pc = 0;
+  uint32_t depth = 0;
+  std::array<int32_t, kLoopDepth> counters{};
+};
+
+// Cycles that a unit spent on one thing, for a timeline.
+struct Span {
+  int64_t begin;
+  int64_t end;
+  uint16_t unit;
+  uint16_t cause;
+  Origin origin;
 };
 
 class Timing {
  public:
   explicit Timing(const ArchNumbers& arch);
 
-  void Reset();
+  // Spans are appended to `trace` unless it is null.
+  void Reset(std::vector<Span>* trace = nullptr);
+  void SetOrigin(const Origin& origin) { origin_ = origin; }
   // An instruction that the sequencer itself executes.
   void Control() { clock_ += arch_.sequencer_cycles; }
   // `sem`: the semaphore's count changes by `delta` at dispatch.
@@ -52,6 +75,8 @@ class Timing {
     uint8_t sem;
     int64_t dispatched;
     Work work;
+    Origin origin;
+    int64_t recon_ready = -1;  // when ReCoN's networks are free for it, once that is known
   };
   struct UnitState {
     std::deque<Op> queue;
@@ -71,7 +96,7 @@ class Timing {
     std::priority_queue<Token, std::vector<Token>, std::greater<Token>> posted;
   };
 
-  void Push(Unit unit, const Op& op);
+  void Push(Unit unit, Op op);
   void RunAlone(Unit unit, const Work& work);
   // Earliest start of a unit's head, kNever if it is blocked or there is none.
   int64_t HeadStart(int unit);
@@ -81,6 +106,7 @@ class Timing {
   void StartWork(Unit unit, const Work& work, int64_t start);
   void TakeToken(Unit unit, int sem, int64_t from);
   void Spend(Unit unit, Cause cause, int64_t begin, int64_t end);
+  void SpendRest(int64_t total);
   void FailDeadlock() const;
 
   const ArchNumbers arch_;
@@ -91,6 +117,10 @@ class Timing {
   std::array<UnitState, kUnits> states_;
   std::array<Semaphore, kSemaphores> semaphores_;
   std::array<UnitCycles, kUnits> cycles_;
+  ReconTraffic traffic_;
+  std::vector<Span>* trace_ = nullptr;
+  Origin origin_;   // of what is dispatched
+  Origin started_;  // of what starts
 };
 
 }  // namespace microscopiq
