@@ -33,7 +33,7 @@ constexpr WeightFormat kWeightFormats[4] = {
     {"ms4", 4, 4, 4, 4, 5, 3, true},
 };
 
-// Architecture keys, in the order and by the names of the program file, with their ranges.
+// Architecture keys, their names in the program file, and their ranges.
 struct ArchNumbers {
   int64_t array_rows = -1;
   int64_t array_cols = -1;

@@ -57,7 +57,7 @@ def header() -> str:
     out += [
         "};",
         "",
-        "// Architecture keys, in the order and by the names of the program file, with their ranges.",
+        "// Architecture keys, their names in the program file, and their ranges.",
     ]
     out.append("struct ArchNumbers {")
     out += [f"  int64_t {f.name} = -1;" for f in integer_keys()]
