@@ -168,6 +168,8 @@ Work Machine::MatmulWork(const Plane& plane, int64_t m, bool accumulate) {
   Work work;
   work.busy = m;
   work.latency = rows + cols - 2;
+  work.streamed = m;
+  work.rows = static_cast<int>(rows);
   if (plane.recon_plan()) {
     const ReconPlan& plan = *plane.recon_plan();
     record_.recon.passes += m * plan.visits;
@@ -175,11 +177,8 @@ Work Machine::MatmulWork(const Plane& plane, int64_t m, bool accumulate) {
     record_.recon.switch_ops += m * plan.visits * plane.switches();
     work.busy = plan.busy(m);
     work.recon = work.busy - m;
-    // Rows wait for what ReCoN holds back, and so do their activations and weights.
-    work.hold = plan.latency - work.latency;
     work.latency = plan.latency;
     work.recon_plan = plane.recon_plan();
-    work.rows = m;
   }
   return work;
 }

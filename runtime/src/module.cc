@@ -17,6 +17,7 @@
 #include "program.h"
 #include "recon_plan.h"
 #include "recon_route.h"
+#include "recon_traffic.h"
 
 namespace microscopiq {
 namespace {
@@ -241,24 +242,59 @@ ffi::Map<ffi::String, Numbers> SwitchCommands(const Numbers& columns) {
   return {{"commands", commands}, {"entering", entering}};
 }
 
-// The plan for (strip, row, passes, strip, row, passes, ...), rows ascending in each strip.
-ffi::Map<ffi::String, Numbers> Plan(int rows, int cols, int strip_columns, int ranks, int units,
-                                    const Numbers& visits) {
+ReconPlan PlanOf(int rows, int cols, int strip_columns, int ranks, int units,
+                 const Numbers& visits) {
   const ReconShape shape{rows, cols, strip_columns, ranks, units};
   StripRows strips(shape.strips());
   for (size_t i = 0; i + 2 < visits.size(); i += 3) {
     strips.at(visits[i]).push_back(
         {static_cast<int>(visits[i + 1]), static_cast<int>(visits[i + 2])});
   }
-  const ReconPlan plan = MakeReconPlan(shape, strips);
-  Numbers table;
-  for (const auto& strip : plan.strips) {
-    for (const ReconVisit& visit : strip) {
-      for (int64_t value :
-           {int64_t{visit.row}, int64_t{visit.pass}, visit.offset, int64_t{visit.unit}}) {
-        table.push_back(value);
+  return MakeReconPlan(shape, strips);
+}
+
+void Append(const ReconVisit& visit, Numbers* table) {
+  for (int64_t value :
+       {int64_t{visit.row}, int64_t{visit.pass}, visit.offset, int64_t{visit.unit}}) {
+    table->push_back(value);
+  }
+}
+
+// Matmuls one after the other, each (first possible start, m, rows of its plane) with a plan of
+// its own unless it has no visits: what each one is granted.
+ffi::Array<ffi::Map<ffi::String, Numbers>> Traffic(int strip_columns, int ranks, int units,
+                                                   int strips, const ffi::Array<Numbers>& matmuls) {
+  ReconTraffic traffic;
+  ffi::Array<ffi::Map<ffi::String, Numbers>> out;
+  for (const Numbers& matmul : matmuls) {
+    const Numbers visits(matmul.begin() + 3, matmul.end());
+    const int rows = static_cast<int>(matmul[2]);
+    const ReconPlan plan =
+        PlanOf(rows, strips * strip_columns, strip_columns, ranks, units, visits);
+    const ReconPlan* planned = plan.visits ? &plan : nullptr;
+    const int64_t start = traffic.EarliestStart(matmul[0], planned, rows);
+    std::vector<std::vector<ReconVisit>> granted;
+    const ReconGrant grant = traffic.Reserve(start, planned, rows, matmul[1], &granted);
+    Numbers table;
+    for (size_t strip = 0; strip < granted.size(); ++strip) {
+      for (const ReconVisit& visit : granted[strip]) {
+        table.push_back(static_cast<int64_t>(strip));
+        Append(visit, &table);
       }
     }
+    out.push_back({{"times", {start, planned ? plan.turns : 1, grant.latency, grant.delay}},
+                   {"visits", table}});
+  }
+  return out;
+}
+
+// The plan for (strip, row, passes, strip, row, passes, ...), rows ascending in each strip.
+ffi::Map<ffi::String, Numbers> Plan(int rows, int cols, int strip_columns, int ranks, int units,
+                                    const Numbers& visits) {
+  const ReconPlan plan = PlanOf(rows, cols, strip_columns, ranks, units, visits);
+  Numbers table;
+  for (const auto& strip : plan.strips) {
+    for (const ReconVisit& visit : strip) Append(visit, &table);
   }
   return {{"totals", {plan.turns, plan.latency, plan.visits, plan.second_passes}},
           {"visits", table}};
@@ -271,6 +307,7 @@ TVM_FFI_STATIC_INIT_BLOCK() {
       .def("microscopiq.runtime.select_kernels", SelectVariant)
       .def("microscopiq.runtime.switch_commands", SwitchCommands)
       .def("microscopiq.runtime.recon_plan", Plan)
+      .def("microscopiq.runtime.recon_traffic", Traffic)
       .def("ffi.Module.load_from_bytes.microscopiq", Load);
 }
 
