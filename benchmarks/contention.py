@@ -9,6 +9,7 @@ activations, so each of its functions runs once on zeros. Host operators cost no
 
 import argparse
 import dataclasses
+import itertools
 import json
 import sys
 
@@ -101,7 +102,7 @@ def main() -> int:
 
 def grows_nowhere(rows: list[dict]) -> bool:
     """Return whether cycles never grow with the units, everything else equal."""
-    pairs = zip(rows, rows[1:], strict=False)
+    pairs = itertools.pairwise(rows)
     return all(b["units"] < a["units"] or b["cycles"] <= a["cycles"] for a, b in pairs)
 
 
