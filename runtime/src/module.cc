@@ -1,6 +1,7 @@
 // The TVM runtime module around the simulator; the only file that names tvm_ffi.
 #include <tvm/ffi/cast.h>
 #include <tvm/ffi/container/array.h>
+#include <tvm/ffi/container/map.h>
 #include <tvm/ffi/container/tensor.h>
 #include <tvm/ffi/extra/module.h>
 #include <tvm/ffi/function.h>
@@ -14,6 +15,8 @@
 #include "kernel.h"
 #include "machine.h"
 #include "program.h"
+#include "recon_plan.h"
+#include "recon_route.h"
 
 namespace microscopiq {
 namespace {
@@ -192,11 +195,55 @@ void SelectVariant(const ffi::String& name) {
   });
 }
 
+using Numbers = ffi::Array<int64_t>;
+
+// (upper, lower, upper, lower, ...) of a micro-block to its commands by pass, rank and column.
+ffi::Map<ffi::String, Numbers> SwitchCommands(const Numbers& columns) {
+  std::vector<HalfPair> pairs;
+  for (size_t i = 0; i + 1 < columns.size(); i += 2) {
+    pairs.push_back({static_cast<int>(columns[i]), static_cast<int>(columns[i + 1])});
+  }
+  const BlockRoute route = Translate([&] { return RouteBlock(pairs); });
+  Numbers commands, entering;
+  for (int pass = 0; pass < route.passes; ++pass) {
+    entering.push_back(route.entering[pass]);
+    for (const auto& rank : route.commands[pass]) {
+      for (SwitchCommand command : rank) commands.push_back(static_cast<int64_t>(command));
+    }
+  }
+  return {{"commands", commands}, {"entering", entering}};
+}
+
+// The plan for (strip, row, passes, strip, row, passes, ...), rows ascending in each strip.
+ffi::Map<ffi::String, Numbers> Plan(int rows, int cols, int strip_columns, int ranks, int units,
+                                    const Numbers& visits) {
+  const ReconShape shape{rows, cols, strip_columns, ranks, units};
+  StripRows strips(shape.strips());
+  for (size_t i = 0; i + 2 < visits.size(); i += 3) {
+    strips.at(visits[i]).push_back(
+        {static_cast<int>(visits[i + 1]), static_cast<int>(visits[i + 2])});
+  }
+  const ReconPlan plan = MakeReconPlan(shape, strips);
+  Numbers table;
+  for (const auto& strip : plan.strips) {
+    for (const ReconVisit& visit : strip) {
+      for (int64_t value :
+           {int64_t{visit.row}, int64_t{visit.pass}, visit.offset, int64_t{visit.unit}}) {
+        table.push_back(value);
+      }
+    }
+  }
+  return {{"totals", {plan.turns, plan.latency, plan.visits, plan.second_passes}},
+          {"visits", table}};
+}
+
 TVM_FFI_STATIC_INIT_BLOCK() {
   tvm::ffi::reflection::GlobalDef()
       .def("microscopiq.runtime.create", Load)
       .def("microscopiq.runtime.kernels", Variants)
       .def("microscopiq.runtime.select_kernels", SelectVariant)
+      .def("microscopiq.runtime.switch_commands", SwitchCommands)
+      .def("microscopiq.runtime.recon_plan", Plan)
       .def("ffi.Module.load_from_bytes.microscopiq", Load);
 }
 
