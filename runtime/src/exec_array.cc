@@ -65,7 +65,9 @@ Machine::Outcome Machine::Execute(const Preload& op) {
     }
   }
   const uint8_t* slots = wbuf().Peek(panel.slots() + part.row0 * panel.pitch(), 1);
-  planes_[PlaneNumber(op.plane)].LoadSlots(panel, part, slots, shifts_);
+  const int number = PlaneNumber(op.plane);
+  planes_[number].LoadSlots(panel, part, slots, shifts_);
+  if (structural_) raw_planes_[number] = ReadSlots(panel, part, slots, shifts_);
   const int64_t row_bytes = (part.cols * bits + 7) / 8 + (panel.format->pow2 ? 1 : 0);
   wbuf().CountRead(kPanelHeaderBytes + part.rows * row_bytes);
   return Work{part.rows};
@@ -79,8 +81,11 @@ Machine::Outcome Machine::Execute(const PreloadRows& op) {
   }
   CheckArray(8, rows, cols);
   const uint8_t* values = wbuf().Read({At(op.src), op.src_pitch, cols, rows});
-  planes_[PlaneNumber(op.plane)].LoadRows(values, op.src_pitch, static_cast<int>(rows),
-                                          static_cast<int>(cols));
+  const int number = PlaneNumber(op.plane), row_count = static_cast<int>(rows);
+  planes_[number].LoadRows(values, op.src_pitch, row_count, static_cast<int>(cols));
+  if (structural_) {
+    raw_planes_[number] = ReadRows(values, op.src_pitch, row_count, static_cast<int>(cols));
+  }
   return Work{rows};
 }
 
@@ -106,6 +111,7 @@ Machine::Outcome Machine::Execute(const ReconConfig& op) {
                           static_cast<int>(part.cols), &outliers_);
     const int isf = static_cast<int8_t>(*wbuf().Peek(address, 1));
     plane.MergeRow(static_cast<int>(row), outliers_, isf - panel.exponent);
+    if (structural_) raw_planes_[number].outliers[row] = outliers_;
   }
   plane.FinishMerge();
   wbuf().CountRead(bytes);
@@ -137,8 +143,9 @@ Machine::Outcome Machine::Execute(const Matmul& op) {
   args.accumulate = accumulate;
   args.high = static_cast<int32_t>((int64_t{1} << (arch_.accumulator_bits - 1)) - 1);
   args.low = -args.high - 1;
-  record_.saturations += plane.Multiply(args);
   record_.macs += m * rows * cols;
+  if (structural_) return StepMatmul(raw_planes_[number], args);
+  record_.saturations += plane.Multiply(args);
 
   // A row with outliers passes a ReCoN unit; rows over the units' number take turns.
   const int64_t merging = plane.outlier_rows();
