@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-RESULT_VERSION = 1
+RESULT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class RunResult:
     seconds : float
         `cycles` at the architecture's clock.
     unit_cycles : dict of str to dict of str to int
-        Per unit: busy, and idle by cause; each unit's entries add up to `cycles`.
+        Per unit: busy, and what it waited for (`Cause` in runtime/src/stats.h); each unit's
+        entries add up to `cycles`.
     bytes_moved : dict of str to int
         Off-chip bytes, ``read`` and ``written``.
     macs : int

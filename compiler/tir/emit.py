@@ -5,6 +5,7 @@ of units that share a buffer get two semaphores (free slots, filled slots), ragg
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from tvm import tirx
 
@@ -145,7 +146,9 @@ def _add_tokens(emitter: Emitter, root: Loop, homes: dict[str, tuple[Loop, ...]]
                 before.setdefault(min(taken), []).append(
                     _token(Wait, consumer, full, f"{key} full")
                 )
-                after.setdefault(max(taken), []).append(_token(Post, consumer, free, f"{key} free"))
+                after.setdefault(max(taken), []).append(
+                    _token(partial(Post, after=1), consumer, free, f"{key} free")
+                )
     for loop, (before, after) in plans.items():
         body = []
         for index, child in enumerate(loop.body):

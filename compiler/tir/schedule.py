@@ -79,7 +79,8 @@ def default_gemm_tile(op: Gemm, arch: Arch) -> GemmTile:
             f"no tile of its GEMM (M {op.m}, N {op.n}, K {op.k}, batch {op.batch}) fits "
             f"{arch.name} (bytes, double-buffered):\n  " + "\n  ".join(lines)
         )
-    tiles = blocks(op.m, min(largest, MAX_TILE_M))
+    # Small tiles let load, compute and store overlap; where they can't, planes are loaded once.
+    tiles = blocks(op.m, min(largest, MAX_TILE_M if arch.overlap else op.m))
     return GemmTile(max(SMALLEST, blocks(op.m, tiles)), array_n, array_k)
 
 

@@ -83,6 +83,9 @@ void CheckOperands(const T& op, const std::vector<Argument>& arguments) {
     if (op.sem >= kSemaphores) {
       Fail(kIsaError, "semaphore ", int{op.sem}, "; allowed: 0..", kSemaphores - 1);
     }
+    if constexpr (std::is_same_v<T, Post>) {
+      if (op.after > 1) Fail(kIsaError, "after ", int{op.after}, "; allowed: 0, 1");
+    }
   } else if constexpr (std::is_same_v<T, DmaLoad> || std::is_same_v<T, DmaStore>) {
     argument(op.arg);
     element(op.element);

@@ -1,5 +1,6 @@
 // The array: weights into planes, ReCoN's merges, products into accumulators.
 #include <algorithm>
+#include <memory>
 
 #include "errors.h"
 #include "machine.h"
@@ -11,8 +12,7 @@ void Machine::CheckArray(int bits, int64_t rows, int64_t cols) const {
     Fail(kSimError, "weights of ", bits, " bits; allowed: up to ", arch_.pe_weight_bits,
          " (multi_precision = 0)");
   }
-  const int64_t columns =
-      arch_.multi_precision ? arch_.array_cols * arch_.pe_weight_bits / bits : arch_.array_cols;
+  const int64_t columns = ArrayColumns(arch_, bits);
   if (rows > arch_.array_rows || cols > columns) {
     Fail(kSimError, "a tile of ", rows, " rows x ", cols, " columns of ", bits,
          " bits; allowed: ", arch_.array_rows, " x ", columns);
@@ -70,7 +70,7 @@ Machine::Outcome Machine::Execute(const Preload& op) {
   if (structural_) raw_planes_[number] = ReadSlots(panel, part, slots, shifts_);
   const int64_t row_bytes = (part.cols * bits + 7) / 8 + (panel.format->pow2 ? 1 : 0);
   wbuf().CountRead(kPanelHeaderBytes + part.rows * row_bytes);
-  return Work{part.rows};
+  return PreloadWork(bits, part.rows, part.cols);
 }
 
 Machine::Outcome Machine::Execute(const PreloadRows& op) {
@@ -86,7 +86,7 @@ Machine::Outcome Machine::Execute(const PreloadRows& op) {
   if (structural_) {
     raw_planes_[number] = ReadRows(values, op.src_pitch, row_count, static_cast<int>(cols));
   }
-  return Work{rows};
+  return PreloadWork(8, rows, cols);
 }
 
 Machine::Outcome Machine::Execute(const ReconConfig& op) {
@@ -103,6 +103,8 @@ Machine::Outcome Machine::Execute(const ReconConfig& op) {
          Hex{part.address}, "; allowed: after a preload of the same part");
   }
   const std::vector<int64_t>& rows = panel_index_.Rows(wbuf(), panel);
+  const ReconShape shape = MakeReconShape(arch_, panel.format->bits, part.rows, part.cols);
+  StripRows strips;
   int64_t bytes = kPanelHeaderBytes;
   for (int64_t row = 0; row < part.rows; ++row) {
     const int64_t address = rows[part.row0 + row];
@@ -112,11 +114,16 @@ Machine::Outcome Machine::Execute(const ReconConfig& op) {
     const int isf = static_cast<int8_t>(*wbuf().Peek(address, 1));
     plane.MergeRow(static_cast<int>(row), outliers_, isf - panel.exponent);
     if (structural_) raw_planes_[number].outliers[row] = outliers_;
+    if (!outliers_.empty()) AddReconRow(shape, static_cast<int>(row), outliers_, &strips);
   }
-  plane.FinishMerge();
+  plane.FinishMerge(
+      strips.empty() ? nullptr : std::make_shared<ReconPlan>(MakeReconPlan(shape, strips)),
+      int64_t{shape.strip_columns} * shape.ranks);
   wbuf().CountRead(bytes);
   record_.outlier_rows += plane.outlier_rows();
-  return Work{std::max<int64_t>(1, plane.outlier_rows())};
+  Work work;
+  work.busy = std::max<int64_t>(1, plane.outlier_rows());
+  return work;
 }
 
 Machine::Outcome Machine::Execute(const Matmul& op) {
@@ -143,21 +150,44 @@ Machine::Outcome Machine::Execute(const Matmul& op) {
   args.accumulate = accumulate;
   args.high = static_cast<int32_t>((int64_t{1} << (arch_.accumulator_bits - 1)) - 1);
   args.low = -args.high - 1;
-  record_.macs += m * rows * cols;
-  if (structural_) return StepMatmul(raw_planes_[number], args);
+  const Work work = MatmulWork(plane, m, accumulate);
+  if (structural_) return StepMatmul(raw_planes_[number], args, work);
   record_.saturations += plane.Multiply(args);
+  return work;
+}
 
-  // A row with outliers passes a ReCoN unit; rows over the units' number take turns.
-  const int64_t merging = plane.outlier_rows();
-  const int64_t turns = merging ? (merging + arch_.recon_units - 1) / arch_.recon_units : 1;
+Work Machine::PreloadWork(int bits, int64_t rows, int64_t cols) {
+  record_.weight_bits = std::max<int64_t>(record_.weight_bits, bits);
+  record_.accesses.weights += rows * cols;
   Work work;
-  work.busy = m * turns;
-  work.recon = m * (turns - 1);
+  work.busy = arch_.edge_trimming ? rows : arch_.array_rows;
+  return work;
+}
+
+Work Machine::MatmulWork(const Plane& plane, int64_t m, bool accumulate) {
+  const int64_t sums = m * plane.cols();
+  record_.macs += sums * plane.rows();
+  record_.accesses.activations += m * plane.rows();
+  record_.accesses.sums_written += sums;
+  if (accumulate) record_.accesses.sums_read += sums;
+  const int64_t rows = arch_.edge_trimming ? plane.rows() : arch_.array_rows;
+  const int64_t cols = arch_.edge_trimming ? plane.cols() : ArrayColumns(arch_, plane.bits());
+
+  Work work;
+  work.busy = m;
   work.latency = rows + cols - 2;
-  if (merging) {
-    int64_t stages = 1;
-    while ((int64_t{1} << (stages - 1)) < cols) ++stages;
-    work.latency += stages;
+  if (plane.recon_plan()) {
+    const ReconPlan& plan = *plane.recon_plan();
+    record_.recon.passes += m * plan.visits;
+    record_.recon.second_passes += m * plan.second_passes;
+    record_.recon.switch_ops += m * plan.visits * plane.switches();
+    work.busy = plan.busy(m);
+    work.recon = work.busy - m;
+    // Rows wait for what ReCoN holds back, and so do their activations and weights.
+    work.hold = plan.latency - work.latency;
+    work.latency = plan.latency;
+    work.recon_plan = plane.recon_plan();
+    work.rows = m;
   }
   return work;
 }

@@ -34,7 +34,11 @@ void CopyRow(const uint8_t* src, int64_t src_step, uint8_t* dst, int64_t dst_ste
 
 Work Machine::Transfer(int64_t bytes) const {
   const int64_t bandwidth = arch_.dram_bandwidth_bytes_per_cycle;
-  return {(bytes + bandwidth - 1) / bandwidth, arch_.dram_latency_cycles, 0, true};
+  Work work;
+  work.busy = bandwidth ? (bytes + bandwidth - 1) / bandwidth : 0;
+  work.latency = arch_.dram_latency_cycles;
+  work.dram = true;
+  return work;
 }
 
 uint8_t* Machine::Dram(int arg, int64_t base, int64_t rows, int64_t pitch, int64_t cols,

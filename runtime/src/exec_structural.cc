@@ -7,7 +7,7 @@
 
 namespace microscopiq {
 
-Work Machine::StepMatmul(const RawPlane& plane, const MatmulArgs& args) {
+Work Machine::StepMatmul(const RawPlane& plane, const MatmulArgs& args, const Work& formula) {
   StructuralJob job;
   job.plane = &plane;
   job.x = args.x;
@@ -24,11 +24,12 @@ Work Machine::StepMatmul(const RawPlane& plane, const MatmulArgs& args) {
       acc[col] = static_cast<int32_t>(kept);
     }
   }
-  Work work;
+  Work work = formula;
   work.busy = result.last_start + 1;
   work.latency = result.end - work.busy;
-  // The first turn of each row is the array's own.
   work.recon = work.busy - args.m;
+  // The structure measures when sums come; activations and weights are kept as long.
+  work.hold += work.latency - formula.latency;
   return work;
 }
 

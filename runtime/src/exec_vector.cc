@@ -9,8 +9,6 @@
 namespace microscopiq {
 namespace {
 
-constexpr int kVectorLatency = 4;
-
 // 2^exponent, exact; `what` names the operand in the error.
 float PowerOfTwo(int exponent, const Memory& memory, int64_t address, const char* what) {
   if (exponent < kExponentMin) {
@@ -33,9 +31,14 @@ const float* Floats(const uint8_t* bytes) { return reinterpret_cast<const float*
 
 }  // namespace
 
-Work Machine::VectorWork(int64_t rows, int64_t cols) const {
+Work Machine::VectorWork(int64_t rows, int64_t cols) {
+  record_.vector_ops += rows * cols;
   const int64_t lanes = arch_.vector_lanes;
-  return {rows * ((cols + lanes - 1) / lanes), kVectorLatency};
+  Work work;
+  // Lanes take a tile's elements in row-major order: short rows share a cycle.
+  work.busy = lanes ? (rows * cols + lanes - 1) / lanes : 0;
+  work.latency = arch_.vector_latency_cycles;
+  return work;
 }
 
 void Machine::ReadWeightScales(const Drain& op, int64_t cols) {

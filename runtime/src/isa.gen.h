@@ -8,7 +8,7 @@ namespace microscopiq {
 constexpr int kLoopDepth = 8;
 constexpr int kExtentRegisters = 16;
 constexpr int kSemaphores = 64;
-constexpr uint32_t kProgramVersion = 1;
+constexpr uint32_t kProgramVersion = 2;
 constexpr std::array<uint8_t, 8> kMagic = {77, 83, 67, 79, 80, 73, 81, 0};
 constexpr int kMicroBlock = 8;
 constexpr int kMacroBlock = 128;
@@ -33,7 +33,7 @@ constexpr WeightFormat kWeightFormats[4] = {
     {"ms4", 4, 4, 4, 4, 5, 3, true},
 };
 
-// Architecture keys, in the order and by the names of the program file.
+// Architecture keys, their names in the program file, and their ranges.
 struct ArchNumbers {
   int64_t array_rows = -1;
   int64_t array_cols = -1;
@@ -60,27 +60,27 @@ struct ArchNumbers {
 constexpr int kArchKeys = 21;
 template <typename Visit>
 void VisitArch(ArchNumbers* arch, Visit visit) {
-  visit("array_rows", &arch->array_rows);
-  visit("array_cols", &arch->array_cols);
-  visit("pe_weight_bits", &arch->pe_weight_bits);
-  visit("multi_precision", &arch->multi_precision);
-  visit("accumulator_bits", &arch->accumulator_bits);
-  visit("recon_units", &arch->recon_units);
-  visit("recon_segment_columns", &arch->recon_segment_columns);
-  visit("spad_bytes", &arch->spad_bytes);
-  visit("wbuf_bytes", &arch->wbuf_bytes);
-  visit("acc_bytes", &arch->acc_bytes);
-  visit("obuf_bytes", &arch->obuf_bytes);
-  visit("dram_bandwidth_bytes_per_cycle", &arch->dram_bandwidth_bytes_per_cycle);
-  visit("dram_latency_cycles", &arch->dram_latency_cycles);
-  visit("vector_lanes", &arch->vector_lanes);
-  visit("vector_latency_cycles", &arch->vector_latency_cycles);
-  visit("sequencer_cycles", &arch->sequencer_cycles);
-  visit("queue_depth", &arch->queue_depth);
-  visit("overlap", &arch->overlap);
-  visit("edge_trimming", &arch->edge_trimming);
-  visit("scalesim", &arch->scalesim);
-  visit("clock_mhz", &arch->clock_mhz);
+  visit("array_rows", &arch->array_rows, 2, 1024);
+  visit("array_cols", &arch->array_cols, 2, 1024);
+  visit("pe_weight_bits", &arch->pe_weight_bits, 2, 8);
+  visit("multi_precision", &arch->multi_precision, 0, 1);
+  visit("accumulator_bits", &arch->accumulator_bits, 16, 32);
+  visit("recon_units", &arch->recon_units, 0, 64);
+  visit("recon_segment_columns", &arch->recon_segment_columns, 0, 1024);
+  visit("spad_bytes", &arch->spad_bytes, 64, 1073741824);
+  visit("wbuf_bytes", &arch->wbuf_bytes, 64, 1073741824);
+  visit("acc_bytes", &arch->acc_bytes, 64, 1073741824);
+  visit("obuf_bytes", &arch->obuf_bytes, 64, 1073741824);
+  visit("dram_bandwidth_bytes_per_cycle", &arch->dram_bandwidth_bytes_per_cycle, 0, 65536);
+  visit("dram_latency_cycles", &arch->dram_latency_cycles, 0, 65536);
+  visit("vector_lanes", &arch->vector_lanes, 0, 4096);
+  visit("vector_latency_cycles", &arch->vector_latency_cycles, 0, 1024);
+  visit("sequencer_cycles", &arch->sequencer_cycles, 0, 64);
+  visit("queue_depth", &arch->queue_depth, 1, 65536);
+  visit("overlap", &arch->overlap, 0, 1);
+  visit("edge_trimming", &arch->edge_trimming, 0, 1);
+  visit("scalesim", &arch->scalesim, 0, 1);
+  visit("clock_mhz", &arch->clock_mhz, 1, 100000);
 }
 
 enum class Unit : uint8_t {
@@ -183,10 +183,12 @@ struct Post {
   static constexpr const char* kMnemonic = "post";
   uint8_t queue;
   uint8_t sem;
+  uint8_t after;
   template <typename Reader>
   void Read(Reader* reader) {
     reader->unit(&queue);
     reader->u8(&sem);
+    reader->u8(&after);
   }
 };
 

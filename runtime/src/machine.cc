@@ -11,10 +11,12 @@ Machine::Machine(const ArchNumbers& arch) : arch_(arch), timing_(arch) {
   for (int mem = 0; mem < kMems; ++mem) memories_.emplace_back(kMemNames[mem], sizes[mem]);
 }
 
-void Machine::Reset(const Function& function, const std::vector<Tensor>& arguments, bool timing) {
+void Machine::Reset(const Function& function, const std::vector<Tensor>& arguments, bool timing,
+                    std::vector<Span>* trace) {
   function_ = &function;
   arguments_ = arguments;
   use_timing_ = timing;
+  use_trace_ = timing && trace;
   ended_ = false;
   next_ = 0;
   record_ = {};
@@ -30,18 +32,19 @@ void Machine::Reset(const Function& function, const std::vector<Tensor>& argumen
   extents_.fill(-1);
   tokens_.fill(0);
   first_tokens_.fill(0);
-  timing_.Reset();
+  timing_.Reset(trace);
 }
 
-CallRecord Machine::Run(const Function& function, const std::vector<Tensor>& arguments,
-                        bool timing) {
-  Reset(function, arguments, timing);
+CallRecord Machine::Run(const Function& function, const std::vector<Tensor>& arguments, bool timing,
+                        std::vector<Span>* trace) {
+  Reset(function, arguments, timing, trace);
   const Instruction* current = nullptr;
   try {
     while (!ended_) {
       if (next_ >= function.code.size()) Fail(kSimError, "ran past the last instruction; no end");
       current = &function.code[next_++];
       ++record_.instructions;
+      if (use_trace_) timing_.SetOrigin(CurrentOrigin(current->pc));
       std::visit([this](const auto& op) { Step(op); }, current->operation);
     }
   } catch (const Error& error) {
@@ -53,8 +56,21 @@ CallRecord Machine::Run(const Function& function, const std::vector<Tensor>& arg
     Fail(error.kind(), "function '", function.name, "', pc ", Hex{current ? current->pc : 0},
          counters, ", ", current ? Mnemonic(current->operation) : "start", ": ", error.message());
   }
-  if (timing) record_.units = timing_.units();
+  if (timing) {
+    record_.units = timing_.units();
+    record_.array_window = timing_.array_window();
+  }
   return std::move(record_);
+}
+
+Origin Machine::CurrentOrigin(uint32_t pc) const {
+  Origin origin;
+  origin.pc = pc;
+  origin.depth = static_cast<uint32_t>(loops_.size());
+  for (uint32_t level = 0; level < origin.depth; ++level) {
+    origin.counters[level] = static_cast<int32_t>(counters_[level]);
+  }
+  return origin;
 }
 
 int64_t Machine::At(const Affine& affine) const {
@@ -123,7 +139,7 @@ void Machine::Step(const Wait& op) {
 
 void Machine::Step(const Post& op) {
   ++tokens_[op.sem];
-  if (use_timing_) timing_.DispatchPost(static_cast<Unit>(op.queue), op.sem);
+  if (use_timing_) timing_.DispatchPost(static_cast<Unit>(op.queue), op.sem, op.after != 0);
 }
 
 void Machine::Step(const End&) {

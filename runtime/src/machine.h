@@ -26,8 +26,10 @@ class Machine {
  public:
   explicit Machine(const ArchNumbers& arch);
 
-  // Executes one function call. Throws SimError.
-  CallRecord Run(const Function& function, const std::vector<Tensor>& arguments, bool timing);
+  // Executes one function call; with timing, appends its timeline to `trace` unless that is null.
+  // Throws SimError.
+  CallRecord Run(const Function& function, const std::vector<Tensor>& arguments, bool timing,
+                 std::vector<Span>* trace = nullptr);
 
   // From the next call on: products by stepping the structural array, or by fast arithmetic.
   void SetStructural(bool on) { structural_ = on; }
@@ -42,7 +44,9 @@ class Machine {
   // Nothing to do (an extent is 0), or what the instruction costs its unit.
   using Outcome = std::optional<Work>;
 
-  void Reset(const Function& function, const std::vector<Tensor>& arguments, bool timing);
+  void Reset(const Function& function, const std::vector<Tensor>& arguments, bool timing,
+             std::vector<Span>* trace);
+  Origin CurrentOrigin(uint32_t pc) const;
   int64_t At(const Affine& affine) const;
   int64_t Extent(int reg) const;
   int PlaneNumber(const Affine& affine) const;
@@ -79,11 +83,13 @@ class Machine {
   Outcome Execute(const ReconConfig& op);
   Outcome Execute(const Matmul& op);
   void CheckArray(int bits, int64_t rows, int64_t cols) const;
+  Work PreloadWork(int bits, int64_t rows, int64_t cols);
+  Work MatmulWork(const Plane& plane, int64_t m, bool accumulate);
   template <typename Op>
   PanelPart CheckedPart(const Op& op, Panel* panel) const;
 
-  // exec_structural.cc: a matmul in structural mode.
-  Work StepMatmul(const RawPlane& plane, const MatmulArgs& args);
+  // exec_structural.cc: a matmul in structural mode; its times replace those of `formula`.
+  Work StepMatmul(const RawPlane& plane, const MatmulArgs& args, const Work& formula);
 
   // exec_vector.cc
   Outcome Execute(const Drain& op);
@@ -91,7 +97,7 @@ class Machine {
   Outcome Execute(const Clamp& op);
   Outcome Execute(const Absmax& op);
   Outcome Execute(const Quant& op);
-  Work VectorWork(int64_t rows, int64_t cols) const;
+  Work VectorWork(int64_t rows, int64_t cols);
   // Fills `scales_` with the weight scales of a drain's columns.
   void ReadWeightScales(const Drain& op, int64_t cols);
 
@@ -112,6 +118,7 @@ class Machine {
   std::vector<Tensor> arguments_;
   CallRecord record_;
   bool use_timing_ = true;
+  bool use_trace_ = false;
   bool ended_ = false;
   size_t next_ = 0;  // index of the instruction after the current one
   std::array<int64_t, kLoopDepth> counters_{};

@@ -8,21 +8,21 @@
 namespace microscopiq {
 namespace {
 constexpr uint8_t kPoison = 0xA5;
+constexpr int64_t kChunk = 1 << 12;  // poisoned at once
 }  // namespace
 
 Memory::Memory(const char* name, int64_t size_bytes)
-    : name_(name), bytes_(static_cast<size_t>(size_bytes)), dirty_end_(size_bytes) {}
+    : name_(name), size_(size_bytes), bytes_(new uint8_t[static_cast<size_t>(size_bytes)]) {}
 
 void Memory::Poison() {
-  std::memset(bytes_.data(), kPoison, static_cast<size_t>(dirty_end_));
-  dirty_end_ = 0;
+  poisoned_end_ = 0;
   ++version_;
 }
 
 const uint8_t* Memory::Read(const Box& box) {
   Check(box);
   traffic_->read += (box.pitch ? box.rows : 1) * box.row_bytes;
-  return bytes_.data() + box.base;
+  return bytes_.get() + box.base;
 }
 
 uint8_t* Memory::Write(const Box& box) {
@@ -33,13 +33,12 @@ uint8_t* Memory::Write(const Box& box) {
   }
   traffic_->written += box.rows * box.row_bytes;
   ++version_;
-  dirty_end_ = std::max(dirty_end_, box.base + (box.rows - 1) * box.pitch + box.row_bytes);
-  return bytes_.data() + box.base;
+  return bytes_.get() + box.base;
 }
 
 const uint8_t* Memory::Peek(int64_t address, int64_t bytes) const {
   Check({address, 0, 1, bytes});
-  return bytes_.data() + address;
+  return bytes_.get() + address;
 }
 
 void Memory::Check(const Box& box) const {
@@ -52,6 +51,12 @@ void Memory::Check(const Box& box) const {
   if (box.base % box.align || (box.rows > 1 && box.pitch % box.align)) {
     Fail(kSimError, name_, " address ", Hex{box.base}, ", pitch ", box.pitch,
          ": not aligned; allowed: multiples of ", box.align);
+  }
+  if (end > poisoned_end_) {
+    const int64_t new_end = std::min(size_, (static_cast<int64_t>(end) | (kChunk - 1)) + 1);
+    std::memset(bytes_.get() + poisoned_end_, kPoison,
+                static_cast<size_t>(new_end - poisoned_end_));
+    poisoned_end_ = new_end;
   }
 }
 

@@ -1,7 +1,7 @@
 // On-chip memories and the boxes that instructions touch in them.
 #pragma once
 #include <cstdint>
-#include <vector>
+#include <memory>
 
 #include "stats.h"
 
@@ -30,7 +30,7 @@ class Memory {
   const uint8_t* Peek(int64_t address, int64_t bytes) const;
 
   const char* name() const { return name_; }
-  int64_t size() const { return static_cast<int64_t>(bytes_.size()); }
+  int64_t size() const { return size_; }
   // Changes with every write: what was derived from the contents is then stale.
   uint64_t version() const { return version_; }
   void Attach(Traffic* traffic) { traffic_ = traffic; }
@@ -40,8 +40,11 @@ class Memory {
   void Check(const Box& box) const;
 
   const char* name_;
-  std::vector<uint8_t> bytes_;
-  int64_t dirty_end_;
+  int64_t size_;
+  std::unique_ptr<uint8_t[]> bytes_;
+  // Everything from here on hasn't been touched since the last call and isn't poisoned yet: a
+  // large memory of which a program uses little costs little.
+  mutable int64_t poisoned_end_ = 0;
   uint64_t version_ = 0;
   Traffic* traffic_ = nullptr;
 };

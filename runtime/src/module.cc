@@ -118,6 +118,12 @@ class ProgramModule : public ffi::ModuleObj {
     if (key == "microscopiq.reset") {
       return ffi::Function::FromTyped([self, this]() { Reset(); });
     }
+    if (key == "microscopiq.set_trace") {
+      return ffi::Function::FromTyped([self, this](bool on) { SetTrace(on); });
+    }
+    if (key == "microscopiq.traces") {
+      return ffi::Function::FromTyped([self, this]() { return Traces(); });
+    }
     if (key == "microscopiq.set_timing") {
       return ffi::Function::FromTyped([self, this](bool on) { SetTiming(on); });
     }
@@ -156,7 +162,9 @@ class ProgramModule : public ffi::ModuleObj {
     if (!machine_) machine_ = std::make_unique<Machine>(program_.arch);
     machine_->SetStructural(structural_);
     machine_->SetStuckSwitch(stuck_switch_);
-    records_.push_back(machine_->Run(function, tensors, timing_));
+    std::vector<Span> spans;
+    records_.push_back(machine_->Run(function, tensors, timing_, trace_ ? &spans : nullptr));
+    if (trace_) traces_.push_back(std::move(spans));
   }
 
   ffi::String Stats() {
@@ -172,6 +180,7 @@ class ProgramModule : public ffi::ModuleObj {
   void Reset() {
     std::lock_guard<std::mutex> lock(mutex_);
     records_.clear();
+    traces_.clear();
   }
 
   void SetTiming(bool on) {
@@ -197,6 +206,22 @@ class ProgramModule : public ffi::ModuleObj {
     stuck_switch_ = {rank, column, static_cast<SwitchCommand>(command)};
   }
 
+  void SetTrace(bool on) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    trace_ = on;
+  }
+
+  // The spans of each call as they lie in memory; runtime/trace.py knows their layout.
+  ffi::Array<ffi::Bytes> Traces() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    ffi::Array<ffi::Bytes> out;
+    for (const std::vector<Span>& spans : traces_) {
+      out.push_back(
+          ffi::Bytes(reinterpret_cast<const char*>(spans.data()), spans.size() * sizeof(Span)));
+    }
+    return out;
+  }
+
   const ffi::Bytes blob_;
   const Program program_;  // points into `blob_`
   std::mutex mutex_;
@@ -205,6 +230,8 @@ class ProgramModule : public ffi::ModuleObj {
   bool timing_ = true;
   bool structural_ = false;
   StuckSwitch stuck_switch_;
+  bool trace_ = false;
+  std::vector<std::vector<Span>> traces_;
 };
 
 ffi::Module Load(const ffi::Bytes& blob) {

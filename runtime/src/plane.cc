@@ -20,6 +20,7 @@ void Plane::Reset(int rows, int cols) {
   rows_ = rows;
   cols_ = cols;
   outlier_rows_ = 0;
+  recon_plan_ = nullptr;
   large_.clear();
   wide_.clear();
   const size_t pairs = (rows + 1) / 2, blocks = (cols + kBlock - 1) / kBlock;

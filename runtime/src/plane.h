@@ -1,11 +1,14 @@
 // A weight plane of the array: what `preload` and `recon.config` build and `matmul` uses.
 #pragma once
 #include <cstdint>
+#include <memory>
+#include <utility>
 #include <vector>
 
 #include "isa.gen.h"
 #include "kernel.h"
 #include "panel.h"
+#include "recon_plan.h"
 
 namespace microscopiq {
 
@@ -33,6 +36,7 @@ class Plane {
   const PanelPart& part() const { return part_; }
   int rows() const { return rows_; }
   int cols() const { return cols_; }
+  int bits() const { return format_ ? format_->bits : 8; }
   int64_t outlier_rows() const { return outlier_rows_; }
 
   // Dense slots of a panel part, each row shifted left by guard bits + Isf - e. `slots` is the
@@ -49,7 +53,14 @@ class Plane {
   void LoadRows(const uint8_t* values, int64_t pitch, int rows, int cols);
   // Replaces the slots of one row's outliers by their merged weights; `alignment` is Isf - e.
   void MergeRow(int row, const std::vector<Outlier>& outliers, int alignment);
-  void FinishMerge() { merged_ = true; }
+  // `plan` is null for a plane without outliers; a visit passes `switches`.
+  void FinishMerge(std::shared_ptr<const ReconPlan> plan, int64_t switches) {
+    merged_ = true;
+    recon_plan_ = std::move(plan);
+    switches_ = switches;
+  }
+  const std::shared_ptr<const ReconPlan>& recon_plan() const { return recon_plan_; }
+  int64_t switches() const { return switches_; }
 
   // acc = saturate([acc +] x * w); the weights' fields of `args` are filled in here.
   // Returns the saturations.
@@ -71,6 +82,8 @@ class Plane {
   int rows_ = 0;
   int cols_ = 0;
   int64_t outlier_rows_ = 0;
+  std::shared_ptr<const ReconPlan> recon_plan_;
+  int64_t switches_ = 0;
   std::vector<uint8_t> slots_;  // raw bytes: a slot of -0 still has the sign of its outlier
   int64_t slots_pitch_ = 0;
   std::vector<int16_t> packed_;      // see kernel.h

@@ -63,7 +63,7 @@ ArchNumbers ReadArch(ByteReader* reader) {
     std::string name = reader->Text();
     int64_t value = reader->Number<int64_t>();
     bool known = false;
-    VisitArch(&arch, [&](const char* key, int64_t* slot) {
+    VisitArch(&arch, [&](const char* key, int64_t* slot, int64_t, int64_t) {
       if (name == key) {
         *slot = value;
         known = true;
@@ -73,34 +73,18 @@ ArchNumbers ReadArch(ByteReader* reader) {
       Fail(kIsaError, "architecture key '", name, "' is unknown or given twice");
     }
   }
-  VisitArch(&arch, [&](const char* key, int64_t*) {
+  VisitArch(&arch, [&](const char* key, int64_t*, int64_t, int64_t) {
     if (!seen.count(key)) Fail(kIsaError, "program lacks the architecture key '", key, "'");
   });
   return arch;
 }
 
 void CheckArch(ArchNumbers arch) {
-  // The ranges of target/arch.py: what the memories and the kernels of this core rely on.
-  auto check = [](const char* key, int64_t value, int64_t low, int64_t high) {
-    if (value < low || value > high) {
-      Fail(kIsaError, "architecture: ", key, " = ", value, "; allowed ", low, " to ", high);
+  VisitArch(&arch, [](const char* key, const int64_t* value, int64_t low, int64_t high) {
+    if (*value < low || *value > high) {
+      Fail(kIsaError, "architecture: ", key, " = ", *value, "; allowed ", low, " to ", high);
     }
-  };
-  check("array_rows", arch.array_rows, 1, 1024);
-  check("array_cols", arch.array_cols, 1, 1024);
-  check("pe_weight_bits", arch.pe_weight_bits, 2, 8);
-  check("multi_precision", arch.multi_precision, 0, 1);
-  check("accumulator_bits", arch.accumulator_bits, 16, 32);
-  check("recon_units", arch.recon_units, 0, 64);
-  check("spad_bytes", arch.spad_bytes, 64, 1 << 30);
-  check("wbuf_bytes", arch.wbuf_bytes, 64, 1 << 30);
-  check("acc_bytes", arch.acc_bytes, 64, 1 << 30);
-  check("obuf_bytes", arch.obuf_bytes, 64, 1 << 30);
-  check("dram_bandwidth_bytes_per_cycle", arch.dram_bandwidth_bytes_per_cycle, 1, 1 << 16);
-  check("dram_latency_cycles", arch.dram_latency_cycles, 0, 1 << 16);
-  check("vector_lanes", arch.vector_lanes, 1, 4096);
-  check("queue_depth", arch.queue_depth, 1, 1 << 16);
-  check("clock_mhz", arch.clock_mhz, 1, 100000);
+  });
 }
 
 Argument ReadArgument(ByteReader* reader) {

@@ -23,7 +23,7 @@ struct RowConfig {
 
 // What a strip knows of a matmul.
 struct StripJob {
-  int64_t start = 0;  // cycle in which its first activation row starts
+  int64_t start = 0;  // cycle in which its first activation row starts in the first column
   int64_t turns = 1;
   int columns = 0;  // of the strip that hold weights
   std::map<int, RowConfig> rows;

@@ -1,6 +1,8 @@
 #include "stats.h"
 
 #include <cstdio>
+#include <initializer_list>
+#include <utility>
 
 namespace microscopiq {
 namespace {
@@ -24,22 +26,40 @@ std::string Pair(const char* key, int64_t value) {
   return Quote(key) + ": " + std::to_string(value);
 }
 
+std::string Object(std::initializer_list<std::pair<const char*, int64_t>> fields) {
+  std::string out;
+  for (const auto& [key, value] : fields) out += (out.empty() ? "" : ", ") + Pair(key, value);
+  return "{" + out + "}";
+}
+
 std::string ToJson(const Traffic& traffic) {
-  return "{" + Pair("read", traffic.read) + ", " + Pair("written", traffic.written) + "}";
+  return Object({{"read", traffic.read}, {"written", traffic.written}});
 }
 
 std::string ToJson(const UnitCycles& unit) {
-  return "{" + Pair("busy", unit.busy) + ", " + Pair("dependency", unit.dependency) + ", " +
-         Pair("recon", unit.recon) + ", " + Pair("other", unit.other) + "}";
+  std::string out;
+  for (int cause = 0; cause < kCauses; ++cause) {
+    out += (cause ? ", " : "") + Pair(kCauseNames[cause], unit[cause]);
+  }
+  return "{" + out + "}";
 }
 
 }  // namespace
 
 std::string CallRecord::ToJson() const {
   std::string out = "{\"name\": " + Quote(name) + ", \"layer\": " + Quote(layer);
-  out += ", " + Pair("cycles", cycles) + ", " + Pair("instructions", instructions);
-  out += ", " + Pair("macs", macs) + ", " + Pair("outlier_rows", outlier_rows);
-  out += ", " + Pair("saturations", saturations) + ", \"units\": {";
+  out += ", " + Pair("cycles", cycles) + ", " + Pair("array_window", array_window);
+  out += ", " + Pair("instructions", instructions) + ", " + Pair("macs", macs);
+  out += ", " + Pair("weight_bits", weight_bits) + ", " + Pair("outlier_rows", outlier_rows);
+  out += ", " + Pair("saturations", saturations) + ", " + Pair("vector_ops", vector_ops);
+  out += ", \"accesses\": " + Object({{"activations", accesses.activations},
+                                      {"weights", accesses.weights},
+                                      {"sums_read", accesses.sums_read},
+                                      {"sums_written", accesses.sums_written}});
+  out += ", \"recon\": " + Object({{"passes", recon.passes},
+                                   {"second_passes", recon.second_passes},
+                                   {"switch_ops", recon.switch_ops}});
+  out += ", \"units\": {";
   for (int unit = 1; unit < kUnits; ++unit) {
     if (unit > 1) out += ", ";
     out += Quote(kUnitNames[unit]) + ": " + microscopiq::ToJson(units[unit]);

@@ -110,7 +110,7 @@ void StructuralArray::AddJob(const StructuralJob& job) {
   state.visits.resize(waiting_.size());
   for (int strip = 0; strip < shape_.strips(); ++strip) {
     StripJob config = Configure(state.shape, strip, plane, plan);
-    config.start = job.start;
+    config.start = job.start + strip * shape_.strip_columns;
     for (const auto& row : config.rows) state.visits[row.first * shape_.strips() + strip] = 1;
     strips_[strip].AddJob(config);
   }

@@ -6,13 +6,38 @@
 
 namespace microscopiq {
 namespace {
+
 constexpr int64_t kNever = INT64_MAX;
+
+// What somebody who waits for a unit waits for.
+Cause WorkOf(Unit unit) {
+  switch (unit) {
+    case Unit::kDmaIn:
+    case Unit::kDmaOut:
+      return Cause::kDma;
+    case Unit::kWload:
+    case Unit::kRecon:
+      return Cause::kWeights;
+    case Unit::kArray:
+      return Cause::kArray;
+    default:
+      return Cause::kVector;
+  }
+}
+
+// The same once the unit has taken in all, and its last results are under way.
+Cause TailOf(Unit unit) { return unit == Unit::kArray ? Cause::kFillDrain : WorkOf(unit); }
+
 }  // namespace
 
-Timing::Timing(const ArchNumbers& arch) : queue_depth_(arch.queue_depth) {}
+Timing::Timing(const ArchNumbers& arch) : arch_(arch) {}
 
-void Timing::Reset() {
-  clock_ = channel_free_ = last_start_ = 0;
+void Timing::Reset(std::vector<Span>* trace) {
+  trace_ = trace;
+  origin_ = started_ = {};
+  traffic_.Clear();
+  clock_ = channel_free_ = last_start_ = array_end_ = 0;
+  array_begin_ = -1;
   states_ = {};
   semaphores_ = {};
   cycles_ = {};
@@ -23,36 +48,69 @@ void Timing::AddTokens(int sem, int64_t delta) {
   Control();
 }
 
-void Timing::Dispatch(Unit unit, const Work& work) { Push(unit, {Kind::kWork, 0, 0, work}); }
+void Timing::Dispatch(Unit unit, const Work& work) {
+  if (arch_.overlap) {
+    Push(unit, {Kind::kWork, 0, 0, work, origin_});
+  } else {
+    RunAlone(unit, work);
+  }
+}
 
 void Timing::DispatchWait(Unit unit, int sem) {
-  Push(unit, {Kind::kWait, static_cast<uint8_t>(sem), 0, {}});
+  // Alone, everything before has finished: the functional core saw to it that a token is there.
+  if (arch_.overlap) Push(unit, {Kind::kWait, static_cast<uint8_t>(sem), 0, {}, origin_});
 }
 
-void Timing::DispatchPost(Unit unit, int sem) {
-  Push(unit, {Kind::kPost, static_cast<uint8_t>(sem), 0, {}});
+void Timing::DispatchPost(Unit unit, int sem, bool after_reading) {
+  const Kind kind = after_reading ? Kind::kPostRead : Kind::kPost;
+  if (arch_.overlap) Push(unit, {kind, static_cast<uint8_t>(sem), 0, {}, origin_});
 }
 
-void Timing::Push(Unit unit, const Op& op) {
+void Timing::RunAlone(Unit unit, const Work& work) {
+  const int64_t start = clock_;
+  started_ = origin_;
+  StartWork(unit, work, start);
+  clock_ = states_[static_cast<int>(unit)].all_done;
+  Spend(unit, TailOf(unit), start + work.busy, clock_);
+  if (unit != Unit::kArray) Spend(Unit::kArray, WorkOf(unit), start, clock_);
+  states_[static_cast<int>(unit)].free = clock_;
+  Control();
+}
+
+void Timing::Push(Unit unit, Op op) {
   std::deque<Op>& queue = states_[static_cast<int>(unit)].queue;
   while (StartNext(clock_)) {
   }
-  while (static_cast<int64_t>(queue.size()) >= queue_depth_) {
+  while (static_cast<int64_t>(queue.size()) >= arch_.queue_depth) {
     if (!StartNext(kNever - 1)) FailDeadlock();
     // A slot frees when its op starts.
     clock_ = std::max(clock_, last_start_);
   }
-  queue.push_back(op);
-  queue.back().dispatched = clock_++;
+  op.dispatched = clock_;
+  queue.push_back(std::move(op));
+  Control();
 }
 
 int64_t Timing::HeadStart(int unit) {
   UnitState& state = states_[unit];
   if (state.queue.empty()) return kNever;
-  const Op& op = state.queue.front();
+  Op& op = state.queue.front();
   int64_t start = std::max(state.free, op.dispatched);
-  if (op.kind == Kind::kWork) return op.work.dram ? std::max(start, channel_free_) : start;
-  if (op.kind == Kind::kPost) return start;
+  if (op.kind == Kind::kWork) {
+    if (op.work.dram) start = std::max(start, channel_free_);
+    // Sums leave the array in order: a shorter way through it can't overtake a longer one.
+    if (unit == static_cast<int>(Unit::kArray)) {
+      start = std::max(start, state.all_done - op.work.latency);
+      if (op.work.recon_plan) {
+        if (op.recon_ready < 0) {
+          op.recon_ready = traffic_.EarliestStart(start, *op.work.recon_plan, op.work.rows);
+        }
+        start = op.recon_ready;
+      }
+    }
+    return start;
+  }
+  if (op.kind != Kind::kWait) return start;
   Semaphore& semaphore = semaphores_[op.sem];
   while (semaphore.ready < 0 && !semaphore.posted.empty()) {
     semaphore.posted.pop();
@@ -60,7 +118,7 @@ int64_t Timing::HeadStart(int unit) {
   }
   if (semaphore.ready > 0) return start;
   if (semaphore.posted.empty()) return kNever;
-  return std::max(start, semaphore.posted.top());
+  return std::max(start, semaphore.posted.top().time);
 }
 
 bool Timing::StartNext(int64_t until) {
@@ -78,37 +136,72 @@ bool Timing::StartNext(int64_t until) {
   return true;
 }
 
-void Timing::Start(int unit, int64_t start) {
-  UnitState& state = states_[unit];
-  UnitCycles& cycles = cycles_[unit];
-  const Op& op = state.queue.front();
+void Timing::Start(int number, int64_t start) {
+  const Unit unit = static_cast<Unit>(number);
+  UnitState& state = states_[number];
+  const Op op = std::move(state.queue.front());
+  state.queue.pop_front();
   last_start_ = start;
+  started_ = op.origin;
+  const int64_t wanted = std::max(state.free, op.dispatched);
+  Spend(unit, Cause::kIdle, state.free, wanted);
   switch (op.kind) {
     case Kind::kWork:
-      if (op.work.dram) channel_free_ = start + op.work.busy;
-      cycles.busy += op.work.busy - op.work.recon;
-      cycles.recon += op.work.recon;
-      state.free = start + op.work.busy;
-      state.all_done = std::max(state.all_done, state.free + op.work.latency);
-      break;
-    case Kind::kWait: {
-      Semaphore& semaphore = semaphores_[op.sem];
-      if (semaphore.ready > 0) {
-        --semaphore.ready;
+      if (unit == Unit::kArray) {
+        const int64_t ordered = std::clamp(state.all_done - op.work.latency, wanted, start);
+        Spend(unit, Cause::kFillDrain, wanted, ordered);
+        Spend(unit, Cause::kRecon, ordered, start);
       } else {
-        semaphore.posted.pop();
+        Spend(unit, Cause::kDma, wanted, start);
       }
-      cycles.dependency += start - std::max(state.free, op.dispatched);
+      StartWork(unit, op.work, start);
+      break;
+    case Kind::kWait:
+      TakeToken(unit, op.sem, wanted);
+      state.free = start;
+      break;
+    case Kind::kPost:
+    case Kind::kPostRead: {
+      // The unit goes on at once; the token shows up in its time.
+      const int64_t ready = op.kind == Kind::kPost ? state.all_done : state.all_read;
+      semaphores_[op.sem].posted.push({std::max(start, ready), state.free, unit});
       state.free = start;
       break;
     }
-    case Kind::kPost:
-      // The unit goes on at once; the token shows up when everything before has finished.
-      semaphores_[op.sem].posted.push(std::max(start, state.all_done));
-      state.free = start;
-      break;
   }
-  state.queue.pop_front();
+}
+
+void Timing::StartWork(Unit unit, const Work& work, int64_t start) {
+  UnitState& state = states_[static_cast<int>(unit)];
+  if (work.dram) channel_free_ = start + work.busy;
+  if (work.recon_plan) traffic_.Add(start, work.recon_plan, work.rows);
+  Spend(unit, Cause::kBusy, start, start + work.busy - work.recon);
+  Spend(unit, Cause::kRecon, start + work.busy - work.recon, start + work.busy);
+  state.free = start + work.busy;
+  state.all_read = std::max(state.all_read, state.free + work.hold);
+  state.all_done = std::max(state.all_done, state.free + work.latency);
+  if (unit == Unit::kWload && array_begin_ < 0) array_begin_ = start;
+  if (unit == Unit::kArray) array_end_ = state.all_done;
+}
+
+void Timing::TakeToken(Unit unit, int sem, int64_t from) {
+  Semaphore& semaphore = semaphores_[sem];
+  if (semaphore.ready > 0) {
+    --semaphore.ready;
+    return;
+  }
+  const Token token = semaphore.posted.top();
+  semaphore.posted.pop();
+  const int64_t tail = std::clamp(token.busy_end, from, std::max(from, token.time));
+  Spend(unit, WorkOf(token.poster), from, tail);
+  Spend(unit, TailOf(token.poster), tail, token.time);
+}
+
+void Timing::Spend(Unit unit, Cause cause, int64_t begin, int64_t end) {
+  if (end <= begin) return;
+  const uint16_t row = static_cast<uint16_t>(unit), column = static_cast<uint16_t>(cause);
+  cycles_[row][column] += end - begin;
+  if (trace_ && cause != Cause::kIdle) trace_->push_back({begin, end, row, column, started_});
 }
 
 int64_t Timing::Finish() {
@@ -120,10 +213,30 @@ int64_t Timing::Finish() {
     if (!state.queue.empty()) FailDeadlock();
     total = std::max({total, state.free, state.all_done});
   }
-  for (UnitCycles& unit : cycles_) {
-    unit.other = total - unit.busy - unit.dependency - unit.recon;
+  SpendRest(total);
+  if (arch_.scalesim && total > 0) {
+    // The index of the last cycle. The array's last sum is on its way then.
+    --total;
+    for (int number = 1; number < kUnits; ++number) {
+      const Cause last =
+          number == static_cast<int>(Unit::kArray) ? Cause::kFillDrain : Cause::kIdle;
+      --cycles_[number][static_cast<int>(last)];
+    }
   }
   return total;
+}
+
+void Timing::SpendRest(int64_t total) {
+  started_ = {};
+  for (int number = 1; number < kUnits; ++number) {
+    const Unit unit = static_cast<Unit>(number);
+    if (arch_.overlap) Spend(unit, TailOf(unit), states_[number].free, states_[number].all_done);
+    int64_t& idle = cycles_[number][static_cast<int>(Cause::kIdle)];
+    idle = 0;
+    int64_t spent = 0;
+    for (int64_t cycles : cycles_[number]) spent += cycles;
+    idle = total - spent;
+  }
 }
 
 void Timing::FailDeadlock() const {

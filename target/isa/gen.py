@@ -54,13 +54,19 @@ def header() -> str:
             f'    {{"{row.name}", {row.code}, {row.bits}, {row.mantissa_bits}, '
             f"{row.guard_bits}, {level1}, {micro}, {pow2}}},"
         )
-    out += ["};", "", "// Architecture keys, in the order and by the names of the program file."]
+    out += [
+        "};",
+        "",
+        "// Architecture keys, their names in the program file, and their ranges.",
+    ]
     out.append("struct ArchNumbers {")
     out += [f"  int64_t {f.name} = -1;" for f in integer_keys()]
     out += ["};", f"constexpr int kArchKeys = {len(integer_keys())};"]
     out.append("template <typename Visit>")
     out.append("void VisitArch(ArchNumbers* arch, Visit visit) {")
-    out += [f'  visit("{f.name}", &arch->{f.name});' for f in integer_keys()]
+    for f in integer_keys():
+        low, high = f.metadata["low"], f.metadata["high"]
+        out.append(f'  visit("{f.name}", &arch->{f.name}, {low}, {high});')
     out += ["}", ""]
     out += _enum("Unit", Unit) + _enum("Mem", Mem) + _instructions()
     out.append("}  // namespace microscopiq")

@@ -64,10 +64,11 @@ class Wait(Instruction):
 
 @instruction(0x06, "post", None, "token")
 class Post(Instruction):
-    """Add one to a semaphore once the unit finished everything before."""
+    """Add one to a semaphore once the unit finished everything before, or has read it all."""
 
     queue: int = operand(UNIT, "unit that posts")
     sem: int = operand(U8, "semaphore")
+    after: int = operand(U8, "0: results are there; 1: operands were read, their place is free", 0)
 
 
 @instruction(0x07, "end", Unit.CONTROL, "control")

@@ -13,7 +13,7 @@ from ..errors import IsaError
 from .spec import Instruction, decode
 
 MAGIC = b"MSCOPIQ\0"
-VERSION = 1
+VERSION = 2
 DTYPES = {"float32": (1, 4), "int8": (2, 1)}
 """Argument dtypes: code in the file and bytes of an element."""
 NO_LAYER = ""

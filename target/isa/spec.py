@@ -111,9 +111,9 @@ HEADER = struct.Struct("<HH")
 """Every instruction starts with its opcode and its size in bytes, padded to 4."""
 
 
-def operand(kind: Kind, doc: str) -> Any:
+def operand(kind: Kind, doc: str, default: Any = dataclasses.MISSING) -> Any:
     """Declare one operand of an instruction."""
-    return field(metadata={"kind": kind, "doc": doc})
+    return field(default=default, metadata={"kind": kind, "doc": doc})
 
 
 class Instruction:
