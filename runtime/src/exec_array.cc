@@ -65,7 +65,9 @@ Machine::Outcome Machine::Execute(const Preload& op) {
     }
   }
   const uint8_t* slots = wbuf().Peek(panel.slots() + part.row0 * panel.pitch(), 1);
-  planes_[PlaneNumber(op.plane)].LoadSlots(panel, part, slots, shifts_);
+  const int number = PlaneNumber(op.plane);
+  planes_[number].LoadSlots(panel, part, slots, shifts_);
+  if (structural_) raw_planes_[number] = ReadSlots(panel, part, slots, shifts_);
   const int64_t row_bytes = (part.cols * bits + 7) / 8 + (panel.format->pow2 ? 1 : 0);
   wbuf().CountRead(kPanelHeaderBytes + part.rows * row_bytes);
   return PreloadWork(bits, part.rows, part.cols);
@@ -79,8 +81,11 @@ Machine::Outcome Machine::Execute(const PreloadRows& op) {
   }
   CheckArray(8, rows, cols);
   const uint8_t* values = wbuf().Read({At(op.src), op.src_pitch, cols, rows});
-  planes_[PlaneNumber(op.plane)].LoadRows(values, op.src_pitch, static_cast<int>(rows),
-                                          static_cast<int>(cols));
+  const int number = PlaneNumber(op.plane), row_count = static_cast<int>(rows);
+  planes_[number].LoadRows(values, op.src_pitch, row_count, static_cast<int>(cols));
+  if (structural_) {
+    raw_planes_[number] = ReadRows(values, op.src_pitch, row_count, static_cast<int>(cols));
+  }
   return PreloadWork(8, rows, cols);
 }
 
@@ -108,6 +113,7 @@ Machine::Outcome Machine::Execute(const ReconConfig& op) {
                           static_cast<int>(part.cols), &outliers_);
     const int isf = static_cast<int8_t>(*wbuf().Peek(address, 1));
     plane.MergeRow(static_cast<int>(row), outliers_, isf - panel.exponent);
+    if (structural_) raw_planes_[number].outliers[row] = outliers_;
     if (!outliers_.empty()) AddReconRow(shape, static_cast<int>(row), outliers_, &strips);
   }
   plane.FinishMerge(
@@ -144,8 +150,10 @@ Machine::Outcome Machine::Execute(const Matmul& op) {
   args.accumulate = accumulate;
   args.high = static_cast<int32_t>((int64_t{1} << (arch_.accumulator_bits - 1)) - 1);
   args.low = -args.high - 1;
+  const Work work = MatmulWork(plane, m, accumulate);
+  if (structural_) return StepMatmul(raw_planes_[number], args, work);
   record_.saturations += plane.Multiply(args);
-  return MatmulWork(plane, m, accumulate);
+  return work;
 }
 
 Work Machine::PreloadWork(int bits, int64_t rows, int64_t cols) {

@@ -8,7 +8,9 @@
 #include "memory.h"
 #include "plane.h"
 #include "program.h"
+#include "recon_network.h"
 #include "stats.h"
+#include "structural_plane.h"
 #include "timing.h"
 
 namespace microscopiq {
@@ -28,6 +30,11 @@ class Machine {
   // Throws SimError.
   CallRecord Run(const Function& function, const std::vector<Tensor>& arguments, bool timing,
                  std::vector<Span>* trace = nullptr);
+
+  // From the next call on: products by stepping the structural array, or by fast arithmetic.
+  void SetStructural(bool on) { structural_ = on; }
+  // A fault in the structural array's networks; none if its rank is negative.
+  void SetStuckSwitch(const StuckSwitch& stuck) { stuck_switch_ = stuck; }
 
  private:
   struct OpenLoop {
@@ -81,6 +88,9 @@ class Machine {
   template <typename Op>
   PanelPart CheckedPart(const Op& op, Panel* panel) const;
 
+  // exec_structural.cc: a matmul in structural mode; its times replace those of `formula`.
+  Work StepMatmul(const RawPlane& plane, const MatmulArgs& args, const Work& formula);
+
   // exec_vector.cc
   Outcome Execute(const Drain& op);
   Outcome Execute(const Add& op);
@@ -94,11 +104,14 @@ class Machine {
   const ArchNumbers arch_;
   std::vector<Memory> memories_;
   std::array<Plane, 2> planes_;
+  std::array<RawPlane, 2> raw_planes_;  // in structural mode
   PanelIndex panel_index_;
   std::vector<Outlier> outliers_;
   std::vector<int> shifts_;
   std::vector<float> scales_;
   Timing timing_;
+  bool structural_ = false;
+  StuckSwitch stuck_switch_;
 
   // State of the call that runs.
   const Function* function_ = nullptr;

@@ -128,6 +128,14 @@ class ProgramModule : public ffi::ModuleObj {
     if (key == "microscopiq.set_timing") {
       return ffi::Function::FromTyped([self, this](bool on) { SetTiming(on); });
     }
+    if (key == "microscopiq.set_mode") {
+      return ffi::Function::FromTyped([self, this](const ffi::String& mode) { SetMode(mode); });
+    }
+    if (key == "microscopiq.set_stuck_switch") {
+      return ffi::Function::FromTyped([self, this](int rank, int column, int command) {
+        SetStuckSwitch(rank, column, command);
+      });
+    }
     auto found = program_.functions.find(key);
     if (found == program_.functions.end()) return std::nullopt;
     const Function* function = &found->second;
@@ -153,6 +161,8 @@ class ProgramModule : public ffi::ModuleObj {
     }
     std::lock_guard<std::mutex> lock(mutex_);
     if (!machine_) machine_ = std::make_unique<Machine>(program_.arch);
+    machine_->SetStructural(structural_);
+    machine_->SetStuckSwitch(stuck_switch_);
     std::vector<Span> spans;
     records_.push_back(machine_->Run(function, tensors, timing_, trace_ ? &spans : nullptr));
     if (trace_) traces_.push_back(std::move(spans));
@@ -179,6 +189,24 @@ class ProgramModule : public ffi::ModuleObj {
     timing_ = on;
   }
 
+  void SetMode(const std::string& mode) {
+    Translate([&] {
+      if (mode != "fast" && mode != "structural") {
+        Fail(kInputError, "simulator mode '", mode, "'; allowed: fast, structural");
+      }
+    });
+    std::lock_guard<std::mutex> lock(mutex_);
+    structural_ = mode == "structural";
+  }
+
+  void SetStuckSwitch(int rank, int column, int command) {
+    Translate([&] {
+      if (command < 0 || command > 7) Fail(kInputError, "command ", command, "; allowed: 0 to 7");
+    });
+    std::lock_guard<std::mutex> lock(mutex_);
+    stuck_switch_ = {rank, column, static_cast<SwitchCommand>(command)};
+  }
+
   void SetTrace(bool on) {
     std::lock_guard<std::mutex> lock(mutex_);
     trace_ = on;
@@ -201,6 +229,8 @@ class ProgramModule : public ffi::ModuleObj {
   std::unique_ptr<Machine> machine_;  // made at the first run: its memories may be large
   std::vector<CallRecord> records_;
   bool timing_ = true;
+  bool structural_ = false;
+  StuckSwitch stuck_switch_;
   bool trace_ = false;
   std::vector<std::vector<Span>> traces_;
 };

@@ -43,7 +43,7 @@ void AddReconRow(const ReconShape& shape, int row, const std::vector<Outlier>& o
 struct ReconVisit {
   int row;
   int pass;        // 0, or 1 for a second pass
-  int64_t offset;  // cycles from the start of an activation row to the first switch
+  int64_t offset;  // cycles from an activation row's start, in the strip's first column, to ReCoN
   int unit;
 };
 

@@ -1,0 +1,36 @@
+// The array's instructions in structural mode: values and times from stepping the structure.
+#include <algorithm>
+
+#include "errors.h"
+#include "machine.h"
+#include "structural.h"
+
+namespace microscopiq {
+
+Work Machine::StepMatmul(const RawPlane& plane, const MatmulArgs& args, const Work& formula) {
+  StructuralJob job;
+  job.plane = &plane;
+  job.x = args.x;
+  job.x_pitch = args.x_pitch;
+  job.m = static_cast<int>(args.m);
+  const StructuralResult result = StructuralArray(arch_, stuck_switch_).Run({job}).front();
+  for (int64_t m = 0; m < args.m; ++m) {
+    int32_t* acc = reinterpret_cast<int32_t*>(args.acc + m * args.acc_pitch);
+    for (int col = 0; col < plane.cols; ++col) {
+      const int64_t exact =
+          result.sums[m * plane.cols + col] + (args.accumulate ? int64_t{acc[col]} : 0);
+      const int64_t kept = std::clamp<int64_t>(exact, args.low, args.high);
+      record_.saturations += kept != exact;
+      acc[col] = static_cast<int32_t>(kept);
+    }
+  }
+  Work work = formula;
+  work.busy = result.last_start + 1;
+  work.latency = result.end - work.busy;
+  work.recon = work.busy - args.m;
+  // The structure measures when sums come; activations and weights are kept as long.
+  work.hold += work.latency - formula.latency;
+  return work;
+}
+
+}  // namespace microscopiq
