@@ -7,12 +7,15 @@
 #include <tvm/ffi/function.h>
 #include <tvm/ffi/reflection/registry.h>
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <new>
+#include <optional>
 
 #include "errors.h"
 #include "kernel.h"
+#include "listing.h"
 #include "machine.h"
 #include "program.h"
 #include "recon_plan.h"
@@ -83,6 +86,9 @@ Tensor CheckTensor(const Function& function, size_t index, const DLTensor& given
           argument.is_output};
 }
 
+// What modules do that were not told.
+std::atomic<bool> debug_default{false};
+
 class ProgramModule : public ffi::ModuleObj {
  public:
   explicit ProgramModule(const ffi::Bytes& blob)
@@ -95,7 +101,8 @@ class ProgramModule : public ffi::ModuleObj {
   }
   ffi::Bytes SaveToBytes() const final { return blob_; }
 
-  ffi::String InspectSource(const ffi::String&) const final {
+  ffi::String InspectSource(const ffi::String& format) const final {
+    if (format == "asm") return Assembly();
     std::string text =
         "microscopiq program for " + program_.arch_name + " (" + program_.arch_hash + ")\n";
     for (const auto& [name, function] : program_.functions) {
@@ -127,6 +134,9 @@ class ProgramModule : public ffi::ModuleObj {
     if (key == "microscopiq.set_timing") {
       return ffi::Function::FromTyped([self, this](bool on) { SetTiming(on); });
     }
+    if (key == "microscopiq.set_debug") {
+      return ffi::Function::FromTyped([self, this](bool on) { SetDebug(on); });
+    }
     auto found = program_.functions.find(key);
     if (found == program_.functions.end()) return std::nullopt;
     const Function* function = &found->second;
@@ -136,6 +146,14 @@ class ProgramModule : public ffi::ModuleObj {
   }
 
  private:
+  std::string Assembly() const {
+    std::string text;
+    for (const auto& [name, function] : program_.functions) {
+      text += name + ":\n" + Listing(function);
+    }
+    return text;
+  }
+
   void Run(const Function& function, ffi::PackedArgs args) {
     if (args.size() != static_cast<int>(function.arguments.size())) {
       Fail(kInputError, "function '", function.name, "' takes ", function.arguments.size(),
@@ -153,7 +171,11 @@ class ProgramModule : public ffi::ModuleObj {
     std::lock_guard<std::mutex> lock(mutex_);
     if (!machine_) machine_ = std::make_unique<Machine>(program_.arch);
     std::vector<Span> spans;
-    records_.push_back(machine_->Run(function, tensors, timing_, trace_ ? &spans : nullptr));
+    RunOptions options;
+    options.timing = timing_;
+    options.debug = debug_.value_or(debug_default);
+    options.trace = trace_ ? &spans : nullptr;
+    records_.push_back(machine_->Run(function, tensors, options));
     if (trace_) traces_.push_back(std::move(spans));
   }
 
@@ -176,6 +198,11 @@ class ProgramModule : public ffi::ModuleObj {
   void SetTiming(bool on) {
     std::lock_guard<std::mutex> lock(mutex_);
     timing_ = on;
+  }
+
+  void SetDebug(bool on) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    debug_ = on;
   }
 
   void SetTrace(bool on) {
@@ -202,6 +229,7 @@ class ProgramModule : public ffi::ModuleObj {
   bool timing_ = true;
   bool trace_ = false;
   std::vector<std::vector<Span>> traces_;
+  std::optional<bool> debug_;
 };
 
 ffi::Module Load(const ffi::Bytes& blob) {
@@ -264,6 +292,9 @@ ffi::Map<ffi::String, Numbers> Plan(int rows, int cols, int strip_columns, int r
           {"visits", table}};
 }
 
+// Returns what it was, for those who set it back.
+bool SetDebug(bool on) { return debug_default.exchange(on); }
+
 TVM_FFI_STATIC_INIT_BLOCK() {
   tvm::ffi::reflection::GlobalDef()
       .def("microscopiq.runtime.create", Load)
@@ -271,6 +302,7 @@ TVM_FFI_STATIC_INIT_BLOCK() {
       .def("microscopiq.runtime.select_kernels", SelectVariant)
       .def("microscopiq.runtime.switch_commands", SwitchCommands)
       .def("microscopiq.runtime.recon_plan", Plan)
+      .def("microscopiq.runtime.set_debug", SetDebug)
       .def("ffi.Module.load_from_bytes.microscopiq", Load);
 }
 
