@@ -7,12 +7,15 @@
 #include <tvm/ffi/function.h>
 #include <tvm/ffi/reflection/registry.h>
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <new>
+#include <optional>
 
 #include "errors.h"
 #include "kernel.h"
+#include "listing.h"
 #include "machine.h"
 #include "program.h"
 #include "recon_plan.h"
@@ -84,6 +87,9 @@ Tensor CheckTensor(const Function& function, size_t index, const DLTensor& given
           argument.is_output};
 }
 
+// What modules do that were not told.
+std::atomic<bool> debug_default{false};
+
 class ProgramModule : public ffi::ModuleObj {
  public:
   explicit ProgramModule(const ffi::Bytes& blob)
@@ -96,7 +102,8 @@ class ProgramModule : public ffi::ModuleObj {
   }
   ffi::Bytes SaveToBytes() const final { return blob_; }
 
-  ffi::String InspectSource(const ffi::String&) const final {
+  ffi::String InspectSource(const ffi::String& format) const final {
+    if (format == "asm") return Assembly();
     std::string text =
         "microscopiq program for " + program_.arch_name + " (" + program_.arch_hash + ")\n";
     for (const auto& [name, function] : program_.functions) {
@@ -136,6 +143,9 @@ class ProgramModule : public ffi::ModuleObj {
         SetStuckSwitch(rank, column, command);
       });
     }
+    if (key == "microscopiq.set_debug") {
+      return ffi::Function::FromTyped([self, this](bool on) { SetDebug(on); });
+    }
     auto found = program_.functions.find(key);
     if (found == program_.functions.end()) return std::nullopt;
     const Function* function = &found->second;
@@ -145,6 +155,14 @@ class ProgramModule : public ffi::ModuleObj {
   }
 
  private:
+  std::string Assembly() const {
+    std::string text;
+    for (const auto& [name, function] : program_.functions) {
+      text += name + ":\n" + Listing(function);
+    }
+    return text;
+  }
+
   void Run(const Function& function, ffi::PackedArgs args) {
     if (args.size() != static_cast<int>(function.arguments.size())) {
       Fail(kInputError, "function '", function.name, "' takes ", function.arguments.size(),
@@ -161,10 +179,14 @@ class ProgramModule : public ffi::ModuleObj {
     }
     std::lock_guard<std::mutex> lock(mutex_);
     if (!machine_) machine_ = std::make_unique<Machine>(program_.arch);
-    machine_->SetStructural(structural_);
-    machine_->SetStuckSwitch(stuck_switch_);
     std::vector<Span> spans;
-    records_.push_back(machine_->Run(function, tensors, timing_, trace_ ? &spans : nullptr));
+    RunOptions options;
+    options.timing = timing_;
+    options.debug = debug_.value_or(debug_default);
+    options.structural = structural_;
+    options.stuck_switch = stuck_switch_;
+    options.trace = trace_ ? &spans : nullptr;
+    records_.push_back(machine_->Run(function, tensors, options));
     if (trace_) traces_.push_back(std::move(spans));
   }
 
@@ -207,6 +229,11 @@ class ProgramModule : public ffi::ModuleObj {
     stuck_switch_ = {rank, column, static_cast<SwitchCommand>(command)};
   }
 
+  void SetDebug(bool on) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    debug_ = on;
+  }
+
   void SetTrace(bool on) {
     std::lock_guard<std::mutex> lock(mutex_);
     trace_ = on;
@@ -233,6 +260,7 @@ class ProgramModule : public ffi::ModuleObj {
   StuckSwitch stuck_switch_;
   bool trace_ = false;
   std::vector<std::vector<Span>> traces_;
+  std::optional<bool> debug_;
 };
 
 ffi::Module Load(const ffi::Bytes& blob) {
@@ -330,6 +358,9 @@ ffi::Map<ffi::String, Numbers> Plan(int rows, int cols, int strip_columns, int r
           {"visits", table}};
 }
 
+// Returns what it was, for those who set it back.
+bool SetDebug(bool on) { return debug_default.exchange(on); }
+
 TVM_FFI_STATIC_INIT_BLOCK() {
   tvm::ffi::reflection::GlobalDef()
       .def("microscopiq.runtime.create", Load)
@@ -338,6 +369,7 @@ TVM_FFI_STATIC_INIT_BLOCK() {
       .def("microscopiq.runtime.switch_commands", SwitchCommands)
       .def("microscopiq.runtime.recon_plan", Plan)
       .def("microscopiq.runtime.recon_traffic", Traffic)
+      .def("microscopiq.runtime.set_debug", SetDebug)
       .def("ffi.Module.load_from_bytes.microscopiq", Load);
 }
 

@@ -53,6 +53,8 @@ class Timing {
 
   // Spans are appended to `trace` unless it is null.
   void Reset(std::vector<Span>* trace = nullptr);
+  // When the sequencer dispatches the next instruction.
+  int64_t now() const { return clock_; }
   void SetOrigin(const Origin& origin) { origin_ = origin; }
   // An instruction that the sequencer itself executes.
   void Control() { clock_ += arch_.sequencer_cycles; }
