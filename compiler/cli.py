@@ -159,6 +159,10 @@ def run(
         str | None,
         typer.Option(metavar="NAME|FILE", help="Refuse a program built for another architecture."),
     ] = None,
+    debug: Annotated[
+        bool,
+        typer.Option("--debug", help="Refuse reads of unwritten memory and races between units."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run a compiled model on the simulator: outputs, cycles, traffic."""
@@ -167,7 +171,7 @@ def run(
     from .cli_progress import StageBars
     from .cli_report import print_run
 
-    session = Session(library, arch)
+    session = Session(library, arch, debug or None)
     arrays = read_inputs(inputs, session.input_names())
     with StageBars() as bars:
         bars("run", 0, 1, library.name)

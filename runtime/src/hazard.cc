@@ -13,6 +13,8 @@ namespace {
 // Bytes that no two units can access apart: sums and fp32 are stored as words.
 int WordBytes(Mem mem) { return mem == Mem::kAcc || mem == Mem::kObuf ? 4 : 1; }
 
+const char* After(bool written) { return written ? " (after=0)" : " (after=1)"; }
+
 // Where the `number`th instruction of a call stands: loops have fixed counts, so that a walk
 // without any values finds it.
 std::string PlaceOf(const Function& function, uint32_t number) {
@@ -111,9 +113,10 @@ void Hazards::Post(Unit unit, int sem, int64_t number, bool written) {
   Semaphore& semaphore = semaphores_[sem];
   const int index = static_cast<int>(unit);
   if (semaphore.poster && (semaphore.poster != index || semaphore.written != written)) {
-    Fail(kSimError, "semaphore ", sem, " was posted by ", kUnitNames[semaphore.poster], " before, ",
-         kUnitNames[index], semaphore.written != written ? " in another way" : "",
-         " posts it now: which token a wait takes isn't defined; allowed: one unit that posts");
+    Fail(kSimError, "semaphore ", sem, " was posted by ", kUnitNames[semaphore.poster],
+         After(semaphore.written), " before, ", kUnitNames[index], After(written),
+         " posts it now: which token a wait takes isn't defined; allowed: one unit that posts, "
+         "and for one reason");
   }
   semaphore.poster = index;
   semaphore.written = written;

@@ -62,6 +62,20 @@ def test_list_passes_in_order(shell):
     assert tuple(line.split()[0] for line in result.out.splitlines()) == STAGES
 
 
+def test_debug_mode_finds_what_values_do_not_show(
+    shell, demo_folder, images, tmp_path, monkeypatch, production_mode
+):
+    library, inputs = tmp_path / "cnn.so", tmp_path / "x.npz"
+    np.savez(inputs, images)
+    monkeypatch.setattr("microscopiq.compiler.tir.emit._add_tokens", lambda *_: None)
+    shell("compile", demo_folder / "digits_cnn.onnx", "-o", library)
+    assert shell("run", library, "--input", inputs).code == 0
+    wrong = shell("run", library, "--input", inputs, "--debug")
+    assert wrong.code == 2
+    assert wrong.err.startswith("error: function '") and ", cycle " in wrong.err
+    assert "in no defined order; allowed: after " in wrong.err
+
+
 def test_compile_prints_summary(shell, demo_folder, tmp_path):
     output, dump = tmp_path / "cnn.so", tmp_path / "dump"
     output.write_text("an older file")
