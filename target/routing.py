@@ -8,7 +8,7 @@ ranks 0 to 2 cross, the next one only merges, and all further ranks of a wider n
 The straight links are occupied, so a Lower half can't wait: it crosses once per bit of the XOR of
 the two columns, from the lowest set bit up, one rank after the other. The XOR must have no gap
 (101b), and no two halves of a micro-block may need the same cross link. What routes like this takes
-one pass through the network; anything else takes two.
+one pass through the network; anything else takes two, which are enough for any pairs.
 """
 
 import enum
