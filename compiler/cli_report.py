@@ -194,7 +194,7 @@ def _print_units(console: Console, run) -> None:
 
 
 def _print_layers(console: Console, layers: dict[str, dict]) -> None:
-    """Print the accelerated layers by kind and weight format."""
+    """Print the accelerated layers by kind and weight format, and what their outliers cost."""
     groups: dict[tuple[str, str], list[dict]] = {}
     for row in layers.values():
         groups.setdefault((row["kind"], row.get("weight_format", "")), []).append(row)
@@ -210,6 +210,17 @@ def _print_layers(console: Console, layers: dict[str, dict]) -> None:
         _print_table(console, table, "On the array")
     else:
         console.print("Nothing of this model runs on the array.\n")
+    counts = [row["counts"] for row in layers.values() if "second_passes" in row.get("counts", {})]
+    if counts:
+        kept, flagged, again = (
+            f"{sum(count[key] for count in counts):,}"
+            for key in ("pruned", "flagged", "second_passes")
+        )
+        facts = [
+            ("Kept", kept, f"in {flagged} micro-blocks, each beside a pruned slot"),
+            ("Second passes", again, "micro-blocks that ReCoN can't route in one pass"),
+        ]
+        _print_facts(console, facts, "Outliers")
 
 
 def _print_host(console: Console, host: list[list]) -> None:

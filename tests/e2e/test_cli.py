@@ -91,6 +91,11 @@ def test_compile_prints_summary(shell, demo_folder, tmp_path):
     packed, weights = (int(lines["conv2d"][i].replace(",", "")) for i in (5, 4))
     assert lines["conv2d"][1:3] == ["ms4", "6"]
     assert lines["conv2d"][-1] == f"{8 * packed / weights:.2f}"
+    layers = json.loads((dump / "10_quant.json").read_text())["layers"].values()
+    counts = [row["counts"] for row in layers if "counts" in row]
+    kept, again = (sum(count[key] for count in counts) for key in ("pruned", "second_passes"))
+    assert lines["Kept"][1] == f"{kept:,}" != "0"
+    assert lines["Second"][2] == f"{again:,}"
     assert ["1", "mean", "not", "a", "matrix", "product"] in [
         line.split() for line in result.out.splitlines()
     ]
