@@ -11,6 +11,7 @@ import pytest
 import microscopiq as mq
 from microscopiq.compiler import cli_progress, cli_report
 from microscopiq.compiler.options import STAGES
+from microscopiq.runtime.energy import COMPONENTS
 
 HELP = """
 import sys
@@ -49,6 +50,27 @@ def test_list_without_tvm():
     assert "microscopiq-64x64" in in_process_of_its_own("list", "archs")
     formats = [line.split()[0] for line in in_process_of_its_own("list", "formats").splitlines()]
     assert formats == ["int4", "int8", "ms2", "ms4"]
+    assert "tsmc7" in in_process_of_its_own("list", "technologies")
+
+
+def test_area_without_tvm():
+    """MicroScopiQ Table 5: 4096 PEs of 2.82 um2; its parts sum to 12783 um2."""
+    lines = in_process_of_its_own("area", "microscopiq-64x64").splitlines()
+    words = [line.split() for line in lines]
+    assert ["array", "multi-precision", "PE", "4,096", "2.82", "11,550.72", "1.5"] in words
+    assert any(row[:3] == ["Compute", "0.01278", "mm2"] for row in words)
+    assert any("MicroScopiQ Table 5: control unit" in line for line in lines)
+    text = in_process_of_its_own("area", "microscopiq-64x64", "--technology", "rtl7", "--json")
+    record = json.loads(text)
+    assert (record["arch"], record["technology"]) == ("microscopiq-64x64", "rtl7")
+    assert sum(row["um2"] for row in record["parts"]) == pytest.approx(record["um2"])
+
+
+def test_area_mistakes(shell):
+    for arguments in (("area", "microscopiq-65x65"), ("area", "tiny-4x4", "--technology", "7nm")):
+        result = shell(*arguments)
+        assert (result.code, result.out) == (2, "")
+        assert result.err.startswith("error: unknown ")
 
 
 def test_version(shell):
@@ -144,6 +166,11 @@ def test_run_takes_arrays_in_stored_order(shell, library, images, tmp_path):
     assert words[start : start + 6] == [
         ["dma_in"], ["dma_out"], ["wload"], ["recon"], ["array"], ["vector"],
     ]  # fmt: skip
+    start = words.index(["Energy"], words.index(["vector"]))
+    assert [row[0] for row in words[start + 3 : start + 12]] == list(COMPONENTS)
+    assert "pJ per multiply-accumulate" in result.out
+    older = shell("run", library, "--input", tmp_path / "x.npz", "--technology", "nangate45")
+    assert older.code == 0 and older.out != result.out
 
 
 def test_inspect(shell, library):
