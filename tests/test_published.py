@@ -1,4 +1,4 @@
-"""benchmarks/published: the papers' figures that our components give, and how far others are off."""
+"""benchmarks/published: the papers' figures that components give, and how far others are."""
 
 import json
 import subprocess
@@ -140,7 +140,7 @@ def test_slow_benchmark_prints_every_figure(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)
-    expected = len(microscopiq.figures()) + len(fineq.figures()) + 6
+    expected = len(microscopiq.figures()) + len(fineq.figures()) + 5
     assert len(rows) == expected == len(page.read_text().splitlines()) - 9
     shares = [row["rebuilt"] for row in rows if row["source"] == "power"]
     assert all(0 <= share <= 100 for share in shares)

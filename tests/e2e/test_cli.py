@@ -147,7 +147,7 @@ def test_run_prints_json_only(shell, library, images, tmp_path):
     record = json.loads(result.out)
     expected = mq.Session(library).run(images)
     assert record == json.loads(json.dumps(expected.to_json()))
-    assert record["version"] == 1
+    assert record["version"] == 2
     assert all(sum(parts.values()) == record["cycles"] for parts in record["unit_cycles"].values())
     with np.load(tmp_path / "y.npz") as outputs:
         assert outputs.files == ["out0"]
