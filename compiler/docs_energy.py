@@ -32,7 +32,7 @@ def energy() -> str:
         "",
         "Energy is dynamic: leakage, wires between parts and clocks of idle parts are not in it,",
         "because no public table gives them for these parts. Host operators cost none. The areas",
-        "of `tsmc7` are the paper's, which hold no registers; `rtl7` has what its RTL occupies.",
+        "of `tsmc7` are the paper's, without room for registers; `rtl7` has what its RTL takes.",
         "How all this compares with published figures: [published.md](published.md).",
         "",
         "| component | what is counted |",

@@ -83,7 +83,7 @@ def _table_5() -> list[Figure]:
         extra = 100 * parts_um2(design, OVERHEAD[design]) / total
         names = " + ".join(OVERHEAD[design])
         bound = 0.005 if design == "MicroScopiQ" else None
-        note = f"({names}) over all parts; no other choice of parts comes closer"
+        note = f"({names}) over all parts: the closest of all such shares"
         if design == "GOBO":
             printed = extra * total / (mm2 * 1e6)
             note = f"({names}) over all parts; over the printed area it is {printed:.2f} %"
@@ -154,7 +154,7 @@ def _rtl() -> list[Figure]:
         Figure("PLENA", "density", "TOPS/mm2", density, peak_tops(arch, 4) / ours, 0.02, note)
     )
     multiplier = RTL_28NM_UM2["multiplier"] * RTL_TO_7NM
-    note = "what the multiplier alone of the RTL's PE takes at 7 nm: Table 5's PE holds no register"
+    note = "the multiplier alone of the RTL's PE at 7 nm: Table 5's PE leaves its registers no room"
     rows.append(Figure("Table 5", "PE", "um2", 2.82, multiplier, 0.02, note))
     return rows
 
