@@ -38,6 +38,11 @@ class Memory {
 
  private:
   void Check(const Box& box) const;
+  // First byte after a checked box.
+  static int64_t End(const Box& box) {
+    return (box.rows - 1) * box.pitch + box.base + box.row_bytes;
+  }
+  void PoisonTo(int64_t end) const;
 
   const char* name_;
   int64_t size_;
