@@ -56,6 +56,13 @@ Machine::Outcome Machine::Execute(const Preload& op) {
   Panel panel;
   const PanelPart part = CheckedPart(op, &panel);
   const int bits = panel.format->bits;
+  const int64_t row_bytes = (part.cols * bits + 7) / 8 + (panel.format->pow2 ? 1 : 0);
+  wbuf().CountRead(kPanelHeaderBytes + part.rows * row_bytes);
+  Plane& plane = planes_[PlaneNumber(op.plane)];
+  if (!values_) {
+    plane.LoadShape(panel, part);
+    return PreloadWork(bits, part.rows, part.cols);
+  }
   shifts_.assign(part.rows, 0);
   if (panel.format->pow2) {
     const std::vector<int64_t>& rows = panel_index_.Rows(wbuf(), panel);
@@ -65,9 +72,7 @@ Machine::Outcome Machine::Execute(const Preload& op) {
     }
   }
   const uint8_t* slots = wbuf().Peek(panel.slots() + part.row0 * panel.pitch(), 1);
-  planes_[PlaneNumber(op.plane)].LoadSlots(panel, part, slots, shifts_);
-  const int64_t row_bytes = (part.cols * bits + 7) / 8 + (panel.format->pow2 ? 1 : 0);
-  wbuf().CountRead(kPanelHeaderBytes + part.rows * row_bytes);
+  plane.LoadSlots(panel, part, slots, shifts_);
   return PreloadWork(bits, part.rows, part.cols);
 }
 
@@ -79,8 +84,9 @@ Machine::Outcome Machine::Execute(const PreloadRows& op) {
   }
   CheckArray(8, rows, cols);
   const uint8_t* values = wbuf().Read({At(op.src), op.src_pitch, cols, rows});
-  planes_[PlaneNumber(op.plane)].LoadRows(values, op.src_pitch, static_cast<int>(rows),
-                                          static_cast<int>(cols));
+  Plane& plane = planes_[PlaneNumber(op.plane)];
+  plane.LoadRows(values_ ? values : nullptr, op.src_pitch, static_cast<int>(rows),
+                 static_cast<int>(cols));
   return PreloadWork(8, rows, cols);
 }
 
@@ -106,9 +112,12 @@ Machine::Outcome Machine::Execute(const ReconConfig& op) {
     outliers_.clear();
     bytes += ReadOutliers(wbuf(), panel, address, static_cast<int>(part.col0),
                           static_cast<int>(part.cols), &outliers_);
+    if (outliers_.empty()) continue;
+    AddReconRow(shape, static_cast<int>(row), outliers_, &strips);
+    plane.CountOutlierRow();
+    if (!values_) continue;
     const int isf = static_cast<int8_t>(*wbuf().Peek(address, 1));
     plane.MergeRow(static_cast<int>(row), outliers_, isf - panel.exponent);
-    if (!outliers_.empty()) AddReconRow(shape, static_cast<int>(row), outliers_, &strips);
   }
   plane.FinishMerge(
       strips.empty() ? nullptr : std::make_shared<ReconPlan>(MakeReconPlan(shape, strips)),
@@ -144,7 +153,7 @@ Machine::Outcome Machine::Execute(const Matmul& op) {
   args.accumulate = accumulate;
   args.high = static_cast<int32_t>((int64_t{1} << (arch_.accumulator_bits - 1)) - 1);
   args.low = -args.high - 1;
-  record_.saturations += plane.Multiply(args);
+  if (values_) record_.saturations += plane.Multiply(args);
   return MatmulWork(plane, m, accumulate);
 }
 

@@ -104,7 +104,7 @@ uint8_t* Machine::Dram(int arg, int64_t base, int64_t rows, int64_t pitch, int64
          ": ", rows, " rows ", pitch, " bytes apart of ", cols, " elements ", step,
          " bytes apart leave the tensor; allowed: 0x0 to ", Hex{tensor.bytes});
   }
-  return tensor.data + base;
+  return values_ ? tensor.data + base : nullptr;
 }
 
 Machine::Outcome Machine::Execute(const DmaLoad& op) {
@@ -112,7 +112,9 @@ Machine::Outcome Machine::Execute(const DmaLoad& op) {
   if (rows == 0 || cols == 0) return std::nullopt;
   uint8_t* dst = memories_[op.mem].Write({At(op.dst), op.dst_pitch, rows, cols * op.element});
   const uint8_t* src = Dram(op.arg, At(op.src), rows, op.src_pitch, cols, op.src_step, op.element);
-  Copy(op.element, src, {op.src_pitch, op.src_step}, dst, {op.dst_pitch, op.element}, rows, cols);
+  if (values_) {
+    Copy(op.element, src, {op.src_pitch, op.src_step}, dst, {op.dst_pitch, op.element}, rows, cols);
+  }
   record_.dram.read += rows * cols * op.element;
   return Transfer(rows * cols * op.element);
 }
@@ -130,7 +132,9 @@ Machine::Outcome Machine::Execute(const DmaStore& op) {
   }
   const uint8_t* src = memories_[op.mem].Read({At(op.src), op.src_pitch, rows, cols * op.element});
   uint8_t* dst = Dram(op.arg, At(op.dst), rows, op.dst_pitch, cols, op.dst_step, op.element);
-  Copy(op.element, src, {op.src_pitch, op.element}, dst, {op.dst_pitch, op.dst_step}, rows, cols);
+  if (values_) {
+    Copy(op.element, src, {op.src_pitch, op.element}, dst, {op.dst_pitch, op.dst_step}, rows, cols);
+  }
   record_.dram.written += rows * cols * op.element;
   return Transfer(rows * cols * op.element);
 }
@@ -151,7 +155,7 @@ Machine::Outcome Machine::Execute(const DmaIm2col& op) {
   const uint8_t* src = Dram(op.arg, At(op.src), 1, 0, (first_channel + channels) * image, 1, 1);
 
   const Im2colTile tile{row0, col0, rows, cols};
-  GatherIm2col(op, tile, src, src + (first_channel + channels) * image, dst);
+  if (values_) GatherIm2col(op, tile, src, src + (first_channel + channels) * image, dst);
   const int64_t moved = CountInside(op, tile);
   record_.dram.read += moved;
   return Transfer(moved);
@@ -163,14 +167,13 @@ Machine::Outcome Machine::Execute(const DmaWeight& op) {
   if (panel < 0 || panel >= weights.panels) {
     Fail(kSimError, "weight panel ", panel, "; the function has ", weights.panels);
   }
-  uint32_t range[2];
-  std::memcpy(range, weights.data + 4 + 4 * panel, sizeof(range));
-  const int64_t bytes = range[1] - range[0];
+  const auto [data, bytes] = weights.panel(panel);
   if (bytes > op.capacity) {
     Fail(kSimError, "weight panel ", panel, " has ", bytes, " bytes; allowed: ", op.capacity);
   }
   if (bytes == 0) return std::nullopt;
-  std::memcpy(wbuf().Write({At(op.dst), 0, 1, bytes}), weights.data + range[0], bytes);
+  // Also without values: what an instruction costs depends on the panel's metadata.
+  std::memcpy(wbuf().Write({At(op.dst), 0, 1, bytes}), data, bytes);
   record_.dram.read += bytes;
   return Transfer(bytes);
 }

@@ -25,6 +25,8 @@ void Machine::Reset(const Function& function, const std::vector<Tensor>& argumen
   for (int mem = 0; mem < kMems; ++mem) {
     memories_[mem].Attach(&record_.memories[mem]);
     memories_[mem].Poison();
+    // Without values only wbuf is read, where panels are.
+    if (!values_ && mem != static_cast<int>(Mem::kWbuf)) memories_[mem].KeepContents();
   }
   for (Plane& plane : planes_) plane.Invalidate();
   counters_.fill(0);
@@ -37,6 +39,21 @@ void Machine::Reset(const Function& function, const std::vector<Tensor>& argumen
 
 CallRecord Machine::Run(const Function& function, const std::vector<Tensor>& arguments, bool timing,
                         std::vector<Span>* trace) {
+  values_ = true;
+  return RunCode(function, arguments, timing, trace);
+}
+
+CallRecord Machine::Time(const Function& function, std::vector<Span>* trace) {
+  values_ = false;
+  std::vector<Tensor> arguments;
+  for (const Argument& argument : function.arguments) {
+    arguments.push_back({nullptr, argument.bytes, argument.is_output});
+  }
+  return RunCode(function, arguments, true, trace);
+}
+
+CallRecord Machine::RunCode(const Function& function, const std::vector<Tensor>& arguments,
+                            bool timing, std::vector<Span>* trace) {
   Reset(function, arguments, timing, trace);
   const Instruction* current = nullptr;
   try {

@@ -28,6 +28,8 @@ class Machine {
   // Throws SimError.
   CallRecord Run(const Function& function, const std::vector<Tensor>& arguments, bool timing,
                  std::vector<Span>* trace = nullptr);
+  // The same cycles and counts, but for saturations, without a tensor and without a value.
+  CallRecord Time(const Function& function, std::vector<Span>* trace = nullptr);
 
  private:
   struct OpenLoop {
@@ -37,6 +39,8 @@ class Machine {
   // Nothing to do (an extent is 0), or what the instruction costs its unit.
   using Outcome = std::optional<Work>;
 
+  CallRecord RunCode(const Function& function, const std::vector<Tensor>& arguments, bool timing,
+                     std::vector<Span>* trace);
   void Reset(const Function& function, const std::vector<Tensor>& arguments, bool timing,
              std::vector<Span>* trace);
   Origin CurrentOrigin(uint32_t pc) const;
@@ -104,6 +108,7 @@ class Machine {
   const Function* function_ = nullptr;
   std::vector<Tensor> arguments_;
   CallRecord record_;
+  bool values_ = true;  // false: timing only, nothing but weight panels moves
   bool use_timing_ = true;
   bool use_trace_ = false;
   bool ended_ = false;

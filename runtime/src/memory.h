@@ -22,6 +22,8 @@ class Memory {
 
   // Fills what was written since the last call with poison: use before load then shows.
   void Poison();
+  // For runs that read no values: leaves what is there, so that nothing is touched.
+  void KeepContents() { poisoned_end_ = size_; }
   // Address of a box whose every byte was checked to lie inside. Throws SimError.
   const uint8_t* Read(const Box& box);
   // The same for writing; rows that overlap are an error, because their order would matter.
