@@ -45,6 +45,13 @@ class DemoModel(str, enum.Enum):
     cnn = "cnn"
 
 
+class Mode(str, enum.Enum):
+    """Modes of a session; importing its own list would cost every command a second."""
+
+    fast = "fast"
+    structural = "structural"
+
+
 LISTINGS = ("recipes", "formats", "archs", "passes")
 Listing = enum.Enum("Listing", {name: name for name in LISTINGS})
 Stage = enum.Enum("Stage", {name: name for name in STAGES})
@@ -159,6 +166,9 @@ def run(
         str | None,
         typer.Option(metavar="NAME|FILE", help="Refuse a program built for another architecture."),
     ] = None,
+    mode: Annotated[
+        Mode, typer.Option(help="structural: step every PE and every ReCoN switch.")
+    ] = Mode.fast,
     as_json: Json = False,
 ) -> None:
     """Run a compiled model on the simulator: outputs, cycles, traffic."""
@@ -167,7 +177,7 @@ def run(
     from .cli_progress import StageBars
     from .cli_report import print_run
 
-    session = Session(library, arch)
+    session = Session(library, arch, mode.value)
     arrays = read_inputs(inputs, session.input_names())
     with StageBars() as bars:
         bars("run", 0, 1, library.name)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..target.arch import Arch, load_arch
-from ..target.errors import ConfigError, InputError
+from ..target.errors import ConfigError, InputError, unknown_name
 from ..target.formats import BY_CODE
 from ..target.isa.instructions import Preload, PreloadRows
 from ..target.isa.program import Function, Program
@@ -17,6 +17,8 @@ from .result import RunResult, total
 KIND = "microscopiq"
 SUFFIXES = (".so", ".dylib", ".dll", ".tar")
 """What `export_library` writes and TVM loads."""
+MODES = ("fast", "structural")
+"""How a session computes the array's products: arithmetic, or stepping PEs and switches."""
 
 
 def find_native(module):
@@ -67,23 +69,29 @@ class Session:
         What `build` returned, or a file that `export_library` wrote.
     arch : str, Path or Arch, optional
         Machine that the caller means to simulate: a program built for another is refused.
+    mode : str
+        ``"fast"``; or ``"structural"``: every PE, every ReCoN switch and FIFO of the array is
+        stepped cycle by cycle. Values and cycles are equal, which is what the slow mode is for.
 
     Raises
     ------
     ConfigError
-        When the program was built for another architecture.
+        When the program was built for another architecture, and for an unknown mode.
     InputError
         For a file that is no exported program.
     """
 
-    def __init__(self, executable, arch: str | Path | Arch | None = None):
+    def __init__(self, executable, arch: str | Path | Arch | None = None, mode: str = "fast"):
         import tvm
 
+        if mode not in MODES:
+            raise ConfigError(unknown_name("simulator mode", mode, MODES))
         self.module = load_executable(executable)
         self.native = find_native(self.module)
         self.program = program_of(self.module)
         if arch is not None and self.program is not None:
             _check_arch(self.program, load_arch(arch))
+        self.mode = mode
         try:
             self.vm = tvm.relax.VirtualMachine(self.module, tvm.cpu())
         except AttributeError as error:
@@ -130,6 +138,8 @@ class Session:
             )
         tensors = [_tensor(name, value) for name, value in zip(names, inputs, strict=True)]
         if self.native is not None:
+            # Sessions of one executable share its native module.
+            self.native["microscopiq.set_mode"](self.mode)
             self.native["microscopiq.reset"]()
         try:
             outputs = self.vm[function](*tensors)

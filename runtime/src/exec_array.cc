@@ -151,8 +151,11 @@ Machine::Outcome Machine::Execute(const Matmul& op) {
   args.high = static_cast<int32_t>((int64_t{1} << (arch_.accumulator_bits - 1)) - 1);
   args.low = -args.high - 1;
   const Work work = MatmulWork(plane, m, accumulate);
-  if (structural_) return StepMatmul(raw_planes_[number], args, work);
-  record_.saturations += plane.Multiply(args);
+  if (structural_) {
+    StepMatmul(raw_planes_[number], args, work);
+  } else {
+    record_.saturations += plane.Multiply(args);
+  }
   return work;
 }
 
