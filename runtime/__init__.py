@@ -8,10 +8,14 @@
 ``microscopiq.runtime.kernels()``, ``microscopiq.runtime.select_kernels(name)``
     Names of the inner-loop variants this CPU runs, best first, and the choice of one. All
     variants give equal values.
+``microscopiq.runtime.set_debug(on)``
+    Debug mode of every module that wasn't told by its own ``microscopiq.set_debug(on)``; returns
+    what it was. `set_debug` calls it.
 """
 
 import ctypes
 import functools
+import os
 from pathlib import Path
 
 import tvm_ffi
@@ -19,6 +23,8 @@ import tvm_ffi
 from ..target import errors
 
 LIBRARY = "libmicroscopiq_runtime.so"
+DEBUG_VARIABLE = "MICROSCOPIQ_SIM_DEBUG"
+"""Set to 1 in the environment, it starts a process in debug mode."""
 
 
 @functools.lru_cache(maxsize=1)
@@ -39,9 +45,22 @@ def load() -> Path:
         if path.is_file():
             # Nothing but static registration: its objects must live as long as the process.
             ctypes.CDLL(str(path))
+            if os.environ.get(DEBUG_VARIABLE) == "1":
+                tvm_ffi.get_global_func("microscopiq.runtime.set_debug")(True)
             return path
     tried = ", ".join(map(str, candidates))
     raise errors.ConfigError(
         f"{LIBRARY} not found: {tried}; allowed: an installed package "
         "(`pip install .` builds the library)"
     )
+
+
+def set_debug(on: bool) -> bool:
+    """Turn debug mode on or off for this process and return what it was.
+
+    In debug mode the simulator also refuses to read what nothing wrote in the same call, and two
+    units that touch the same bytes (or weight plane) in no defined order. Values and cycles stay
+    the same. A `Session` that was told `debug` keeps to that.
+    """
+    load()
+    return bool(tvm_ffi.get_global_func("microscopiq.runtime.set_debug")(on))

@@ -1,9 +1,13 @@
-"""Fixtures of all tests."""
+"""Fixtures of all tests, which run in the simulator's debug mode, in this process and others."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+# Before anything loads the core.
+os.environ["MICROSCOPIQ_SIM_DEBUG"] = "1"
 
 GOLDEN_DIR = Path(__file__).parent / "golden"
 MAX_GOLDEN_LINES = 60
@@ -13,6 +17,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-golden", action="store_true", help="rewrite tests/golden with what tests get"
     )
+
+
+@pytest.fixture
+def production_mode() -> Iterator[None]:
+    """Turn debug mode off: for programs that it refuses, and whose values or cycles count."""
+    from microscopiq.runtime import set_debug
+
+    before = set_debug(False)
+    yield
+    set_debug(before)
 
 
 @pytest.fixture

@@ -186,19 +186,6 @@ class LoopMatcher {
 
 }  // namespace
 
-const char* Mnemonic(const Operation& operation) {
-  return std::visit(
-      [](const auto& op) -> const char* {
-        using T = std::decay_t<decltype(op)>;
-        if constexpr (std::is_same_v<T, std::monostate>) {
-          return "?";
-        } else {
-          return T::kMnemonic;
-        }
-      },
-      operation);
-}
-
 std::vector<Instruction> DecodeCode(const uint8_t* code, uint64_t length,
                                     const std::vector<Argument>& arguments) {
   if (length > UINT32_MAX) Fail(kIsaError, "code of ", length, " bytes; allowed below 2^32");

@@ -48,9 +48,15 @@ PanelPart Machine::CheckedPart(const Op& op, Panel* panel) const {
   return part;
 }
 
+Plane& Machine::LoadedPlane(const Affine& plane) {
+  const int number = PlaneNumber(plane);
+  if (watch_) watch_->WriteSlots(number);
+  return planes_[number];
+}
+
 Machine::Outcome Machine::Execute(const Preload& op) {
   if (Extent(op.rows) == 0 || Extent(op.cols) == 0) {
-    planes_[PlaneNumber(op.plane)].LoadNothing();
+    LoadedPlane(op.plane).LoadNothing();
     return std::nullopt;
   }
   Panel panel;
@@ -64,10 +70,12 @@ Machine::Outcome Machine::Execute(const Preload& op) {
       shifts_[row] = panel.format->guard_bits + isf - panel.exponent;
     }
   }
-  const uint8_t* slots = wbuf().Peek(panel.slots() + part.row0 * panel.pitch(), 1);
-  const int number = PlaneNumber(op.plane);
-  planes_[number].LoadSlots(panel, part, slots, shifts_);
-  if (structural_) raw_planes_[number] = ReadSlots(panel, part, slots, shifts_);
+  const uint8_t* slots =
+      wbuf().Peek(panel.slots() + part.row0 * panel.pitch(), part.rows * panel.pitch());
+  LoadedPlane(op.plane).LoadSlots(panel, part, slots, shifts_);
+  if (use_structure_) {
+    raw_planes_[PlaneNumber(op.plane)] = ReadSlots(panel, part, slots, shifts_);
+  }
   const int64_t row_bytes = (part.cols * bits + 7) / 8 + (panel.format->pow2 ? 1 : 0);
   wbuf().CountRead(kPanelHeaderBytes + part.rows * row_bytes);
   return PreloadWork(bits, part.rows, part.cols);
@@ -76,15 +84,15 @@ Machine::Outcome Machine::Execute(const Preload& op) {
 Machine::Outcome Machine::Execute(const PreloadRows& op) {
   const int64_t rows = Extent(op.rows), cols = Extent(op.cols);
   if (rows == 0 || cols == 0) {
-    planes_[PlaneNumber(op.plane)].LoadNothing();
+    LoadedPlane(op.plane).LoadNothing();
     return std::nullopt;
   }
   CheckArray(8, rows, cols);
   const uint8_t* values = wbuf().Read({At(op.src), op.src_pitch, cols, rows});
-  const int number = PlaneNumber(op.plane), row_count = static_cast<int>(rows);
-  planes_[number].LoadRows(values, op.src_pitch, row_count, static_cast<int>(cols));
-  if (structural_) {
-    raw_planes_[number] = ReadRows(values, op.src_pitch, row_count, static_cast<int>(cols));
+  const int row_count = static_cast<int>(rows), col_count = static_cast<int>(cols);
+  LoadedPlane(op.plane).LoadRows(values, op.src_pitch, row_count, col_count);
+  if (use_structure_) {
+    raw_planes_[PlaneNumber(op.plane)] = ReadRows(values, op.src_pitch, row_count, col_count);
   }
   return PreloadWork(8, rows, cols);
 }
@@ -113,12 +121,13 @@ Machine::Outcome Machine::Execute(const ReconConfig& op) {
                           static_cast<int>(part.cols), &outliers_);
     const int isf = static_cast<int8_t>(*wbuf().Peek(address, 1));
     plane.MergeRow(static_cast<int>(row), outliers_, isf - panel.exponent);
-    if (structural_) raw_planes_[number].outliers[row] = outliers_;
+    if (use_structure_) raw_planes_[number].outliers[row] = outliers_;
     if (!outliers_.empty()) AddReconRow(shape, static_cast<int>(row), outliers_, &strips);
   }
   plane.FinishMerge(
       strips.empty() ? nullptr : std::make_shared<ReconPlan>(MakeReconPlan(shape, strips)),
       int64_t{shape.strip_columns} * shape.ranks);
+  if (watch_) watch_->WriteMerges(number);
   wbuf().CountRead(bytes);
   record_.outlier_rows += plane.outlier_rows();
   Work work;
@@ -136,6 +145,8 @@ Machine::Outcome Machine::Execute(const Matmul& op) {
     Fail(kSimError, "plane ", number,
          " holds a format with outliers, and no recon.config since its preload");
   }
+  if (watch_) watch_->ReadSlots(number);
+  if (watch_ && plane.merges()) watch_->ReadMerges(number);
   if (plane.empty()) return std::nullopt;
   const bool accumulate = At(op.accumulate) != 0;
   const int64_t rows = plane.rows(), cols = plane.cols();
@@ -151,7 +162,7 @@ Machine::Outcome Machine::Execute(const Matmul& op) {
   args.high = static_cast<int32_t>((int64_t{1} << (arch_.accumulator_bits - 1)) - 1);
   args.low = -args.high - 1;
   const Work work = MatmulWork(plane, m, accumulate);
-  if (structural_) {
+  if (use_structure_) {
     StepMatmul(raw_planes_[number], args, work);
   } else {
     record_.saturations += plane.Multiply(args);
@@ -179,6 +190,8 @@ Work Machine::MatmulWork(const Plane& plane, int64_t m, bool accumulate) {
   Work work;
   work.busy = m;
   work.latency = rows + cols - 2;
+  work.streamed = m;
+  work.rows = static_cast<int>(rows);
   if (plane.recon_plan()) {
     const ReconPlan& plan = *plane.recon_plan();
     record_.recon.passes += m * plan.visits;
@@ -186,11 +199,8 @@ Work Machine::MatmulWork(const Plane& plane, int64_t m, bool accumulate) {
     record_.recon.switch_ops += m * plan.visits * plane.switches();
     work.busy = plan.busy(m);
     work.recon = work.busy - m;
-    // Rows wait for what ReCoN holds back, and so do their activations and weights.
-    work.hold = plan.latency - work.latency;
     work.latency = plan.latency;
     work.recon_plan = plane.recon_plan();
-    work.rows = m;
   }
   return work;
 }

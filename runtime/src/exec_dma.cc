@@ -42,7 +42,7 @@ Work Machine::Transfer(int64_t bytes) const {
 }
 
 uint8_t* Machine::Dram(int arg, int64_t base, int64_t rows, int64_t pitch, int64_t cols,
-                       int64_t step, int64_t element) const {
+                       int64_t step, int64_t element) {
   using Wide = __int128;
   const Tensor& tensor = arguments_[arg];
   const Wide down = static_cast<Wide>(rows - 1) * pitch,
@@ -54,6 +54,7 @@ uint8_t* Machine::Dram(int arg, int64_t base, int64_t rows, int64_t pitch, int64
          ": ", rows, " rows ", pitch, " bytes apart of ", cols, " elements ", step,
          " bytes apart leave the tensor; allowed: 0x0 to ", Hex{tensor.bytes});
   }
+  if (watch_) watch_->Tensor(arg, base, rows, pitch, cols, step, element);
   return tensor.data + base;
 }
 

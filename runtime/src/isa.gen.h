@@ -8,7 +8,7 @@ namespace microscopiq {
 constexpr int kLoopDepth = 8;
 constexpr int kExtentRegisters = 16;
 constexpr int kSemaphores = 64;
-constexpr uint32_t kProgramVersion = 2;
+constexpr uint32_t kProgramVersion = 3;
 constexpr std::array<uint8_t, 8> kMagic = {77, 83, 67, 79, 80, 73, 81, 0};
 constexpr int kMicroBlock = 8;
 constexpr int kMacroBlock = 128;
@@ -120,6 +120,10 @@ struct Loop {
   void Read(Reader* reader) {
     reader->u32(&count);
   }
+  template <typename Visitor>
+  void Show(Visitor* visitor) const {
+    visitor->u32("count", count);
+  }
 };
 
 struct EndLoop {
@@ -129,6 +133,9 @@ struct EndLoop {
   static constexpr Unit kUnit = Unit::kControl;
   template <typename Reader>
   void Read(Reader* /*reader*/) {
+  }
+  template <typename Visitor>
+  void Show(Visitor* /*visitor*/) const {
   }
 };
 
@@ -148,6 +155,13 @@ struct Clip {
     reader->u32(&limit);
     reader->affine(&start);
   }
+  template <typename Visitor>
+  void Show(Visitor* visitor) const {
+    visitor->extent("extent", extent);
+    visitor->u32("tile", tile);
+    visitor->u32("limit", limit);
+    visitor->affine("start", start);
+  }
 };
 
 struct Sem {
@@ -162,6 +176,11 @@ struct Sem {
     reader->u8(&sem);
     reader->u16(&value);
   }
+  template <typename Visitor>
+  void Show(Visitor* visitor) const {
+    visitor->u8("sem", sem);
+    visitor->u16("value", value);
+  }
 };
 
 struct Wait {
@@ -174,6 +193,11 @@ struct Wait {
   void Read(Reader* reader) {
     reader->unit(&queue);
     reader->u8(&sem);
+  }
+  template <typename Visitor>
+  void Show(Visitor* visitor) const {
+    visitor->unit("queue", queue);
+    visitor->u8("sem", sem);
   }
 };
 
@@ -190,6 +214,12 @@ struct Post {
     reader->u8(&sem);
     reader->u8(&after);
   }
+  template <typename Visitor>
+  void Show(Visitor* visitor) const {
+    visitor->unit("queue", queue);
+    visitor->u8("sem", sem);
+    visitor->u8("after", after);
+  }
 };
 
 struct End {
@@ -199,6 +229,9 @@ struct End {
   static constexpr Unit kUnit = Unit::kControl;
   template <typename Reader>
   void Read(Reader* /*reader*/) {
+  }
+  template <typename Visitor>
+  void Show(Visitor* /*visitor*/) const {
   }
 };
 
@@ -229,6 +262,19 @@ struct DmaLoad {
     reader->u8(&element);
     reader->extent(&rows);
     reader->extent(&cols);
+  }
+  template <typename Visitor>
+  void Show(Visitor* visitor) const {
+    visitor->mem("mem", mem);
+    visitor->affine("dst", dst);
+    visitor->u32("dst_pitch", dst_pitch);
+    visitor->u8("arg", arg);
+    visitor->affine("src", src);
+    visitor->i64("src_pitch", src_pitch);
+    visitor->i32("src_step", src_step);
+    visitor->u8("element", element);
+    visitor->extent("rows", rows);
+    visitor->extent("cols", cols);
   }
 };
 
@@ -280,6 +326,29 @@ struct DmaIm2col {
     reader->u16(&dilation_h);
     reader->u16(&dilation_w);
   }
+  template <typename Visitor>
+  void Show(Visitor* visitor) const {
+    visitor->mem("mem", mem);
+    visitor->affine("dst", dst);
+    visitor->u32("dst_pitch", dst_pitch);
+    visitor->u8("arg", arg);
+    visitor->affine("src", src);
+    visitor->affine("row0", row0);
+    visitor->affine("col0", col0);
+    visitor->extent("rows", rows);
+    visitor->extent("cols", cols);
+    visitor->u16("height", height);
+    visitor->u16("width", width);
+    visitor->u16("out_width", out_width);
+    visitor->u16("kernel_h", kernel_h);
+    visitor->u16("kernel_w", kernel_w);
+    visitor->u16("stride_h", stride_h);
+    visitor->u16("stride_w", stride_w);
+    visitor->u16("pad_top", pad_top);
+    visitor->u16("pad_left", pad_left);
+    visitor->u16("dilation_h", dilation_h);
+    visitor->u16("dilation_w", dilation_w);
+  }
 };
 
 struct DmaWeight {
@@ -295,6 +364,12 @@ struct DmaWeight {
     reader->affine(&dst);
     reader->affine(&panel);
     reader->u32(&capacity);
+  }
+  template <typename Visitor>
+  void Show(Visitor* visitor) const {
+    visitor->affine("dst", dst);
+    visitor->affine("panel", panel);
+    visitor->u32("capacity", capacity);
   }
 };
 
@@ -326,6 +401,19 @@ struct DmaStore {
     reader->extent(&rows);
     reader->extent(&cols);
   }
+  template <typename Visitor>
+  void Show(Visitor* visitor) const {
+    visitor->u8("arg", arg);
+    visitor->affine("dst", dst);
+    visitor->i64("dst_pitch", dst_pitch);
+    visitor->i32("dst_step", dst_step);
+    visitor->mem("mem", mem);
+    visitor->affine("src", src);
+    visitor->u32("src_pitch", src_pitch);
+    visitor->u8("element", element);
+    visitor->extent("rows", rows);
+    visitor->extent("cols", cols);
+  }
 };
 
 struct Preload {
@@ -350,6 +438,16 @@ struct Preload {
     reader->extent(&rows);
     reader->extent(&cols);
   }
+  template <typename Visitor>
+  void Show(Visitor* visitor) const {
+    visitor->affine("plane", plane);
+    visitor->affine("src", src);
+    visitor->u8("format", format);
+    visitor->affine("row0", row0);
+    visitor->affine("col0", col0);
+    visitor->extent("rows", rows);
+    visitor->extent("cols", cols);
+  }
 };
 
 struct PreloadRows {
@@ -369,6 +467,14 @@ struct PreloadRows {
     reader->u32(&src_pitch);
     reader->extent(&rows);
     reader->extent(&cols);
+  }
+  template <typename Visitor>
+  void Show(Visitor* visitor) const {
+    visitor->affine("plane", plane);
+    visitor->affine("src", src);
+    visitor->u32("src_pitch", src_pitch);
+    visitor->extent("rows", rows);
+    visitor->extent("cols", cols);
   }
 };
 
@@ -394,6 +500,16 @@ struct ReconConfig {
     reader->extent(&rows);
     reader->extent(&cols);
   }
+  template <typename Visitor>
+  void Show(Visitor* visitor) const {
+    visitor->affine("plane", plane);
+    visitor->affine("src", src);
+    visitor->u8("format", format);
+    visitor->affine("row0", row0);
+    visitor->affine("col0", col0);
+    visitor->extent("rows", rows);
+    visitor->extent("cols", cols);
+  }
 };
 
 struct Matmul {
@@ -417,6 +533,16 @@ struct Matmul {
     reader->u32(&dst_pitch);
     reader->extent(&rows);
     reader->affine(&accumulate);
+  }
+  template <typename Visitor>
+  void Show(Visitor* visitor) const {
+    visitor->affine("plane", plane);
+    visitor->affine("src", src);
+    visitor->u32("src_pitch", src_pitch);
+    visitor->affine("dst", dst);
+    visitor->u32("dst_pitch", dst_pitch);
+    visitor->extent("rows", rows);
+    visitor->affine("accumulate", accumulate);
   }
 };
 
@@ -452,6 +578,21 @@ struct Drain {
     reader->extent(&cols);
     reader->affine(&accumulate);
   }
+  template <typename Visitor>
+  void Show(Visitor* visitor) const {
+    visitor->affine("dst", dst);
+    visitor->u32("dst_pitch", dst_pitch);
+    visitor->affine("src", src);
+    visitor->u32("src_pitch", src_pitch);
+    visitor->u8("format", format);
+    visitor->affine("wscale", wscale);
+    visitor->u32("wscale_pitch", wscale_pitch);
+    visitor->affine("xexp", xexp);
+    visitor->u32("xexp_pitch", xexp_pitch);
+    visitor->extent("rows", rows);
+    visitor->extent("cols", cols);
+    visitor->affine("accumulate", accumulate);
+  }
 };
 
 struct Add {
@@ -474,6 +615,15 @@ struct Add {
     reader->extent(&rows);
     reader->extent(&cols);
   }
+  template <typename Visitor>
+  void Show(Visitor* visitor) const {
+    visitor->affine("dst", dst);
+    visitor->u32("dst_pitch", dst_pitch);
+    visitor->affine("src", src);
+    visitor->u32("src_pitch", src_pitch);
+    visitor->extent("rows", rows);
+    visitor->extent("cols", cols);
+  }
 };
 
 struct Clamp {
@@ -495,6 +645,15 @@ struct Clamp {
     reader->f32(&high);
     reader->extent(&rows);
     reader->extent(&cols);
+  }
+  template <typename Visitor>
+  void Show(Visitor* visitor) const {
+    visitor->affine("dst", dst);
+    visitor->u32("dst_pitch", dst_pitch);
+    visitor->f32("low", low);
+    visitor->f32("high", high);
+    visitor->extent("rows", rows);
+    visitor->extent("cols", cols);
   }
 };
 
@@ -519,6 +678,16 @@ struct Absmax {
     reader->extent(&rows);
     reader->extent(&cols);
     reader->affine(&accumulate);
+  }
+  template <typename Visitor>
+  void Show(Visitor* visitor) const {
+    visitor->affine("dst", dst);
+    visitor->u32("dst_pitch", dst_pitch);
+    visitor->affine("src", src);
+    visitor->u32("src_pitch", src_pitch);
+    visitor->extent("rows", rows);
+    visitor->extent("cols", cols);
+    visitor->affine("accumulate", accumulate);
   }
 };
 
@@ -545,6 +714,17 @@ struct Quant {
     reader->u32(&src_pitch);
     reader->extent(&rows);
     reader->extent(&cols);
+  }
+  template <typename Visitor>
+  void Show(Visitor* visitor) const {
+    visitor->affine("dst", dst);
+    visitor->u32("dst_pitch", dst_pitch);
+    visitor->affine("exponent", exponent);
+    visitor->u32("exponent_pitch", exponent_pitch);
+    visitor->affine("src", src);
+    visitor->u32("src_pitch", src_pitch);
+    visitor->extent("rows", rows);
+    visitor->extent("cols", cols);
   }
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "errors.h"
+#include "listing.h"
 
 namespace microscopiq {
 
@@ -11,12 +12,17 @@ Machine::Machine(const ArchNumbers& arch) : arch_(arch), timing_(arch) {
   for (int mem = 0; mem < kMems; ++mem) memories_.emplace_back(kMemNames[mem], sizes[mem]);
 }
 
-void Machine::Reset(const Function& function, const std::vector<Tensor>& arguments, bool timing,
-                    std::vector<Span>* trace) {
+void Machine::Reset(const Function& function, const std::vector<Tensor>& arguments,
+                    const RunOptions& options) {
   function_ = &function;
   arguments_ = arguments;
-  use_timing_ = timing;
-  use_trace_ = timing && trace;
+  use_timing_ = options.timing;
+  use_structure_ = options.structural;
+  stuck_switch_ = options.stuck_switch;
+  use_trace_ = options.timing && options.trace;
+  if (options.debug && !hazards_) hazards_ = std::make_unique<Hazards>();
+  watch_ = options.debug ? hazards_.get() : nullptr;
+  if (watch_) watch_->Reset(function);
   ended_ = false;
   next_ = 0;
   record_ = {};
@@ -25,6 +31,7 @@ void Machine::Reset(const Function& function, const std::vector<Tensor>& argumen
   for (int mem = 0; mem < kMems; ++mem) {
     memories_[mem].Attach(&record_.memories[mem]);
     memories_[mem].Poison();
+    memories_[mem].Watch(watch_ ? watch_->memory(static_cast<Mem>(mem)) : nullptr);
   }
   for (Plane& plane : planes_) plane.Invalidate();
   counters_.fill(0);
@@ -32,35 +39,40 @@ void Machine::Reset(const Function& function, const std::vector<Tensor>& argumen
   extents_.fill(-1);
   tokens_.fill(0);
   first_tokens_.fill(0);
-  timing_.Reset(trace);
+  timing_.Reset(options.trace);
 }
 
-CallRecord Machine::Run(const Function& function, const std::vector<Tensor>& arguments, bool timing,
-                        std::vector<Span>* trace) {
-  Reset(function, arguments, timing, trace);
+CallRecord Machine::Run(const Function& function, const std::vector<Tensor>& arguments,
+                        const RunOptions& options) {
+  Reset(function, arguments, options);
   const Instruction* current = nullptr;
   try {
     while (!ended_) {
       if (next_ >= function.code.size()) Fail(kSimError, "ran past the last instruction; no end");
       current = &function.code[next_++];
-      ++record_.instructions;
+      if (++record_.instructions > options.most_instructions) {
+        Fail(kSimError, "more than ", options.most_instructions, " instructions");
+      }
       if (use_trace_) timing_.SetOrigin(CurrentOrigin(current->pc));
       std::visit([this](const auto& op) { Step(op); }, current->operation);
     }
   } catch (const Error& error) {
-    std::string counters;
-    for (size_t level = 0; level < loops_.size(); ++level) {
-      counters += (level ? ", i" : ", loops i") + std::to_string(level) + "=" +
-                  std::to_string(counters_[level]);
-    }
-    Fail(error.kind(), "function '", function.name, "', pc ", Hex{current ? current->pc : 0},
-         counters, ", ", current ? Mnemonic(current->operation) : "start", ": ", error.message());
+    Fail(error.kind(), Place(current), ": ", error.message());
   }
-  if (timing) {
+  if (use_timing_) {
     record_.units = timing_.units();
     record_.array_window = timing_.array_window();
   }
   return std::move(record_);
+}
+
+std::string Machine::Place(const Instruction* current) const {
+  std::ostringstream out;
+  out << "function '" << function_->name << "', pc " << Hex{current ? current->pc : 0};
+  if (use_timing_) out << ", cycle " << timing_.now();
+  out << CountersText(counters_.data(), loops_.size()) << ", "
+      << (current ? Text(current->operation) : "start");
+  return out.str();
 }
 
 Origin Machine::CurrentOrigin(uint32_t pc) const {
@@ -124,7 +136,9 @@ void Machine::Step(const Sem& op) {
     Fail(kSimError, "semaphore ", int{op.sem}, " is set again while its count is ", tokens_[op.sem],
          "; allowed: its first count, ", first_tokens_[op.sem]);
   }
-  if (use_timing_) timing_.AddTokens(op.sem, op.value - first_tokens_[op.sem]);
+  const int64_t delta = op.value - first_tokens_[op.sem];
+  if (watch_) watch_->AddTokens(op.sem, delta);
+  if (use_timing_) timing_.AddTokens(op.sem, delta);
   tokens_[op.sem] = first_tokens_[op.sem] = op.value;
 }
 
@@ -134,12 +148,15 @@ void Machine::Step(const Wait& op) {
          ", which no earlier post or sem leaves above 0");
   }
   --tokens_[op.sem];
+  if (watch_) watch_->Wait(static_cast<Unit>(op.queue), op.sem);
   if (use_timing_) timing_.DispatchWait(static_cast<Unit>(op.queue), op.sem);
 }
 
 void Machine::Step(const Post& op) {
   ++tokens_[op.sem];
-  if (use_timing_) timing_.DispatchPost(static_cast<Unit>(op.queue), op.sem, op.after != 0);
+  const Unit unit = static_cast<Unit>(op.queue);
+  if (watch_) watch_->Post(unit, op.sem, record_.instructions, op.after == 0);
+  if (use_timing_) timing_.DispatchPost(unit, op.sem, op.after != 0);
 }
 
 void Machine::Step(const End&) {
@@ -156,6 +173,7 @@ void Machine::Step(const End&) {
 
 template <typename Op>
 void Machine::Step(const Op& op) {
+  if (watch_) watch_->Begin(Op::kUnit, record_.instructions);
   const Outcome outcome = Execute(op);
   if (!use_timing_) return;
   if (outcome) {

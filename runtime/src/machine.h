@@ -1,10 +1,12 @@
 // The functional core: memories, planes, extents, semaphores, and the sequencer over them.
 #pragma once
 #include <array>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "hazard.h"
 #include "memory.h"
 #include "plane.h"
 #include "program.h"
@@ -22,19 +24,23 @@ struct Tensor {
   bool writable;
 };
 
+// How a call is simulated; its values depend on none of it.
+struct RunOptions {
+  bool timing = true;
+  bool debug = false;                  // find hazards, see hazard.h
+  bool structural = false;             // products by stepping every PE, see structural.h
+  StuckSwitch stuck_switch;            // a fault in the structural array; none if its rank is < 0
+  std::vector<Span>* trace = nullptr;  // with timing, the timeline is appended unless this is null
+  int64_t most_instructions = kMaxDynamicInstructions;
+};
+
 class Machine {
  public:
   explicit Machine(const ArchNumbers& arch);
 
-  // Executes one function call; with timing, appends its timeline to `trace` unless that is null.
-  // Throws SimError.
-  CallRecord Run(const Function& function, const std::vector<Tensor>& arguments, bool timing,
-                 std::vector<Span>* trace = nullptr);
-
-  // From the next call on: products by stepping the structural array, or by fast arithmetic.
-  void SetStructural(bool on) { structural_ = on; }
-  // A fault in the structural array's networks; none if its rank is negative.
-  void SetStuckSwitch(const StuckSwitch& stuck) { stuck_switch_ = stuck; }
+  // Executes one function call. Throws SimError.
+  CallRecord Run(const Function& function, const std::vector<Tensor>& arguments,
+                 const RunOptions& options);
 
  private:
   struct OpenLoop {
@@ -44,9 +50,11 @@ class Machine {
   // Nothing to do (an extent is 0), or what the instruction costs its unit.
   using Outcome = std::optional<Work>;
 
-  void Reset(const Function& function, const std::vector<Tensor>& arguments, bool timing,
-             std::vector<Span>* trace);
+  void Reset(const Function& function, const std::vector<Tensor>& arguments,
+             const RunOptions& options);
   Origin CurrentOrigin(uint32_t pc) const;
+  // Where the call stands, for an error: function, pc, cycle, loops, instruction.
+  std::string Place(const Instruction* current) const;
   int64_t At(const Affine& affine) const;
   int64_t Extent(int reg) const;
   int PlaneNumber(const Affine& affine) const;
@@ -75,13 +83,15 @@ class Machine {
   Work Transfer(int64_t bytes) const;
   // First byte of a strided box of an argument, all of it checked to lie inside.
   uint8_t* Dram(int arg, int64_t base, int64_t rows, int64_t pitch, int64_t cols, int64_t step,
-                int64_t element) const;
+                int64_t element);
 
   // exec_array.cc
   Outcome Execute(const Preload& op);
   Outcome Execute(const PreloadRows& op);
   Outcome Execute(const ReconConfig& op);
   Outcome Execute(const Matmul& op);
+  // The plane that an instruction of the weight loader fills.
+  Plane& LoadedPlane(const Affine& plane);
   void CheckArray(int bits, int64_t rows, int64_t cols) const;
   Work PreloadWork(int bits, int64_t rows, int64_t cols);
   Work MatmulWork(const Plane& plane, int64_t m, bool accumulate);
@@ -110,15 +120,17 @@ class Machine {
   std::vector<int> shifts_;
   std::vector<float> scales_;
   Timing timing_;
-  bool structural_ = false;
-  StuckSwitch stuck_switch_;
+  std::unique_ptr<Hazards> hazards_;  // made at the first call in debug mode
 
   // State of the call that runs.
   const Function* function_ = nullptr;
   std::vector<Tensor> arguments_;
   CallRecord record_;
   bool use_timing_ = true;
+  bool use_structure_ = false;
+  StuckSwitch stuck_switch_;
   bool use_trace_ = false;
+  Hazards* watch_ = nullptr;  // null outside of debug mode
   bool ended_ = false;
   size_t next_ = 0;  // index of the instruction after the current one
   std::array<int64_t, kLoopDepth> counters_{};

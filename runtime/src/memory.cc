@@ -21,6 +21,7 @@ void Memory::Poison() {
 
 const uint8_t* Memory::Read(const Box& box) {
   Check(box);
+  if (shadow_) shadow_->Read(box);
   traffic_->read += (box.pitch ? box.rows : 1) * box.row_bytes;
   return bytes_.get() + box.base;
 }
@@ -31,13 +32,16 @@ uint8_t* Memory::Write(const Box& box) {
     Fail(kSimError, name_, " address ", Hex{box.base}, ": rows of ", box.row_bytes,
          " bytes are written ", box.pitch, " bytes apart; allowed: at least their length");
   }
+  if (shadow_) shadow_->Write(box);
   traffic_->written += box.rows * box.row_bytes;
   ++version_;
   return bytes_.get() + box.base;
 }
 
 const uint8_t* Memory::Peek(int64_t address, int64_t bytes) const {
-  Check({address, 0, 1, bytes});
+  const Box box{address, 0, 1, bytes};
+  Check(box);
+  if (shadow_) shadow_->Read(box);
   return bytes_.get() + address;
 }
 

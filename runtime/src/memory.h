@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "shadow.h"
 #include "stats.h"
 
 namespace microscopiq {
@@ -26,14 +27,18 @@ class Memory {
   const uint8_t* Read(const Box& box);
   // The same for writing; rows that overlap are an error, because their order would matter.
   uint8_t* Write(const Box& box);
-  // Bytes from an address to the end of the memory; throws SimError if there are fewer.
+  // A read that `CountRead` counts; throws SimError for bytes beyond the end.
   const uint8_t* Peek(int64_t address, int64_t bytes) const;
+  // Throws SimError if the memory ends before these bytes do; reads none of them.
+  void Require(int64_t address, int64_t bytes) const { Check({address, 0, 1, bytes}); }
 
   const char* name() const { return name_; }
   int64_t size() const { return size_; }
   // Changes with every write: what was derived from the contents is then stale.
   uint64_t version() const { return version_; }
   void Attach(Traffic* traffic) { traffic_ = traffic; }
+  // Debug mode: tells `shadow` of every access; null turns it off.
+  void Watch(Shadow* shadow) { shadow_ = shadow; }
   void CountRead(int64_t bytes) { traffic_->read += bytes; }
 
  private:
@@ -47,6 +52,7 @@ class Memory {
   mutable int64_t poisoned_end_ = 0;
   uint64_t version_ = 0;
   Traffic* traffic_ = nullptr;
+  Shadow* shadow_ = nullptr;
 };
 
 }  // namespace microscopiq

@@ -7,16 +7,20 @@
 #include <tvm/ffi/function.h>
 #include <tvm/ffi/reflection/registry.h>
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <new>
+#include <optional>
 
 #include "errors.h"
 #include "kernel.h"
+#include "listing.h"
 #include "machine.h"
 #include "program.h"
 #include "recon_plan.h"
 #include "recon_route.h"
+#include "recon_traffic.h"
 
 namespace microscopiq {
 namespace {
@@ -83,6 +87,9 @@ Tensor CheckTensor(const Function& function, size_t index, const DLTensor& given
           argument.is_output};
 }
 
+// What modules do that were not told.
+std::atomic<bool> debug_default{false};
+
 class ProgramModule : public ffi::ModuleObj {
  public:
   explicit ProgramModule(const ffi::Bytes& blob)
@@ -95,7 +102,8 @@ class ProgramModule : public ffi::ModuleObj {
   }
   ffi::Bytes SaveToBytes() const final { return blob_; }
 
-  ffi::String InspectSource(const ffi::String&) const final {
+  ffi::String InspectSource(const ffi::String& format) const final {
+    if (format == "asm") return Assembly();
     std::string text =
         "microscopiq program for " + program_.arch_name + " (" + program_.arch_hash + ")\n";
     for (const auto& [name, function] : program_.functions) {
@@ -135,6 +143,9 @@ class ProgramModule : public ffi::ModuleObj {
         SetStuckSwitch(rank, column, command);
       });
     }
+    if (key == "microscopiq.set_debug") {
+      return ffi::Function::FromTyped([self, this](bool on) { SetDebug(on); });
+    }
     auto found = program_.functions.find(key);
     if (found == program_.functions.end()) return std::nullopt;
     const Function* function = &found->second;
@@ -144,6 +155,14 @@ class ProgramModule : public ffi::ModuleObj {
   }
 
  private:
+  std::string Assembly() const {
+    std::string text;
+    for (const auto& [name, function] : program_.functions) {
+      text += name + ":\n" + Listing(function);
+    }
+    return text;
+  }
+
   void Run(const Function& function, ffi::PackedArgs args) {
     if (args.size() != static_cast<int>(function.arguments.size())) {
       Fail(kInputError, "function '", function.name, "' takes ", function.arguments.size(),
@@ -160,10 +179,14 @@ class ProgramModule : public ffi::ModuleObj {
     }
     std::lock_guard<std::mutex> lock(mutex_);
     if (!machine_) machine_ = std::make_unique<Machine>(program_.arch);
-    machine_->SetStructural(structural_);
-    machine_->SetStuckSwitch(stuck_switch_);
     std::vector<Span> spans;
-    records_.push_back(machine_->Run(function, tensors, timing_, trace_ ? &spans : nullptr));
+    RunOptions options;
+    options.timing = timing_;
+    options.debug = debug_.value_or(debug_default);
+    options.structural = structural_;
+    options.stuck_switch = stuck_switch_;
+    options.trace = trace_ ? &spans : nullptr;
+    records_.push_back(machine_->Run(function, tensors, options));
     if (trace_) traces_.push_back(std::move(spans));
   }
 
@@ -206,6 +229,11 @@ class ProgramModule : public ffi::ModuleObj {
     stuck_switch_ = {rank, column, static_cast<SwitchCommand>(command)};
   }
 
+  void SetDebug(bool on) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    debug_ = on;
+  }
+
   void SetTrace(bool on) {
     std::lock_guard<std::mutex> lock(mutex_);
     trace_ = on;
@@ -232,6 +260,7 @@ class ProgramModule : public ffi::ModuleObj {
   StuckSwitch stuck_switch_;
   bool trace_ = false;
   std::vector<std::vector<Span>> traces_;
+  std::optional<bool> debug_;
 };
 
 ffi::Module Load(const ffi::Bytes& blob) {
@@ -271,28 +300,66 @@ ffi::Map<ffi::String, Numbers> SwitchCommands(const Numbers& columns) {
   return {{"commands", commands}, {"entering", entering}};
 }
 
-// The plan for (strip, row, passes, strip, row, passes, ...), rows ascending in each strip.
-ffi::Map<ffi::String, Numbers> Plan(int rows, int cols, int strip_columns, int ranks, int units,
-                                    const Numbers& visits) {
+ReconPlan PlanOf(int rows, int cols, int strip_columns, int ranks, int units,
+                 const Numbers& visits) {
   const ReconShape shape{rows, cols, strip_columns, ranks, units};
   StripRows strips(shape.strips());
   for (size_t i = 0; i + 2 < visits.size(); i += 3) {
     strips.at(visits[i]).push_back(
         {static_cast<int>(visits[i + 1]), static_cast<int>(visits[i + 2])});
   }
-  const ReconPlan plan = MakeReconPlan(shape, strips);
-  Numbers table;
-  for (const auto& strip : plan.strips) {
-    for (const ReconVisit& visit : strip) {
-      for (int64_t value :
-           {int64_t{visit.row}, int64_t{visit.pass}, visit.offset, int64_t{visit.unit}}) {
-        table.push_back(value);
+  return MakeReconPlan(shape, strips);
+}
+
+void Append(const ReconVisit& visit, Numbers* table) {
+  for (int64_t value :
+       {int64_t{visit.row}, int64_t{visit.pass}, visit.offset, int64_t{visit.unit}}) {
+    table->push_back(value);
+  }
+}
+
+// Matmuls one after the other, each (first possible start, m, rows of its plane) with a plan of
+// its own unless it has no visits: what each one is granted.
+ffi::Array<ffi::Map<ffi::String, Numbers>> Traffic(int strip_columns, int ranks, int units,
+                                                   int strips, const ffi::Array<Numbers>& matmuls) {
+  ReconTraffic traffic;
+  ffi::Array<ffi::Map<ffi::String, Numbers>> out;
+  for (const Numbers& matmul : matmuls) {
+    const Numbers visits(matmul.begin() + 3, matmul.end());
+    const int rows = static_cast<int>(matmul[2]);
+    const ReconPlan plan =
+        PlanOf(rows, strips * strip_columns, strip_columns, ranks, units, visits);
+    const ReconPlan* planned = plan.visits ? &plan : nullptr;
+    const int64_t start = traffic.EarliestStart(matmul[0], planned, rows);
+    std::vector<std::vector<ReconVisit>> granted;
+    const ReconGrant grant = traffic.Reserve(start, planned, rows, matmul[1], &granted);
+    Numbers table;
+    for (size_t strip = 0; strip < granted.size(); ++strip) {
+      for (const ReconVisit& visit : granted[strip]) {
+        table.push_back(static_cast<int64_t>(strip));
+        Append(visit, &table);
       }
     }
+    out.push_back({{"times", {start, planned ? plan.turns : 1, grant.latency, grant.delay}},
+                   {"visits", table}});
+  }
+  return out;
+}
+
+// The plan for (strip, row, passes, strip, row, passes, ...), rows ascending in each strip.
+ffi::Map<ffi::String, Numbers> Plan(int rows, int cols, int strip_columns, int ranks, int units,
+                                    const Numbers& visits) {
+  const ReconPlan plan = PlanOf(rows, cols, strip_columns, ranks, units, visits);
+  Numbers table;
+  for (const auto& strip : plan.strips) {
+    for (const ReconVisit& visit : strip) Append(visit, &table);
   }
   return {{"totals", {plan.turns, plan.latency, plan.visits, plan.second_passes}},
           {"visits", table}};
 }
+
+// Returns what it was, for those who set it back.
+bool SetDebug(bool on) { return debug_default.exchange(on); }
 
 TVM_FFI_STATIC_INIT_BLOCK() {
   tvm::ffi::reflection::GlobalDef()
@@ -301,6 +368,8 @@ TVM_FFI_STATIC_INIT_BLOCK() {
       .def("microscopiq.runtime.select_kernels", SelectVariant)
       .def("microscopiq.runtime.switch_commands", SwitchCommands)
       .def("microscopiq.runtime.recon_plan", Plan)
+      .def("microscopiq.runtime.recon_traffic", Traffic)
+      .def("microscopiq.runtime.set_debug", SetDebug)
       .def("ffi.Module.load_from_bytes.microscopiq", Load);
 }
 

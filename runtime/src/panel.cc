@@ -34,7 +34,7 @@ Panel ReadPanel(const Memory& wbuf, int64_t address, int format_code) {
     Fail(kSimError, wbuf.name(), " address ", Hex{address}, ": a panel of ", panel.rows, "x",
          panel.cols, "; allowed: ", kMacroBlock, "x", kMacroBlock);
   }
-  wbuf.Peek(panel.slots(), panel.tail() - panel.slots());
+  wbuf.Require(panel.slots(), panel.tail() - panel.slots());
   return panel;
 }
 
@@ -57,7 +57,7 @@ const std::vector<int64_t>& PanelIndex::Rows(const Memory& wbuf, const Panel& pa
     for (; flags; flags &= flags - 1) ++flagged;
     position += 1 + identifier_bytes + 4 * flagged;
   }
-  wbuf.Peek(panel.tail(), position - panel.tail());
+  wbuf.Require(panel.tail(), position - panel.tail());
   address_ = panel.address;
   version_ = wbuf.version();
   return rows_;
@@ -80,6 +80,7 @@ int64_t ReadOutliers(const Memory& wbuf, const Panel& panel, int64_t row_address
   const uint8_t* identifier = wbuf.Peek(row_address, 1 + panel.identifier_bytes()) + 1;
   uint32_t flags = 0;
   std::memcpy(&flags, identifier, panel.identifier_bytes());
+  wbuf.Peek(row_address, 1 + panel.identifier_bytes() + 4 * __builtin_popcount(flags));
   const uint8_t* entry = identifier + panel.identifier_bytes();
   const int first = col0 / kMicroBlock, end = (col0 + cols + kMicroBlock - 1) / kMicroBlock;
   uint32_t skipped = flags & ((1u << first) - 1);

@@ -186,6 +186,7 @@ Program ParseProgram(const uint8_t* blob, uint64_t length) {
   Program program;
   program.arch_name = reader.Text();
   program.arch_hash = reader.Text();
+  reader.Text();  // the technology: areas and energies are of no use here
   program.arch = ReadArch(&reader);
   CheckArch(program.arch);
   uint32_t functions = reader.Number<uint32_t>();

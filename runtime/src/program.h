@@ -20,8 +20,6 @@ struct Instruction {
   Operation operation;
 };
 
-const char* Mnemonic(const Operation& operation);
-
 struct Argument {
   std::string name;
   uint8_t dtype = 0;

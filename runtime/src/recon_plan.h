@@ -9,6 +9,9 @@
 
 namespace microscopiq {
 
+// Cycles that the sync buffer holds a micro-block's first column until its last is there.
+constexpr int kSyncCycles = kMicroBlock - 1;
+
 // Output columns that an array row holds at a precision.
 int64_t ArrayColumns(const ArchNumbers& arch, int bits);
 
@@ -45,6 +48,7 @@ struct ReconVisit {
 };
 
 struct ReconPlan {
+  ReconShape shape;
   int64_t turns = 1;          // cycles from one activation row's start to the next one's
   int64_t latency = 0;        // cycles from the last one's start to the last sum
   int64_t visits = 0;         // of one activation row, over all strips

@@ -105,6 +105,15 @@ def _instructions() -> list[str]:
         reader = "reader" if cls.operands() else "/*reader*/"
         lines += ["  template <typename Reader>", f"  void Read(Reader* {reader}) {{"]
         lines += [f"    reader->{kind.name}(&{name});" for name, kind, _ in cls.operands()]
+        visitor = "visitor" if cls.operands() else "/*visitor*/"
+        lines += [
+            "  }",
+            "  template <typename Visitor>",
+            f"  void Show(Visitor* {visitor}) const {{",
+        ]
+        lines += [
+            f'    visitor->{kind.name}("{name}", {name});' for name, kind, _ in cls.operands()
+        ]
         lines += ["  }", "};", ""]
     names = ", \\\n  ".join(f"X({cls.__name__})" for cls in classes).replace(",", "")
     lines += [

@@ -13,7 +13,7 @@ from ..errors import IsaError
 from .spec import Instruction, decode
 
 MAGIC = b"MSCOPIQ\0"
-VERSION = 2
+VERSION = 3
 DTYPES = {"float32": (1, 4), "int8": (2, 1)}
 """Argument dtypes: code in the file and bytes of an element."""
 NO_LAYER = ""
@@ -56,20 +56,27 @@ class Function:
 
 @dataclass(frozen=True)
 class Program:
-    """Functions for one architecture, by name."""
+    """Functions for one architecture, by name.
+
+    Attributes
+    ----------
+    technology : str
+        The architecture's technology: name, or full path of its file.
+    """
 
     arch_name: str
     arch_hash: str
+    technology: str
     arch_numbers: dict[str, int]
     functions: dict[str, Function]
 
     @classmethod
     def for_arch(cls, arch: Arch, functions: dict[str, Function]) -> "Program":
-        return cls(arch.name, arch.hash, arch.numbers(), functions)
+        return cls(arch.name, arch.hash, arch.technology, arch.numbers(), functions)
 
     def to_bytes(self) -> bytes:
         """Return the saved form."""
-        payload = _text(self.arch_name) + _text(self.arch_hash)
+        payload = _text(self.arch_name) + _text(self.arch_hash) + _text(self.technology)
         payload += struct.pack("<I", len(self.arch_numbers))
         for name, value in self.arch_numbers.items():
             payload += _text(name) + struct.pack("<q", value)
@@ -96,7 +103,7 @@ class Program:
         if len(payload) != length or zlib.crc32(payload) != checksum:
             raise IsaError("corrupted program: the checksum doesn't match")
         reader = _Reader(payload)
-        name, digest = reader.text(), reader.text()
+        name, digest, technology = reader.text(), reader.text(), reader.text()
         numbers = {reader.text(): reader.number("<q") for _ in range(reader.count())}
         known = {f.name for f in integer_keys()}
         if missing := sorted(known - numbers.keys()):
@@ -110,7 +117,7 @@ class Program:
                 raise IsaError(f"two functions are named '{function.name}'")
             functions[function.name] = function
         reader.finish()
-        return cls(name, digest, numbers, functions)
+        return cls(name, digest, technology, numbers, functions)
 
     def listing(self, only: str | None = None) -> str:
         """Return the assembly text of all functions, or of one."""

@@ -52,6 +52,7 @@ def gemm(arch, weight, m):
     code = [
         # One slot only, where a ring of two wouldn't come out even.
         *(isa.Sem(sem, 1 + (even == 0)) for sem, even in ((0, groups % 2), (2, 1), (6, 1), (8, 1))),
+        isa.Sem(11, 1),  # the bias has one slot
         *(isa.Clip(reg, size, size, at()) for reg, size in ((0, m), (1, k), (7, 1))),
         isa.DmaLoad(Mem.OBUF, at(), 4 * k, 0, at(), 4 * k, 4, 4, 0, 1),
         *(isa.Post(Unit.DMA_IN, 9), isa.Wait(Unit.VECTOR, 9)),
@@ -65,9 +66,11 @@ def gemm(arch, weight, m):
     for group in range(groups):
         code += _group(arch, weight, m, group, exponents, y)
     code += [
+        isa.Wait(Unit.DMA_IN, 11),
         isa.DmaLoad(Mem.OBUF, at(bias), 0, 1, at(0, y_row), 0, 4, 4, 7, 2),
         *(isa.Post(Unit.DMA_IN, 9), isa.Wait(Unit.VECTOR, 9)),
         isa.Add(at(y), y_row, at(bias), 0, 0, 2),
+        isa.Post(Unit.VECTOR, 11),
         *(isa.Post(Unit.VECTOR, 7), isa.Wait(Unit.DMA_OUT, 7)),
         isa.DmaStore(2, at(0, y_row), 4 * n, 4, Mem.OBUF, at(y), y_row, 4, 0, 2),
         *(isa.Post(Unit.DMA_OUT, 8), isa.EndLoop(), isa.End()),

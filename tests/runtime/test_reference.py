@@ -14,6 +14,7 @@ from microscopiq.target.isa import instructions as isa
 from microscopiq.target.isa.program import Argument, Function, Program
 from microscopiq.target.isa.spec import LOOP_DEPTH, Affine, Instruction, Mem, Unit
 from microscopiq.target.packing import empty, pack
+from tests.runtime.ordered import ordered
 
 TINY = load_arch("tiny-4x4")
 ZERO = Affine()
@@ -25,7 +26,7 @@ def by_loop(level: int, stride: int) -> Affine:
 
 
 def function(code: list[Instruction], *arguments: Argument, weights: bytes = b"") -> Function:
-    return Function("f", "test", arguments, (*code, isa.End()), weights)
+    return Function("f", "test", arguments, (*ordered(code), isa.End()), weights)
 
 
 def extents(*values: int) -> list[Instruction]:
@@ -147,7 +148,7 @@ def test_loops_tokens_and_empty_tiles(core):
     assert y.tolist() == list(range(10))
 
 
-def test_memories_start_poisoned(core):
+def test_memories_start_poisoned(core, production_mode):
     code = [*extents(1, 3), isa.DmaStore(0, ZERO, 0, 1, Mem.OBUF, ZERO, 0, 1, 0, 1)]
     (y,) = core(function(code, Argument("y", "int8", (3,), is_output=True)), TINY, [])
     assert y.view(np.uint8).tolist() == [0xA5] * 3

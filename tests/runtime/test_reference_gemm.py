@@ -44,7 +44,9 @@ def gemm(arch: Arch, weight: QuantizedWeight, m: int) -> Function:
     (n, k), row = weight.slots.shape, weight.row
     tile_n, groups, slot = tile(arch, row.name), blocks(k, GROUP_SIZE), arch.wbuf_bytes // 2
     exponents = 2 * m * GROUP_SIZE
-    code: list[Instruction] = [isa.Sem(0, 2), isa.Clip(0, m, m, at()), isa.Clip(1, 1, 1, at())]
+    # One slot each for planes, sums and results: these tests are about values.
+    code: list[Instruction] = [isa.Sem(0, 2), *(isa.Sem(sem, 1) for sem in (5, 6, 7))]
+    code += [isa.Clip(0, m, m, at()), isa.Clip(1, 1, 1, at())]
     for panel in range(blocks(n, MACRO_BLOCK) * groups):
         column, group = panel // groups * MACRO_BLOCK, panel % groups * GROUP_SIZE
         cols, rows = min(MACRO_BLOCK, n - column), min(GROUP_SIZE, k - group)
@@ -61,10 +63,12 @@ def gemm(arch: Arch, weight: QuantizedWeight, m: int) -> Function:
             isa.DmaLoad(Mem.SPAD, at(xexp), 1, 1, at(group // GROUP_SIZE), groups, 1, 1, 0, 1),
             isa.Post(Unit.DMA_IN, 1),
             isa.Wait(Unit.WLOAD, 1),
+            isa.Wait(Unit.ARRAY, 6),
             isa.Loop(blocks(cols, tile_n)),
             isa.Clip(5, tile_n, cols, at(0, tile_n)),
             isa.Loop(blocks(rows, arch.array_rows)),
             isa.Clip(4, arch.array_rows, rows, at(0, 0, arch.array_rows)),
+            isa.Wait(Unit.WLOAD, 5),
             isa.Preload(*part),
             isa.Post(Unit.WLOAD, 2),
             isa.Wait(Unit.RECON, 2),
@@ -73,15 +77,20 @@ def gemm(arch: Arch, weight: QuantizedWeight, m: int) -> Function:
             isa.Wait(Unit.ARRAY, 3),
             isa.Matmul(part[0], at(x, 0, arch.array_rows), GROUP_SIZE, at(0, 4 * tile_n), 512, 0,
                        at(0, 0, 1)),
+            isa.Post(Unit.ARRAY, 5),
             isa.EndLoop(),
             isa.EndLoop(),
             isa.Post(Unit.ARRAY, 4),
             isa.Wait(Unit.VECTOR, 4),
+            *([] if group else [isa.Wait(Unit.VECTOR, 7)]),
             isa.Drain(at(), 512, at(), 512, row.code, at(ring), 0, at(xexp), 1, 0, 3, at(group)),
             isa.Post(Unit.VECTOR, 0),
+            isa.Post(Unit.VECTOR, 6),
         ]  # fmt: skip
         if group + rows == k:
+            code += [isa.Post(Unit.VECTOR, 8), isa.Wait(Unit.DMA_OUT, 8)]
             code.append(isa.DmaStore(2, at(4 * column), 4 * n, 4, Mem.OBUF, at(), 512, 4, 0, 3))
+            code.append(isa.Post(Unit.DMA_OUT, 7))
     arguments = (
         Argument("x", "int8", (m, k)),
         Argument("exponent", "int8", (m, groups)),

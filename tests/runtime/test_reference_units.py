@@ -18,6 +18,7 @@ from microscopiq.target.isa import instructions as isa
 from microscopiq.target.isa.program import Argument, Function
 from microscopiq.target.isa.spec import Affine, Instruction, Mem
 from microscopiq.target.packing import pack
+from tests.runtime.ordered import ordered
 
 TINY = load_arch("tiny-4x4")
 METHOD = {"int4": "rtn", "int8": "rtn", "ms2": "microscopiq", "ms4": "microscopiq"}
@@ -47,7 +48,7 @@ def around(
         clip, target = isa.Clip(14, length, length, zero), len(SIZES) + number
         loads += [clip, isa.DmaLoad(mem, zero, 0, number, zero, 0, 1, 1, 15, 14)]
         stores += [clip, isa.DmaStore(target, zero, 0, 1, mem, zero, 0, 1, 15, 14)]
-    whole = (*loads, *code, *stores, isa.End())
+    whole = (*ordered([*loads, *code, *stores]), isa.End())
     return Function("one", "test", (*inputs, *outputs), whole, weights)
 
 

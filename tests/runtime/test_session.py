@@ -97,9 +97,7 @@ def test_structural_mode_gives_the_same(run):
     assert stepped.to_json() == expected.to_json()
     # The mode is the session's, though both share the executable's native module.
     assert session.run(*inputs).to_json() == expected.to_json()
-    with pytest.raises(
-        ConfigError, match="unknown simulator mode 'structual'; did you mean struct"
-    ):
+    with pytest.raises(ConfigError, match="unknown simulator mode 'structual'; did you mean"):
         Session(state.executable, mode="structual")
 
 
