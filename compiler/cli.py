@@ -51,6 +51,13 @@ class DemoModel(str, enum.Enum):
     cnn = "cnn"
 
 
+class Mode(str, enum.Enum):
+    """Modes of a session; importing its own list would cost every command a second."""
+
+    fast = "fast"
+    structural = "structural"
+
+
 LISTINGS = ("recipes", "formats", "archs", "technologies", "passes")
 Listing = enum.Enum("Listing", {name: name for name in LISTINGS})
 Stage = enum.Enum("Stage", {name: name for name in STAGES})
@@ -165,6 +172,9 @@ def run(
         str | None,
         typer.Option(metavar="NAME|FILE", help="Refuse a program built for another architecture."),
     ] = None,
+    mode: Annotated[
+        Mode, typer.Option(help="structural: step every PE and every ReCoN switch.")
+    ] = Mode.fast,
     debug: Annotated[
         bool,
         typer.Option("--debug", help="Refuse reads of unwritten memory and races between units."),
@@ -178,7 +188,7 @@ def run(
     from .cli_progress import StageBars
     from .cli_report import print_run
 
-    session = Session(library, arch, debug=debug or None, technology=technology)
+    session = Session(library, arch, mode.value, debug=debug or None, technology=technology)
     arrays = read_inputs(inputs, session.input_names())
     with StageBars() as bars:
         bars("run", 0, 1, library.name)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..target.arch import Arch, load_arch
-from ..target.errors import ConfigError, InputError
+from ..target.errors import ConfigError, InputError, unknown_name
 from ..target.formats import BY_CODE
 from ..target.isa.instructions import Preload, PreloadRows
 from ..target.isa.program import Function, Program
@@ -19,6 +19,8 @@ from .result import RunResult, total
 KIND = "microscopiq"
 SUFFIXES = (".so", ".dylib", ".dll", ".tar")
 """What `export_library` writes and TVM loads."""
+MODES = ("fast", "structural")
+"""How a session computes the array's products: arithmetic, or stepping PEs and switches."""
 
 
 def find_native(module):
@@ -69,6 +71,9 @@ class Session:
         What `build` returned, or a file that `export_library` wrote.
     arch : str, Path or Arch, optional
         Machine that the caller means to simulate: a program built for another is refused.
+    mode : str
+        ``"fast"``; or ``"structural"``: every PE, every ReCoN switch and FIFO of the array is
+        stepped cycle by cycle. Values and cycles are equal, which is what the slow mode is for.
     debug : bool, optional
         Also refuse reads of what nothing wrote and units that meet in no defined order; values
         and cycles stay the same, the run takes about three times as long. None: as
@@ -79,7 +84,8 @@ class Session:
     Raises
     ------
     ConfigError
-        When the program was built for another architecture, or its technology isn't found.
+        When the program was built for another architecture, for an unknown mode, or when its
+        technology isn't found.
     InputError
         For a file that is no exported program.
     """
@@ -88,17 +94,21 @@ class Session:
         self,
         executable,
         arch: str | Path | Arch | None = None,
+        mode: str = "fast",
         *,
         debug: bool | None = None,
         technology: str | Path | Technology | None = None,
     ):
         import tvm
 
+        if mode not in MODES:
+            raise ConfigError(unknown_name("simulator mode", mode, MODES))
         self.module = load_executable(executable)
         self.native = find_native(self.module)
         self.program = program_of(self.module)
         if arch is not None and self.program is not None:
             _check_arch(self.program, load_arch(arch))
+        self.mode = mode
         if debug is not None and self.native is not None:
             self.native["microscopiq.set_debug"](debug)
         if technology is None and self.program is not None:
@@ -150,6 +160,8 @@ class Session:
             )
         tensors = [_tensor(name, value) for name, value in zip(names, inputs, strict=True)]
         if self.native is not None:
+            # Sessions of one executable share its native module.
+            self.native["microscopiq.set_mode"](self.mode)
             self.native["microscopiq.reset"]()
         try:
             outputs = self.vm[function](*tensors)

@@ -171,8 +171,11 @@ Machine::Outcome Machine::Execute(const Matmul& op) {
   args.low = -args.high - 1;
   const Work work = MatmulWork(plane, m, accumulate);
   if (!values_) return work;
-  if (use_structure_) return StepMatmul(raw_planes_[number], args, work);
-  record_.saturations += plane.Multiply(args);
+  if (use_structure_) {
+    StepMatmul(raw_planes_[number], args, work);
+  } else {
+    record_.saturations += plane.Multiply(args);
+  }
   return work;
 }
 

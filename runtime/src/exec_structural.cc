@@ -1,4 +1,4 @@
-// The array's instructions in structural mode: values and times from stepping the structure.
+// The array's products in structural mode.
 #include <algorithm>
 
 #include "errors.h"
@@ -7,13 +7,18 @@
 
 namespace microscopiq {
 
-Work Machine::StepMatmul(const RawPlane& plane, const MatmulArgs& args, const Work& formula) {
+void Machine::StepMatmul(const RawPlane& plane, const MatmulArgs& args, const Work& formula) {
   StructuralJob job;
   job.plane = &plane;
   job.x = args.x;
   job.x_pitch = args.x_pitch;
   job.m = static_cast<int>(args.m);
   const StructuralResult result = StructuralArray(arch_, stuck_switch_).Run({job}).front();
+  const int64_t busy = result.last_start + 1, latency = result.end - busy;
+  if (busy != formula.busy || latency != formula.latency) {
+    Fail(kSimError, "internal: stepping the array took ", busy, " + ", latency,
+         " cycles; the formula says ", formula.busy, " + ", formula.latency);
+  }
   for (int64_t m = 0; m < args.m; ++m) {
     int32_t* acc = reinterpret_cast<int32_t*>(args.acc + m * args.acc_pitch);
     for (int col = 0; col < plane.cols; ++col) {
@@ -24,13 +29,6 @@ Work Machine::StepMatmul(const RawPlane& plane, const MatmulArgs& args, const Wo
       acc[col] = static_cast<int32_t>(kept);
     }
   }
-  Work work = formula;
-  work.busy = result.last_start + 1;
-  work.latency = result.end - work.busy;
-  work.recon = work.busy - args.m;
-  // The structure measures when sums come; activations and weights are kept as long.
-  work.hold += work.latency - formula.latency;
-  return work;
 }
 
 }  // namespace microscopiq

@@ -101,8 +101,8 @@ class Machine {
   template <typename Op>
   PanelPart CheckedPart(const Op& op, Panel* panel) const;
 
-  // exec_structural.cc: a matmul in structural mode; its times replace those of `formula`.
-  Work StepMatmul(const RawPlane& plane, const MatmulArgs& args, const Work& formula);
+  // exec_structural.cc: a matmul in structural mode, which must take as long as `formula` says.
+  void StepMatmul(const RawPlane& plane, const MatmulArgs& args, const Work& formula);
 
   // exec_vector.cc
   Outcome Execute(const Drain& op);

@@ -238,7 +238,7 @@ class ProgramModule : public ffi::ModuleObj {
   void SetMode(const std::string& mode) {
     Translate([&] {
       if (mode != "fast" && mode != "structural") {
-        Fail(kInputError, "simulator mode '", mode, "'; allowed: fast, structural");
+        Fail(kConfigError, "simulator mode '", mode, "'; allowed: fast, structural");
       }
     });
     std::lock_guard<std::mutex> lock(mutex_);
@@ -247,7 +247,7 @@ class ProgramModule : public ffi::ModuleObj {
 
   void SetStuckSwitch(int rank, int column, int command) {
     Translate([&] {
-      if (command < 0 || command > 7) Fail(kInputError, "command ", command, "; allowed: 0 to 7");
+      if (command < 0 || command > 7) Fail(kConfigError, "command ", command, "; allowed: 0 to 7");
     });
     std::lock_guard<std::mutex> lock(mutex_);
     stuck_switch_ = {rank, column, static_cast<SwitchCommand>(command)};

@@ -4,13 +4,15 @@
 #include <cstdlib>
 
 #include "errors.h"
+#include "recon_plan.h"
 
 namespace microscopiq {
 namespace {
 
 // Its operands are 2 and 4 bits wide, each with or without sign.
 int SmallMultiply(int part, int half) {
-  if (part < -2 || part > 3 || half < -8 || half > 15) {
+  // One comparison each: below its range an unsigned number is large.
+  if (static_cast<unsigned>(part + 2) > 5 || static_cast<unsigned>(half + 8) > 23) {
     Fail(kSimError, "internal: a multiplier of 2 x 4 bits gets ", part, " x ", half);
   }
   return part * half;
@@ -49,43 +51,44 @@ int Pe::Multiply(const Field& field, SlotCode code, const Halves& x) const {
   return sum;
 }
 
-PeRow::PeRow(const ArchNumbers& arch, const PeMode& mode)
+PeLayout::PeLayout(const ArchNumbers& arch, const PeMode& mode)
     : mode_(mode),
-      pe_parts_(static_cast<int>(arch.pe_weight_bits) / kPartBits),
-      shared_(arch.multi_precision),
-      joined_(std::max(1, mode.bits / static_cast<int>(arch.pe_weight_bits))),
-      pes_(arch.array_cols) {}
-
-PeRow::Place PeRow::Locate(int column, int joined) const {
-  const int parts = mode_.bits / kPartBits;
-  if (!shared_) return {column, {0, parts, true}};
-  const int first = column * parts + joined * pe_parts_;
-  return {first / pe_parts_,
-          {first % pe_parts_, std::min(parts, pe_parts_), joined == joined_ - 1}};
+      pes_(static_cast<int>(arch.array_cols)),
+      joined_(std::max(1, mode.bits / static_cast<int>(arch.pe_weight_bits))) {
+  const int parts = mode.bits / kPartBits;
+  const int pe_parts = static_cast<int>(arch.pe_weight_bits) / kPartBits;
+  const int columns = static_cast<int>(ArrayColumns(arch, mode.bits));
+  for (int column = 0; column < columns; ++column) {
+    for (int piece = 0; piece < joined_; ++piece) {
+      const int first =
+          arch.multi_precision ? column * parts + piece * pe_parts : column * pe_parts;
+      const Pe::Field field{first % pe_parts, std::min(parts, pe_parts), piece + 1 == joined_};
+      places_.push_back({first / pe_parts, field, piece * pe_parts * kPartBits});
+    }
+  }
 }
 
 void PeRow::Load(int column, int slot) {
-  for (int joined = 0; joined < joined_; ++joined) {
-    const Place place = Locate(column, joined);
-    for (int i = 0; i < place.field.parts; ++i) {
-      pes_[place.pe].Store(place.field.first_part + i, slot & ((1 << kPartBits) - 1));
-      slot >>= kPartBits;
+  for (const auto* place = layout_->begin(column); place != layout_->end(column); ++place) {
+    for (int i = 0; i < place->field.parts; ++i) {
+      const int code = slot >> (place->bit + i * kPartBits) & ((1 << kPartBits) - 1);
+      pes_[place->pe].Store(place->field.first_part + i, code);
     }
   }
 }
 
 Product PeRow::Multiply(int column, int8_t x) const {
-  const Halves halves = SplitActivation(x, mode_.code);
+  const SlotCode code = layout_->mode().code;
+  const Halves halves = SplitActivation(x, code);
   int64_t sum = 0;
   bool sign = false;
-  for (int joined = 0; joined < joined_; ++joined) {
-    const Place place = Locate(column, joined);
-    const Pe& pe = pes_[place.pe];
-    const int64_t piece = pe.Multiply(place.field, mode_.code, halves);
-    sum += piece * (int64_t{1} << joined * pe_parts_ * kPartBits);
-    sign = pe.Sign(place.field);
+  for (const auto* place = layout_->begin(column); place != layout_->end(column); ++place) {
+    const Pe& pe = pes_[place->pe];
+    const int64_t piece = pe.Multiply(place->field, code, halves);
+    sum += piece * (int64_t{1} << place->bit);
+    sign = pe.Sign(place->field);
   }
-  if (mode_.code == SlotCode::kSignMagnitude) return {sign != halves.negative, sum};
+  if (code == SlotCode::kSignMagnitude) return {sign != halves.negative, sum};
   return {sum < 0, std::abs(sum)};
 }
 

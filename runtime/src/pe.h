@@ -55,26 +55,42 @@ class Pe {
   uint8_t weight_ = 0;
 };
 
-// The PEs of an array row. A PE holds several narrow weights, and wide ones join several PEs.
+// Where the weights of an array row's columns lie: a PE holds several narrow ones, and a wide one
+// joins several PEs.
+class PeLayout {
+ public:
+  struct Place {
+    int pe;
+    Pe::Field field;
+    int bit;  // of the weight, where this piece of it starts
+  };
+
+  PeLayout(const ArchNumbers& arch, const PeMode& mode);
+
+  const PeMode& mode() const { return mode_; }
+  int pes() const { return pes_; }
+  // The pieces of a column's weight, low bits first.
+  const Place* begin(int column) const { return &places_[column * joined_]; }
+  const Place* end(int column) const { return begin(column) + joined_; }
+
+ private:
+  PeMode mode_;
+  int pes_;
+  int joined_;  // PEs of one weight
+  std::vector<Place> places_;
+};
+
+// The PEs of an array row.
 class PeRow {
  public:
-  PeRow(const ArchNumbers& arch, const PeMode& mode);
+  // `layout` must live as long.
+  explicit PeRow(const PeLayout& layout) : layout_(&layout), pes_(layout.pes()) {}
 
   void Load(int column, int slot);
   Product Multiply(int column, int8_t x) const;
 
  private:
-  struct Place {
-    int pe;
-    Pe::Field field;
-  };
-  // Where the `joined`-th piece of a column's weight lies.
-  Place Locate(int column, int joined) const;
-
-  PeMode mode_;
-  int pe_parts_;
-  bool shared_;     // PEs hold as many weights as fit
-  int joined_ = 1;  // PEs of one weight
+  const PeLayout* layout_;
   std::vector<Pe> pes_;
 };
 

@@ -85,9 +85,12 @@ void StructuralArray::Reset(const std::vector<StructuralJob>& jobs) {
   waiting_.assign(static_cast<size_t>(shape_.rows) * shape_.strips(), {});
   activations_.assign(cells, {});
   psums_.assign(cells, {});
+  awake_.assign(cells, 0);
   feeds_.assign(shape_.rows, {});
   expected_.assign(shape_.cols, {});
   strips_.clear();
+  strip_of_.clear();
+  for (int col = 0; col < shape_.cols; ++col) strip_of_.push_back(col / shape_.strip_columns);
   for (int strip = 0; strip < shape_.strips(); ++strip) {
     strips_.emplace_back(shape_, strip, stuck_);
   }
@@ -103,7 +106,8 @@ void StructuralArray::AddJob(const StructuralJob& job) {
   const ReconPlan plan = PlanOf(state.shape, plane);
   state.turns = plan.turns;
   state.limit = job.start + plan.busy(job.m) + plan.latency;
-  state.weights.assign(state.shape.rows, PeRow(arch_, plane.mode));
+  state.layout = std::make_unique<PeLayout>(arch_, plane.mode);
+  state.weights.assign(state.shape.rows, PeRow(*state.layout));
   for (int row = 0; row < plane.rows; ++row) {
     for (int col = 0; col < plane.cols; ++col) state.weights[row].Load(col, plane.SlotAt(row, col));
   }
@@ -137,7 +141,10 @@ void StructuralArray::Cycle(int64_t cycle) {
   }
   // From the last PE up, so that the registers that a PE writes have been read and cleared.
   for (int row = shape_.rows - 1; row >= 0; --row) {
-    for (int column = shape_.cols - 1; column >= 0; --column) Work(cycle, row, column);
+    uint8_t* awake = &awake_[static_cast<size_t>(row) * shape_.cols];
+    for (int column = shape_.cols - 1; column >= 0; --column) {
+      if (std::exchange(awake[column], 0)) Work(cycle, row, column);
+    }
   }
   for (ReconStrip& strip : strips_) strip.Step(cycle);
 }
@@ -183,36 +190,38 @@ void StructuralArray::StartStrips(int64_t cycle, int row) {
     const int first = strip * shape_.strip_columns;
     // The top row adds to 0 and waits for nothing.
     if (!fifo.Front(cycle) || (row > 0 && !PsumAt(row, first).there)) continue;
-    ActivationAt(row, first) = fifo.Pop(cycle);
+    Enter(cycle, row, first, fifo.Pop(cycle));
   }
 }
 
 void StructuralArray::Work(int64_t cycle, int row, int column) {
-  Activation& activation = ActivationAt(row, column);
-  Psum& above = PsumAt(row, column);
-  if (!activation.there && !above.there) return;
-  const Activation in = std::exchange(activation, {});
-  const Psum sum = row == 0 ? Psum{true, in.tag, 0} : std::exchange(above, {});
+  const Activation in = std::exchange(ActivationAt(row, column), {});
+  const Psum above = std::exchange(PsumAt(row, column), {});
+  const Psum sum = row == 0 ? Psum{true, in.tag, 0} : above;
   if (!InStep(in, sum)) {
     Fail(kSimError, "internal: cycle ", cycle, ", array row ", row, ", column ", column,
          ": the activation and the partial sum are of different rows");
   }
   const JobState& state = jobs_[in.tag.job];
   Product product = state.weights[row].Multiply(column, in.x);
-  const int strip = column / shape_.strip_columns;
-  const int next = column + 1;
+  const int strip = strip_of_[column], next = column + 1;
   if (row < state.job.plane->rows) product.magnitude <<= state.job.plane->shifts[row];
   if (state.visits[row * shape_.strips() + strip]) {
     const Res res{true, product.negative, product.magnitude};
-    strips_[strip].Send(cycle, column % shape_.strip_columns, in.tag, in.x, res, sum.value);
+    strips_[strip].Send(cycle, column - strip * shape_.strip_columns, in.tag, in.x, res, sum.value);
   } else {
     Below(cycle + 1, row, column, {true, in.tag, sum.value + product.value()});
   }
-  if (next >= state.shape.cols || next % shape_.strip_columns == 0) return;
-  if (ActivationAt(row, next).there) {
-    Fail(kSimError, "internal: cycle ", cycle, ", array row ", row, ": two activations meet");
+  if (next < state.shape.cols && strip_of_[next] == strip) Enter(cycle, row, next, in);
+}
+
+void StructuralArray::Enter(int64_t cycle, int row, int column, const Activation& activation) {
+  if (ActivationAt(row, column).there) {
+    Fail(kSimError, "internal: cycle ", cycle, ", array row ", row, ", column ", column,
+         ": two activations meet");
   }
-  ActivationAt(row, next) = in;
+  ActivationAt(row, column) = activation;
+  AwakeAt(row, column) = 1;
 }
 
 void StructuralArray::Below(int64_t cycle, int row, int column, const Psum& sum) {
@@ -226,6 +235,7 @@ void StructuralArray::Below(int64_t cycle, int row, int column, const Psum& sum)
          ": two partial sums meet");
   }
   register_below = sum;
+  AwakeAt(row + 1, column) = 1;
 }
 
 void StructuralArray::Collect(int64_t cycle, int column, const Psum& sum) {

@@ -48,8 +48,9 @@ class StructuralArray {
     ReconShape shape;
     int64_t turns = 1;
     int64_t limit = 0;  // cycle by which it has ended
+    std::unique_ptr<PeLayout> layout;
     std::vector<PeRow> weights;
-    std::vector<uint8_t> visits;  // (strips, rows): whether the row visits ReCoN
+    std::vector<uint8_t> visits;  // (rows, strips): whether the row visits ReCoN
     StructuralResult result;
   };
   // The next activation row that enters an array row.
@@ -63,11 +64,13 @@ class StructuralArray {
   void Cycle(int64_t cycle);
   void FeedRow(int64_t cycle, int row);
   void StartStrips(int64_t cycle, int row);
+  void Enter(int64_t cycle, int row, int column, const Activation& activation);
   void Work(int64_t cycle, int row, int column);
   void Below(int64_t cycle, int row, int column, const Psum& sum);
   void Collect(int64_t cycle, int column, const Psum& sum);
   int64_t Limit() const;
   Activation& ActivationAt(int row, int column) { return activations_[row * shape_.cols + column]; }
+  uint8_t& AwakeAt(int row, int column) { return awake_[row * shape_.cols + column]; }
   Psum& PsumAt(int row, int column) { return psums_[row * shape_.cols + column]; }
 
   const ArchNumbers arch_;
@@ -80,7 +83,9 @@ class StructuralArray {
   std::vector<Fifo<Activation>> waiting_;  // (rows, strips): until the strip's sums are there
   std::vector<Activation> activations_;    // registers on the left of the PEs
   std::vector<Psum> psums_;                // registers above the PEs
+  std::vector<uint8_t> awake_;             // whether a PE has something in its registers
   std::vector<Feed> expected_;             // the next sum of each column
+  std::vector<int> strip_of_;              // of each column
   std::vector<ReconStrip> strips_;
 };
 

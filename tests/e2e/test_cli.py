@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 import microscopiq as mq
-from microscopiq.compiler import cli_progress, cli_report
+from microscopiq.compiler import cli, cli_progress, cli_report
 from microscopiq.compiler.options import STAGES
 from microscopiq.runtime.energy import COMPONENTS
 from microscopiq.runtime.result import RESULT_VERSION
+from microscopiq.runtime.session import MODES
+from tests.compiler import relax_modules as make
 
 HELP = """
 import sys
@@ -154,6 +156,20 @@ def test_run_prints_json_only(shell, library, images, tmp_path):
         assert outputs.files == ["out0"]
         np.testing.assert_array_equal(outputs["out0"], expected.outputs[0])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.npz", "y.npz"]
+
+
+def test_run_in_structural_mode(shell, tmp_path):
+    layers = make.module(make.mlp, (2, 3, 10))
+    mq.export_library(make.compiled(layers, "microscopiq-w4a8").executable, tmp_path / "mlp.so")
+    np.savez(tmp_path / "x.npz", *make.inputs_of(layers))
+    records = []
+    for mode in cli.Mode:
+        arguments = ("--input", tmp_path / "x.npz", "--json", "--mode", mode.value)
+        result = shell("run", tmp_path / "mlp.so", *arguments)
+        assert (result.code, result.err) == (0, "")
+        records.append(json.loads(result.out))
+    assert records[0] == records[1]
+    assert tuple(mode.value for mode in cli.Mode) == MODES
 
 
 def test_run_takes_arrays_in_stored_order(shell, library, images, tmp_path):
