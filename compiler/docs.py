@@ -11,6 +11,7 @@ import tvm  # noqa: F401  (TVM loads this backend; importing it first keeps that
 
 from ..target.arch import DEFAULT_ARCH, Arch, arch_names, integer_keys, load_arch
 from ..target.formats import GROUP_SIZE, MACRO_BLOCK, MICRO_BLOCK, WEIGHT_FORMATS
+from .docs_results import results
 from .passes.partition import ANCHORS, CONSTRAINTS, HOST_REASONS, OTHER_REASON
 from .quant.base import METHODS
 from .quant.recipe import ACTIVATIONS, DEFAULT_RECIPE, load_recipe, recipe_names
@@ -118,6 +119,7 @@ OUTPUTS: dict[str, Callable[[], str]] = {
     "docs/formats.md": formats,
     "docs/recipes.md": recipes,
     "docs/architectures.md": architectures,
+    "docs/results.md": results,
 }
 
 
