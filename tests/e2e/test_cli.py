@@ -11,6 +11,7 @@ import pytest
 import microscopiq as mq
 from microscopiq.compiler import cli_progress, cli_report
 from microscopiq.compiler.options import STAGES
+from microscopiq.runtime.result import RESULT_VERSION
 
 HELP = """
 import sys
@@ -106,7 +107,7 @@ def test_run_prints_json_only(shell, library, images, tmp_path):
     record = json.loads(result.out)
     expected = mq.Session(library).run(images)
     assert record == json.loads(json.dumps(expected.to_json()))
-    assert record["version"] == 1
+    assert record["version"] == RESULT_VERSION
     assert all(sum(parts.values()) == record["cycles"] for parts in record["unit_cycles"].values())
     with np.load(tmp_path / "y.npz") as outputs:
         assert outputs.files == ["out0"]
@@ -125,6 +126,39 @@ def test_run_takes_arrays_in_stored_order(shell, library, images, tmp_path):
     assert words[start : start + 6] == [
         ["dma_in"], ["dma_out"], ["wload"], ["recon"], ["array"], ["vector"],
     ]  # fmt: skip
+
+
+def test_run_writes_timeline_table_and_roofline(shell, library, images, tmp_path):
+    pytest.importorskip("matplotlib", reason="pip install 'microscopiq[plot]'")
+    np.savez(tmp_path / "x.npz", image=images)
+    files = {option: tmp_path / name for option, name in REPORTS.items()}
+    options = [word for option, path in files.items() for word in (option, path)]
+    result = shell("run", library, "--input", tmp_path / "x.npz", *options)
+    assert (result.code, result.err) == (0, "")
+    assert result.out.endswith("".join(f"Wrote {path}\n" for path in files.values()))
+    assert max(map(len, result.out.splitlines())) <= 100
+    run = mq.Session(library).run(images)
+    timeline = json.loads(files["--trace"].read_text(encoding="utf-8"))
+    assert timeline["otherData"]["arch"] == "microscopiq-64x64"
+    layers = [e["name"] for e in timeline["traceEvents"] if e.get("cat") == "layer"]
+    assert layers == [call["layer"] for call in run.calls]
+    assert len(files["--csv"].read_text().splitlines()) == 1 + len(run.calls)
+    assert files["--roofline"].read_bytes().startswith(b"<?xml")
+    assert len(list(tmp_path.iterdir())) == 1 + len(files)
+
+
+REPORTS = {"--trace": "t.json", "--csv": "layers.csv", "--roofline": "roofline.svg"}
+
+
+@pytest.mark.parametrize("option", REPORTS)
+def test_reports_that_cant_be_written(shell, library, images, tmp_path, option):
+    np.savez(tmp_path / "x.npz", image=images)
+    wrong = tmp_path / "nowhere" / REPORTS[option]
+    result = shell("run", library, "--input", tmp_path / "x.npz", option, wrong)
+    assert (result.code, result.out) == (2, "")
+    assert result.err == (
+        f"error: output file '{wrong}': no folder that can be written: {wrong.parent}\n"
+    )
 
 
 def test_inspect(shell, library):
