@@ -7,16 +7,15 @@ made.
 """
 
 import math
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..target.errors import ConfigError, InputError
 from ..target.formats import WEIGHT_FORMATS
 from ..target.isa.program import Program
-from .causes import CAUSES, largest_stall
+from .causes import CAUSES
 from .result import RunResult
+from .roofline_points import Point, groups, points, short_name
 from .whole_file import check_folder, whole_file
 
 DATES = {".svg": ("Date",), ".png": (), ".pdf": ("CreationDate",)}
@@ -27,48 +26,6 @@ MOST_LABELS = 10
 LABEL_STEP = 0.045
 LEADER = {"arrowstyle": "-", "color": "#bbbbbb", "linewidth": 0.6, "relpos": (0, 0.5)}
 ROOF = "#555555"
-
-
-@dataclass(frozen=True)
-class Point:
-    """One call: where it lies and what held it up.
-
-    Attributes
-    ----------
-    intensity : float
-        Multiply-accumulates per off-chip byte.
-    speed : float
-        Multiply-accumulates per cycle.
-    peak : int
-        What the array could do per cycle in this weight format.
-    stall : str
-        Cause that took most of the array's cycles beside its work.
-    """
-
-    layer: str
-    intensity: float
-    speed: float
-    peak: int
-    weight_format: str
-    stall: str
-    cycles: int
-
-
-def points(result: RunResult) -> list[Point]:
-    """Return the calls that multiply, in order."""
-    return [
-        Point(
-            layer=call["layer"] or call["name"],
-            intensity=call["macs"] / max(1, sum(call["dram_bytes"].values())),
-            speed=call["macs"] / call["cycles"],
-            peak=call["peak_macs"],
-            weight_format=call["weight_format"],
-            stall=largest_stall(call["units"]["array"]),
-            cycles=call["cycles"],
-        )
-        for call in result.calls
-        if call["macs"] and call["cycles"]
-    ]
 
 
 def check_plot(path: str | Path) -> None:
@@ -183,7 +140,7 @@ def _scatter(axes, found: Sequence[Point]) -> None:
         for index, name in enumerate(formats)
     ]
     colors = [
-        axes.scatter([], [], s=45, color=CAUSES[key].color, label=CAUSES[key].slice or key)
+        axes.scatter([], [], s=45, color=CAUSES[key].color, label=CAUSES[key].slice or f"is {key}")
         for key in stalls
     ]
     place = {"loc": "upper left", "fontsize": 8, "title_fontsize": 8, "frameon": False}
@@ -192,20 +149,14 @@ def _scatter(axes, found: Sequence[Point]) -> None:
     axes.legend(handles=colors, title="the array most often", bbox_to_anchor=(0.14, 1), **place)
 
 
-def groups(found: Sequence[Point]) -> dict[str, list[Point]]:
-    """Return points by name without numbers, the blocks of a model; most cycles first."""
-    by_name: dict[str, list[Point]] = {}
-    for point in found:
-        by_name.setdefault(re.sub(r"\d+", "*", point.layer), []).append(point)
-    order = sorted(by_name, key=lambda name: -sum(point.cycles for point in by_name[name]))
-    return {name: by_name[name] for name in order}
-
-
 def _labels(axes, grouped: dict[str, list[Point]]) -> None:
     """Write the names beside the plot, level with their points as far as there is room."""
-    # Inside a numbered block, the block's name says nothing.
     chosen = [
-        (name.rpartition(".*.")[2], len(same), max(same, key=lambda point: point.cycles))
+        (
+            short_name(name) if len(same) > 1 else same[0].layer,
+            len(same),
+            max(same, key=lambda point: point.cycles),
+        )
         for name, same in list(grouped.items())[:MOST_LABELS]
     ]
     chosen.sort(key=lambda item: -item[2].speed)

@@ -10,7 +10,8 @@ from tvm.relax import op
 from microscopiq import Session
 from microscopiq.runtime.causes import CAUSES, largest_stall
 from microscopiq.runtime.result import total
-from microscopiq.runtime.roofline import check_plot, groups, points, write_roofline
+from microscopiq.runtime.roofline import check_plot, write_roofline
+from microscopiq.runtime.roofline_points import groups, points, short_name
 from microscopiq.target.errors import ConfigError, InputError
 from tests.compiler import relax_modules as make
 
@@ -56,6 +57,19 @@ def test_groups_leave_numbers_out(ran):
     assert sum(len(same) for same in grouped.values()) == len(found)
 
 
+@pytest.mark.parametrize(
+    ("name", "short"),
+    [
+        ("bert.encoder.layer.*.attention.self.query", "attention.self.query"),
+        ("block.*.*", "block.*.*"),
+        ("layer*.*.conv*", "conv*"),
+        ("linear*", "linear*"),
+    ],
+)
+def test_labels_say_the_place_in_a_block(name, short):
+    assert short_name(name) == short
+
+
 def test_svg_names_roofs_and_layers(ran, tmp_path):
     session, result = ran
     path = tmp_path / "roofline.svg"
@@ -66,7 +80,7 @@ def test_svg_names_roofs_and_layers(ran, tmp_path):
     for wanted in (
         "array peak, int8",
         "linear*  ×3",
-        "attention*",
+        "attention0",
         "int8",
         session.program.arch_name,
     ):
