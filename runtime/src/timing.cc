@@ -222,8 +222,20 @@ int64_t Timing::Finish() {
           number == static_cast<int>(Unit::kArray) ? Cause::kFillDrain : Cause::kIdle;
       --cycles_[number][static_cast<int>(last)];
     }
+    if (trace_) TrimTrace();
   }
   return total;
+}
+
+// Takes the cycle that `Finish` took off the array's last fill or drain off its span too.
+void Timing::TrimTrace() {
+  for (size_t i = trace_->size(); i-- > 0;) {
+    Span& span = (*trace_)[i];
+    if (span.unit != static_cast<uint16_t>(Unit::kArray)) continue;
+    if (span.cause != static_cast<uint16_t>(Cause::kFillDrain)) continue;
+    if (--span.end == span.begin) trace_->erase(trace_->begin() + i);
+    return;
+  }
 }
 
 void Timing::SpendRest(int64_t total) {

@@ -31,9 +31,11 @@ struct Work {
   std::shared_ptr<const ReconPlan> recon_plan;
 };
 
-// Where in a program an instruction was dispatched.
+constexpr uint32_t kNoPc = UINT32_MAX;
+
+// Where in a program an instruction was dispatched; `kNoPc` once the last one is done.
 struct Origin {
-  uint32_t pc = 0;
+  uint32_t pc = kNoPc;
   uint32_t depth = 0;
   std::array<int32_t, kLoopDepth> counters{};
 };
@@ -109,6 +111,7 @@ class Timing {
   void TakeToken(Unit unit, int sem, int64_t from);
   void Spend(Unit unit, Cause cause, int64_t begin, int64_t end);
   void SpendRest(int64_t total);
+  void TrimTrace();
   void FailDeadlock() const;
 
   const ArchNumbers arch_;

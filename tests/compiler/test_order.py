@@ -14,6 +14,7 @@ from microscopiq.compiler.passes.order import GATHER, channel_order
 from microscopiq.compiler.quant.recipe import load_recipe
 from microscopiq.runtime.session import Session
 from tests.compiler import relax_modules as make
+from tests.tolerance import SQNR_DB, sqnr_db
 
 ORDERED = load_recipe("microscopiq-w4a8-ordered")
 SOURCE = load_recipe("microscopiq-w4a8")
@@ -85,7 +86,11 @@ def test_results_are_those_of_the_source_order(body):
         make.assert_equal_bits(make.run_llvm(state.quantized, x), found)
         runs.append(found)
     for want, have in zip(*runs, strict=True):
-        np.testing.assert_array_equal(want, have)
+        if CASES[body][0]:
+            # A reader's inputs stand in other groups of 128, with exponents of their own.
+            assert sqnr_db(want, have) >= SQNR_DB["int8"]
+        else:
+            np.testing.assert_array_equal(want, have)
     orders = [row["output_order"] for row in state.layers.values() if "output_order" in row]
     gathers = sum(count for _, name, why, count in state.host if why == GATHER)
     assert (orders.count("folded into its readers"), gathers) == CASES[body]
