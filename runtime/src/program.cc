@@ -123,8 +123,14 @@ Function ReadFunction(ByteReader* reader) {
   uint64_t weight_bytes = reader->Number<uint64_t>();
   function.weights = CheckWeights(reader->Raw(weight_bytes), weight_bytes);
   uint32_t notes = reader->Number<uint32_t>();
+  int64_t last = -1;
   for (uint32_t i = 0; i < notes; ++i) {
-    reader->Number<uint32_t>();
+    const int64_t index = reader->Number<uint32_t>();
+    if (index <= last || index >= static_cast<int64_t>(function.code.size())) {
+      Fail(kIsaError, "note for instruction ", index, "; allowed: ", last + 1, " to ",
+           static_cast<int64_t>(function.code.size()) - 1, ", in ascending order");
+    }
+    last = index;
     reader->Text();
   }
   return function;

@@ -106,8 +106,10 @@ def _instructions() -> list[str]:
         lines += ["  template <typename Reader>", f"  void Read(Reader* {reader}) {{"]
         lines += [f"    reader->{kind.name}(&{name});" for name, kind, _ in cls.operands()]
         visitor = "visitor" if cls.operands() else "/*visitor*/"
-        lines += ["  }", "  template <typename Visitor>", f"  void Show(Visitor* {visitor}) const {{"]
-        lines += [f'    visitor->{kind.name}("{name}", {name});' for name, kind, _ in cls.operands()]
+        lines += ["  }", "  template <typename Visitor>"]
+        lines.append(f"  void Show(Visitor* {visitor}) const {{")
+        shown = (f'visitor->{kind.name}("{name}", {name});' for name, kind, _ in cls.operands())
+        lines += [f"    {call}" for call in shown]
         lines += ["  }", "};", ""]
     names = ", \\\n  ".join(f"X({cls.__name__})" for cls in classes).replace(",", "")
     lines += [
