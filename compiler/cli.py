@@ -34,6 +34,12 @@ Recipe = Annotated[
 ArchName = Annotated[
     str, typer.Option("--arch", metavar="NAME|FILE", help="Architecture or a .toml file.")
 ]
+TechnologyName = Annotated[
+    str | None,
+    typer.Option(
+        "--technology", metavar="NAME|FILE", help="Areas and energies, if not the architecture's."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Library = Annotated[Path, typer.Argument(metavar="OUT.so", help="What `compile` wrote.")]
 
@@ -45,7 +51,14 @@ class DemoModel(str, enum.Enum):
     cnn = "cnn"
 
 
-LISTINGS = ("recipes", "formats", "archs", "passes")
+class Mode(str, enum.Enum):
+    """Modes of a session; importing its own list would cost every command a second."""
+
+    fast = "fast"
+    structural = "structural"
+
+
+LISTINGS = ("recipes", "formats", "archs", "technologies", "passes")
 Listing = enum.Enum("Listing", {name: name for name in LISTINGS})
 Stage = enum.Enum("Stage", {name: name for name in STAGES})
 
@@ -159,19 +172,23 @@ def run(
         str | None,
         typer.Option(metavar="NAME|FILE", help="Refuse a program built for another architecture."),
     ] = None,
+    mode: Annotated[
+        Mode, typer.Option(help="structural: step every PE and every ReCoN switch.")
+    ] = Mode.fast,
     debug: Annotated[
         bool,
         typer.Option("--debug", help="Refuse reads of unwritten memory and races between units."),
     ] = False,
+    technology: TechnologyName = None,
     as_json: Json = False,
 ) -> None:
-    """Run a compiled model on the simulator: outputs, cycles, traffic."""
+    """Run a compiled model on the simulator: outputs, cycles, traffic, energy."""
     from ..runtime.session import Session
     from .cli_arrays import read_inputs, write_outputs
     from .cli_progress import StageBars
     from .cli_report import print_run
 
-    session = Session(library, arch, debug or None)
+    session = Session(library, arch, mode.value, debug=debug or None, technology=technology)
     arrays = read_inputs(inputs, session.input_names())
     with StageBars() as bars:
         bars("run", 0, 1, library.name)
@@ -202,11 +219,33 @@ def inspect(
     print(listing, end="")
 
 
+@app.command(epilog="Example: [bold]microscopiq area microscopiq-64x64 --json[/bold]")
+def area(
+    arch: Annotated[str, typer.Argument(metavar="ARCH", help="Architecture or a .toml file.")],
+    technology: TechnologyName = None,
+    as_json: Json = False,
+) -> None:
+    """Print the area of an architecture by part, with each figure's source."""
+    from ..target.arch import load_arch
+    from ..target.area import area as area_of
+    from ..target.area import peaks, to_json
+    from ..target.technology import load_technology
+    from .cli_report import print_area
+
+    machine = load_arch(arch)
+    table = load_technology(technology or machine.technology)
+    parts = area_of(machine, table)
+    if as_json:
+        print(json.dumps(to_json(machine, table, parts)))
+    else:
+        print_area(machine, table, parts, peaks(machine, parts))
+
+
 @app.command("list")
 def list_command(
     what: Annotated[Listing, typer.Argument(metavar="|".join(LISTINGS), help="What to list.")],
 ) -> None:
-    """List recipes, weight formats, architectures or compilation passes."""
+    """List recipes, weight formats, architectures, technologies or compilation passes."""
     from .cli_report import print_listing
 
     print_listing(what.value)

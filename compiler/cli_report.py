@@ -8,8 +8,10 @@ from rich.padding import Padding
 from rich.table import Table
 
 from ..target.arch import arch_names, load_arch
+from ..target.area import COMPUTE, Part, compute_um2
 from ..target.formats import WEIGHT_FORMATS
 from ..target.isa.program import Function, Program
+from ..target.technology import load_technology, technology_names
 from .quant.recipe import load_recipe, recipe_names
 
 MAX_WIDTH = 100
@@ -84,6 +86,7 @@ def print_run(result, program: Program | None, output: Path | None) -> None:
     else:
         _print_facts(console, _cost_rows(result, program), f"On {program.arch_name}")
         _print_units(console, result)
+        _print_energy(console, result)
     rows = [
         (f"out{index}", str(array.dtype), "x".join(map(str, array.shape)) or "scalar")
         for index, array in enumerate(result.outputs)
@@ -104,13 +107,42 @@ def print_functions(program: Program, only: str | None) -> None:
     _print_table(console, table)
 
 
+def print_area(arch, technology, parts: list[Part], peaks: dict[str, dict]) -> None:
+    """Print the area of a machine by part, and what it does on its compute area at most."""
+    console = _console()
+    _say(console, f"{arch.name} in {technology.name}: {technology.description}")
+    whole = sum(part.um2 for part in parts)
+    table = _table("component", "part", "count", "um2 each", "um2", "%", "share")
+    for part in parts:
+        share = part.um2 / whole
+        numbers = (f"{part.count:,}", f"{part.entry.value:,g}", f"{part.um2:,.2f}")
+        bar = "█" * round(BAR_WIDTH * share)
+        table.add_row(part.component, part.name, *numbers, f"{100 * share:.1f}", bar)
+    _print_table(console, table, "Area")
+    compute = compute_um2(parts)
+    rows = [
+        ("Compute", f"{compute / 1e6:.4g} mm2", f"{', '.join(COMPUTE)}"),
+        ("All", f"{whole / 1e6:.4g} mm2", ""),
+    ]
+    for name, peak in peaks.items():
+        note = f"{name} at most, {peak['tops']:,.4g} TOPS on the compute area"
+        rows.append(("", f"{peak['tops_per_mm2']:,.4g} TOPS/mm2", note))
+    _print_facts(console, rows)
+    sources = _table("part", "source of its area")
+    for name, source in {part.name: part.entry.source for part in parts}.items():
+        sources.add_row(name, source)
+    _print_table(console, sources)
+
+
 def print_listing(what: str) -> None:
-    """Print the recipes, formats, archs or passes that there are, a line each."""
+    """Print the recipes, formats, archs, technologies or passes that there are, a line each."""
     table = _table()
     if what == "recipes":
         rows = [(name, load_recipe(name).description) for name in recipe_names()]
     elif what == "archs":
         rows = [(name, load_arch(name).description) for name in arch_names()]
+    elif what == "technologies":
+        rows = [(name, load_technology(name).description) for name in technology_names()]
     elif what == "formats":
         rows = [(row.name, row.description) for row in WEIGHT_FORMATS.values()]
     else:
@@ -142,7 +174,10 @@ def _table(*headers: str) -> Table:
         padding=(0, 1, 0, 0),
         show_header=bool(headers),
     )
-    text = ("", "function", "layer", "kind", "format", "operator", "why", "unit", "share")
+    text = (
+        *("", "function", "layer", "kind", "format", "operator", "why", "unit", "share"),
+        *("component", "part", "source of its area"),
+    )
     for header in headers:
         justify = "left" if header in text else "right"
         table.add_column(header, justify=justify, overflow="fold")
@@ -173,12 +208,16 @@ def _cost_rows(run, program: Program, images: int = 0) -> list[tuple[str, str, s
     per_image = f"{run.cycles / images:,.0f} per image" if images else ""
     time_per_image = f"{_time(run.seconds / images)} per image, " if images else ""
     moved = f"{_bytes(run.bytes_moved['read'])} read, {_bytes(run.bytes_moved['written'])} written"
+    energy = sum(run.energy_pj.values())
+    watts = energy * 1e-12 / run.seconds if run.seconds else 0.0
+    each = f"{energy / run.macs:.3g} pJ per multiply-accumulate, " if run.macs else ""
     return [
         ("Cycles", f"{run.cycles:,}", per_image),
         ("Time", _time(run.seconds), f"{time_per_image}at {clock:,} MHz"),
         ("Utilisation", _percent(run.macs, run.macs / run.utilisation if run.utilisation else 0),
          f"of peak, for {run.macs:,} multiply-accumulates"),
         ("Traffic", _bytes(sum(run.bytes_moved.values())), f"off chip: {moved}"),
+        ("Energy", _energy(energy), f"{each}{watts:.3g} W on average, dynamic"),
     ]  # fmt: skip
 
 
@@ -193,8 +232,19 @@ def _print_units(console: Console, run) -> None:
     _print_table(console, table, "Cycles by unit: busy, and idle by cause")
 
 
+def _print_energy(console: Console, run) -> None:
+    """Print the dynamic energy by component."""
+    whole = sum(run.energy_pj.values())
+    table = _table("component", "energy", "%", "share")
+    for component, value in run.energy_pj.items():
+        share = value / whole if whole else 0.0
+        bar = "█" * round(BAR_WIDTH * share)
+        table.add_row(component, _energy(value), f"{100 * share:.1f}", bar)
+    _print_table(console, table, "Energy by component, dynamic")
+
+
 def _print_layers(console: Console, layers: dict[str, dict]) -> None:
-    """Print the accelerated layers by kind and weight format."""
+    """Print the accelerated layers by kind and weight format, and what their outliers cost."""
     groups: dict[tuple[str, str], list[dict]] = {}
     for row in layers.values():
         groups.setdefault((row["kind"], row.get("weight_format", "")), []).append(row)
@@ -210,6 +260,17 @@ def _print_layers(console: Console, layers: dict[str, dict]) -> None:
         _print_table(console, table, "On the array")
     else:
         console.print("Nothing of this model runs on the array.\n")
+    counts = [row["counts"] for row in layers.values() if "second_passes" in row.get("counts", {})]
+    if counts:
+        kept, flagged, again = (
+            f"{sum(count[key] for count in counts):,}"
+            for key in ("pruned", "flagged", "second_passes")
+        )
+        facts = [
+            ("Kept", kept, f"in {flagged} micro-blocks, each beside a pruned slot"),
+            ("Second passes", again, "micro-blocks that ReCoN can't route in one pass"),
+        ]
+        _print_facts(console, facts, "Outliers")
 
 
 def _print_host(console: Console, host: list[list]) -> None:
@@ -241,6 +302,13 @@ def _time(seconds: float) -> str:
         if seconds >= scale:
             return f"{seconds / scale:.3g} {unit}"
     return f"{seconds / 1e-9:.3g} ns"
+
+
+def _energy(picojoules: float) -> str:
+    for unit, scale in (("J", 1e12), ("mJ", 1e9), ("uJ", 1e6), ("nJ", 1e3)):
+        if picojoules >= scale:
+            return f"{picojoules / scale:.3g} {unit}"
+    return f"{picojoules:.3g} pJ"
 
 
 def _bytes(count: float) -> str:

@@ -11,6 +11,7 @@ import tvm  # noqa: F401  (TVM loads this backend; importing it first keeps that
 
 from ..target.arch import DEFAULT_ARCH, Arch, arch_names, integer_keys, load_arch
 from ..target.formats import GROUP_SIZE, MACRO_BLOCK, MICRO_BLOCK, WEIGHT_FORMATS
+from .docs_energy import energy
 from .passes.partition import ANCHORS, CONSTRAINTS, HOST_REASONS, OTHER_REASON
 from .quant.base import METHODS
 from .quant.recipe import ACTIVATIONS, DEFAULT_RECIPE, load_recipe, recipe_names
@@ -105,10 +106,13 @@ def architectures() -> str:
     out += ["", "## Keys", "", _row("key", "allowed", *(f"`{arch.name}`" for arch in archs))]
     out.append("|---" * (2 + len(archs)) + "|")
     out.append(_row("`weight_formats`", "names", *(_names(arch.weight_formats) for arch in archs)))
+    out.append(_row("`technology`", "names", *(f"`{arch.technology}`" for arch in archs)))
     for field in integer_keys():
         low, high = field.metadata["low"], field.metadata["high"]
         out.append(_row(f"`{field.name}`", f"{low} to {high}", *_values(archs, field.name)))
     out += ["", "| key | meaning |", "|---|---|"]
+    out.append("| `weight_formats` | weight formats it decodes, of [formats.md](formats.md) |")
+    out.append("| `technology` | areas and energies of its parts, of [energy.md](energy.md) |")
     out += [f"| `{field.name}` | {field.metadata['doc']} |" for field in integer_keys()]
     return "\n".join(out) + "\n"
 
@@ -118,6 +122,7 @@ OUTPUTS: dict[str, Callable[[], str]] = {
     "docs/formats.md": formats,
     "docs/recipes.md": recipes,
     "docs/architectures.md": architectures,
+    "docs/energy.md": energy,
 }
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .energy import no_energy
+
 RESULT_VERSION = 2
 
 
@@ -28,10 +30,12 @@ class RunResult:
         Multiply-accumulates done, padding not counted.
     utilisation : float
         `macs` over what the array could do in `cycles` with these weight formats, 0 to 1.
+    energy_pj : dict of str to float
+        Dynamic energy in pJ by component (`runtime.energy`), host operators not counted.
     saturations : int
         Accumulator writes that didn't fit `accumulator_bits`; 0 for programs of this compiler.
     calls : list of dict
-        One record per program call, in order.
+        One record per program call, in order, with its own `energy_pj`.
     """
 
     outputs: list[np.ndarray] = field(repr=False)
@@ -41,6 +45,7 @@ class RunResult:
     bytes_moved: dict[str, int]
     macs: int
     utilisation: float
+    energy_pj: dict[str, float]
     saturations: int
     calls: list[dict] = field(repr=False)
 
@@ -72,6 +77,7 @@ def merge(results: list[RunResult]) -> RunResult:
         {way: sum(result.bytes_moved[way] for result in results) for way in ("read", "written")},
         macs,
         macs / possible if possible else 0.0,
+        _summed([result.energy_pj for result in results]),
         sum(result.saturations for result in results),
         [call for result in results for call in result.calls],
     )
@@ -105,6 +111,11 @@ def total(calls: list[dict], outputs: list, clock_mhz: int, peak_macs: dict[str,
         },
         macs,
         macs / possible if possible else 0.0,
+        _summed([call["energy_pj"] for call in calls]),
         sum(call["saturations"] for call in calls),
         calls,
     )
+
+
+def _summed(energies: list[dict[str, float]]) -> dict[str, float]:
+    return {part: sum(energy[part] for energy in energies) for part in no_energy()}

@@ -8,15 +8,19 @@ from pathlib import Path
 import numpy as np
 
 from ..target.arch import Arch, load_arch
-from ..target.errors import ConfigError, InputError
+from ..target.errors import ConfigError, InputError, unknown_name
 from ..target.formats import BY_CODE
 from ..target.isa.instructions import Preload, PreloadRows
 from ..target.isa.program import Function, Program
+from ..target.technology import Technology, load_technology
+from .energy import call_energy
 from .result import RunResult, total
 
 KIND = "microscopiq"
 SUFFIXES = (".so", ".dylib", ".dll", ".tar")
 """What `export_library` writes and TVM loads."""
+MODES = ("fast", "structural")
+"""How a session computes the array's products: arithmetic, or stepping PEs and switches."""
 
 
 def find_native(module):
@@ -67,31 +71,49 @@ class Session:
         What `build` returned, or a file that `export_library` wrote.
     arch : str, Path or Arch, optional
         Machine that the caller means to simulate: a program built for another is refused.
+    mode : str
+        ``"fast"``; or ``"structural"``: every PE, every ReCoN switch and FIFO of the array is
+        stepped cycle by cycle. Values and cycles are equal, which is what the slow mode is for.
     debug : bool, optional
         Also refuse reads of what nothing wrote and units that meet in no defined order; values
         and cycles stay the same, the run takes about three times as long. None: as
         `runtime.set_debug` says, at first no.
+    technology : str, Path or Technology, optional
+        Table of energies, if not that of the program's architecture.
 
     Raises
     ------
     ConfigError
-        When the program was built for another architecture.
+        When the program was built for another architecture, for an unknown mode, or when its
+        technology isn't found.
     InputError
         For a file that is no exported program.
     """
 
     def __init__(
-        self, executable, arch: str | Path | Arch | None = None, debug: bool | None = None
+        self,
+        executable,
+        arch: str | Path | Arch | None = None,
+        mode: str = "fast",
+        *,
+        debug: bool | None = None,
+        technology: str | Path | Technology | None = None,
     ):
         import tvm
 
+        if mode not in MODES:
+            raise ConfigError(unknown_name("simulator mode", mode, MODES))
         self.module = load_executable(executable)
         self.native = find_native(self.module)
         self.program = program_of(self.module)
         if arch is not None and self.program is not None:
             _check_arch(self.program, load_arch(arch))
+        self.mode = mode
         if debug is not None and self.native is not None:
             self.native["microscopiq.set_debug"](debug)
+        if technology is None and self.program is not None:
+            technology = self.program.technology
+        self.technology = None if technology is None else load_technology(technology)
         try:
             self.vm = tvm.relax.VirtualMachine(self.module, tvm.cpu())
         except AttributeError as error:
@@ -138,16 +160,23 @@ class Session:
             )
         tensors = [_tensor(name, value) for name, value in zip(names, inputs, strict=True)]
         if self.native is not None:
+            # Sessions of one executable share its native module.
+            self.native["microscopiq.set_mode"](self.mode)
             self.native["microscopiq.reset"]()
         try:
             outputs = self.vm[function](*tensors)
         except (RuntimeError, ValueError, TypeError) as error:
             given = {name: _type(t) for name, t in zip(names, tensors, strict=True)}
             raise InputError(f"{function}: {_refusal(error, given)}") from error
-        calls = []
-        if self.native is not None:
-            calls = json.loads(str(self.native["microscopiq.stats"]()))
-        return total(calls, _arrays(outputs), self._clock(), self._peaks())
+        return total(self._calls(), _arrays(outputs), self._clock(), self._peaks())
+
+    def _calls(self) -> list[dict]:
+        if self.native is None or self.program is None or self.technology is None:
+            return []
+        calls = json.loads(str(self.native["microscopiq.stats"]()))
+        for call in calls:
+            call["energy_pj"] = call_energy(call, self.program.arch_numbers, self.technology)
+        return calls
 
     def _clock(self) -> int:
         return self.program.arch_numbers["clock_mhz"] if self.program else 1

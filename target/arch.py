@@ -8,6 +8,7 @@ from pathlib import Path
 from .errors import ConfigError, unknown_name
 from .formats import MICRO_BLOCK, WEIGHT_FORMATS
 from .tables import read_table, table_names
+from .technology import load_technology
 
 ARCH_DIR = Path(__file__).parent / "archs"
 DEFAULT_ARCH = "microscopiq-64x64"
@@ -20,11 +21,16 @@ def key(doc: str, low: int, high: int):
 
 @dataclass(frozen=True)
 class Arch:
-    """One machine. Every unit is in the key's name; rows carry K, columns carry N."""
+    """One machine. Every unit is in the key's name; rows carry K, columns carry N.
+
+    `technology` names the table of areas and energies: one of `technology_names`, or a TOML file
+    beside the architecture's own.
+    """
 
     name: str
     description: str
     weight_formats: tuple[str, ...]
+    technology: str
     array_rows: int = key("array rows: input channels held at once", 2, 1024)
     array_cols: int = key("array columns: one weight of pe_weight_bits each", 2, 1024)
     pe_weight_bits: int = key("widest weight one PE multiplies", 2, 8)
@@ -58,8 +64,10 @@ class Arch:
     @property
     def hash(self) -> str:
         """Hash of every key; a program carries the one it was built for."""
-        text = repr([(f.name, getattr(self, f.name)) for f in dataclasses.fields(self)])
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        keys = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        # Where a technology's file lies is no property of the machine.
+        keys["technology"] = Path(self.technology).name
+        return hashlib.sha256(repr(list(keys.items())).encode()).hexdigest()[:16]
 
     def numbers(self) -> dict[str, int]:
         """Return the integer keys in declaration order: what the C++ core needs to know."""
@@ -115,9 +123,14 @@ def from_table(table: dict, where: str) -> Arch:
             for f in formats
             if f not in WEIGHT_FORMATS
         ]
-    for name in ("name", "description"):
+    for name in ("name", "description", "technology"):
         if name in table and not isinstance(table[name], str):
             mistakes.append(f"{name} = {table[name]!r}: text is needed")
+    if isinstance(table.get("technology"), str):
+        try:
+            table = {**table, "technology": _technology(table["technology"], where)}
+        except ConfigError as error:
+            mistakes.append(str(error))
     if not mistakes:
         arch = Arch(**{**table, "weight_formats": tuple(formats)})
         mistakes = _contradictions(arch)
@@ -125,6 +138,14 @@ def from_table(table: dict, where: str) -> Arch:
         listing = "\n  ".join(mistakes)
         raise ConfigError(f"{where}: {len(mistakes)} mistake(s):\n  {listing}")
     return arch
+
+
+def _technology(name: str, where: str) -> str:
+    """Return a technology's name, or the full path of one that lies beside the architecture."""
+    if name.endswith(".toml"):
+        name = str(Path(where).resolve().parent / name)
+    load_technology(name)
+    return name
 
 
 def _contradictions(arch: Arch) -> list[str]:

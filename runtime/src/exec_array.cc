@@ -62,6 +62,13 @@ Machine::Outcome Machine::Execute(const Preload& op) {
   Panel panel;
   const PanelPart part = CheckedPart(op, &panel);
   const int bits = panel.format->bits;
+  const int64_t row_bytes = (part.cols * bits + 7) / 8 + (panel.format->pow2 ? 1 : 0);
+  wbuf().CountRead(kPanelHeaderBytes + part.rows * row_bytes);
+  Plane& plane = LoadedPlane(op.plane);
+  if (!values_) {
+    plane.LoadShape(panel, part);
+    return PreloadWork(bits, part.rows, part.cols);
+  }
   shifts_.assign(part.rows, 0);
   if (panel.format->pow2) {
     const std::vector<int64_t>& rows = panel_index_.Rows(wbuf(), panel);
@@ -72,9 +79,10 @@ Machine::Outcome Machine::Execute(const Preload& op) {
   }
   const uint8_t* slots =
       wbuf().Peek(panel.slots() + part.row0 * panel.pitch(), part.rows * panel.pitch());
-  LoadedPlane(op.plane).LoadSlots(panel, part, slots, shifts_);
-  const int64_t row_bytes = (part.cols * bits + 7) / 8 + (panel.format->pow2 ? 1 : 0);
-  wbuf().CountRead(kPanelHeaderBytes + part.rows * row_bytes);
+  plane.LoadSlots(panel, part, slots, shifts_);
+  if (use_structure_) {
+    raw_planes_[PlaneNumber(op.plane)] = ReadSlots(panel, part, slots, shifts_);
+  }
   return PreloadWork(bits, part.rows, part.cols);
 }
 
@@ -86,8 +94,11 @@ Machine::Outcome Machine::Execute(const PreloadRows& op) {
   }
   CheckArray(8, rows, cols);
   const uint8_t* values = wbuf().Read({At(op.src), op.src_pitch, cols, rows});
-  LoadedPlane(op.plane).LoadRows(values, op.src_pitch, static_cast<int>(rows),
-                                 static_cast<int>(cols));
+  const int row_count = static_cast<int>(rows), col_count = static_cast<int>(cols);
+  LoadedPlane(op.plane).LoadRows(values_ ? values : nullptr, op.src_pitch, row_count, col_count);
+  if (use_structure_) {
+    raw_planes_[PlaneNumber(op.plane)] = ReadRows(values, op.src_pitch, row_count, col_count);
+  }
   return PreloadWork(8, rows, cols);
 }
 
@@ -113,9 +124,13 @@ Machine::Outcome Machine::Execute(const ReconConfig& op) {
     outliers_.clear();
     bytes += ReadOutliers(wbuf(), panel, address, static_cast<int>(part.col0),
                           static_cast<int>(part.cols), &outliers_);
+    if (outliers_.empty()) continue;
+    AddReconRow(shape, static_cast<int>(row), outliers_, &strips);
+    plane.CountOutlierRow();
+    if (!values_) continue;
     const int isf = static_cast<int8_t>(*wbuf().Peek(address, 1));
     plane.MergeRow(static_cast<int>(row), outliers_, isf - panel.exponent);
-    if (!outliers_.empty()) AddReconRow(shape, static_cast<int>(row), outliers_, &strips);
+    if (use_structure_) raw_planes_[number].outliers[row] = outliers_;
   }
   plane.FinishMerge(
       strips.empty() ? nullptr : std::make_shared<ReconPlan>(MakeReconPlan(shape, strips)),
@@ -154,8 +169,14 @@ Machine::Outcome Machine::Execute(const Matmul& op) {
   args.accumulate = accumulate;
   args.high = static_cast<int32_t>((int64_t{1} << (arch_.accumulator_bits - 1)) - 1);
   args.low = -args.high - 1;
-  record_.saturations += plane.Multiply(args);
-  return MatmulWork(plane, m, accumulate);
+  const Work work = MatmulWork(plane, m, accumulate);
+  if (!values_) return work;
+  if (use_structure_) {
+    StepMatmul(raw_planes_[number], args, work);
+  } else {
+    record_.saturations += plane.Multiply(args);
+  }
+  return work;
 }
 
 Work Machine::PreloadWork(int bits, int64_t rows, int64_t cols) {
@@ -178,6 +199,8 @@ Work Machine::MatmulWork(const Plane& plane, int64_t m, bool accumulate) {
   Work work;
   work.busy = m;
   work.latency = rows + cols - 2;
+  work.streamed = m;
+  work.rows = static_cast<int>(rows);
   if (plane.recon_plan()) {
     const ReconPlan& plan = *plane.recon_plan();
     record_.recon.passes += m * plan.visits;
@@ -185,11 +208,8 @@ Work Machine::MatmulWork(const Plane& plane, int64_t m, bool accumulate) {
     record_.recon.switch_ops += m * plan.visits * plane.switches();
     work.busy = plan.busy(m);
     work.recon = work.busy - m;
-    // Rows wait for what ReCoN holds back, and so do their activations and weights.
-    work.hold = plan.latency - work.latency;
     work.latency = plan.latency;
     work.recon_plan = plane.recon_plan();
-    work.rows = m;
   }
   return work;
 }

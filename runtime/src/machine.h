@@ -10,7 +10,9 @@
 #include "memory.h"
 #include "plane.h"
 #include "program.h"
+#include "recon_network.h"
 #include "stats.h"
+#include "structural_plane.h"
 #include "timing.h"
 
 namespace microscopiq {
@@ -25,7 +27,10 @@ struct Tensor {
 // How a call is simulated; its values depend on none of it.
 struct RunOptions {
   bool timing = true;
+  bool values = true;                  // false: timing only, nothing but weight panels moves
   bool debug = false;                  // find hazards, see hazard.h
+  bool structural = false;             // products by stepping every PE, see structural.h
+  StuckSwitch stuck_switch;            // a fault in the structural array; none if its rank is < 0
   std::vector<Span>* trace = nullptr;  // with timing, the timeline is appended unless this is null
   int64_t most_instructions = kMaxDynamicInstructions;
 };
@@ -37,6 +42,8 @@ class Machine {
   // Executes one function call. Throws SimError.
   CallRecord Run(const Function& function, const std::vector<Tensor>& arguments,
                  const RunOptions& options);
+  // The same cycles and counts, but for saturations, without a tensor and without a value.
+  CallRecord Time(const Function& function, std::vector<Span>* trace = nullptr);
 
  private:
   struct OpenLoop {
@@ -94,6 +101,9 @@ class Machine {
   template <typename Op>
   PanelPart CheckedPart(const Op& op, Panel* panel) const;
 
+  // exec_structural.cc: a matmul in structural mode, which must take as long as `formula` says.
+  void StepMatmul(const RawPlane& plane, const MatmulArgs& args, const Work& formula);
+
   // exec_vector.cc
   Outcome Execute(const Drain& op);
   Outcome Execute(const Add& op);
@@ -107,6 +117,7 @@ class Machine {
   const ArchNumbers arch_;
   std::vector<Memory> memories_;
   std::array<Plane, 2> planes_;
+  std::array<RawPlane, 2> raw_planes_;  // in structural mode
   PanelIndex panel_index_;
   std::vector<Outlier> outliers_;
   std::vector<int> shifts_;
@@ -118,7 +129,10 @@ class Machine {
   const Function* function_ = nullptr;
   std::vector<Tensor> arguments_;
   CallRecord record_;
+  bool values_ = true;  // false: timing only, nothing but weight panels moves
   bool use_timing_ = true;
+  bool use_structure_ = false;
+  StuckSwitch stuck_switch_;
   bool use_trace_ = false;
   Hazards* watch_ = nullptr;  // null outside of debug mode
   bool ended_ = false;

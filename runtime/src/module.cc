@@ -20,6 +20,7 @@
 #include "program.h"
 #include "recon_plan.h"
 #include "recon_route.h"
+#include "recon_traffic.h"
 
 namespace microscopiq {
 namespace {
@@ -131,8 +132,20 @@ class ProgramModule : public ffi::ModuleObj {
     if (key == "microscopiq.traces") {
       return ffi::Function::FromTyped([self, this]() { return Traces(); });
     }
+    if (key == "microscopiq.time") {
+      return ffi::Function::FromTyped(
+          [self, this](const ffi::String& name) { Translate([&] { Time(name); }); });
+    }
     if (key == "microscopiq.set_timing") {
       return ffi::Function::FromTyped([self, this](bool on) { SetTiming(on); });
+    }
+    if (key == "microscopiq.set_mode") {
+      return ffi::Function::FromTyped([self, this](const ffi::String& mode) { SetMode(mode); });
+    }
+    if (key == "microscopiq.set_stuck_switch") {
+      return ffi::Function::FromTyped([self, this](int rank, int column, int command) {
+        SetStuckSwitch(rank, column, command);
+      });
     }
     if (key == "microscopiq.set_debug") {
       return ffi::Function::FromTyped([self, this](bool on) { SetDebug(on); });
@@ -159,6 +172,10 @@ class ProgramModule : public ffi::ModuleObj {
       Fail(kInputError, "function '", function.name, "' takes ", function.arguments.size(),
            " tensors, outputs last; given ", args.size());
     }
+    if (function.weights.shape_only) {
+      Fail(kInputError, "function '", function.name,
+           "' has only the shapes of its weights; allowed: to time it (microscopiq.time)");
+    }
     std::vector<Tensor> tensors;
     for (int i = 0; i < args.size(); ++i) {
       auto tensor = args[i].try_cast<DLTensor*>();
@@ -169,14 +186,32 @@ class ProgramModule : public ffi::ModuleObj {
       tensors.push_back(CheckTensor(function, i, **tensor));
     }
     std::lock_guard<std::mutex> lock(mutex_);
-    if (!machine_) machine_ = std::make_unique<Machine>(program_.arch);
     std::vector<Span> spans;
     RunOptions options;
     options.timing = timing_;
     options.debug = debug_.value_or(debug_default);
+    options.structural = structural_;
+    options.stuck_switch = stuck_switch_;
     options.trace = trace_ ? &spans : nullptr;
-    records_.push_back(machine_->Run(function, tensors, options));
+    records_.push_back(machine().Run(function, tensors, options));
     if (trace_) traces_.push_back(std::move(spans));
+  }
+
+  // A call without tensors: no values, but every cycle and count.
+  void Time(const std::string& name) {
+    const auto found = program_.functions.find(name);
+    if (found == program_.functions.end()) {
+      Fail(kInputError, "no function '", name, "' in the program");
+    }
+    std::lock_guard<std::mutex> lock(mutex_);
+    std::vector<Span> spans;
+    records_.push_back(machine().Time(found->second, trace_ ? &spans : nullptr));
+    if (trace_) traces_.push_back(std::move(spans));
+  }
+
+  Machine& machine() {
+    if (!machine_) machine_ = std::make_unique<Machine>(program_.arch);
+    return *machine_;
   }
 
   ffi::String Stats() {
@@ -198,6 +233,24 @@ class ProgramModule : public ffi::ModuleObj {
   void SetTiming(bool on) {
     std::lock_guard<std::mutex> lock(mutex_);
     timing_ = on;
+  }
+
+  void SetMode(const std::string& mode) {
+    Translate([&] {
+      if (mode != "fast" && mode != "structural") {
+        Fail(kConfigError, "simulator mode '", mode, "'; allowed: fast, structural");
+      }
+    });
+    std::lock_guard<std::mutex> lock(mutex_);
+    structural_ = mode == "structural";
+  }
+
+  void SetStuckSwitch(int rank, int column, int command) {
+    Translate([&] {
+      if (command < 0 || command > 7) Fail(kConfigError, "command ", command, "; allowed: 0 to 7");
+    });
+    std::lock_guard<std::mutex> lock(mutex_);
+    stuck_switch_ = {rank, column, static_cast<SwitchCommand>(command)};
   }
 
   void SetDebug(bool on) {
@@ -227,6 +280,8 @@ class ProgramModule : public ffi::ModuleObj {
   std::unique_ptr<Machine> machine_;  // made at the first run: its memories may be large
   std::vector<CallRecord> records_;
   bool timing_ = true;
+  bool structural_ = false;
+  StuckSwitch stuck_switch_;
   bool trace_ = false;
   std::vector<std::vector<Span>> traces_;
   std::optional<bool> debug_;
@@ -269,24 +324,59 @@ ffi::Map<ffi::String, Numbers> SwitchCommands(const Numbers& columns) {
   return {{"commands", commands}, {"entering", entering}};
 }
 
-// The plan for (strip, row, passes, strip, row, passes, ...), rows ascending in each strip.
-ffi::Map<ffi::String, Numbers> Plan(int rows, int cols, int strip_columns, int ranks, int units,
-                                    const Numbers& visits) {
+ReconPlan PlanOf(int rows, int cols, int strip_columns, int ranks, int units,
+                 const Numbers& visits) {
   const ReconShape shape{rows, cols, strip_columns, ranks, units};
   StripRows strips(shape.strips());
   for (size_t i = 0; i + 2 < visits.size(); i += 3) {
     strips.at(visits[i]).push_back(
         {static_cast<int>(visits[i + 1]), static_cast<int>(visits[i + 2])});
   }
-  const ReconPlan plan = MakeReconPlan(shape, strips);
-  Numbers table;
-  for (const auto& strip : plan.strips) {
-    for (const ReconVisit& visit : strip) {
-      for (int64_t value :
-           {int64_t{visit.row}, int64_t{visit.pass}, visit.offset, int64_t{visit.unit}}) {
-        table.push_back(value);
+  return MakeReconPlan(shape, strips);
+}
+
+void Append(const ReconVisit& visit, Numbers* table) {
+  for (int64_t value :
+       {int64_t{visit.row}, int64_t{visit.pass}, visit.offset, int64_t{visit.unit}}) {
+    table->push_back(value);
+  }
+}
+
+// Matmuls one after the other, each (first possible start, m, rows of its plane) with a plan of
+// its own unless it has no visits: what each one is granted.
+ffi::Array<ffi::Map<ffi::String, Numbers>> Traffic(int strip_columns, int ranks, int units,
+                                                   int strips, const ffi::Array<Numbers>& matmuls) {
+  ReconTraffic traffic;
+  ffi::Array<ffi::Map<ffi::String, Numbers>> out;
+  for (const Numbers& matmul : matmuls) {
+    const Numbers visits(matmul.begin() + 3, matmul.end());
+    const int rows = static_cast<int>(matmul[2]);
+    const ReconPlan plan =
+        PlanOf(rows, strips * strip_columns, strip_columns, ranks, units, visits);
+    const ReconPlan* planned = plan.visits ? &plan : nullptr;
+    const int64_t start = traffic.EarliestStart(matmul[0], planned, rows);
+    std::vector<std::vector<ReconVisit>> granted;
+    const ReconGrant grant = traffic.Reserve(start, planned, rows, matmul[1], &granted);
+    Numbers table;
+    for (size_t strip = 0; strip < granted.size(); ++strip) {
+      for (const ReconVisit& visit : granted[strip]) {
+        table.push_back(static_cast<int64_t>(strip));
+        Append(visit, &table);
       }
     }
+    out.push_back({{"times", {start, planned ? plan.turns : 1, grant.latency, grant.delay}},
+                   {"visits", table}});
+  }
+  return out;
+}
+
+// The plan for (strip, row, passes, strip, row, passes, ...), rows ascending in each strip.
+ffi::Map<ffi::String, Numbers> Plan(int rows, int cols, int strip_columns, int ranks, int units,
+                                    const Numbers& visits) {
+  const ReconPlan plan = PlanOf(rows, cols, strip_columns, ranks, units, visits);
+  Numbers table;
+  for (const auto& strip : plan.strips) {
+    for (const ReconVisit& visit : strip) Append(visit, &table);
   }
   return {{"totals", {plan.turns, plan.latency, plan.visits, plan.second_passes}},
           {"visits", table}};
@@ -302,6 +392,7 @@ TVM_FFI_STATIC_INIT_BLOCK() {
       .def("microscopiq.runtime.select_kernels", SelectVariant)
       .def("microscopiq.runtime.switch_commands", SwitchCommands)
       .def("microscopiq.runtime.recon_plan", Plan)
+      .def("microscopiq.runtime.recon_traffic", Traffic)
       .def("microscopiq.runtime.set_debug", SetDebug)
       .def("ffi.Module.load_from_bytes.microscopiq", Load);
 }

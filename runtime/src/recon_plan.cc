@@ -7,9 +7,6 @@
 namespace microscopiq {
 namespace {
 
-// Cycles that the sync buffer holds a micro-block's first column until its last is there.
-constexpr int kSyncCycles = kMicroBlock - 1;
-
 // The reservations of one strip's networks: one repeats every `turns` cycles.
 class Reservations {
  public:
@@ -68,6 +65,7 @@ void AddReconRow(const ReconShape& shape, int row, const std::vector<Outlier>& o
 
 ReconPlan MakeReconPlan(const ReconShape& shape, const StripRows& rows) {
   ReconPlan plan;
+  plan.shape = shape;
   for (const std::vector<ReconRow>& strip : rows) {
     int64_t visits = 0;
     for (const ReconRow& row : strip) visits += row.passes;

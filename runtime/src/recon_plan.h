@@ -9,6 +9,9 @@
 
 namespace microscopiq {
 
+// Cycles that the sync buffer holds a micro-block's first column until its last is there.
+constexpr int kSyncCycles = kMicroBlock - 1;
+
 // Output columns that an array row holds at a precision.
 int64_t ArrayColumns(const ArchNumbers& arch, int bits);
 
@@ -40,11 +43,12 @@ void AddReconRow(const ReconShape& shape, int row, const std::vector<Outlier>& o
 struct ReconVisit {
   int row;
   int pass;        // 0, or 1 for a second pass
-  int64_t offset;  // cycles from the start of an activation row to the first switch
+  int64_t offset;  // cycles from an activation row's start, in the strip's first column, to ReCoN
   int unit;
 };
 
 struct ReconPlan {
+  ReconShape shape;
   int64_t turns = 1;          // cycles from one activation row's start to the next one's
   int64_t latency = 0;        // cycles from the last one's start to the last sum
   int64_t visits = 0;         // of one activation row, over all strips

@@ -3,77 +3,146 @@
 #include <algorithm>
 
 namespace microscopiq {
-namespace {
 
-constexpr int64_t kWord = 64;
-
-int64_t LastOffset(const ReconPlan& plan) {
-  int64_t last = 0;
-  for (const auto& strip : plan.strips) {
-    for (const ReconVisit& visit : strip) last = std::max(last, visit.offset);
-  }
-  return last;
+void ReconTraffic::Clear() {
+  delays_ = false;
+  ahead_.clear();
+  networks_.clear();
 }
 
-// Whether two sets of cycles meet when the second is moved `shift` cycles later.
-bool Meet(const std::vector<uint64_t>& taken, const std::vector<uint64_t>& wanted, int64_t shift) {
-  const int64_t words = shift / kWord, bits = shift % kWord;
-  for (int64_t i = words; i < static_cast<int64_t>(taken.size()); ++i) {
-    uint64_t moved = wanted[i - words] << bits;
-    if (bits && i > words) moved |= wanted[i - words - 1] >> (kWord - bits);
-    if (taken[i] & moved) return true;
+int64_t ReconTraffic::Ahead::DelayAt(int row) const {
+  int64_t delay = 0;
+  for (const auto& [visitor, behind] : steps) {
+    if (visitor >= row) break;
+    delay = behind;
+  }
+  return delay;
+}
+
+int64_t ReconTraffic::Needed(const Ahead& ahead, int64_t start, int row) {
+  return ahead.last + 1 - start + ahead.DelayAt(std::min(row, ahead.rows - 1));
+}
+
+int64_t ReconTraffic::NeededAtExit(const Ahead& ahead, int64_t start, int rows) {
+  // Sums leave in order, whatever the number of rows they pass.
+  return std::max(Needed(ahead, start, rows - 1),
+                  ahead.last + 1 - start + ahead.delay() + ahead.rows - rows);
+}
+
+int64_t ReconTraffic::EarliestStart(int64_t start, const ReconPlan* plan, int rows) const {
+  for (size_t strip = 0; strip < ahead_.size(); ++strip) {
+    // What a strip can't hold back in its buffers has to start later.
+    const bool visits = plan && strip < plan->strips.size() && !plan->strips[strip].empty();
+    const int64_t needed = visits ? Needed(ahead_[strip], start, plan->strips[strip].front().row)
+                                  : NeededAtExit(ahead_[strip], start, rows);
+    start += std::max<int64_t>(0, needed);
+  }
+  return start;
+}
+
+ReconGrant ReconTraffic::Reserve(int64_t start, const ReconPlan* plan, int rows, int64_t m,
+                                 std::vector<std::vector<ReconVisit>>* visits) {
+  const size_t strips = plan ? plan->strips.size() : std::max<size_t>(1, ahead_.size());
+  if (ahead_.size() < strips) ahead_.resize(strips);
+  const int64_t turns = plan ? plan->turns : 1;
+  ReconGrant grant;
+  if (plan) {
+    Forget(start);
+    const size_t networks = strips * plan->shape.units;
+    if (networks_.size() < networks) networks_.resize(networks);
+    if (visits) visits->resize(strips);
+    for (size_t strip = 0; strip < strips; ++strip) {
+      const int64_t delay =
+          ReserveStrip(start, *plan, strip, m, visits ? &(*visits)[strip] : nullptr);
+      const int last_column =
+          std::min<int>((strip + 1) * plan->shape.strip_columns, plan->shape.cols) - 1;
+      grant.delay = std::max(grant.delay, delay);
+      grant.latency = std::max(grant.latency, rows - 1 + last_column + delay);
+    }
+  }
+  delays_ = false;
+  for (size_t strip = 0; strip < ahead_.size(); ++strip) {
+    if (strip < strips) {
+      ahead_[strip].last = start + (m - 1) * turns;
+      ahead_[strip].rows = rows;
+      if (!plan || plan->strips[strip].empty()) ahead_[strip].steps.clear();
+    }
+    delays_ |= ahead_[strip].delay() > 0;
+  }
+  return grant;
+}
+
+int64_t ReconTraffic::ReserveStrip(int64_t start, const ReconPlan& plan, size_t strip, int64_t m,
+                                   std::vector<ReconVisit>* granted) {
+  const Ahead before = ahead_[strip];
+  std::vector<std::pair<int, int64_t>>& steps = ahead_[strip].steps;
+  steps.clear();
+  const std::vector<ReconVisit>& visits = plan.strips[strip];
+  std::vector<uint64_t> table(plan.turns);  // units taken by the strip itself, by residue
+  int64_t delay = 0;
+  for (size_t i = 0; i < visits.size(); ++i) {
+    const ReconVisit& visit = visits[i];
+    const int64_t behind = visit.row + 1 - plan.shape.ranks;  // from offset to the delay behind
+    int64_t earliest = visit.row + 1 + delay + (visit.pass == 0 ? kSyncCycles : 0);
+    if (before.last >= 0 && (i + 1 == visits.size() || visits[i + 1].row != visit.row)) {
+      const int64_t needed = i + 1 < visits.size() ? Needed(before, start, visits[i + 1].row)
+                                                   : NeededAtExit(before, start, plan.shape.rows);
+      earliest = std::max(earliest, needed + behind);
+    }
+    Series series{start + earliest, plan.turns, m};
+    const int unit = Take(&series, strip, plan, &table);
+    const int64_t offset = series.first - start;
+    if (granted) granted->push_back({visit.row, visit.pass, offset, unit});
+    delay = offset - behind;
+    if (!steps.empty() && steps.back().first == visit.row) {
+      steps.back().second = delay;
+    } else {
+      steps.push_back({visit.row, delay});
+    }
+  }
+  return delay;
+}
+
+int ReconTraffic::Take(Series* wanted, size_t strip, const ReconPlan& plan,
+                       std::vector<uint64_t>* table) {
+  const int units = plan.shape.units;
+  for (;; ++wanted->first) {
+    uint64_t& taken = (*table)[wanted->first % plan.turns];
+    for (int unit = 0; unit < units; ++unit) {
+      if (taken >> unit & 1) continue;
+      std::vector<Series>& network = networks_[strip * units + unit];
+      const bool meets = std::any_of(network.begin(), network.end(),
+                                     [&](const Series& other) { return Meet(*wanted, other); });
+      if (meets) continue;
+      taken |= uint64_t{1} << unit;
+      network.push_back(*wanted);
+      return unit;
+    }
+  }
+}
+
+bool ReconTraffic::Meet(const Series& a, const Series& b) {
+  const int64_t begin = std::max(a.first, b.first), end = std::min(a.last(), b.last());
+  if (begin > end) return false;
+  if (a.turns == b.turns && a.count > 1 && b.count > 1) {
+    return (a.first - b.first) % a.turns == 0;
+  }
+  // Walk the one with fewer cycles in the time that they share.
+  const Series& few = a.turns > b.turns || a.count == 1 ? a : b;
+  const Series& many = &few == &a ? b : a;
+  int64_t cycle = few.first;
+  if (cycle < begin) cycle += (begin - cycle + few.turns - 1) / few.turns * few.turns;
+  for (; cycle <= end; cycle += few.turns) {
+    if ((cycle - many.first) % many.turns == 0) return true;
   }
   return false;
 }
 
-}  // namespace
-
-void ReconTraffic::Mark(const ReconPlan& plan, int64_t start, int64_t m, int64_t base,
-                        int64_t horizon, std::vector<Bits>* networks) {
-  for (size_t strip = 0; strip < plan.strips.size(); ++strip) {
-    for (const ReconVisit& visit : plan.strips[strip]) {
-      const size_t network = visit.unit * plan.strips.size() + strip;
-      if (network >= networks->size()) networks->resize(network + 1);
-      Bits& bits = (*networks)[network];
-      bits.resize((horizon + kWord - 1) / kWord);
-      const int64_t first = start + visit.offset;
-      const int64_t skipped = first < base ? (base - first + plan.turns - 1) / plan.turns : 0;
-      for (int64_t row = skipped; row < m; ++row) {
-        const int64_t cycle = first + row * plan.turns - base;
-        if (cycle >= horizon) break;
-        bits[cycle / kWord] |= uint64_t{1} << (cycle % kWord);
-      }
-    }
+void ReconTraffic::Forget(int64_t before) {
+  for (std::vector<Series>& network : networks_) {
+    const auto over = [&](const Series& series) { return series.last() < before; };
+    network.erase(std::remove_if(network.begin(), network.end(), over), network.end());
   }
-}
-
-int64_t ReconTraffic::EarliestStart(int64_t start, const ReconPlan& plan, int64_t m) {
-  int64_t last = start - 1;
-  for (const Flight& flight : flights_) last = std::max(last, flight.last);
-  const int64_t horizon = last - start + 1;
-  if (horizon <= 0) return start;
-  taken_.clear();
-  wanted_.clear();
-  for (const Flight& flight : flights_) {
-    Mark(*flight.plan, flight.start, flight.m, start, horizon, &taken_);
-  }
-  Mark(plan, start, m, start, horizon, &wanted_);
-  const size_t networks = std::min(taken_.size(), wanted_.size());
-  for (int64_t shift = 0; shift < horizon; ++shift) {
-    bool free = true;
-    for (size_t n = 0; n < networks && free; ++n) {
-      if (!taken_[n].empty() && !wanted_[n].empty()) free = !Meet(taken_[n], wanted_[n], shift);
-    }
-    if (free) return start + shift;
-  }
-  return start + horizon;
-}
-
-void ReconTraffic::Add(int64_t start, std::shared_ptr<const ReconPlan> plan, int64_t m) {
-  const auto over = [&](const Flight& flight) { return flight.last < start; };
-  flights_.erase(std::remove_if(flights_.begin(), flights_.end(), over), flights_.end());
-  const int64_t last = start + (m - 1) * plan->turns + LastOffset(*plan);
-  flights_.push_back({start, m, last, std::move(plan)});
 }
 
 }  // namespace microscopiq

@@ -94,19 +94,12 @@ void Timing::Push(Unit unit, Op op) {
 int64_t Timing::HeadStart(int unit) {
   UnitState& state = states_[unit];
   if (state.queue.empty()) return kNever;
-  Op& op = state.queue.front();
+  const Op& op = state.queue.front();
   int64_t start = std::max(state.free, op.dispatched);
   if (op.kind == Kind::kWork) {
     if (op.work.dram) start = std::max(start, channel_free_);
-    // Sums leave the array in order: a shorter way through it can't overtake a longer one.
     if (unit == static_cast<int>(Unit::kArray)) {
-      start = std::max(start, state.all_done - op.work.latency);
-      if (op.work.recon_plan) {
-        if (op.recon_ready < 0) {
-          op.recon_ready = traffic_.EarliestStart(start, *op.work.recon_plan, op.work.rows);
-        }
-        start = op.recon_ready;
-      }
+      start = traffic_.EarliestStart(start, op.work.recon_plan.get(), op.work.rows);
     }
     return start;
   }
@@ -148,9 +141,8 @@ void Timing::Start(int number, int64_t start) {
   switch (op.kind) {
     case Kind::kWork:
       if (unit == Unit::kArray) {
-        const int64_t ordered = std::clamp(state.all_done - op.work.latency, wanted, start);
-        Spend(unit, Cause::kFillDrain, wanted, ordered);
-        Spend(unit, Cause::kRecon, ordered, start);
+        // It must not overtake what is still in the array.
+        Spend(unit, traffic_.delays() ? Cause::kRecon : Cause::kFillDrain, wanted, start);
       } else {
         Spend(unit, Cause::kDma, wanted, start);
       }
@@ -171,10 +163,18 @@ void Timing::Start(int number, int64_t start) {
   }
 }
 
-void Timing::StartWork(Unit unit, const Work& work, int64_t start) {
+void Timing::StartWork(Unit unit, Work work, int64_t start) {
   UnitState& state = states_[static_cast<int>(unit)];
   if (work.dram) channel_free_ = start + work.busy;
-  if (work.recon_plan) traffic_.Add(start, work.recon_plan, work.rows);
+  if (unit == Unit::kArray) {
+    const ReconGrant grant =
+        traffic_.Reserve(start, work.recon_plan.get(), work.rows, work.streamed);
+    if (work.recon_plan) {
+      // Its rows wait for what ReCoN holds back, and so do their activations and weights.
+      work.latency = grant.latency;
+      work.hold = grant.delay;
+    }
+  }
   Spend(unit, Cause::kBusy, start, start + work.busy - work.recon);
   Spend(unit, Cause::kRecon, start + work.busy - work.recon, start + work.busy);
   state.free = start + work.busy;

@@ -25,9 +25,10 @@ struct Work {
   int64_t recon = 0;    // part of `busy` in which the unit waits for its turn at ReCoN
   int64_t hold = 0;     // further cycles until the operands have been read
   bool dram = false;    // holds the DRAM channel while busy
-  // Of a matmul whose plane has outliers: its visits to ReCoN, one set per row streamed.
+  // Of a matmul: rows streamed, array rows of its plane, and if that has outliers their plan.
+  int64_t streamed = 0;
+  int rows = 0;
   std::shared_ptr<const ReconPlan> recon_plan;
-  int64_t rows = 0;
 };
 
 // Where in a program an instruction was dispatched.
@@ -78,7 +79,6 @@ class Timing {
     int64_t dispatched;
     Work work;
     Origin origin;
-    int64_t recon_ready = -1;  // when ReCoN's networks are free for it, once that is known
   };
   struct UnitState {
     std::deque<Op> queue;
@@ -105,7 +105,7 @@ class Timing {
   // Starts the earliest head that can start by `until`; false if there is none.
   bool StartNext(int64_t until);
   void Start(int unit, int64_t start);
-  void StartWork(Unit unit, const Work& work, int64_t start);
+  void StartWork(Unit unit, Work work, int64_t start);
   void TakeToken(Unit unit, int sem, int64_t from);
   void Spend(Unit unit, Cause cause, int64_t begin, int64_t end);
   void SpendRest(int64_t total);

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 
 from ..arch import Arch, integer_keys
 from ..errors import IsaError
+from ..segment import is_shape_only, panel_bytes
 from . import instructions as _registered  # noqa: F401  (a program is nothing without them)
 from .spec import Instruction, decode
 
 MAGIC = b"MSCOPIQ\0"
-VERSION = 2
+VERSION = 3
 DTYPES = {"float32": (1, 4), "int8": (2, 1)}
 """Argument dtypes: code in the file and bytes of an element."""
 NO_LAYER = ""
@@ -39,7 +40,8 @@ class Function:
     layer : str
         Where the operator comes from in the model, for listings and reports.
     weights : bytes
-        Packed weight segment (see `target.packing`), empty for functions without weights.
+        Packed weight segment (see `target.packing`), empty for functions without weights; or the
+        shapes alone (see `target.segment`), for programs that are only timed.
     macs : int
         Multiply-accumulates of the operator: B*M*N*K without padding.
     notes : dict of int to str
@@ -57,20 +59,27 @@ class Function:
 
 @dataclass(frozen=True)
 class Program:
-    """Functions for one architecture, by name."""
+    """Functions for one architecture, by name.
+
+    Attributes
+    ----------
+    technology : str
+        The architecture's technology: name, or full path of its file.
+    """
 
     arch_name: str
     arch_hash: str
+    technology: str
     arch_numbers: dict[str, int]
     functions: dict[str, Function]
 
     @classmethod
     def for_arch(cls, arch: Arch, functions: dict[str, Function]) -> "Program":
-        return cls(arch.name, arch.hash, arch.numbers(), functions)
+        return cls(arch.name, arch.hash, arch.technology, arch.numbers(), functions)
 
     def to_bytes(self) -> bytes:
         """Return the saved form."""
-        payload = _text(self.arch_name) + _text(self.arch_hash)
+        payload = _text(self.arch_name) + _text(self.arch_hash) + _text(self.technology)
         payload += struct.pack("<I", len(self.arch_numbers))
         for name, value in self.arch_numbers.items():
             payload += _text(name) + struct.pack("<q", value)
@@ -97,7 +106,7 @@ class Program:
         if len(payload) != length or zlib.crc32(payload) != checksum:
             raise IsaError("corrupted program: the checksum doesn't match")
         reader = _Reader(payload)
-        name, digest = reader.text(), reader.text()
+        name, digest, technology = reader.text(), reader.text(), reader.text()
         numbers = {reader.text(): reader.number("<q") for _ in range(reader.count())}
         known = {f.name for f in integer_keys()}
         if missing := sorted(known - numbers.keys()):
@@ -111,7 +120,7 @@ class Program:
                 raise IsaError(f"two functions are named '{function.name}'")
             functions[function.name] = function
         reader.finish()
-        return cls(name, digest, numbers, functions)
+        return cls(name, digest, technology, numbers, functions)
 
     def listing(self, only: str | None = None) -> str:
         """Return the assembly text of all functions, or of one."""
@@ -130,7 +139,9 @@ def function_listing(function: Function) -> str:
         role = "out" if arg.is_output else "in"
         lines.append(f"  ; arg{index} {arg.name}: {arg.dtype}[{shape}] {role}")
     if function.weights:
-        lines.append(f"  ; weights: {len(function.weights):,} bytes")
+        kind = "shapes of " if is_shape_only(function.weights) else ""
+        size = int(panel_bytes(function.weights).sum()) if kind else len(function.weights)
+        lines.append(f"  ; {kind}weights: {size:,} bytes")
     depth, offset = 0, 0
     for index, instruction in enumerate(function.code):
         depth -= instruction.mnemonic == "endloop"

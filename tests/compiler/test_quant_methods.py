@@ -1,6 +1,7 @@
 """compiler/quant: the contract of every registered quantization method and format."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -8,8 +9,9 @@ import pytest
 from microscopiq.compiler.quant import methods  # noqa: F401  (registers the quantizers)
 from microscopiq.compiler.quant.base import METHODS, quantize_weight
 from microscopiq.target.errors import ConfigError, InputError
-from microscopiq.target.formats import GROUP_SIZE, MACRO_BLOCK, WEIGHT_FORMATS
+from microscopiq.target.formats import GROUP_SIZE, MACRO_BLOCK, MICRO_BLOCK, WEIGHT_FORMATS
 from microscopiq.target.packing import QuantizedWeight, blocks, dequantize, integers, pack, unpack
+from microscopiq.target.routing import best_pairing, passes, routable
 
 CASES = [(name, fmt) for name, entry in METHODS.items() for fmt in entry.formats]
 RELATIVE_ERROR = {"int8": 0.01, "int4": 0.2, "ms4": 0.15, "ms2": 0.45}
@@ -44,6 +46,8 @@ WEIGHTS = {
     "tiny": _heavy_tailed(130, 20) * np.float32(1e-30),
     "denormal": np.full((16, 16), 1e-42, np.float32),
     "wide spread": _heavy_tailed(140, 200) * np.logspace(-9, 9, 200, dtype=np.float32),
+    "two outliers of five outputs": np.where(np.arange(5)[:, None] > 2, 8, 0.01).astype(np.float32)
+    * np.ones((1, 130), np.float32),
     "all outliers": np.where(np.arange(256)[:, None] % 128 < 6, 8, 0.01).astype(np.float32)
     * np.ones((1, 130), np.float32),
 }
@@ -75,6 +79,8 @@ def test_contract(method, fmt, label):
     _check_survives_packing(weight)
     _check_sums_fit_32_bits(weight)
     _check_error(matrix, weight, label)
+    if weight.row.has_outliers:
+        _check_routes(weight, counts)
     again, same_counts = quantize_weight(method, matrix, fmt, label)
     assert pack([again]) == pack([weight]) and same_counts == counts
 
@@ -90,6 +96,16 @@ def _check_sums_fit_32_bits(weight: QuantizedWeight) -> None:
     starts = np.arange(0, values.shape[1], GROUP_SIZE)
     total = np.add.reduceat(np.abs(values.astype(np.int64)), starts, axis=1)
     assert (total * 127 < 1 << 31).all()
+
+
+def _check_routes(weight: QuantizedWeight, counts: dict[str, int]) -> None:
+    flagged = weight.relative_exponent >= 0
+    needed = passes(weight.pairs)
+    np.testing.assert_array_equal(needed > 0, flagged)
+    # Some slots route at once in a micro-block of any width: see tests/target/test_routing.py.
+    assert counts["second_passes"] == (needed == 2).sum() == 0
+    last = len(weight.slots) - (len(weight.pairs) - 1) * MICRO_BLOCK
+    assert weight.pairs[-1].max() < last
 
 
 def _check_error(matrix: np.ndarray, weight: QuantizedWeight, label: str) -> None:
@@ -140,21 +156,26 @@ def test_unknown_method_or_format():
 
 
 @pytest.mark.parametrize("fmt", ["ms2", "ms4"])
-def test_microscopiq_keeps_outliers_and_prunes_the_least(fmt):
-    """Each kept outlier costs the smallest inlier of its own micro-block (MicroScopiQ A2)."""
+def test_microscopiq_keeps_outliers_and_prunes_the_least_that_routes(fmt):
+    """Each kept outlier costs an inlier of its own micro-block, of least w^2 (MicroScopiQ A2)."""
     matrix = _heavy_tailed(MACRO_BLOCK, 64)
     weight, counts = quantize_weight("microscopiq", matrix, fmt, "x")
     kept = weight.pairs[..., 0] >= 0
     assert counts["outliers"] == counts["pruned"] == kept.sum() > 0
     assert counts["flagged"] == (weight.relative_exponent >= 0).sum()
     assert kept.sum(axis=-1).max() <= 4
-    magnitude = np.abs(matrix).reshape(-1, 8, 64)
+    saliency = np.square(matrix.astype(np.float64)).reshape(-1, 8, 64)
+    dearer = 0
     for micro, k in zip(*np.nonzero(kept.any(axis=-1)), strict=True):
-        upper = weight.pairs[micro, k, kept[micro, k], 0]
-        lower = weight.pairs[micro, k, kept[micro, k], 1]
+        upper, lower = weight.pairs[micro, k, kept[micro, k]].T
         inliers = np.setdiff1d(np.arange(8), upper)
-        least = inliers[np.argsort(magnitude[micro, inliers, k], kind="stable")][: len(lower)]
-        assert set(lower) == set(least)
+        cost = saliency[micro, :, k]
+        sets = [list(slots) for slots in itertools.combinations(inliers, len(upper))]
+        routing = [slots for slots in sets if routable(best_pairing(upper, slots))]
+        assert cost[np.sort(lower)].sum() == min(cost[slots].sum() for slots in routing)
+        dearer += set(lower) != set(inliers[np.argsort(cost[inliers])][: len(upper)])
+    # 1 of 7 slots is out of reach of a single outlier: least saliency alone wouldn't do.
+    assert 0 < dearer < counts["flagged"] / 4
 
 
 def test_figure_3_of_the_paper():

@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 
 import microscopiq as mq
-from microscopiq.compiler import cli_progress, cli_report
+from microscopiq.compiler import cli, cli_progress, cli_report
 from microscopiq.compiler.options import STAGES
+from microscopiq.runtime.energy import COMPONENTS
+from microscopiq.runtime.result import RESULT_VERSION
+from microscopiq.runtime.session import MODES
+from tests.compiler import relax_modules as make
 
 HELP = """
 import sys
@@ -49,6 +53,27 @@ def test_list_without_tvm():
     assert "microscopiq-64x64" in in_process_of_its_own("list", "archs")
     formats = [line.split()[0] for line in in_process_of_its_own("list", "formats").splitlines()]
     assert formats == ["int4", "int8", "ms2", "ms4"]
+    assert "tsmc7" in in_process_of_its_own("list", "technologies")
+
+
+def test_area_without_tvm():
+    """MicroScopiQ Table 5: 4096 PEs of 2.82 um2; its parts sum to 12783 um2."""
+    lines = in_process_of_its_own("area", "microscopiq-64x64").splitlines()
+    words = [line.split() for line in lines]
+    assert ["array", "multi-precision", "PE", "4,096", "2.82", "11,550.72", "1.5"] in words
+    assert any(row[:3] == ["Compute", "0.01278", "mm2"] for row in words)
+    assert any("MicroScopiQ Table 5: control unit" in line for line in lines)
+    text = in_process_of_its_own("area", "microscopiq-64x64", "--technology", "rtl7", "--json")
+    record = json.loads(text)
+    assert (record["arch"], record["technology"]) == ("microscopiq-64x64", "rtl7")
+    assert sum(row["um2"] for row in record["parts"]) == pytest.approx(record["um2"])
+
+
+def test_area_mistakes(shell):
+    for arguments in (("area", "microscopiq-65x65"), ("area", "tiny-4x4", "--technology", "7nm")):
+        result = shell(*arguments)
+        assert (result.code, result.out) == (2, "")
+        assert result.err.startswith("error: unknown ")
 
 
 def test_version(shell):
@@ -91,6 +116,11 @@ def test_compile_prints_summary(shell, demo_folder, tmp_path):
     packed, weights = (int(lines["conv2d"][i].replace(",", "")) for i in (5, 4))
     assert lines["conv2d"][1:3] == ["ms4", "6"]
     assert lines["conv2d"][-1] == f"{8 * packed / weights:.2f}"
+    layers = json.loads((dump / "10_quant.json").read_text())["layers"].values()
+    counts = [row["counts"] for row in layers if "counts" in row]
+    kept, again = (sum(count[key] for count in counts) for key in ("pruned", "second_passes"))
+    assert lines["Kept"][1] == f"{kept:,}" != "0"
+    assert lines["Second"][2] == f"{again:,}"
     assert ["1", "mean", "not", "a", "matrix", "product"] in [
         line.split() for line in result.out.splitlines()
     ]
@@ -120,12 +150,26 @@ def test_run_prints_json_only(shell, library, images, tmp_path):
     record = json.loads(result.out)
     expected = mq.Session(library).run(images)
     assert record == json.loads(json.dumps(expected.to_json()))
-    assert record["version"] == 1
+    assert record["version"] == RESULT_VERSION
     assert all(sum(parts.values()) == record["cycles"] for parts in record["unit_cycles"].values())
     with np.load(tmp_path / "y.npz") as outputs:
         assert outputs.files == ["out0"]
         np.testing.assert_array_equal(outputs["out0"], expected.outputs[0])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.npz", "y.npz"]
+
+
+def test_run_in_structural_mode(shell, tmp_path):
+    layers = make.module(make.mlp, (2, 3, 10))
+    mq.export_library(make.compiled(layers, "microscopiq-w4a8").executable, tmp_path / "mlp.so")
+    np.savez(tmp_path / "x.npz", *make.inputs_of(layers))
+    records = []
+    for mode in cli.Mode:
+        arguments = ("--input", tmp_path / "x.npz", "--json", "--mode", mode.value)
+        result = shell("run", tmp_path / "mlp.so", *arguments)
+        assert (result.code, result.err) == (0, "")
+        records.append(json.loads(result.out))
+    assert records[0] == records[1]
+    assert tuple(mode.value for mode in cli.Mode) == MODES
 
 
 def test_run_takes_arrays_in_stored_order(shell, library, images, tmp_path):
@@ -139,6 +183,11 @@ def test_run_takes_arrays_in_stored_order(shell, library, images, tmp_path):
     assert words[start : start + 6] == [
         ["dma_in"], ["dma_out"], ["wload"], ["recon"], ["array"], ["vector"],
     ]  # fmt: skip
+    start = words.index(["Energy"], words.index(["vector"]))
+    assert [row[0] for row in words[start + 3 : start + 12]] == list(COMPONENTS)
+    assert "pJ per multiply-accumulate" in result.out
+    older = shell("run", library, "--input", tmp_path / "x.npz", "--technology", "nangate45")
+    assert older.code == 0 and older.out != result.out
 
 
 def test_inspect(shell, library):

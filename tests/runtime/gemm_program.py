@@ -18,8 +18,12 @@ def at(base=0, *strides, turns=(), slots=0, slot_step=0) -> Affine:
     )
 
 
-def random_weight(name, out, inputs, seed=1, spread=3, far=6):
-    """Return a legal weight; `spread` is the range of Isf, `far` the largest E - Isf."""
+def random_weight(name, out, inputs, seed=1, spread=3, far=6, flagged=0.1):
+    """Return a legal weight.
+
+    `spread` is the range of Isf, `far` the largest E - Isf, `flagged` the share of micro-blocks
+    with outliers, any number of them in any pairing.
+    """
     rng, weight = np.random.default_rng(seed), empty(name, out, inputs)
     weight.slots[:] = rng.integers(0, 1 << weight.row.bits, (out, inputs))
     if weight.scale is not None:
@@ -27,7 +31,9 @@ def random_weight(name, out, inputs, seed=1, spread=3, far=6):
         return weight
     weight.isf[:] = rng.integers(-8 - spread, -7, weight.isf.shape)
     half, sign_bit = weight.row.mantissa_bits // 2, weight.row.bits - 1
-    for micro, k in zip(*np.nonzero(rng.random(weight.relative_exponent.shape) < 0.1), strict=True):
+    for micro, k in zip(
+        *np.nonzero(rng.random(weight.relative_exponent.shape) < flagged), strict=True
+    ):
         width = min(MICRO_BLOCK, out - micro * MICRO_BLOCK)
         places = rng.permutation(width)
         for entry in range(rng.integers(0, min(MAX_OUTLIERS, width // 2) + 1)):

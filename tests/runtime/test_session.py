@@ -10,7 +10,7 @@ from tvm.relax import op
 
 from microscopiq import Session
 from microscopiq.runtime.result import RESULT_VERSION, merge
-from microscopiq.target.errors import InputError
+from microscopiq.target.errors import ConfigError, InputError
 from microscopiq.target.isa.spec import Unit
 from tests.compiler import relax_modules as make
 
@@ -88,6 +88,17 @@ def test_a_second_run_is_independent(run):
     assert third.cycles == first.cycles
     # Powers of two pass through exponents, but biases stay.
     make.assert_equal_bits([2 * first.outputs[1], 4 * first.outputs[2]], third.outputs[1:])
+
+
+def test_structural_mode_gives_the_same(run):
+    state, session, inputs, expected = run
+    stepped = Session(state.executable, mode="structural").run(*inputs)
+    make.assert_equal_bits(expected.outputs, stepped.outputs)
+    assert stepped.to_json() == expected.to_json()
+    # The mode is the session's, though both share the executable's native module.
+    assert session.run(*inputs).to_json() == expected.to_json()
+    with pytest.raises(ConfigError, match="unknown simulator mode 'structual'; did you mean"):
+        Session(state.executable, mode="structual")
 
 
 def test_torch_and_tvm_inputs(run):

@@ -16,6 +16,7 @@ from microscopiq.target.arch import (
 from microscopiq.target.errors import ConfigError
 from microscopiq.target.formats import WEIGHT_FORMATS
 from microscopiq.target.tables import read_table
+from microscopiq.target.technology import TECHNOLOGY_DIR
 
 
 def _tiny_table() -> dict:
@@ -106,6 +107,9 @@ def test_every_number_has_a_range(key):
     [
         ({"array_row": 4}, "unknown key 'array_row'; did you mean array_rows"),
         ({"name": 4}, "name = 4: text is needed"),
+        ({"technology": 7}, "technology = 7: text is needed"),
+        ({"technology": "tsmc8"}, r"unknown technology 'tsmc8'; did you mean tsmc7\?"),
+        ({"technology": "mine.toml"}, r"technology file not found: /.*/mine\.toml"),
         ({"weight_formats": "ms2"}, "weight_formats = 'ms2': a list of names is needed"),
         ({"weight_formats": [2]}, r"weight_formats = \[2\]: a list of names is needed"),
         ({"array_cols": 3}, "weight format ms4: 4 bits leave 6 columns; a micro-block has 8"),
@@ -125,10 +129,25 @@ def test_mistake(change, message):
         from_table({**_tiny_table(), **change}, "here")
 
 
+def test_technology_beside_the_architecture(tmp_path):
+    texts = {"arch": (ARCH_DIR / "tiny-4x4.toml").read_text().replace('"tsmc7"', '"mine.toml"')}
+    texts["mine"] = (TECHNOLOGY_DIR / "nangate45.toml").read_text()
+    hashes = set()
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        folder.mkdir()
+        for name, text in texts.items():
+            (folder / f"{name}.toml").write_text(text)
+        arch = load_arch(folder / "arch.toml")
+        assert arch.technology == str(folder / "mine.toml")
+        hashes.add(arch.hash)
+    assert len(hashes) == 1  # where the file lies is no property of the machine
+
+
 def test_hash_follows_every_key():
     arch = from_table(_tiny_table(), "here")
     changes = {f.name: getattr(arch, f.name) + 1 for f in integer_keys()}
     changes |= {"name": "other", "description": "other", "weight_formats": ("ms2",)}
+    changes |= {"technology": "rtl7"}
     assert changes.keys() == {f.name for f in dataclasses.fields(Arch)}
     hashes = {dataclasses.replace(arch, **{name: value}).hash for name, value in changes.items()}
     assert len(hashes | {arch.hash}) == len(changes) + 1

@@ -18,7 +18,9 @@ from ....target.formats import (
     outlier_exponent_range,
 )
 from ....target.packing import QuantizedWeight, base_exponents, blocks, integers
+from ....target.routing import passes
 from ..base import method
+from ..lower_slots import choose_lower_slots
 
 SIGMAS = 3.0
 SCALE_CANDIDATES = 3
@@ -39,8 +41,9 @@ def microscopiq(weight: np.ndarray, format_name: str) -> tuple[QuantizedWeight, 
     counts : dict of str to int
         ``outliers`` kept, ``flagged`` micro-blocks, ``overflow`` (beyond 4 in a
         micro-block, or without a partner in a narrow one),
-        ``demoted`` (closer to a clamped inlier), ``pruned`` slots, ``aligned`` scales raised so
-        that 32-bit partial sums can't overflow.
+        ``demoted`` (closer to a clamped inlier), ``pruned`` slots, ``second_passes`` (micro-blocks
+        that ReCoN can't route in one), ``aligned`` scales raised so that 32-bit partial sums
+        can't overflow.
     """
     row = WEIGHT_FORMATS[format_name]
     out, inputs = weight.shape
@@ -56,17 +59,19 @@ def microscopiq(weight: np.ndarray, format_name: str) -> tuple[QuantizedWeight, 
     floor = np.full_like(isf, ISF_MIN)
     while True:
         raised = np.maximum(isf, floor)
-        result, pruned = _encode(macro, outlier, raised, row, out)
+        result = _encode(macro, outlier, raised, row, out)
         too_wide = _panels_too_wide(result)
         if not too_wide.any():
             break
         step = np.repeat(too_wide, GROUP_SIZE, axis=1)[:, :inputs]
         base = np.repeat(base_exponents(result), GROUP_SIZE, axis=1)[:, :inputs]
         floor = np.where(step, base + 1, floor)
+    flagged = result.relative_exponent >= 0
     counts |= {
         "outliers": int(outlier.sum()),
-        "flagged": int((result.relative_exponent >= 0).sum()),
-        "pruned": pruned,
+        "flagged": int(flagged.sum()),
+        "pruned": int((result.pairs[..., 0] >= 0).sum()),
+        "second_passes": int((passes(result.pairs[flagged]) > 1).sum()),
         "aligned": int((raised > isf).sum()),
     }
     return result, counts
@@ -147,8 +152,8 @@ def _demote(macro, outlier, isf, row) -> int:
     return int(demoted.sum())
 
 
-def _encode(macro, outlier, isf, row, out) -> tuple[QuantizedWeight, int]:
-    """Return the weight for given outliers and scales, and how many slots were pruned."""
+def _encode(macro, outlier, isf, row, out) -> QuantizedWeight:
+    """Return the weight for given outliers and scales."""
     column_blocks, _, inputs = macro.shape
     outlier = outlier & _still_fits(macro, outlier, isf, row)
     scale = np.exp2(isf.astype(np.float32))[:, None, :]
@@ -160,23 +165,21 @@ def _encode(macro, outlier, isf, row, out) -> tuple[QuantizedWeight, int]:
     shape = (column_blocks * MACRO_BLOCK // MICRO_BLOCK, MICRO_BLOCK, inputs)
     slots, mask = slots.reshape(shape), outlier.reshape(shape)
     mantissa, values = mantissa.reshape(shape), macro.reshape(shape)
-    # Ascending |w| with outliers and padding last: the first slots are the ones to prune.
-    cost = np.where(mask | np.isnan(values), np.inf, np.abs(values))
-    order = np.argsort(cost, axis=1, kind="stable")
     micro, k = np.nonzero(mask.any(axis=1))
+    # All slots of a micro-block have one input channel, so A2's w^2 / Hinv is w^2.
+    block = values[micro, :, k]
     pairs = np.full((shape[0], inputs, MAX_OUTLIERS, 2), -1, np.int8)
-    taken = np.zeros(len(micro), np.int64)
+    pairs[micro, k] = choose_lower_slots(
+        mask[micro, :, k], np.where(np.isnan(block), np.inf, block**2)
+    )
     half = row.mantissa_bits // 2
-    for column in range(MICRO_BLOCK):
-        hit = mask[micro, column, k]
-        m, kk, entry = micro[hit], k[hit], taken[hit]
-        lower = order[m, entry, kk]
-        sign = (values[m, column, kk] < 0).astype(np.int64) << (row.bits - 1)
-        code = mantissa[m, column, kk]
-        slots[m, column, kk] = sign | code >> half
+    for upper, lower in pairs[micro, k].transpose(1, 2, 0):
+        hit = upper >= 0
+        m, kk, upper, lower = micro[hit], k[hit], upper[hit], lower[hit]
+        sign = (values[m, upper, kk] < 0).astype(np.int64) << (row.bits - 1)
+        code = mantissa[m, upper, kk]
+        slots[m, upper, kk] = sign | code >> half
         slots[m, lower, kk] = sign | code & ((1 << half) - 1)
-        pairs[m, kk, entry, 0], pairs[m, kk, entry, 1] = column, lower
-        taken[hit] += 1
     relative = exponent.reshape(shape[0], inputs) - np.repeat(isf, 16, axis=0)
     relative = np.where(mask.any(axis=1), relative, -1).astype(np.int16)
     used = blocks(out, MICRO_BLOCK)
@@ -187,7 +190,7 @@ def _encode(macro, outlier, isf, row, out) -> tuple[QuantizedWeight, int]:
         relative_exponent=relative[:used],
         pairs=pairs[:used],
     )
-    return weight, int(taken.sum())
+    return weight
 
 
 def _still_fits(macro, outlier, isf, row) -> np.ndarray:

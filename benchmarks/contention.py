@@ -1,0 +1,133 @@
+"""What sharing ReCoN costs: cycles of all-MiniLM-L6-v2 by number of units and segments.
+
+python -m benchmarks.contention [--tokens 128 1] [--recipes microscopiq-w4a8 ...] [--json]
+
+One quantized model per recipe; its program runs on machines that differ only in `recon_units` and
+`recon_segment_columns`. The program is the same on all of them and cycles don't depend on the
+activations, so each of its functions runs once on zeros. Host operators cost no cycles.
+"""
+
+import argparse
+import dataclasses
+import itertools
+import json
+import sys
+
+import numpy as np
+import tvm
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+import microscopiq as mq
+from benchmarks.models import MissingData, minilm
+from microscopiq.compiler.driver import compile_model
+from microscopiq.compiler.options import Options
+from microscopiq.target.arch import Arch, load_arch
+from microscopiq.target.isa.program import Program
+
+UNITS = (1, 2, 4, 8)
+SEGMENTS = (0, 8)
+PAPER = {1: 1.0, 2: 0.85, 4: 0.82, 8: 0.79}
+"""Latency by units, LLaMA3-8B on 64x64 (MicroScopiQ, Fig. 18a)."""
+OPERANDS = {"float32": np.float32, "int8": np.int8}
+
+
+def run_functions(program: Program, arch: Arch) -> dict:
+    """Run every function of a program once, on zeros, on a machine; return summed costs."""
+    moved = Program.for_arch(arch, program.functions)
+    module = tvm.get_global_func("microscopiq.runtime.create")(moved.to_bytes())
+    for name, function in program.functions.items():
+        tensors = [
+            tvm.runtime.tensor(np.zeros(argument.shape, OPERANDS[argument.dtype]))
+            for argument in function.arguments
+        ]
+        module[name](*tensors)
+    calls = json.loads(str(module["microscopiq.stats"]()))
+    array: dict[str, int] = {}
+    for call in calls:
+        for cause, cycles in call["units"]["array"].items():
+            array[cause] = array.get(cause, 0) + cycles
+    return {
+        "cycles": sum(call["cycles"] for call in calls),
+        "array": array,
+        "passes": sum(call["recon"]["passes"] for call in calls),
+        "second_passes": sum(call["recon"]["second_passes"] for call in calls),
+    }
+
+
+def measure(recipe: str, tokens: int, progress) -> list[dict]:
+    """Return a row per machine for one recipe and length."""
+    real = minilm.load(batch=1, length=tokens)
+    mod = mq.load_model(real.module, real.example_inputs)
+    arch = load_arch("microscopiq-64x64")
+    program = compile_model(mod, Options(recipe=recipe, arch=arch)).program
+    rows = []
+    for segment in SEGMENTS:
+        for units in UNITS:
+            machine = dataclasses.replace(arch, recon_units=units, recon_segment_columns=segment)
+            costs = run_functions(program, machine)
+            rows.append({"recipe": recipe, "tokens": tokens, "units": units,
+                         "segment_columns": segment, **costs})  # fmt: skip
+            progress()
+    for row in rows:
+        row["latency"] = row["cycles"] / rows[0]["cycles"]
+    return rows
+
+
+def main() -> int:
+    """Measure and print; exit with 1 when more units ever cost cycles."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tokens", nargs="+", type=int, default=(128, 1))
+    parser.add_argument("--recipes", nargs="+", default=("microscopiq-w4a8", "microscopiq-w2a8"))
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    rows: list[dict] = []
+    total = len(args.recipes) * len(args.tokens) * len(UNITS) * len(SEGMENTS)
+    try:
+        with Progress(console=Console(stderr=True)) as bar:
+            task = bar.add_task("machines", total=total)
+            for recipe in args.recipes:
+                for tokens in args.tokens:
+                    rows += measure(recipe, tokens, lambda: bar.advance(task))
+    except MissingData as error:
+        print(f"skipped: {error}", file=sys.stderr)
+        return 0
+    if args.json:
+        print(json.dumps(rows, indent=1))
+    else:
+        Console(width=100).print(table(rows))
+    return 0 if grows_nowhere(rows) else 1
+
+
+def grows_nowhere(rows: list[dict]) -> bool:
+    """Return whether cycles never grow with the units, everything else equal."""
+    pairs = itertools.pairwise(rows)
+    return all(b["units"] < a["units"] or b["cycles"] <= a["cycles"] for a, b in pairs)
+
+
+def table(rows: list[dict]) -> Table:
+    """Return the rows as a table for a terminal."""
+    out = Table(title="all-MiniLM-L6-v2 on microscopiq-64x64: cycles by ReCoN units and segments")
+    for heading in ("recipe", "tokens", "segment", "units"):
+        out.add_column(heading, justify="left" if heading == "recipe" else "right")
+    for heading in ("cycles", "latency", "paper", "array in ReCoN", "second passes"):
+        out.add_column(heading, justify="right")
+    for row in rows:
+        segment = row["segment_columns"]
+        out.add_row(
+            row["recipe"],
+            str(row["tokens"]),
+            str(segment or "none"),
+            str(row["units"]),
+            f"{row['cycles']:,}",
+            f"{row['latency']:.3f}",
+            "" if segment else f"{PAPER[row['units']]:.2f}",
+            f"{100 * row['array']['recon'] / row['cycles']:.0f} %",
+            f"{row['second_passes']:,}",
+        )
+    return out
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+// The structural array: every PE, FIFO and switch, stepped cycle by cycle. It computes from the
+// raw slots and metadata, and how long it takes is what it measures.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "fifo.h"
+#include "pe.h"
+#include "recon_plan.h"
+#include "recon_strip.h"
+#include "structural_plane.h"
+
+namespace microscopiq {
+
+// A matmul: M activation rows through one plane.
+struct StructuralJob {
+  const RawPlane* plane = nullptr;
+  const int8_t* x = nullptr;  // (m, rows)
+  int64_t x_pitch = 0;
+  int m = 0;
+  int64_t start = 0;  // cycle in which its first activation row starts
+};
+
+struct StructuralResult {
+  std::vector<int64_t> sums;  // (m, cols) of the plane
+  int64_t last_start = 0;     // cycle in which the last activation row started
+  int64_t end = 0;            // cycles until the last sum was there
+};
+
+class StructuralArray {
+ public:
+  StructuralArray(const ArchNumbers& arch, const StuckSwitch& stuck);
+
+  // Runs matmuls that follow each other; their starts ascend and their planes hold weights of one
+  // width. Throws SimError if two values ever meet in one port, link or FIFO, or overtake.
+  std::vector<StructuralResult> Run(const std::vector<StructuralJob>& jobs);
+
+ private:
+  struct Activation {
+    bool there = false;
+    Tag tag;
+    int8_t x = 0;
+  };
+  // A matmul as the structure sees it.
+  struct JobState {
+    StructuralJob job;
+    ReconShape shape;
+    int64_t turns = 1;
+    int64_t limit = 0;  // cycle by which it has ended
+    std::unique_ptr<PeLayout> layout;
+    std::vector<PeRow> weights;
+    std::vector<uint8_t> visits;  // (rows, strips): whether the row visits ReCoN
+    StructuralResult result;
+  };
+  // The next activation row that enters an array row.
+  struct Feed {
+    size_t job = 0;
+    int m = 0;
+  };
+
+  void Reset(const std::vector<StructuralJob>& jobs);
+  void AddJob(const StructuralJob& job);
+  void Cycle(int64_t cycle);
+  void FeedRow(int64_t cycle, int row);
+  void StartStrips(int64_t cycle, int row);
+  void Enter(int64_t cycle, int row, int column, const Activation& activation);
+  void Work(int64_t cycle, int row, int column);
+  void Below(int64_t cycle, int row, int column, const Psum& sum);
+  void Collect(int64_t cycle, int column, const Psum& sum);
+  int64_t Limit() const;
+  Activation& ActivationAt(int row, int column) { return activations_[row * shape_.cols + column]; }
+  uint8_t& AwakeAt(int row, int column) { return awake_[row * shape_.cols + column]; }
+  Psum& PsumAt(int row, int column) { return psums_[row * shape_.cols + column]; }
+
+  const ArchNumbers arch_;
+  const StuckSwitch stuck_;
+  ReconShape shape_;
+  int64_t left_ = 0;  // sums that haven't come yet
+  std::vector<JobState> jobs_;
+  std::vector<Feed> feeds_;                // by array row
+  std::vector<Activation> lanes_;          // activations on their way to the strips
+  std::vector<Fifo<Activation>> waiting_;  // (rows, strips): until the strip's sums are there
+  std::vector<Activation> activations_;    // registers on the left of the PEs
+  std::vector<Psum> psums_;                // registers above the PEs
+  std::vector<uint8_t> awake_;             // whether a PE has something in its registers
+  std::vector<Feed> expected_;             // the next sum of each column
+  std::vector<int> strip_of_;              // of each column
+  std::vector<ReconStrip> strips_;
+};
+
+}  // namespace microscopiq
