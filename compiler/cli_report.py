@@ -15,6 +15,7 @@ from ..target.technology import load_technology, technology_names
 from .quant.recipe import load_recipe, recipe_names
 
 MAX_WIDTH = 100
+BAR_WIDTH = 12
 
 
 def print_demo(result) -> None:

@@ -1,9 +1,9 @@
 """Orders the output channels of linear layers, so that fewer array rows meet an outlier.
 
 Outliers of a row are judged among the 128 output channels of a macro-block. Where those have alike
-norms, fewer stand out, and fewer array rows of a tile visit ReCoN. What reads the layer gets the channels in their own order
-again: through the columns of the next layer's weight where only element-wise operators lie
-between, else through a gather behind the layer.
+norms, fewer stand out, and fewer array rows of a tile visit ReCoN. What reads the layer gets the
+channels in their own order again: through the columns of the next layer's weight where only
+element-wise operators lie between, else through a gather behind the layer.
 """
 
 import numpy as np
