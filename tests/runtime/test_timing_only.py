@@ -83,7 +83,7 @@ def test_times_like_a_run_of_a_hand_written_gemm(data):
 
 def im2col(image, op, row0, col0, rows, cols):
     """Return the tile and how many of its elements lie inside the image."""
-    (channels, height, width), (kernel_h, kernel_w) = image.shape, op["kernel"]
+    (_channels, height, width), (kernel_h, kernel_w) = image.shape, op["kernel"]
     tile, inside = np.zeros((rows, cols), np.int8), 0
     for r in range(rows):
         out_y, out_x = divmod(row0 + r, op["out_width"])
