@@ -1,4 +1,4 @@
-"""benchmarks/published: the papers' figures that components give, and how far others are."""
+"""benchmarks/published: figures of the papers that our components give, and how far others are."""
 
 import itertools
 import json

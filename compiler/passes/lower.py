@@ -42,7 +42,7 @@ def schedule_operators(mod: tvm.IRModule, arch: Arch) -> dict[str, tirx.PrimFunc
     schedules = {}
     for attribute, layer in first.items():
         operator = from_attribute(attribute)
-        _check_format(operator, arch)
+        check_format(operator, arch)
         try:
             schedules[attribute] = scheduled(operator, arch).mod["main"]
         except CapacityError as error:
@@ -59,8 +59,8 @@ def quantized_functions(mod: tvm.IRModule) -> list[tuple]:
     ]
 
 
-def _check_format(operator, arch: Arch) -> None:
-    """Refuse weights that the machine has no decoder for."""
+def check_format(operator, arch: Arch) -> None:
+    """Raise UnsupportedError for weights that the machine has no decoder for."""
     name = operator.weight_format if isinstance(operator, Gemm) else ""
     if name and name not in arch.weight_formats:
         raise UnsupportedError(

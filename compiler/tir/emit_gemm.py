@@ -3,12 +3,11 @@
 from collections.abc import Callable
 from functools import partial
 
-import numpy as np
-
 from ...target.formats import GROUP_SIZE, ROWS_INT8, WEIGHT_FORMATS
 from ...target.isa import instructions as isa
 from ...target.isa.program import Argument
 from ...target.isa.spec import Affine, Mem, Unit
+from ...target.segment import panel_bytes
 from .allocate import Buffer, affine
 from .emission import Emitter, Lowered, Op
 from .emit_loads import (
@@ -58,7 +57,7 @@ def lower_gemm(emitter: Emitter, weights: bytes) -> Lowered:
         Buffer(PLANE, Mem.WBUF, 0, 0),
     ]
     if op.weight_format:
-        buffers.append(Buffer("w", Mem.WBUF, 1, largest_panel(weights)))
+        buffers.append(Buffer("w", Mem.WBUF, 1, int(panel_bytes(weights).max())))
     else:
         buffers.append(Buffer("w", Mem.WBUF, block, group))
     stages: dict[str, Callable] = {
@@ -93,12 +92,6 @@ def gemm_arguments(op: Gemm) -> tuple[Argument, ...]:
         shape = (op.batch, op.m, op.column_blocks)
         arguments.append(Argument("out_exponent", "int8", shape, True))
     return tuple(arguments)
-
-
-def largest_panel(weights: bytes) -> int:
-    """Return the bytes of the largest panel of a segment: what a slot must hold."""
-    count = int(np.frombuffer(weights, "<u4", 1)[0])
-    return int(np.diff(np.frombuffer(weights, "<u4", count + 1, 4)).max())
 
 
 def _matmul(op: Gemm, index, stage: Stage):

@@ -62,6 +62,13 @@ Machine::Outcome Machine::Execute(const Preload& op) {
   Panel panel;
   const PanelPart part = CheckedPart(op, &panel);
   const int bits = panel.format->bits;
+  const int64_t row_bytes = (part.cols * bits + 7) / 8 + (panel.format->pow2 ? 1 : 0);
+  wbuf().CountRead(kPanelHeaderBytes + part.rows * row_bytes);
+  Plane& plane = LoadedPlane(op.plane);
+  if (!values_) {
+    plane.LoadShape(panel, part);
+    return PreloadWork(bits, part.rows, part.cols);
+  }
   shifts_.assign(part.rows, 0);
   if (panel.format->pow2) {
     const std::vector<int64_t>& rows = panel_index_.Rows(wbuf(), panel);
@@ -72,12 +79,10 @@ Machine::Outcome Machine::Execute(const Preload& op) {
   }
   const uint8_t* slots =
       wbuf().Peek(panel.slots() + part.row0 * panel.pitch(), part.rows * panel.pitch());
-  LoadedPlane(op.plane).LoadSlots(panel, part, slots, shifts_);
+  plane.LoadSlots(panel, part, slots, shifts_);
   if (use_structure_) {
     raw_planes_[PlaneNumber(op.plane)] = ReadSlots(panel, part, slots, shifts_);
   }
-  const int64_t row_bytes = (part.cols * bits + 7) / 8 + (panel.format->pow2 ? 1 : 0);
-  wbuf().CountRead(kPanelHeaderBytes + part.rows * row_bytes);
   return PreloadWork(bits, part.rows, part.cols);
 }
 
@@ -90,7 +95,7 @@ Machine::Outcome Machine::Execute(const PreloadRows& op) {
   CheckArray(8, rows, cols);
   const uint8_t* values = wbuf().Read({At(op.src), op.src_pitch, cols, rows});
   const int row_count = static_cast<int>(rows), col_count = static_cast<int>(cols);
-  LoadedPlane(op.plane).LoadRows(values, op.src_pitch, row_count, col_count);
+  LoadedPlane(op.plane).LoadRows(values_ ? values : nullptr, op.src_pitch, row_count, col_count);
   if (use_structure_) {
     raw_planes_[PlaneNumber(op.plane)] = ReadRows(values, op.src_pitch, row_count, col_count);
   }
@@ -119,10 +124,13 @@ Machine::Outcome Machine::Execute(const ReconConfig& op) {
     outliers_.clear();
     bytes += ReadOutliers(wbuf(), panel, address, static_cast<int>(part.col0),
                           static_cast<int>(part.cols), &outliers_);
+    if (outliers_.empty()) continue;
+    AddReconRow(shape, static_cast<int>(row), outliers_, &strips);
+    plane.CountOutlierRow();
+    if (!values_) continue;
     const int isf = static_cast<int8_t>(*wbuf().Peek(address, 1));
     plane.MergeRow(static_cast<int>(row), outliers_, isf - panel.exponent);
     if (use_structure_) raw_planes_[number].outliers[row] = outliers_;
-    if (!outliers_.empty()) AddReconRow(shape, static_cast<int>(row), outliers_, &strips);
   }
   plane.FinishMerge(
       strips.empty() ? nullptr : std::make_shared<ReconPlan>(MakeReconPlan(shape, strips)),
@@ -162,6 +170,7 @@ Machine::Outcome Machine::Execute(const Matmul& op) {
   args.high = static_cast<int32_t>((int64_t{1} << (arch_.accumulator_bits - 1)) - 1);
   args.low = -args.high - 1;
   const Work work = MatmulWork(plane, m, accumulate);
+  if (!values_) return work;
   if (use_structure_) {
     StepMatmul(raw_planes_[number], args, work);
   } else {

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "errors.h"
+#include "im2col.h"
 #include "machine.h"
 
 namespace microscopiq {
@@ -11,23 +12,72 @@ namespace {
 // Larger rows and columns of an im2col matrix could overflow the addresses made from them.
 constexpr int64_t kMaxIm2colIndex = 1 << 29;
 
+// Rows and columns that are copied together where neighbours aren't neighbours in DRAM (a
+// convolution's output): as many as a cache line holds elements.
+constexpr int64_t kBlockSide = 16;
+
+// Where elements lie: bytes between rows, and between elements of a row.
+struct Layout {
+  int64_t pitch;
+  int64_t step;
+};
+
 template <typename Element>
-void CopyStrided(const uint8_t* src, int64_t src_step, uint8_t* dst, int64_t dst_step,
-                 int64_t count) {
-  for (int64_t i = 0; i < count; ++i) {
-    std::memcpy(dst + i * dst_step, src + i * src_step, sizeof(Element));
+void CopyElement(const uint8_t* src, uint8_t* dst) {
+  std::memcpy(dst, src, sizeof(Element));
+}
+
+// One element after the other, rows first to last: later ones win where they overlap.
+template <typename Element>
+void CopyElements(const uint8_t* src, Layout from, uint8_t* dst, Layout to, int64_t rows,
+                  int64_t cols) {
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int64_t col = 0; col < cols; ++col) {
+      CopyElement<Element>(src + row * from.pitch + col * from.step,
+                           dst + row * to.pitch + col * to.step);
+    }
   }
 }
 
-void CopyRow(const uint8_t* src, int64_t src_step, uint8_t* dst, int64_t dst_step, int64_t count,
-             int element) {
-  if (src_step == element && dst_step == element) {
-    std::memcpy(dst, src, count * element);
-  } else if (element == 4) {
-    CopyStrided<uint32_t>(src, src_step, dst, dst_step, count);
-  } else {
-    CopyStrided<uint8_t>(src, src_step, dst, dst_step, count);
+// Block by block, in each along the way in which writes are neighbours.
+template <typename Element>
+void CopyBlocks(const uint8_t* src, Layout from, uint8_t* dst, Layout to, int64_t rows,
+                int64_t cols) {
+  const bool down = to.pitch < to.step;
+  for (int64_t row = 0; row < rows; row += kBlockSide) {
+    for (int64_t col = 0; col < cols; col += kBlockSide) {
+      const uint8_t* in = src + row * from.pitch + col * from.step;
+      uint8_t* out = dst + row * to.pitch + col * to.step;
+      const int64_t height = std::min(kBlockSide, rows - row);
+      const int64_t width = std::min(kBlockSide, cols - col);
+      if (down) {
+        CopyElements<Element>(in, {from.step, from.pitch}, out, {to.step, to.pitch}, width, height);
+      } else {
+        CopyElements<Element>(in, from, out, to, height, width);
+      }
+    }
   }
+}
+
+template <typename Element>
+void Copy(const uint8_t* src, Layout from, uint8_t* dst, Layout to, int64_t rows, int64_t cols) {
+  constexpr int64_t kBytes = sizeof(Element);
+  const int64_t row_bytes = cols * kBytes;
+  if (from.step == kBytes && to.step == kBytes) {
+    for (int64_t row = 0; row < rows; ++row) {
+      std::memcpy(dst + row * to.pitch, src + row * from.pitch, row_bytes);
+    }
+    return;
+  }
+  // No element is written twice: any order gives the same.
+  const bool apart = (to.step == kBytes && to.pitch >= row_bytes) ||
+                     (to.pitch == kBytes && to.step >= rows * kBytes);
+  (apart ? CopyBlocks<Element> : CopyElements<Element>)(src, from, dst, to, rows, cols);
+}
+
+void Copy(int element, const uint8_t* src, Layout from, uint8_t* dst, Layout to, int64_t rows,
+          int64_t cols) {
+  (element == 4 ? Copy<uint32_t> : Copy<uint8_t>)(src, from, dst, to, rows, cols);
 }
 
 }  // namespace
@@ -54,6 +104,7 @@ uint8_t* Machine::Dram(int arg, int64_t base, int64_t rows, int64_t pitch, int64
          ": ", rows, " rows ", pitch, " bytes apart of ", cols, " elements ", step,
          " bytes apart leave the tensor; allowed: 0x0 to ", Hex{tensor.bytes});
   }
+  if (!values_) return nullptr;
   if (watch_) watch_->Tensor(arg, base, rows, pitch, cols, step, element);
   return tensor.data + base;
 }
@@ -63,9 +114,8 @@ Machine::Outcome Machine::Execute(const DmaLoad& op) {
   if (rows == 0 || cols == 0) return std::nullopt;
   uint8_t* dst = memories_[op.mem].Write({At(op.dst), op.dst_pitch, rows, cols * op.element});
   const uint8_t* src = Dram(op.arg, At(op.src), rows, op.src_pitch, cols, op.src_step, op.element);
-  for (int64_t row = 0; row < rows; ++row) {
-    CopyRow(src + row * op.src_pitch, op.src_step, dst + row * op.dst_pitch, op.element, cols,
-            op.element);
+  if (values_) {
+    Copy(op.element, src, {op.src_pitch, op.src_step}, dst, {op.dst_pitch, op.element}, rows, cols);
   }
   record_.dram.read += rows * cols * op.element;
   return Transfer(rows * cols * op.element);
@@ -84,9 +134,8 @@ Machine::Outcome Machine::Execute(const DmaStore& op) {
   }
   const uint8_t* src = memories_[op.mem].Read({At(op.src), op.src_pitch, rows, cols * op.element});
   uint8_t* dst = Dram(op.arg, At(op.dst), rows, op.dst_pitch, cols, op.dst_step, op.element);
-  for (int64_t row = 0; row < rows; ++row) {
-    CopyRow(src + row * op.src_pitch, op.element, dst + row * op.dst_pitch, op.dst_step, cols,
-            op.element);
+  if (values_) {
+    Copy(op.element, src, {op.src_pitch, op.element}, dst, {op.dst_pitch, op.dst_step}, rows, cols);
   }
   record_.dram.written += rows * cols * op.element;
   return Transfer(rows * cols * op.element);
@@ -107,28 +156,9 @@ Machine::Outcome Machine::Execute(const DmaIm2col& op) {
   uint8_t* dst = memories_[op.mem].Write({At(op.dst), op.dst_pitch, rows, cols});
   const uint8_t* src = Dram(op.arg, At(op.src), 1, 0, (first_channel + channels) * image, 1, 1);
 
-  struct Column {
-    int64_t offset;  // of the channel's first pixel
-    int64_t y, x;    // of the kernel element
-  };
-  std::vector<Column> columns(static_cast<size_t>(cols));
-  for (int64_t i = 0; i < cols; ++i) {
-    const int64_t k = col0 + i;
-    columns[i] = {k / kernel * image, k / op.kernel_w % op.kernel_h * op.dilation_h,
-                  k % op.kernel_w * op.dilation_w};
-  }
-  int64_t moved = 0;
-  for (int64_t row = 0; row < rows; ++row) {
-    const int64_t top = (row0 + row) / op.out_width * op.stride_h - op.pad_top;
-    const int64_t left = (row0 + row) % op.out_width * op.stride_w - op.pad_left;
-    uint8_t* out = dst + row * op.dst_pitch;
-    for (int64_t i = 0; i < cols; ++i) {
-      const int64_t y = top + columns[i].y, x = left + columns[i].x;
-      const bool inside = y >= 0 && y < op.height && x >= 0 && x < op.width;
-      out[i] = inside ? src[columns[i].offset + y * op.width + x] : 0;
-      moved += inside;
-    }
-  }
+  const Im2colTile tile{row0, col0, rows, cols};
+  if (values_) GatherIm2col(op, tile, src, src + (first_channel + channels) * image, dst);
+  const int64_t moved = CountInside(op, tile);
   record_.dram.read += moved;
   return Transfer(moved);
 }
@@ -139,14 +169,13 @@ Machine::Outcome Machine::Execute(const DmaWeight& op) {
   if (panel < 0 || panel >= weights.panels) {
     Fail(kSimError, "weight panel ", panel, "; the function has ", weights.panels);
   }
-  uint32_t range[2];
-  std::memcpy(range, weights.data + 4 + 4 * panel, sizeof(range));
-  const int64_t bytes = range[1] - range[0];
+  const auto [data, bytes] = weights.panel(panel);
   if (bytes > op.capacity) {
     Fail(kSimError, "weight panel ", panel, " has ", bytes, " bytes; allowed: ", op.capacity);
   }
   if (bytes == 0) return std::nullopt;
-  std::memcpy(wbuf().Write({At(op.dst), 0, 1, bytes}), weights.data + range[0], bytes);
+  // Also without values: what an instruction costs depends on the panel's metadata.
+  std::memcpy(wbuf().Write({At(op.dst), 0, 1, bytes}), data, bytes);
   record_.dram.read += bytes;
   return Transfer(bytes);
 }

@@ -46,7 +46,7 @@ void Machine::ReadWeightScales(const Drain& op, int64_t cols) {
   const int64_t address = At(op.wscale);
   if (op.format == kRowsInt8) {
     const uint8_t* exponents = wbuf().Read({address, op.wscale_pitch, cols, 1});
-    for (int64_t col = 0; col < cols; ++col) {
+    for (int64_t col = 0; col < cols && values_; ++col) {
       const int64_t offset = col * op.wscale_pitch;
       scales_[col] =
           PowerOfTwo(static_cast<int8_t>(exponents[offset]), wbuf(), address + offset, "weight");
@@ -63,7 +63,7 @@ void Machine::ReadWeightScales(const Drain& op, int64_t cols) {
     return;
   }
   const uint8_t* halves = wbuf().Read({panel.tail(), 0, 1, 2 * cols});
-  for (int64_t col = 0; col < cols; ++col) {
+  for (int64_t col = 0; col < cols && values_; ++col) {
     uint16_t half;
     std::memcpy(&half, halves + 2 * col, sizeof(half));
     scales_[col] = HalfToFloat(half);
@@ -82,6 +82,7 @@ Machine::Outcome Machine::Execute(const Drain& op) {
   const int64_t xexp = At(op.xexp);
   const uint8_t* exponents = spad().Read({xexp, op.xexp_pitch, rows, 1});
   ReadWeightScales(op, cols);
+  if (!values_) return VectorWork(rows, cols);
   for (int64_t row = 0; row < rows; ++row) {
     const int64_t offset = row * op.xexp_pitch;
     const float scale =
@@ -100,6 +101,7 @@ Machine::Outcome Machine::Execute(const Add& op) {
   const Box result{At(op.dst), op.dst_pitch, rows, cols * 4, 4};
   obuf().Read(result);
   uint8_t* out = obuf().Write(result);
+  if (!values_) return VectorWork(rows, cols);
   for (int64_t row = 0; row < rows; ++row) {
     ActiveKernels().add(Floats(in + row * op.src_pitch), cols, Floats(out + row * op.dst_pitch));
   }
@@ -112,6 +114,7 @@ Machine::Outcome Machine::Execute(const Clamp& op) {
   const Box box{At(op.dst), op.dst_pitch, rows, cols * 4, 4};
   obuf().Read(box);
   uint8_t* out = obuf().Write(box);
+  if (!values_) return VectorWork(rows, cols);
   for (int64_t row = 0; row < rows; ++row) {
     ActiveKernels().clamp(op.low, op.high, cols, Floats(out + row * op.dst_pitch));
   }
@@ -131,6 +134,7 @@ Machine::Outcome Machine::Execute(const Absmax& op) {
   const Box exponents{At(op.dst), op.dst_pitch, op.dst_pitch ? rows : 1, 1};
   if (accumulate) spad().Read(exponents);
   uint8_t* out = spad().Write(exponents);
+  if (!values_) return VectorWork(rows, cols);
   for (int64_t row = 0; row < rows; ++row) {
     const float* values = Floats(in + row * op.src_pitch);
     const int biased = ActiveKernels().max_exponent(values, cols);
@@ -152,6 +156,7 @@ Machine::Outcome Machine::Execute(const Quant& op) {
   const uint8_t* in = obuf().Read({address, op.src_pitch, rows, cols * 4, 4});
   const uint8_t* exponents = spad().Read({exponent, op.exponent_pitch, rows, 1});
   uint8_t* out = spad().Write({At(op.dst), op.dst_pitch, rows, cols});
+  if (!values_) return VectorWork(rows, cols);
   for (int64_t row = 0; row < rows; ++row) {
     const float* values = Floats(in + row * op.src_pitch);
     if (ActiveKernels().max_exponent(values, cols) == 255) {

@@ -13,6 +13,7 @@ constexpr std::array<uint8_t, 8> kMagic = {77, 83, 67, 79, 80, 73, 81, 0};
 constexpr int kMicroBlock = 8;
 constexpr int kMacroBlock = 128;
 constexpr int kMaxOutliers = 4;
+constexpr uint32_t kShapeOnly = 2147483648u;  // see target/segment.py
 constexpr int kRowsInt8 = 0;
 constexpr int kExponentMin = -126;
 constexpr int kExponentMax = 127;

@@ -16,6 +16,7 @@ void Machine::Reset(const Function& function, const std::vector<Tensor>& argumen
                     const RunOptions& options) {
   function_ = &function;
   arguments_ = arguments;
+  values_ = options.values;
   use_timing_ = options.timing;
   use_structure_ = options.structural;
   stuck_switch_ = options.stuck_switch;
@@ -32,6 +33,8 @@ void Machine::Reset(const Function& function, const std::vector<Tensor>& argumen
     memories_[mem].Attach(&record_.memories[mem]);
     memories_[mem].Poison();
     memories_[mem].Watch(watch_ ? watch_->memory(static_cast<Mem>(mem)) : nullptr);
+    // Without values only wbuf is read, where panels are.
+    if (!values_ && mem != static_cast<int>(Mem::kWbuf)) memories_[mem].KeepContents();
   }
   for (Plane& plane : planes_) plane.Invalidate();
   counters_.fill(0);
@@ -40,6 +43,17 @@ void Machine::Reset(const Function& function, const std::vector<Tensor>& argumen
   tokens_.fill(0);
   first_tokens_.fill(0);
   timing_.Reset(options.trace);
+}
+
+CallRecord Machine::Time(const Function& function, std::vector<Span>* trace) {
+  RunOptions options;
+  options.values = false;
+  options.trace = trace;
+  std::vector<Tensor> arguments;
+  for (const Argument& argument : function.arguments) {
+    arguments.push_back({nullptr, argument.bytes, argument.is_output});
+  }
+  return Run(function, arguments, options);
 }
 
 CallRecord Machine::Run(const Function& function, const std::vector<Tensor>& arguments,

@@ -27,6 +27,7 @@ struct Tensor {
 // How a call is simulated; its values depend on none of it.
 struct RunOptions {
   bool timing = true;
+  bool values = true;                  // false: timing only, nothing but weight panels moves
   bool debug = false;                  // find hazards, see hazard.h
   bool structural = false;             // products by stepping every PE, see structural.h
   StuckSwitch stuck_switch;            // a fault in the structural array; none if its rank is < 0
@@ -41,6 +42,8 @@ class Machine {
   // Executes one function call. Throws SimError.
   CallRecord Run(const Function& function, const std::vector<Tensor>& arguments,
                  const RunOptions& options);
+  // The same cycles and counts, but for saturations, without a tensor and without a value.
+  CallRecord Time(const Function& function, std::vector<Span>* trace = nullptr);
 
  private:
   struct OpenLoop {
@@ -126,6 +129,7 @@ class Machine {
   const Function* function_ = nullptr;
   std::vector<Tensor> arguments_;
   CallRecord record_;
+  bool values_ = true;  // false: timing only, nothing but weight panels moves
   bool use_timing_ = true;
   bool use_structure_ = false;
   StuckSwitch stuck_switch_;

@@ -21,6 +21,7 @@ void Memory::Poison() {
 
 const uint8_t* Memory::Read(const Box& box) {
   Check(box);
+  PoisonTo(End(box));
   if (shadow_) shadow_->Read(box);
   traffic_->read += (box.pitch ? box.rows : 1) * box.row_bytes;
   return bytes_.get() + box.base;
@@ -32,6 +33,14 @@ uint8_t* Memory::Write(const Box& box) {
     Fail(kSimError, name_, " address ", Hex{box.base}, ": rows of ", box.row_bytes,
          " bytes are written ", box.pitch, " bytes apart; allowed: at least their length");
   }
+  const int64_t end = End(box);
+  const bool dense = box.rows == 1 || box.pitch == box.row_bytes;
+  // What is about to be overwritten needs no poison.
+  if (dense && box.base <= poisoned_end_ && end > poisoned_end_) {
+    poisoned_end_ = end;
+  } else {
+    PoisonTo(end);
+  }
   if (shadow_) shadow_->Write(box);
   traffic_->written += box.rows * box.row_bytes;
   ++version_;
@@ -41,6 +50,7 @@ uint8_t* Memory::Write(const Box& box) {
 const uint8_t* Memory::Peek(int64_t address, int64_t bytes) const {
   const Box box{address, 0, 1, bytes};
   Check(box);
+  PoisonTo(address + bytes);
   if (shadow_) shadow_->Read(box);
   return bytes_.get() + address;
 }
@@ -56,12 +66,13 @@ void Memory::Check(const Box& box) const {
     Fail(kSimError, name_, " address ", Hex{box.base}, ", pitch ", box.pitch,
          ": not aligned; allowed: multiples of ", box.align);
   }
-  if (end > poisoned_end_) {
-    const int64_t new_end = std::min(size_, (static_cast<int64_t>(end) | (kChunk - 1)) + 1);
-    std::memset(bytes_.get() + poisoned_end_, kPoison,
-                static_cast<size_t>(new_end - poisoned_end_));
-    poisoned_end_ = new_end;
-  }
+}
+
+void Memory::PoisonTo(int64_t end) const {
+  if (end <= poisoned_end_) return;
+  const int64_t new_end = std::min(size_, (end | (kChunk - 1)) + 1);
+  std::memset(bytes_.get() + poisoned_end_, kPoison, static_cast<size_t>(new_end - poisoned_end_));
+  poisoned_end_ = new_end;
 }
 
 }  // namespace microscopiq

@@ -23,6 +23,8 @@ class Memory {
 
   // Fills what was written since the last call with poison: use before load then shows.
   void Poison();
+  // For runs that read no values: leaves what is there, so that nothing is touched.
+  void KeepContents() { poisoned_end_ = size_; }
   // Address of a box whose every byte was checked to lie inside. Throws SimError.
   const uint8_t* Read(const Box& box);
   // The same for writing; rows that overlap are an error, because their order would matter.
@@ -43,6 +45,11 @@ class Memory {
 
  private:
   void Check(const Box& box) const;
+  // First byte after a checked box.
+  static int64_t End(const Box& box) {
+    return (box.rows - 1) * box.pitch + box.base + box.row_bytes;
+  }
+  void PoisonTo(int64_t end) const;
 
   const char* name_;
   int64_t size_;

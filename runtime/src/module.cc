@@ -132,6 +132,10 @@ class ProgramModule : public ffi::ModuleObj {
     if (key == "microscopiq.traces") {
       return ffi::Function::FromTyped([self, this]() { return Traces(); });
     }
+    if (key == "microscopiq.time") {
+      return ffi::Function::FromTyped(
+          [self, this](const ffi::String& name) { Translate([&] { Time(name); }); });
+    }
     if (key == "microscopiq.set_timing") {
       return ffi::Function::FromTyped([self, this](bool on) { SetTiming(on); });
     }
@@ -168,6 +172,10 @@ class ProgramModule : public ffi::ModuleObj {
       Fail(kInputError, "function '", function.name, "' takes ", function.arguments.size(),
            " tensors, outputs last; given ", args.size());
     }
+    if (function.weights.shape_only) {
+      Fail(kInputError, "function '", function.name,
+           "' has only the shapes of its weights; allowed: to time it (microscopiq.time)");
+    }
     std::vector<Tensor> tensors;
     for (int i = 0; i < args.size(); ++i) {
       auto tensor = args[i].try_cast<DLTensor*>();
@@ -178,7 +186,6 @@ class ProgramModule : public ffi::ModuleObj {
       tensors.push_back(CheckTensor(function, i, **tensor));
     }
     std::lock_guard<std::mutex> lock(mutex_);
-    if (!machine_) machine_ = std::make_unique<Machine>(program_.arch);
     std::vector<Span> spans;
     RunOptions options;
     options.timing = timing_;
@@ -186,8 +193,25 @@ class ProgramModule : public ffi::ModuleObj {
     options.structural = structural_;
     options.stuck_switch = stuck_switch_;
     options.trace = trace_ ? &spans : nullptr;
-    records_.push_back(machine_->Run(function, tensors, options));
+    records_.push_back(machine().Run(function, tensors, options));
     if (trace_) traces_.push_back(std::move(spans));
+  }
+
+  // A call without tensors: no values, but every cycle and count.
+  void Time(const std::string& name) {
+    const auto found = program_.functions.find(name);
+    if (found == program_.functions.end()) {
+      Fail(kInputError, "no function '", name, "' in the program");
+    }
+    std::lock_guard<std::mutex> lock(mutex_);
+    std::vector<Span> spans;
+    records_.push_back(machine().Time(found->second, trace_ ? &spans : nullptr));
+    if (trace_) traces_.push_back(std::move(spans));
+  }
+
+  Machine& machine() {
+    if (!machine_) machine_ = std::make_unique<Machine>(program_.arch);
+    return *machine_;
   }
 
   ffi::String Stats() {

@@ -23,8 +23,18 @@ void Plane::Reset(int rows, int cols) {
   recon_plan_ = nullptr;
   large_.clear();
   wide_.clear();
-  const size_t pairs = (rows + 1) / 2, blocks = (cols + kBlock - 1) / kBlock;
+}
+
+void Plane::Allocate() {
+  const size_t pairs = (rows_ + 1) / 2, blocks = (cols_ + kBlock - 1) / kBlock;
   packed_.resize(pairs * blocks * 2 * kBlock);
+}
+
+void Plane::LoadShape(const Panel& panel, const PanelPart& part) {
+  Reset(static_cast<int>(part.rows), static_cast<int>(part.cols));
+  part_ = part;
+  format_ = panel.format;
+  merged_ = !format_->pow2;
 }
 
 int16_t* Plane::At(int row, int col) {
@@ -39,10 +49,8 @@ int Plane::Slot(int row, int col) const {
 
 void Plane::LoadSlots(const Panel& panel, const PanelPart& part, const uint8_t* slots,
                       const std::vector<int>& shifts) {
-  Reset(static_cast<int>(part.rows), static_cast<int>(part.cols));
-  part_ = part;
-  format_ = panel.format;
-  merged_ = !format_->pow2;
+  LoadShape(panel, part);
+  Allocate();
   slots_pitch_ = (cols_ * format_->bits + 7) / 8;
   const int q_max = (1 << (format_->bits - 1)) - (format_->pow2 ? 1 : 0);
   row_bounds_.resize(rows_);
@@ -103,6 +111,8 @@ void Plane::LoadRows(const uint8_t* values, int64_t pitch, int rows, int cols) {
   part_ = {};
   format_ = nullptr;
   merged_ = true;
+  if (!values) return;
+  Allocate();
   row_bounds_.assign(rows, 128);
   std::fill(packed_.begin(), packed_.end(), 0);
   const size_t pairs = (rows + 1) / 2;
@@ -120,8 +130,6 @@ void Plane::Set(int row, int col, int32_t value) {
 }
 
 void Plane::MergeRow(int row, const std::vector<Outlier>& outliers, int alignment) {
-  if (outliers.empty()) return;
-  ++outlier_rows_;
   if (row_bounds_[row] > INT16_MAX) {
     // The row's slots were all listed one by one; those of the outliers are replaced below.
     auto replaced = [&](const LargeWeight& weight) {

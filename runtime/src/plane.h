@@ -45,14 +45,17 @@ class Plane {
   // start of the part's first panel row.
   void LoadSlots(const Panel& panel, const PanelPart& part, const uint8_t* slots,
                  const std::vector<int>& shifts);
+  // Knows its part of a panel, but none of its values.
+  void LoadShape(const Panel& panel, const PanelPart& part);
   // Holds nothing, and is a legal operand: `matmul` adds nothing.
   void LoadNothing() {
     Reset(0, 0);
     loaded_ = merged_ = true;
   }
   bool empty() const { return rows_ == 0 || cols_ == 0; }
-  // An int8 operand stored (column, row), `pitch` bytes between columns.
+  // An int8 operand stored (column, row), `pitch` bytes between columns; null: its shape alone.
   void LoadRows(const uint8_t* values, int64_t pitch, int rows, int cols);
+  void CountOutlierRow() { ++outlier_rows_; }
   // Replaces the slots of one row's outliers by their merged weights; `alignment` is Isf - e.
   void MergeRow(int row, const std::vector<Outlier>& outliers, int alignment);
   // `plan` is null for a plane without outliers; a visit passes `switches`.
@@ -70,6 +73,7 @@ class Plane {
 
  private:
   void Reset(int rows, int cols);
+  void Allocate();
   int16_t* At(int row, int col);
   void Set(int row, int col, int32_t value);
   int Slot(int row, int col) const;

@@ -111,24 +111,44 @@ Argument ReadArgument(ByteReader* reader) {
   return arg;
 }
 
-WeightSegment CheckWeights(const uint8_t* data, uint64_t length) {
-  WeightSegment weights{data, length, 0};
-  if (length == 0) return weights;
-  ByteReader reader(data, length);
-  weights.panels = reader.Number<uint32_t>();
-  uint64_t directory = 4 + 4 * (uint64_t{weights.panels} + 1);
-  if (directory > length) {
-    Fail(kIsaError, "weight segment of ", length, " bytes: a directory of ", weights.panels,
-         " panels needs ", directory);
-  }
-  uint64_t previous = directory;
-  for (uint64_t i = 0; i <= weights.panels; ++i) {
-    uint32_t offset = reader.Number<uint32_t>();
+// Checks `count` + 1 offsets of what follows one another up to the segment's end.
+void CheckOffsets(ByteReader* reader, uint64_t count, uint64_t first, uint64_t length) {
+  uint64_t previous = first;
+  for (uint64_t i = 0; i <= count; ++i) {
+    uint32_t offset = reader->Number<uint32_t>();
     if (offset < previous || offset > length) {
       Fail(kIsaError, "weight segment: offset ", i, " = ", offset, "; allowed ", previous, " to ",
            length);
     }
     previous = offset;
+  }
+}
+
+WeightSegment CheckWeights(const uint8_t* data, uint64_t length) {
+  WeightSegment weights;
+  weights.data = data;
+  weights.length = length;
+  if (length == 0) return weights;
+  ByteReader reader(data, length);
+  const uint32_t count = reader.Number<uint32_t>();
+  weights.shape_only = count & kShapeOnly;
+  weights.panels = count & ~kShapeOnly;
+  const uint64_t kinds = weights.shape_only ? reader.Number<uint32_t>() : weights.panels;
+  const uint64_t numbers = weights.shape_only ? 2 * uint64_t{weights.panels} : 0;
+  const uint64_t directory = reader.position() + 4 * (kinds + 1) + numbers;
+  if (directory > length) {
+    Fail(kIsaError, "weight segment of ", length, " bytes: a directory of ", weights.panels,
+         " panels needs ", directory);
+  }
+  weights.offsets = data + reader.position();
+  CheckOffsets(&reader, kinds, directory, length);
+  weights.templates = data + reader.position();
+  for (uint64_t panel = 0; weights.shape_only && panel < weights.panels; ++panel) {
+    const uint16_t number = reader.Number<uint16_t>();
+    if (number >= kinds) {
+      Fail(kIsaError, "weight segment: panel ", panel, " is like template ", number,
+           "; the segment has ", kinds);
+    }
   }
   return weights;
 }
@@ -159,6 +179,17 @@ Function ReadFunction(ByteReader* reader) {
 }
 
 }  // namespace
+
+PanelBytes WeightSegment::panel(int64_t number) const {
+  if (shape_only) {
+    uint16_t kind;
+    std::memcpy(&kind, templates + 2 * number, sizeof(kind));
+    number = kind;
+  }
+  uint32_t range[2];
+  std::memcpy(range, offsets + 4 * number, sizeof(range));
+  return {data + range[0], int64_t{range[1]} - range[0]};
+}
 
 std::string ByteReader::Text() {
   uint32_t count = Number<uint32_t>();

@@ -28,11 +28,22 @@ struct Argument {
   int64_t bytes = 0;
 };
 
-// A packed weight segment; the directory at its start was checked when the program was loaded.
+struct PanelBytes {
+  const uint8_t* data;
+  int64_t count;
+};
+
+// A packed weight segment; what stands before its panels was checked when the program was loaded.
 struct WeightSegment {
   const uint8_t* data = nullptr;  // points into the program's blob
   uint64_t length = 0;
   uint32_t panels = 0;
+  // Of weights that nobody has: each panel names one of a few templates (target/segment.py).
+  bool shape_only = false;
+  const uint8_t* offsets = nullptr;    // u32, of the panels or the templates, and the end
+  const uint8_t* templates = nullptr;  // u16 by panel, where the segment is shape-only
+
+  PanelBytes panel(int64_t number) const;
 };
 
 struct Function {

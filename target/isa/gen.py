@@ -7,7 +7,7 @@ the keys of `arch.py`; a test compares the committed files with what this prints
 import struct
 from pathlib import Path
 
-from .. import formats
+from .. import formats, segment
 from ..arch import integer_keys
 from . import instructions as _declared  # noqa: F401  (importing registers the instructions)
 from .program import DTYPES, MAGIC, VERSION
@@ -36,6 +36,7 @@ def header() -> str:
         f"constexpr int kMicroBlock = {formats.MICRO_BLOCK};",
         f"constexpr int kMacroBlock = {formats.MACRO_BLOCK};",
         f"constexpr int kMaxOutliers = {formats.MAX_OUTLIERS};",
+        f"constexpr uint32_t kShapeOnly = {segment.SHAPE_ONLY}u;  // see target/segment.py",
         f"constexpr int kRowsInt8 = {formats.ROWS_INT8};",
         f"constexpr int kExponentMin = {formats.EXPONENT_MIN};",
         f"constexpr int kExponentMax = {formats.EXPONENT_MAX};",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from ..arch import Arch, integer_keys
 from ..errors import IsaError
+from ..segment import is_shape_only, panel_bytes
 from .spec import Instruction, decode
 
 MAGIC = b"MSCOPIQ\0"
@@ -38,7 +39,8 @@ class Function:
     layer : str
         Where the operator comes from in the model, for listings and reports.
     weights : bytes
-        Packed weight segment (see `target.packing`), empty for functions without weights.
+        Packed weight segment (see `target.packing`), empty for functions without weights; or the
+        shapes alone (see `target.segment`), for programs that are only timed.
     macs : int
         Multiply-accumulates of the operator: B*M*N*K without padding.
     notes : dict of int to str
@@ -136,7 +138,9 @@ def function_listing(function: Function) -> str:
         role = "out" if arg.is_output else "in"
         lines.append(f"  ; arg{index} {arg.name}: {arg.dtype}[{shape}] {role}")
     if function.weights:
-        lines.append(f"  ; weights: {len(function.weights):,} bytes")
+        kind = "shapes of " if is_shape_only(function.weights) else ""
+        size = int(panel_bytes(function.weights).sum()) if kind else len(function.weights)
+        lines.append(f"  ; {kind}weights: {size:,} bytes")
     depth, offset = 0, 0
     for index, instruction in enumerate(function.code):
         depth -= instruction.mnemonic == "endloop"

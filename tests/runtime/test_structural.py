@@ -18,6 +18,7 @@ from microscopiq.target.isa.program import Argument, Function, Program
 from microscopiq.target.isa.spec import Mem
 from microscopiq.target.packing import empty, integers, pack
 from tests.runtime.gemm_program import at, gemm, random_weight
+from tests.runtime.ordered import ordered
 
 runtime.load()
 create = tvm_ffi.get_global_func("microscopiq.runtime.create")
@@ -64,7 +65,7 @@ def tile(arch, x, weight=None, rows=None, accumulate=False):
     arguments = [Argument(f"a{i}", "int8", a.shape) for i, a in enumerate(inputs)]
     arguments += [Argument("y", "float32", (m, n), True)]
     segment = b"" if weight is None else pack([weight])
-    function = Function("tile", "", tuple(arguments), tuple(code), segment)
+    function = Function("tile", "", tuple(arguments), tuple(ordered(code)), segment)
     return create(Program.for_arch(arch, {"tile": function}).to_bytes()), inputs
 
 

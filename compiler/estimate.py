@@ -1,0 +1,144 @@
+"""Timing-only runs: what operators would cost, without a model and without data.
+
+Each operator is scheduled and emitted as in a compiled model, with weights of which only the shape
+is known (`stand_in`), and the simulator counts its cycles without computing a value.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import tvm
+
+from ..runtime.result import RunResult, total
+from ..runtime.session import peak_macs
+from ..target.arch import Arch
+from ..target.errors import ConfigError
+from ..target.formats import GROUP_SIZE
+from ..target.isa.program import Function, Program
+from .passes.lower import check_format
+from .stand_in import FLAGGED_SHARE, stand_in_segment
+from .tir.emit import emit
+from .tir.operators import Gemm, Operator, Quantize
+from .tir.schedule import scheduled
+
+FormatOf = Callable[[str], str]
+"""The weight format of a layer, by the layer's name."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One operator of what is estimated, called `count` times."""
+
+    name: str
+    operator: Operator
+    count: int = 1
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What tasks cost.
+
+    Attributes
+    ----------
+    result : RunResult
+        Without outputs. A call per task and repetition, in order; equal operators share a function.
+    program : Program
+        Its weight segments are shape-only.
+    """
+
+    tasks: list[Task]
+    result: RunResult
+    program: Program
+
+    def to_json(self) -> dict:
+        """Return the result, versioned, for `--json`."""
+        return self.result.to_json()
+
+
+def estimate(tasks: list[Task], arch: Arch, flagged_share: float = FLAGGED_SHARE) -> Estimate:
+    """Return what tasks cost on a machine.
+
+    Parameters
+    ----------
+    flagged_share : float
+        Share of the weights' micro-blocks that hold an outlier, 0 to 1, where the format has any.
+
+    Raises
+    ------
+    ConfigError
+        For a share outside of 0 to 1.
+    UnsupportedError
+        When the machine has no decoder for a weight format.
+    CapacityError
+        When an operator fits no tile.
+    """
+    if not 0 <= flagged_share <= 1:
+        raise ConfigError(f"flagged share {flagged_share}; allowed: 0 to 1")
+    symbols: dict[Operator, str] = {}
+    functions: dict[str, Function] = {}
+    for task in tasks:
+        if task.operator in symbols:
+            continue
+        symbol = _symbol(task.name, functions)
+        symbols[task.operator] = symbol
+        functions[symbol] = _function(task, symbol, arch, flagged_share)
+    program = Program.for_arch(arch, functions)
+    records = time_functions(program)
+    calls = []
+    for task in tasks:
+        calls += [{**records[symbols[task.operator]], "layer": task.name}] * task.count
+    peaks = {name: peak_macs(function, arch.numbers()) for name, function in functions.items()}
+    return Estimate(tasks, total(calls, [], arch.clock_mhz, peaks), program)
+
+
+def time_functions(program: Program) -> dict[str, dict]:
+    """Return the call record of each function of a program, by name, from timing-only runs."""
+    module = tvm.get_global_func("microscopiq.runtime.create")(program.to_bytes())
+    for name in program.functions:
+        module["microscopiq.time"](name)
+    return {call["name"]: call for call in json.loads(str(module["microscopiq.stats"]()))}
+
+
+def _function(task: Task, symbol: str, arch: Arch, flagged_share: float) -> Function:
+    op = task.operator
+    check_format(op, arch)
+    segment = stand_in_segment(op, flagged_share) if isinstance(op, Gemm) else b""
+    return emit(scheduled(op, arch).mod["main"], arch, symbol, task.name, segment)
+
+
+def _symbol(name: str, taken: dict[str, Function]) -> str:
+    symbol = base = "mq_" + re.sub(r"\W+", "_", name)
+    number = 1
+    while symbol in taken:
+        number += 1
+        symbol = f"{base}_{number}"
+    return symbol
+
+
+def gemm_task(text: str, number: int, format_of: FormatOf) -> list[Task]:
+    """Return the tasks of ``[NAME=]MxNxK[xCOUNT]``: quantization of its rows, and the product.
+
+    Raises
+    ------
+    ConfigError
+        For text of another form or a dimension below 1.
+    """
+    name, _, sizes = text.rpartition("=")
+    numbers = re.fullmatch(r"(\d+)x(\d+)x(\d+)(?:x(\d+))?", sizes)
+    dims = [int(size or 1) for size in numbers.groups()] if numbers else []
+    if not dims or min(dims) < 1:
+        raise ConfigError(
+            f"product '{text}'; allowed: [NAME=]MxNxK[xCOUNT] with numbers from 1 on, such as "
+            "ffn=128x3072x768x12"
+        )
+    m, n, k, count = dims
+    name = name or f"gemm{number}"
+    op = Gemm(1, 1, m, n, k, format_of(name))
+    return [Task(f"{name}.quantize", quantize_rows(m, k), count), Task(name, op, count)]
+
+
+def quantize_rows(rows: int, length: int) -> Quantize:
+    """Return the quantization of a product's activations at run time."""
+    return Quantize(rows, length, min(length, GROUP_SIZE))

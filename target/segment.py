@@ -1,0 +1,71 @@
+"""What stands before the panels of a weight segment, and segments of weights that nobody has.
+
+A packed segment (`target.packing.pack`) starts with its directory: u32 panel count, then count + 1
+u32 offsets. A *shape-only* segment has what a timing-only run needs, of any number of panels in
+little memory: each panel is like one of a few templates, whose bytes are there.
+
+====================  =====================================================================
+bytes                 meaning
+====================  =====================================================================
+4                     panel count, with the bit `SHAPE_ONLY`
+4                     template count
+4 * (templates + 1)   where each template starts, and the end
+2 * panels            template of each panel
+...                   the templates, packed panels
+====================  =====================================================================
+"""
+
+import struct
+from itertools import pairwise
+
+import numpy as np
+
+from .errors import InputError
+
+SHAPE_ONLY = 1 << 31
+"""Bit of the panel count that marks a shape-only segment."""
+
+
+def is_shape_only(segment: bytes) -> bool:
+    """Tell whether a segment has templates instead of the weights."""
+    return bool(segment) and bool(struct.unpack_from("<I", segment)[0] & SHAPE_ONLY)
+
+
+def panel_bytes(segment: bytes) -> np.ndarray:
+    """Return the bytes of each panel of a segment, int64 ``(panels,)``."""
+    (count,) = struct.unpack_from("<I", segment)
+    if not count & SHAPE_ONLY:
+        return np.diff(np.frombuffer(segment, "<u4", count + 1, 4).astype(np.int64))
+    (templates,) = struct.unpack_from("<I", segment, 4)
+    sizes = np.diff(np.frombuffer(segment, "<u4", templates + 1, 8).astype(np.int64))
+    return sizes[np.frombuffer(segment, "<u2", count & ~SHAPE_ONLY, 8 + 4 * (templates + 1))]
+
+
+def panels(segment: bytes) -> list[bytes]:
+    """Return the panels of a packed segment, or the templates of a shape-only one."""
+    (count,) = struct.unpack_from("<I", segment)
+    first = 4
+    if count & SHAPE_ONLY:
+        (count,) = struct.unpack_from("<I", segment, 4)
+        first = 8
+    offsets = np.frombuffer(segment, "<u4", count + 1, first)
+    return [segment[begin:end] for begin, end in pairwise(offsets)]
+
+
+def shape_only(templates: list[bytes], like: np.ndarray) -> bytes:
+    """Return the segment whose panel i is like template ``like[i]``.
+
+    Raises
+    ------
+    InputError
+        When a panel names no template, or one past what a u16 can name.
+    """
+    last = min(len(templates), 1 << 16) - 1
+    if len(like) and not 0 <= like.min() <= like.max() <= last:
+        raise InputError(
+            f"panels like templates {like.min()} to {like.max()}; allowed: 0 to {last}"
+        )
+    start = 8 + 4 * (len(templates) + 1) + 2 * len(like)
+    offsets = np.cumsum([start] + [len(template) for template in templates]).astype("<u4")
+    head = struct.pack("<II", len(like) | SHAPE_ONLY, len(templates))
+    return head + offsets.tobytes() + like.astype("<u2").tobytes() + b"".join(templates)
