@@ -5,13 +5,21 @@ PYTEST_ARGS ?=
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-CPP := $(filter-out runtime/src/isa.gen.h,$(wildcard runtime/src/*.cc runtime/src/*.h))
+CPP := $(filter-out runtime/src/isa.gen.h,$(wildcard runtime/src/*.cc runtime/src/*.h runtime/fuzz/*))
 # The install is editable: only what changes the dependencies or the C++ library needs a new one.
 INSTALL_INPUTS := pyproject.toml cmake/CMakeLists.txt $(wildcard runtime/src/*)
 
+# The simulator without its module, under the sanitizers: it needs no Python at all.
+CMAKE := $(BIN)/cmake -S cmake -DMICROSCOPIQ_SANITIZE=ON
+CLANGXX ?= clang++
+SEEDS := $(CURDIR)/build/fuzz/seeds
+CHANGED_PROGRAMS ?= 70000
+FUZZED_PROGRAMS ?= 30000
+LOADED_PROGRAMS ?= 6000
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types format clean
+.PHONY: help demo test lint types format sanitize fuzz seeds clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +40,24 @@ format: .venv/installed-lint ## Rewrite the sources in the project's style.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(CPP)
+
+sanitize: .venv/installed-test seeds ## Run programs and changed ones under ASan and UBSan.
+	$(CMAKE) -B build/sanitize -DCMAKE_CXX_COMPILER=$(CXX)
+	$(BIN)/cmake --build build/sanitize --target microscopiq_fuzz --parallel 2
+	cd build/sanitize && ./microscopiq_fuzz --legal $(SEEDS)/*.bin
+	cd build/sanitize && ./microscopiq_fuzz --mutations $(CHANGED_PROGRAMS) $(SEEDS)/*.bin
+
+fuzz: .venv/installed-test seeds ## Search for programs that break the loaders or the simulator.
+	@command -v $(CLANGXX) || { echo "make fuzz needs $(CLANGXX): apt-get install clang"; exit 1; }
+	$(CMAKE) -B build/libfuzzer -DCMAKE_CXX_COMPILER=$(CLANGXX)
+	$(BIN)/cmake --build build/libfuzzer --target microscopiq_libfuzzer --parallel 2
+	@mkdir -p build/libfuzzer/corpus
+	cd build/libfuzzer && ./microscopiq_libfuzzer -runs=$(FUZZED_PROGRAMS) -seed=1 -timeout=30 \
+	  -max_len=65536 -mutate_depth=1 -rss_limit_mb=4096 -verbosity=0 corpus $(SEEDS)
+	$(BIN)/python -m tests.fuzz.loaders --programs $(LOADED_PROGRAMS)
+
+seeds: .venv/installed-test
+	$(BIN)/python -m tests.fuzz.seeds $(SEEDS)
 
 # The layers lie side by side in this folder; mypy has to find them under their import names.
 types:

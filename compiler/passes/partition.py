@@ -43,6 +43,10 @@ class Layer:
         fp32 ``(out, in)``, for conv2d ``(out, in / groups, kh, kw)``.
     source : Layer or None
         Layer whose requantized rows this one reads as they are.
+    order : numpy.ndarray or None
+        Source's output channel of each of `weight`'s rows, None for the source's own order.
+    folded : bool
+        All readers expect that order.
     """
 
     kind: str
@@ -58,6 +62,8 @@ class Layer:
     high: float | None = None
     requantize: bool = False
     source: "Layer | None" = None
+    order: np.ndarray | None = None
+    folded: bool = False
     absorbed: list = field(default_factory=list)
 
 

@@ -24,6 +24,7 @@ from ..tir.compute_quantize import quantize
 from ..tir.operators import Conv, Gemm, Quantize
 from ..tir.unpack import unpack
 from .graph import op_name, static_shape
+from .order import order_outputs
 from .partition import PRODUCTS, Layer, Partition, function_names, partition
 
 LAYER = "microscopiq.layer"
@@ -76,6 +77,8 @@ def quantize_model(
         for what, values in (("weight", layer.weight), ("bias", layer.bias)):
             if values is not None:
                 check_finite(values, what, layer.name)
+    for gv, part in parts.items():
+        order_outputs(mod[gv], part, recipe)
     total = sum(len(part.layers) for part in parts.values())
     state = _State(recipe, _Progress(progress, total))
     attrs = dict(mod.attrs) if mod.attrs else {}
@@ -286,7 +289,8 @@ class _Rewriter(PyExprMutator):
         if layer.bias is not None:
             operands.append(relax.const(layer.bias))
         if layer.residual is not None:
-            operands.append(self.reshaped(self.visit_expr(layer.residual), op.output_shape))
+            residual = self.reshaped(self.visit_expr(layer.residual), op.output_shape)
+            operands.append(residual if layer.order is None else self.gather(residual, layer.order))
         # Equal functions would be shared, but each layer has a program function of its own; two
         # layers of two functions, or with equal biases, can have the same name.
         function = gemm(op).with_attr(LAYER, f"{len(self.state.layers)} {layer.name}")
@@ -295,6 +299,8 @@ class _Rewriter(PyExprMutator):
         shape = static_shape(layer.root)
         if not op.requantize:
             (y,) = self.call(gv, operands, [_type(op.output_shape, "float32")])
+            if layer.order is not None and not layer.folded:
+                y = self.gather(y, np.argsort(layer.order))
             return (
                 y
                 if op.output_shape == shape
@@ -305,6 +311,11 @@ class _Rewriter(PyExprMutator):
         self.requantized[hash(layer.root)] = self.call(gv, operands, types, 2)
         # Only dead operators read it: their types must stay right until they are removed.
         return self.builder_.normalize(relax.op.zeros(shape, "float32"))
+
+    def gather(self, expr, channels: np.ndarray):
+        """Return a ``(batch, rows, channels)`` value with its channels in another order."""
+        indices = relax.const(channels.astype(np.int32))
+        return self.builder_.emit(relax.op.take(expr, indices, axis=2, mode="clip"))
 
     def unpacked(self, op: Gemm, packed: "_Packed") -> list:
         groups, out, inputs = packed.shape
@@ -351,6 +362,8 @@ def _record(layer: Layer, op: Gemm, packed: _Packed | None) -> dict:
             if present
         ],
     }
+    if layer.order is not None:
+        record["output_order"] = "folded into its readers" if layer.folded else "gathered behind"
     if packed:
         weights = int(np.prod(packed.shape))
         record |= {

@@ -14,6 +14,8 @@ from .base import METHODS
 RECIPE_DIR = Path(__file__).parent / "recipes"
 DEFAULT_RECIPE = "microscopiq-w4a8"
 ACTIVATIONS = ("mx-int8",)
+OUTPUT_ORDERS = ("source", "norm")
+"""Orders of a linear layer's output channels: the model's, or macro-blocks by norm."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,10 @@ class Override:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What quantization does to a model; `overrides` are tried in order, first match wins."""
+    """What quantization does to a model; `overrides` are tried in order, first match wins.
+
+    `output_order` is one of `OUTPUT_ORDERS`; it concerns layers whose format has outliers.
+    """
 
     name: str
     description: str
@@ -35,6 +40,7 @@ class Recipe:
     weight_format: str
     activation: str
     overrides: tuple[Override, ...] = ()
+    output_order: str = "source"
 
     def for_layer(self, name: str) -> tuple[str, str]:
         """Return (method, weight format) of a layer by its name."""
@@ -63,9 +69,11 @@ def load_recipe(name_or_path: str | Path | Recipe) -> Recipe:
 
 
 def _from_table(table: dict, where: str) -> Recipe:
-    known = ("name", "description", "method", "weight_format", "activation", "overrides")
-    mistakes = [unknown_name("key", key, known) for key in sorted(table.keys() - set(known))]
-    mistakes += [f"missing key '{key}'" for key in known[:5] if key not in table]
+    fields = dataclasses.fields(Recipe)
+    known = {f.name for f in fields}
+    mistakes = [unknown_name("key", key, known) for key in sorted(table.keys() - known)]
+    needed = [f.name for f in fields if f.default is dataclasses.MISSING]
+    mistakes += [f"missing key '{key}'" for key in needed if key not in table]
     overrides = table.get("overrides", [])
     if not isinstance(overrides, list) or not all(isinstance(row, dict) for row in overrides):
         mistakes.append(f"overrides = {overrides!r}: [[overrides]] tables are needed")
@@ -84,12 +92,14 @@ def _from_table(table: dict, where: str) -> Recipe:
                 unknown_name("weight format", str(row.get("weight_format")), WEIGHT_FORMATS)
             )
     for row in rows[1:]:
-        fields = {f.name for f in dataclasses.fields(Override)}
-        mistakes += [unknown_name("override key", key, fields) for key in row.keys() - fields]
-        missing = fields - row.keys()
+        wanted = {f.name for f in dataclasses.fields(Override)}
+        mistakes += [unknown_name("override key", key, wanted) for key in row.keys() - wanted]
+        missing = wanted - row.keys()
         mistakes += [f"override lacks '{key}': {row}" for key in sorted(missing)]
     if table.get("activation", ACTIVATIONS[0]) not in ACTIVATIONS:
         mistakes.append(unknown_name("activation format", str(table["activation"]), ACTIVATIONS))
+    if table.get("output_order", OUTPUT_ORDERS[0]) not in OUTPUT_ORDERS:
+        mistakes.append(unknown_name("output order", str(table["output_order"]), OUTPUT_ORDERS))
     if mistakes:
         raise ConfigError(f"{where}: {len(mistakes)} mistake(s):\n  " + "\n  ".join(mistakes))
     return Recipe(**{**table, "overrides": tuple(Override(**row) for row in overrides)})

@@ -8,8 +8,12 @@
 #include "kernel_variants.h"
 
 #define MICROSCOPIQ_ISA avx2
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2"))), apply_to = function)
+#else
 #pragma GCC push_options
 #pragma GCC target("avx2")
+#endif
 
 namespace microscopiq {
 namespace avx2 {
@@ -42,7 +46,11 @@ inline Vec MultiplyAddPairs(Vec sum, Vec a, Vec b) {
 
 #include "kernel_body.h"
 
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
 #pragma GCC pop_options
+#endif
 
 namespace microscopiq {
 extern const Kernels kAvx2Kernels = MICROSCOPIQ_KERNEL_TABLE(avx2);

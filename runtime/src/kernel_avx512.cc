@@ -8,8 +8,12 @@
 #include "kernel_variants.h"
 
 #define MICROSCOPIQ_ISA avx512
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni"))), apply_to = function)
+#else
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")
+#endif
 
 namespace microscopiq {
 namespace avx512 {
@@ -35,7 +39,11 @@ inline Vec MultiplyAddPairs(Vec sum, Vec a, Vec b) { return _mm512_dpwssd_epi32(
 
 #include "kernel_body.h"
 
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
 #pragma GCC pop_options
+#endif
 
 namespace microscopiq {
 extern const Kernels kAvx512Kernels = MICROSCOPIQ_KERNEL_TABLE(avx512);

@@ -37,6 +37,7 @@ void Machine::Reset(const Function& function, const std::vector<Tensor>& argumen
     if (!values_ && mem != static_cast<int>(Mem::kWbuf)) memories_[mem].KeepContents();
   }
   for (Plane& plane : planes_) plane.Invalidate();
+  recon_settings_.Empty();
   counters_.fill(0);
   loops_.clear();
   extents_.fill(-1);

@@ -11,6 +11,7 @@
 #include "plane.h"
 #include "program.h"
 #include "recon_network.h"
+#include "recon_settings.h"
 #include "stats.h"
 #include "structural_plane.h"
 #include "timing.h"
@@ -95,6 +96,8 @@ class Machine {
   Outcome Execute(const Matmul& op);
   // The plane that an instruction of the weight loader fills.
   Plane& LoadedPlane(const Affine& plane);
+  // Reads the outliers of a part; with values, merges them into the plane.
+  ReconSetting ReadOutlierRows(const Panel& panel, const PanelPart& part, Plane* plane);
   void CheckArray(int bits, int64_t rows, int64_t cols) const;
   Work PreloadWork(int bits, int64_t rows, int64_t cols);
   Work MatmulWork(const Plane& plane, int64_t m, bool accumulate);
@@ -120,6 +123,7 @@ class Machine {
   std::array<RawPlane, 2> raw_planes_;  // in structural mode
   PanelIndex panel_index_;
   std::vector<Outlier> outliers_;
+  ReconSettings recon_settings_;
   std::vector<int> shifts_;
   std::vector<float> scales_;
   Timing timing_;

@@ -8,34 +8,6 @@
 namespace microscopiq {
 namespace {
 
-uint32_t Crc32(const uint8_t* data, uint64_t length) {
-  // Eight tables, eight bytes a step: weights make programs of many megabytes.
-  static const auto tables = [] {
-    std::array<std::array<uint32_t, 256>, 8> t{};
-    for (uint32_t i = 0; i < 256; ++i) {
-      uint32_t c = i;
-      for (int bit = 0; bit < 8; ++bit) c = (c >> 1) ^ (c & 1 ? 0xEDB88320u : 0u);
-      t[0][i] = c;
-    }
-    for (uint32_t i = 0; i < 256; ++i) {
-      for (int k = 1; k < 8; ++k) t[k][i] = (t[k - 1][i] >> 8) ^ t[0][t[k - 1][i] & 255];
-    }
-    return t;
-  }();
-  uint32_t crc = ~0u;
-  for (; length >= 8; length -= 8, data += 8) {
-    uint32_t low, high;
-    std::memcpy(&low, data, 4);
-    std::memcpy(&high, data + 4, 4);
-    low ^= crc;
-    crc = tables[7][low & 255] ^ tables[6][low >> 8 & 255] ^ tables[5][low >> 16 & 255] ^
-          tables[4][low >> 24] ^ tables[3][high & 255] ^ tables[2][high >> 8 & 255] ^
-          tables[1][high >> 16 & 255] ^ tables[0][high >> 24];
-  }
-  for (; length > 0; --length, ++data) crc = tables[0][(crc ^ *data) & 255] ^ (crc >> 8);
-  return ~crc;
-}
-
 bool IsUtf8(const uint8_t* text, uint64_t length) {
   for (uint64_t i = 0; i < length;) {
     uint32_t c = text[i];
@@ -171,14 +143,48 @@ Function ReadFunction(ByteReader* reader) {
   uint64_t weight_bytes = reader->Number<uint64_t>();
   function.weights = CheckWeights(reader->Raw(weight_bytes), weight_bytes);
   uint32_t notes = reader->Number<uint32_t>();
+  int64_t last = -1;
   for (uint32_t i = 0; i < notes; ++i) {
-    reader->Number<uint32_t>();
+    const int64_t index = reader->Number<uint32_t>();
+    if (index <= last || index >= static_cast<int64_t>(function.code.size())) {
+      Fail(kIsaError, "note for instruction ", index, "; allowed: ", last + 1, " to ",
+           static_cast<int64_t>(function.code.size()) - 1, ", in ascending order");
+    }
+    last = index;
     reader->Text();
   }
   return function;
 }
 
 }  // namespace
+
+uint32_t Crc32(const uint8_t* data, uint64_t length) {
+  // Eight tables, eight bytes a step: weights make programs of many megabytes.
+  static const auto tables = [] {
+    std::array<std::array<uint32_t, 256>, 8> t{};
+    for (uint32_t i = 0; i < 256; ++i) {
+      uint32_t c = i;
+      for (int bit = 0; bit < 8; ++bit) c = (c >> 1) ^ (c & 1 ? 0xEDB88320u : 0u);
+      t[0][i] = c;
+    }
+    for (uint32_t i = 0; i < 256; ++i) {
+      for (int k = 1; k < 8; ++k) t[k][i] = (t[k - 1][i] >> 8) ^ t[0][t[k - 1][i] & 255];
+    }
+    return t;
+  }();
+  uint32_t crc = ~0u;
+  for (; length >= 8; length -= 8, data += 8) {
+    uint32_t low, high;
+    std::memcpy(&low, data, 4);
+    std::memcpy(&high, data + 4, 4);
+    low ^= crc;
+    crc = tables[7][low & 255] ^ tables[6][low >> 8 & 255] ^ tables[5][low >> 16 & 255] ^
+          tables[4][low >> 24] ^ tables[3][high & 255] ^ tables[2][high >> 8 & 255] ^
+          tables[1][high >> 16 & 255] ^ tables[0][high >> 24];
+  }
+  for (; length > 0; --length, ++data) crc = tables[0][(crc ^ *data) & 255] ^ (crc >> 8);
+  return ~crc;
+}
 
 PanelBytes WeightSegment::panel(int64_t number) const {
   if (shape_only) {

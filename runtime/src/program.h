@@ -65,6 +65,9 @@ struct Program {
 // Longest run that is accepted, so that no corrupted loop count can hang the process.
 constexpr uint64_t kMaxDynamicInstructions = 200'000'000;
 
+// The checksum of a saved program's payload.
+uint32_t Crc32(const uint8_t* data, uint64_t length);
+
 // Parses and checks a saved program. The blob must outlive the result, which points into it.
 // Throws IsaError.
 Program ParseProgram(const uint8_t* blob, uint64_t length);

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from ..arch import Arch, integer_keys
 from ..errors import IsaError
 from ..segment import is_shape_only, panel_bytes
+from . import instructions as _registered  # noqa: F401  (a program is nothing without them)
 from .spec import Instruction, decode
 
 MAGIC = b"MSCOPIQ\0"
@@ -214,11 +215,21 @@ class _Reader:
         arguments = tuple(self.argument() for _ in range(self.count()))
         code = self.raw(self.number("<Q"))
         weights = self.raw(self.number("<Q"))
-        notes = {self.count(): self.text() for _ in range(self.count())}
         instructions, offset = [], 0
         while offset < len(code):
             instruction, offset = decode(code, offset)
             instructions.append(instruction)
+        notes: dict[int, str] = {}
+        last = -1
+        for _ in range(self.count()):
+            index = self.count()
+            if not last < index < len(instructions):
+                raise IsaError(
+                    f"function '{name}': note for instruction {index}; allowed: "
+                    f"{last + 1} to {len(instructions) - 1}, in ascending order"
+                )
+            notes[index] = self.text()
+            last = index
         return Function(name, layer, arguments, tuple(instructions), weights, macs, notes)
 
     def finish(self) -> None:

@@ -1,0 +1,98 @@
+"""Orders the output channels of linear layers, so that fewer array rows meet an outlier.
+
+Outliers of a row are judged among the 128 output channels of a macro-block. Where those have alike
+norms, fewer stand out, and fewer array rows of a tile visit ReCoN. What reads the layer gets the
+channels in their own order again: through the columns of the next layer's weight where only
+element-wise operators lie between, else through a gather behind the layer.
+"""
+
+import numpy as np
+from tvm import relax
+
+from ...target.formats import MACRO_BLOCK, WEIGHT_FORMATS
+from ..quant.recipe import Recipe
+from .graph import Graph, op_name, static_shape
+from .partition import Layer, Partition
+
+ELEMENTWISE = (
+    "add", "clip", "divide", "erf", "exp", "multiply", "negative", "nn.gelu", "nn.gelu_tanh",
+    "nn.leakyrelu", "nn.relu", "nn.silu", "power", "sigmoid", "sqrt", "subtract", "tanh",
+)  # fmt: skip
+"""Operators that give the same values whatever the order of the channels."""
+GATHER = "puts the channels of an ordered layer back"
+
+
+def order_outputs(function: relax.Function, part: Partition, recipe: Recipe) -> None:
+    """Order the linear layers that a recipe says, and note the gathers among host operators."""
+    if recipe.output_order == "source":
+        return
+    graph = Graph(function)
+    variables = {hash(value): var for var, value in graph.order}
+    for layer in part.layers:
+        _, format_name = recipe.for_layer(layer.name)
+        if layer.kind != "linear" or not WEIGHT_FORMATS[format_name].has_outliers:
+            continue
+        order = channel_order(layer.weight)
+        if (np.diff(order) > 0).all():
+            continue
+        readers = _folding_readers(graph, variables[hash(layer.root)], part.layers)
+        if layer.requantize:
+            readers = [reader for reader in part.layers if reader.source is layer]
+        layer.order, layer.folded = order, bool(readers)
+        layer.weight = layer.weight[order]
+        layer.bias = None if layer.bias is None else layer.bias[order]
+        for reader in readers:
+            reader.weight = reader.weight[:, order]
+        gathers = (not readers) + (layer.residual is not None)
+        part.host += [("take", GATHER)] * gathers
+
+
+def channel_order(weight: np.ndarray) -> np.ndarray:
+    """Return the output channels of ``(out, in)``: macro-blocks by falling norm.
+
+    Inside a macro-block the source's order stays: sorting there too gathers the outliers in a few
+    segments of ReCoN, which then are the slowest.
+    """
+    order = np.argsort(-np.linalg.norm(weight.astype(np.float64), axis=1), kind="stable")
+    starts = range(0, len(order), MACRO_BLOCK)
+    return np.concatenate([np.sort(order[start : start + MACRO_BLOCK]) for start in starts])
+
+
+def _folding_readers(graph: Graph, root, layers: list[Layer]) -> list[Layer]:
+    """Return the linear layers that read a value, if nothing else sees its channels' order."""
+    same_order = {root}
+    for var, value in graph.order:
+        if var not in same_order and _keeps_order(graph, value, same_order):
+            same_order.add(var)
+    by_call = {hash(layer.call): layer for layer in layers if layer.kind == "linear"}
+    readers = []
+    for var in same_order:
+        for user, value in graph.users.get(var, []):
+            if user in same_order:
+                continue
+            reader = by_call.get(hash(value))
+            if user is None or reader is None or reader.x is None or not reader.x.same_as(var):
+                return []
+            readers.append(reader)
+    return readers
+
+
+def _keeps_order(graph: Graph, value, same_order: set) -> bool:
+    """Tell whether a value has the channel order of its operands, all of which have it."""
+    if isinstance(value, relax.Var):
+        return value in same_order
+    if not isinstance(value, relax.Call):
+        return False
+    tensors = [arg for arg in value.args if not _is_scalar(graph, arg)]
+    if not tensors or not all(isinstance(arg, relax.Var) for arg in tensors):
+        return False
+    if not all(arg in same_order for arg in tensors):
+        return False
+    if op_name(value) == "reshape":
+        return static_shape(value)[-1:] == static_shape(value.args[0])[-1:]
+    return op_name(value) in ELEMENTWISE
+
+
+def _is_scalar(graph: Graph, expr) -> bool:
+    constant = graph.constant(expr) if not isinstance(expr, relax.ShapeExpr) else None
+    return isinstance(expr, relax.ShapeExpr) or (constant is not None and constant.size == 1)

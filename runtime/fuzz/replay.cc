@@ -1,0 +1,115 @@
+// Runs saved programs, then changed copies of them, and counts what came of it.
+//
+// microscopiq_fuzz [--legal] [--mutations N] [--seed S] [--reasons] FILE...
+#include <sanitizer/common_interface_defs.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <vector>
+
+#include "mutate.h"
+#include "target.h"
+
+namespace {
+
+constexpr unsigned kMostSeconds = 30;  // of one program; beyond it hangs
+
+std::string current;
+
+void SaveCurrent() {
+  std::ofstream("crash.bin", std::ios::binary) << current;
+  std::fprintf(stderr, "the program is in crash.bin\n");
+}
+
+void EndHang(int) {
+  SaveCurrent();
+  std::fprintf(stderr, "it hangs: no end after %u s\n", kMostSeconds);
+  std::_Exit(1);
+}
+
+microscopiq::Verdict Try(std::string program, microscopiq::Tally* tally) {
+  // A buffer of exactly its length.
+  current = std::move(program);
+  std::vector<uint8_t> bytes(current.begin(), current.end());
+  bytes.shrink_to_fit();
+  alarm(kMostSeconds);
+  const microscopiq::Verdict verdict = microscopiq::CountProgram(bytes.data(), bytes.size(), tally);
+  alarm(0);
+  return verdict;
+}
+
+struct Options {
+  bool legal = false;
+  bool reasons = false;
+  long mutations = 0;
+  unsigned long seed = 1;
+  std::vector<std::string> files;
+};
+
+Options Parse(int count, char** words) {
+  Options options;
+  for (int i = 1; i < count; ++i) {
+    const std::string word = words[i];
+    if (word == "--legal") {
+      options.legal = true;
+    } else if (word == "--reasons") {
+      options.reasons = true;
+    } else if (word == "--mutations" && i + 1 < count) {
+      options.mutations = std::atol(words[++i]);
+    } else if (word == "--seed" && i + 1 < count) {
+      options.seed = std::strtoul(words[++i], nullptr, 10);
+    } else {
+      options.files.push_back(word);
+    }
+  }
+  return options;
+}
+
+std::string ReadFile(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) {
+    std::fprintf(stderr, "%s: can't be read\n", path.c_str());
+    std::exit(2);
+  }
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+}  // namespace
+
+int main(int count, char** words) {
+  const Options options = Parse(count, words);
+  __sanitizer_set_death_callback(SaveCurrent);
+  std::signal(SIGALRM, EndHang);
+  std::vector<std::string> programs;
+  microscopiq::Tally given, changed;
+  for (const std::string& path : options.files) {
+    programs.push_back(ReadFile(path));
+    std::string message;
+    if (Try(programs.back(), &given) != microscopiq::Verdict::kRan && options.legal) {
+      const std::string& last = programs.back();
+      microscopiq::TryProgram(reinterpret_cast<const uint8_t*>(last.data()), last.size(), &message);
+      std::fprintf(stderr, "%s: %s\n", path.c_str(), message.c_str());
+      return 1;
+    }
+  }
+  std::printf("as given: %s\n", given.Text().c_str());
+  if (programs.empty() || options.mutations == 0) return 0;
+  microscopiq::Random random(options.seed);
+  const size_t seeds = programs.size();
+  for (long i = 0; i < options.mutations; ++i) {
+    const std::string& base = programs[random() % programs.size()];
+    std::string program =
+        random() % 8 ? microscopiq::Mutate(base, &random) : microscopiq::MakeUp(base, &random);
+    const bool ran = Try(program, &changed) == microscopiq::Verdict::kRan;
+    // What still runs is changed again: faults that need several steps are found so.
+    if (ran && programs.size() < 50 * seeds) programs.push_back(std::move(program));
+  }
+  std::printf("changed:  %s\n", changed.Text().c_str());
+  if (options.reasons) std::printf("%s", changed.Reasons().c_str());
+  return 0;
+}
