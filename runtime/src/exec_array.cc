@@ -81,7 +81,8 @@ Machine::Outcome Machine::Execute(const Preload& op) {
       wbuf().Peek(panel.slots() + part.row0 * panel.pitch(), part.rows * panel.pitch());
   plane.LoadSlots(panel, part, slots, shifts_);
   if (use_structure_) {
-    raw_planes_[PlaneNumber(op.plane)] = ReadSlots(panel, part, slots, shifts_);
+    raw_planes_[PlaneNumber(op.plane)] =
+        std::make_shared<RawPlane>(ReadSlots(panel, part, slots, shifts_));
   }
   return PreloadWork(bits, part.rows, part.cols);
 }
@@ -97,7 +98,8 @@ Machine::Outcome Machine::Execute(const PreloadRows& op) {
   const int row_count = static_cast<int>(rows), col_count = static_cast<int>(cols);
   LoadedPlane(op.plane).LoadRows(values_ ? values : nullptr, op.src_pitch, row_count, col_count);
   if (use_structure_) {
-    raw_planes_[PlaneNumber(op.plane)] = ReadRows(values, op.src_pitch, row_count, col_count);
+    raw_planes_[PlaneNumber(op.plane)] =
+        std::make_shared<RawPlane>(ReadRows(values, op.src_pitch, row_count, col_count));
   }
   return PreloadWork(8, rows, cols);
 }
@@ -148,7 +150,7 @@ ReconSetting Machine::ReadOutlierRows(const Panel& panel, const PanelPart& part,
     if (!values_) continue;
     const int isf = static_cast<int8_t>(*wbuf().Peek(address, 1));
     plane->MergeRow(static_cast<int>(row), outliers_, isf - panel.exponent);
-    if (use_structure_) raw_planes_[plane - planes_.data()].outliers[row] = outliers_;
+    if (use_structure_) raw_planes_[plane - planes_.data()]->outliers[row] = outliers_;
   }
   if (!strips.empty()) setting.plan = std::make_shared<ReconPlan>(MakeReconPlan(shape, strips));
   setting.switches = int64_t{shape.strip_columns} * shape.ranks;

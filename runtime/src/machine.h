@@ -13,7 +13,7 @@
 #include "recon_network.h"
 #include "recon_settings.h"
 #include "stats.h"
-#include "structural_plane.h"
+#include "structural.h"
 #include "timing.h"
 
 namespace microscopiq {
@@ -104,8 +104,11 @@ class Machine {
   template <typename Op>
   PanelPart CheckedPart(const Op& op, Panel* panel) const;
 
-  // exec_structural.cc: a matmul in structural mode, which must take as long as `formula` says.
-  void StepMatmul(const RawPlane& plane, const MatmulArgs& args, const Work& formula);
+  // exec_structural.cc: a matmul in structural mode, which must take as long as `formula` says;
+  // and all of the call's as their times overlap.
+  void StepMatmul(const std::shared_ptr<const RawPlane>& plane, const MatmulArgs& args,
+                  const Work& formula);
+  void StepTogether();
 
   // exec_vector.cc
   Outcome Execute(const Drain& op);
@@ -120,7 +123,9 @@ class Machine {
   const ArchNumbers arch_;
   std::vector<Memory> memories_;
   std::array<Plane, 2> planes_;
-  std::array<RawPlane, 2> raw_planes_;  // in structural mode
+  // In structural mode: the planes as they lie in their panels, and the call's matmuls.
+  std::array<std::shared_ptr<RawPlane>, 2> raw_planes_;
+  std::vector<SteppedMatmul> stepped_;
   PanelIndex panel_index_;
   std::vector<Outlier> outliers_;
   ReconSettings recon_settings_;

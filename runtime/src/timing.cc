@@ -32,8 +32,10 @@ Cause TailOf(Unit unit) { return unit == Unit::kArray ? Cause::kFillDrain : Work
 
 Timing::Timing(const ArchNumbers& arch) : arch_(arch) {}
 
-void Timing::Reset(std::vector<Span>* trace) {
+void Timing::Reset(std::vector<Span>* trace, bool keep_array_starts) {
   trace_ = trace;
+  keep_array_starts_ = keep_array_starts;
+  array_starts_.clear();
   origin_ = started_ = {};
   traffic_.Clear();
   clock_ = channel_free_ = last_start_ = array_end_ = 0;
@@ -195,12 +197,18 @@ void Timing::StartWork(Unit unit, Work work, int64_t start) {
     }
   }
   if (unit == Unit::kArray) {
+    std::vector<std::vector<ReconVisit>> visits;
     const ReconGrant grant =
-        traffic_.Reserve(start, work.recon_plan.get(), work.rows, work.streamed);
+        traffic_.Reserve(start, work.recon_plan.get(), work.rows, work.streamed,
+                         keep_array_starts_ ? &visits : nullptr);
     if (work.recon_plan) {
       // Its rows wait for what ReCoN holds back, and so do their activations and weights.
       work.latency = grant.latency;
       work.hold = grant.delay;
+    }
+    if (keep_array_starts_) {
+      const int64_t free = start + work.busy;
+      array_starts_.push_back({start, free, free + work.latency, std::move(visits)});
     }
   }
   Spend(unit, Cause::kBusy, start, start + work.busy - work.recon);

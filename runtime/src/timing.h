@@ -49,12 +49,20 @@ struct Span {
   Origin origin;
 };
 
+// When a matmul started and its visits to ReCoN by strip, for the structural array.
+struct ArrayStart {
+  int64_t start;
+  int64_t free;  // when the next one could start
+  int64_t done;  // when its last sum was there
+  std::vector<std::vector<ReconVisit>> visits;
+};
+
 class Timing {
  public:
   explicit Timing(const ArchNumbers& arch);
 
   // Spans are appended to `trace` unless it is null.
-  void Reset(std::vector<Span>* trace = nullptr);
+  void Reset(std::vector<Span>* trace = nullptr, bool keep_array_starts = false);
   // When the sequencer dispatches the next instruction.
   int64_t now() const { return clock_; }
   void SetOrigin(const Origin& origin) { origin_ = origin; }
@@ -70,6 +78,8 @@ class Timing {
   int64_t Finish();
   // Valid after `Finish`.
   const std::array<UnitCycles, kUnits>& units() const { return cycles_; }
+  // Of each matmul, in order, if they are kept.
+  const std::vector<ArrayStart>& array_starts() const { return array_starts_; }
   // Cycles from the start of the first plane's load to the last sum.
   int64_t array_window() const { return array_end_ - array_begin_; }
 
@@ -129,6 +139,8 @@ class Timing {
   std::array<UnitCycles, kUnits> cycles_;
   ReconTraffic traffic_;
   std::vector<Span>* trace_ = nullptr;
+  bool keep_array_starts_ = false;
+  std::vector<ArrayStart> array_starts_;
   Origin origin_;   // of what is dispatched
   Origin started_;  // of what starts
 };
