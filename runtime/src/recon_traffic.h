@@ -38,6 +38,18 @@ class ReconTraffic {
 
     int64_t last() const { return first + (count - 1) * turns; }
   };
+  // The cycles of a network that earlier matmuls have taken, from the start of a new one on: few,
+  // because by then the last of their activation rows are on their way.
+  class Taken {
+   public:
+    void Draw(const std::vector<Series>& network, int64_t start);
+    bool Meets(const Series& wanted) const;
+
+   private:
+    int64_t start_ = 0;
+    int64_t end_ = 0;             // the first cycle after all of them
+    std::vector<uint64_t> bits_;  // by cycle from `start_` on
+  };
   // The matmul that was last in a strip.
   struct Ahead {
     int64_t last = -1;  // start of its last activation row
@@ -48,7 +60,6 @@ class ReconTraffic {
     int64_t delay() const { return steps.empty() ? 0 : steps.back().second; }
   };
 
-  static bool Meet(const Series& a, const Series& b);
   // Delay that a matmul starting at `start` must have when it reaches `row`, and at its exit.
   static int64_t Needed(const Ahead& ahead, int64_t start, int row);
   static int64_t NeededAtExit(const Ahead& ahead, int64_t start, int rows);
@@ -56,12 +67,15 @@ class ReconTraffic {
                        std::vector<ReconVisit>* granted);
   // Moves a series to the first cycle, in a residue that the strip's own visits leave free, at
   // which one of its networks is free; returns which one.
-  int Take(Series* wanted, size_t strip, const ReconPlan& plan, std::vector<uint64_t>* table);
+  int Take(Series* wanted, size_t strip, const ReconPlan& plan);
   void Forget(int64_t before);
 
   bool delays_ = false;
   std::vector<Ahead> ahead_;                   // by strip
   std::vector<std::vector<Series>> networks_;  // by strip and unit
+  // Of the strip whose visits are being granted:
+  std::vector<Taken> taken_;     // by unit
+  std::vector<uint64_t> table_;  // units taken by the strip's own visits, by residue
 };
 
 }  // namespace microscopiq
