@@ -94,7 +94,7 @@ class Timing {
   };
   struct UnitState {
     Ring<Op> queue;
-    int64_t head = 0;      // when the queue's head can start, unless `stale`
+    int64_t head = 0;  // when the queue's head can start, unless `stale`
     bool stale = true;
     int64_t free = 0;      // when the next op can start
     int64_t all_read = 0;  // when the operands of all started ops have been read
