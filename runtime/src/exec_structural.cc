@@ -4,8 +4,34 @@
 #include "errors.h"
 #include "machine.h"
 #include "structural.h"
+#include "temporal_array.h"
 
 namespace microscopiq {
+
+namespace {
+
+StructuralResult StepTemporal(const ArchNumbers& arch, const RawPlane& plane,
+                              const MatmulArgs& args) {
+  // Only the edges of the tile are trimmed, and only if the machine does so.
+  const bool trim = arch.edge_trimming;
+  const int rows = trim ? plane.rows : static_cast<int>(arch.array_rows);
+  const int cols = trim ? plane.cols : static_cast<int>(arch.array_cols);
+  TemporalArray array(rows, cols, static_cast<int>(arch.temporal_cycles));
+  for (int row = 0; row < plane.rows; ++row) {
+    for (int col = 0; col < plane.cols; ++col) array.Load(row, col, plane.SlotAt(row, col));
+  }
+  StructuralResult result;
+  result.end = array.Stream(args.x, args.x_pitch, plane.rows, static_cast<int>(args.m));
+  result.last_start = array.busy() - 1;
+  result.adds = array.adds();
+  for (int64_t m = 0; m < args.m; ++m) {
+    const auto sums = array.sums().begin() + m * cols;
+    result.sums.insert(result.sums.end(), sums, sums + plane.cols);
+  }
+  return result;
+}
+
+}  // namespace
 
 void Machine::StepMatmul(const RawPlane& plane, const MatmulArgs& args, const Work& formula) {
   StructuralJob job;
@@ -13,11 +39,14 @@ void Machine::StepMatmul(const RawPlane& plane, const MatmulArgs& args, const Wo
   job.x = args.x;
   job.x_pitch = args.x_pitch;
   job.m = static_cast<int>(args.m);
-  const StructuralResult result = StructuralArray(arch_, stuck_switch_).Run({job}).front();
+  const StructuralResult result = arch_.temporal_cycles
+                                      ? StepTemporal(arch_, plane, args)
+                                      : StructuralArray(arch_, stuck_switch_).Run({job}).front();
   const int64_t busy = result.last_start + 1, latency = result.end - busy;
-  if (busy != formula.busy || latency != formula.latency) {
-    Fail(kSimError, "internal: stepping the array took ", busy, " + ", latency,
-         " cycles; the formula says ", formula.busy, " + ", formula.latency);
+  if (busy != formula.busy || latency != formula.latency || result.adds != formula.adds) {
+    Fail(kSimError, "internal: stepping the array took ", busy, " + ", latency, " cycles and ",
+         result.adds, " additions; the formula says ", formula.busy, " + ", formula.latency,
+         " and ", formula.adds);
   }
   for (int64_t m = 0; m < args.m; ++m) {
     int32_t* acc = reinterpret_cast<int32_t*>(args.acc + m * args.acc_pitch);

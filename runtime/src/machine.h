@@ -98,6 +98,8 @@ class Machine {
   Plane& LoadedPlane(const Affine& plane);
   // Reads the outliers of a part; with values, merges them into the plane.
   ReconSetting ReadOutlierRows(const Panel& panel, const PanelPart& part, Plane* plane);
+  Work PreloadClusters(const Panel& panel, const PanelPart& part, const Affine& number,
+                       Plane* plane);
   void CheckArray(int bits, int64_t rows, int64_t cols) const;
   Work PreloadWork(int bits, int64_t rows, int64_t cols);
   Work MatmulWork(const Plane& plane, int64_t m, bool accumulate);

@@ -26,6 +26,7 @@ struct StructuralResult {
   std::vector<int64_t> sums;  // (m, cols) of the plane
   int64_t last_start = 0;     // cycle in which the last activation row started
   int64_t end = 0;            // cycles until the last sum was there
+  int64_t adds = 0;           // of temporal PEs
 };
 
 class StructuralArray {
