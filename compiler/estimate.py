@@ -7,17 +7,19 @@ is known (`stand_in`), and the simulator counts its cycles without computing a v
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import tvm
 
+from ..runtime.energy import call_energy
+from ..runtime.peaks import describe, peak_macs
 from ..runtime.result import RunResult, total
-from ..runtime.session import peak_macs
 from ..target.arch import Arch
 from ..target.errors import ConfigError
 from ..target.formats import GROUP_SIZE
 from ..target.isa.program import Function, Program
-from .passes.lower import check_format
+from ..target.technology import load_technology
+from .passes.lower import check_format, on_host
 from .stand_in import FLAGGED_SHARE, stand_in_segment
 from .tir.emit import emit
 from .tir.operators import Gemm, Operator, Quantize
@@ -46,11 +48,15 @@ class Estimate:
         Without outputs. A call per task and repetition, in order; equal operators share a function.
     program : Program
         Its weight segments are shape-only.
+    host : list of Task
+        Products of two activations, where the machine takes no int8 weights
+        (`passes.lower.TWO_ACTIVATIONS`): they cost nothing.
     """
 
     tasks: list[Task]
     result: RunResult
     program: Program
+    host: list[Task] = field(default_factory=list)
 
     def to_json(self) -> dict:
         """Return the result, versioned, for `--json`."""
@@ -76,6 +82,8 @@ def estimate(tasks: list[Task], arch: Arch, flagged_share: float = FLAGGED_SHARE
     """
     if not 0 <= flagged_share <= 1:
         raise ConfigError(f"flagged share {flagged_share}; allowed: 0 to 1")
+    host = [task for task in tasks if on_host(task.operator, arch)]
+    tasks = [task for task in tasks if not on_host(task.operator, arch)]
     symbols: dict[Operator, str] = {}
     functions: dict[str, Function] = {}
     for task in tasks:
@@ -86,11 +94,15 @@ def estimate(tasks: list[Task], arch: Arch, flagged_share: float = FLAGGED_SHARE
         functions[symbol] = _function(task, symbol, arch, flagged_share)
     program = Program.for_arch(arch, functions)
     records = time_functions(program)
+    describe(list(records.values()), program)
+    technology = load_technology(arch.technology)
+    for record in records.values():
+        record["energy_pj"] = call_energy(record, arch.numbers(), technology)
     calls = []
     for task in tasks:
         calls += [{**records[symbols[task.operator]], "layer": task.name}] * task.count
     peaks = {name: peak_macs(function, arch.numbers()) for name, function in functions.items()}
-    return Estimate(tasks, total(calls, [], arch.clock_mhz, peaks), program)
+    return Estimate(tasks, total(calls, [], arch.clock_mhz, peaks), program, host)
 
 
 def time_functions(program: Program) -> dict[str, dict]:
