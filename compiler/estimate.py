@@ -7,20 +7,20 @@ is known (`stand_in`), and the simulator counts its cycles without computing a v
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import tvm
 
 from ..runtime.energy import call_energy
+from ..runtime.peaks import describe, peak_macs
 from ..runtime.result import RunResult, total
-from ..runtime.session import peak_macs
 from ..target.arch import Arch
 from ..target.errors import ConfigError
 from ..target.formats import GROUP_SIZE
 from ..target.isa.program import Function, Program
 from ..target.technology import Technology, load_technology
-from .passes.lower import check_format
+from .passes.lower import check_format, on_host
 from .stand_in import FLAGGED_SHARE, stand_in_segment
 from .tir.emit import emit
 from .tir.operators import Gemm, Operator, Quantize
@@ -49,11 +49,15 @@ class Estimate:
         Without outputs. A call per task and repetition, in order; equal operators share a function.
     program : Program
         Its weight segments are shape-only.
+    host : list of Task
+        Products of two activations, where the machine takes no int8 weights
+        (`passes.lower.TWO_ACTIVATIONS`): they cost nothing.
     """
 
     tasks: list[Task]
     result: RunResult
     program: Program
+    host: list[Task] = field(default_factory=list)
 
     def to_json(self) -> dict:
         """Return the result, versioned, for `--json`."""
@@ -87,6 +91,8 @@ def estimate(
     if not 0 <= flagged_share <= 1:
         raise ConfigError(f"flagged share {flagged_share}; allowed: 0 to 1")
     table = load_technology(technology or arch.technology)
+    host = [task for task in tasks if on_host(task.operator, arch)]
+    tasks = [task for task in tasks if not on_host(task.operator, arch)]
     symbols: dict[Operator, str] = {}
     functions: dict[str, Function] = {}
     for task in tasks:
@@ -97,13 +103,14 @@ def estimate(
         functions[symbol] = _function(task, symbol, arch, flagged_share)
     program = Program.for_arch(arch, functions)
     records = time_functions(program)
+    describe(list(records.values()), program)
     calls = []
     for task in tasks:
         record = records[symbols[task.operator]]
         energy = call_energy(record, arch.numbers(), table)
         calls += [{**record, "layer": task.name, "energy_pj": energy}] * task.count
     peaks = {name: peak_macs(function, arch.numbers()) for name, function in functions.items()}
-    return Estimate(tasks, total(calls, [], arch.clock_mhz, peaks), program)
+    return Estimate(tasks, total(calls, [], arch.clock_mhz, peaks), program, host)
 
 
 def time_functions(program: Program) -> dict[str, dict]:
