@@ -3,6 +3,8 @@
 import dataclasses
 import random
 import struct
+import subprocess
+import sys
 import zlib
 
 import pytest
@@ -124,6 +126,32 @@ def _replaced(old: bytes, new: bytes) -> bytes:
     payload = _program().to_bytes()[HEAD:]
     assert payload.count(old) == 1
     return _seal(payload.replace(old, new))
+
+
+def test_reading_needs_no_other_import(tmp_path):
+    """Found by tests/fuzz/loaders.py: the first program read had instructions nobody knew."""
+    path = tmp_path / "program.bin"
+    path.write_bytes(_program().to_bytes())
+    script = "import sys, pathlib; from microscopiq.target.isa.program import Program; "
+    script += "print(len(Program.from_bytes(pathlib.Path(sys.argv[1]).read_bytes()).functions))"
+    done = subprocess.run(
+        [sys.executable, "-c", script, path], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == str(len(_program().functions)), done.stderr
+
+
+@pytest.mark.parametrize(("notes", "wrong"), [((3, 3), 3), ((3, 1), 1), ((1, 99), 99)])
+def test_notes_that_no_writer_makes(notes, wrong):
+    """Found by tests/fuzz/loaders.py: they were read, and written again as other bytes."""
+    program = _program()
+    name, function = next(iter(program.functions.items()))
+    order = {index: "" for index in (1, 3)}
+    only = dataclasses.replace(function, notes=order)
+    data = dataclasses.replace(program, functions={name: only}).to_bytes()
+    assert Program.from_bytes(data).functions[name].notes == order
+    end = b"".join(struct.pack("<II", index, 0) for index in notes)
+    with pytest.raises(IsaError, match=f"note for instruction {wrong}; allowed: .* in ascending"):
+        Program.from_bytes(_seal(data[HEAD : -len(end)] + end))
 
 
 def test_payload_refusals():
