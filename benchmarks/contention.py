@@ -1,10 +1,12 @@
-"""What sharing ReCoN costs: cycles of all-MiniLM-L6-v2 by number of units and segments.
+"""What sharing ReCoN costs, and what helps: cycles of all-MiniLM-L6-v2.
 
 python -m benchmarks.contention [--tokens 128 1] [--recipes microscopiq-w4a8 ...] [--json]
 
 One quantized model per recipe; its program runs on machines that differ only in `recon_units` and
 `recon_segment_columns`. The program is the same on all of them and cycles don't depend on the
-activations, so each of its functions runs once on zeros. Host operators cost no cycles.
+activations, so each of its functions is timed once. Recipes named `-ordered` sort output channels
+by norm. Host operators cost no cycles, the gathers of ordered layers among them: `gather` is what
+a DMA that reads and writes these results once more would take.
 """
 
 import argparse
@@ -13,7 +15,6 @@ import itertools
 import json
 import sys
 
-import numpy as np
 import tvm
 from rich.console import Console
 from rich.progress import Progress
@@ -21,28 +22,25 @@ from rich.table import Table
 
 import microscopiq as mq
 from benchmarks.models import MissingData, minilm
-from microscopiq.compiler.driver import compile_model
+from microscopiq.compiler.driver import run_stages
 from microscopiq.compiler.options import Options
 from microscopiq.target.arch import Arch, load_arch
 from microscopiq.target.isa.program import Program
 
+RECIPES = ("microscopiq-w4a8", "microscopiq-w4a8-ordered", "microscopiq-w2a8",
+           "microscopiq-w2a8-ordered")  # fmt: skip
 UNITS = (1, 2, 4, 8)
 SEGMENTS = (0, 8)
 PAPER = {1: 1.0, 2: 0.85, 4: 0.82, 8: 0.79}
 """Latency by units, LLaMA3-8B on 64x64 (MicroScopiQ, Fig. 18a)."""
-OPERANDS = {"float32": np.float32, "int8": np.int8}
 
 
 def run_functions(program: Program, arch: Arch) -> dict:
-    """Run every function of a program once, on zeros, on a machine; return summed costs."""
+    """Time every function of a program once on a machine; return summed costs."""
     moved = Program.for_arch(arch, program.functions)
     module = tvm.get_global_func("microscopiq.runtime.create")(moved.to_bytes())
-    for name, function in program.functions.items():
-        tensors = [
-            tvm.runtime.tensor(np.zeros(argument.shape, OPERANDS[argument.dtype]))
-            for argument in function.arguments
-        ]
-        module[name](*tensors)
+    for name in program.functions:
+        module["microscopiq.time"](name)
     calls = json.loads(str(module["microscopiq.stats"]()))
     array: dict[str, int] = {}
     for call in calls:
@@ -61,17 +59,22 @@ def measure(recipe: str, tokens: int, progress) -> list[dict]:
     real = minilm.load(batch=1, length=tokens)
     mod = mq.load_model(real.module, real.example_inputs)
     arch = load_arch("microscopiq-64x64")
-    program = compile_model(mod, Options(recipe=recipe, arch=arch)).program
+    state = run_stages(mod, Options(recipe=recipe, arch=arch))
+    program = state.program
+    moved = sum(
+        2 * 4 * row["m"] * row["n"] * (1 + ("residual" in row["fused"]))
+        for row in state.layers.values()
+        if row.get("output_order") == "gathered behind"
+    )
     rows = []
     for segment in SEGMENTS:
         for units in UNITS:
             machine = dataclasses.replace(arch, recon_units=units, recon_segment_columns=segment)
             costs = run_functions(program, machine)
             rows.append({"recipe": recipe, "tokens": tokens, "units": units,
-                         "segment_columns": segment, **costs})  # fmt: skip
+                         "segment_columns": segment, **costs,
+                         "gather": moved // arch.dram_bandwidth_bytes_per_cycle})  # fmt: skip
             progress()
-    for row in rows:
-        row["latency"] = row["cycles"] / rows[0]["cycles"]
     return rows
 
 
@@ -79,7 +82,7 @@ def main() -> int:
     """Measure and print; exit with 1 when more units ever cost cycles."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tokens", nargs="+", type=int, default=(128, 1))
-    parser.add_argument("--recipes", nargs="+", default=("microscopiq-w4a8", "microscopiq-w2a8"))
+    parser.add_argument("--recipes", nargs="+", default=RECIPES)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     rows: list[dict] = []
@@ -93,6 +96,11 @@ def main() -> int:
     except MissingData as error:
         print(f"skipped: {error}", file=sys.stderr)
         return 0
+    # Latencies count from the first row of the same length and format: one unit, uncut, unordered.
+    first: dict[tuple, int] = {}
+    for row in rows:
+        key = row["tokens"], row["recipe"].removesuffix("-ordered")
+        row["latency"] = row["cycles"] / first.setdefault(key, row["cycles"])
     if args.json:
         print(json.dumps(rows, indent=1))
     else:
@@ -111,20 +119,21 @@ def table(rows: list[dict]) -> Table:
     out = Table(title="all-MiniLM-L6-v2 on microscopiq-64x64: cycles by ReCoN units and segments")
     for heading in ("recipe", "tokens", "segment", "units"):
         out.add_column(heading, justify="left" if heading == "recipe" else "right")
-    for heading in ("cycles", "latency", "paper", "array in ReCoN", "second passes"):
+    for heading in ("cycles", "latency", "paper", "in ReCoN", "second passes", "gather"):
         out.add_column(heading, justify="right")
     for row in rows:
         segment = row["segment_columns"]
         out.add_row(
-            row["recipe"],
+            row["recipe"].removeprefix("microscopiq-"),
             str(row["tokens"]),
             str(segment or "none"),
             str(row["units"]),
             f"{row['cycles']:,}",
             f"{row['latency']:.3f}",
-            "" if segment else f"{PAPER[row['units']]:.2f}",
+            "" if segment or "ordered" in row["recipe"] else f"{PAPER[row['units']]:.2f}",
             f"{100 * row['array']['recon'] / row['cycles']:.0f} %",
             f"{row['second_passes']:,}",
+            f"{row['gather']:,}" if row["gather"] else "",
         )
     return out
 

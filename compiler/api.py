@@ -1,10 +1,10 @@
 """The public functions behind `import microscopiq as mq`."""
 
-import os
 import shutil
 from pathlib import Path
 
 from ..runtime.session import SUFFIXES, load_executable, program_of
+from ..runtime.whole_file import check_folder
 from ..target.arch import DEFAULT_ARCH, Arch
 from ..target.errors import ConfigError, InputError
 from .driver import compile_model, load_model, quantize
@@ -75,10 +75,7 @@ def check_library_path(path: str | Path) -> Path:
     target = Path(path)
     if target.suffix not in SUFFIXES:
         raise ConfigError(f"output file '{path}': the name must end in .so or .tar")
-    if not target.parent.is_dir() or not os.access(target.parent, os.W_OK):
-        raise ConfigError(f"output file '{path}': no folder that can be written: {target.parent}")
-    if target.is_dir():
-        raise ConfigError(f"output file '{path}': a folder has that name")
+    check_folder(target)
     return target
 
 

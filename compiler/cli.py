@@ -18,6 +18,7 @@ import typer
 from .. import __version__
 from ..target.arch import DEFAULT_ARCH
 from ..target.errors import ConfigError, MicroscopiqError
+from .cli_files import Layers, Roofline, Trace, check_paths, write_reports
 from .options import STAGES
 from .quant.recipe import DEFAULT_RECIPE
 
@@ -168,6 +169,9 @@ def run(
         Path | None,
         typer.Option("--output", "-o", metavar="Y.npz", help="Write outputs as out0, out1, ..."),
     ] = None,
+    trace: Trace = None,
+    layers: Layers = None,
+    roofline: Roofline = None,
     arch: Annotated[
         str | None,
         typer.Option(metavar="NAME|FILE", help="Refuse a program built for another architecture."),
@@ -188,17 +192,19 @@ def run(
     from .cli_progress import StageBars
     from .cli_report import print_run
 
+    check_paths(layers, roofline)
     session = Session(library, arch, mode.value, debug=debug or None, technology=technology)
     arrays = read_inputs(inputs, session.input_names())
     with StageBars() as bars:
         bars("run", 0, 1, library.name)
-        result = session.run(*arrays)
+        result = session.run(*arrays, trace=trace)
+    write_reports(result, session.program, layers, roofline)
     if output is not None:
         write_outputs(output, result.outputs)
     if as_json:
         print(json.dumps(result.to_json()))
     else:
-        print_run(result, session.program, output)
+        print_run(result, session.program, [output, trace, layers, roofline])
 
 
 @app.command()

@@ -78,8 +78,8 @@ def print_compilation(model: str, state, output: Path | None) -> None:
         console.print("Wrote nothing: --dump-dir DIR keeps what the stages made")
 
 
-def print_run(result, program: Program | None, output: Path | None) -> None:
-    """Print a `RunResult`."""
+def print_run(result, program: Program | None, files: list[Path | None]) -> None:
+    """Print a `RunResult` and the files that were written, None for one that wasn't."""
     console = _console()
     if program is None or not result.calls:
         console.print("Nothing ran on the array: all operators of this model are on the host.\n")
@@ -92,8 +92,9 @@ def print_run(result, program: Program | None, output: Path | None) -> None:
         for index, array in enumerate(result.outputs)
     ]
     _print_facts(console, rows, "Outputs")
-    if output is not None:
-        console.print(f"Wrote {output}")
+    for file in files:
+        if file is not None:
+            console.print(f"Wrote {file}")
 
 
 def print_functions(program: Program, only: str | None) -> None:
@@ -222,14 +223,11 @@ def _cost_rows(run, program: Program, images: int = 0) -> list[tuple[str, str, s
 
 
 def _print_units(console: Console, run) -> None:
-    """Print what each unit did in all cycles: busy, and idle by cause."""
-    causes = list(next(iter(run.unit_cycles.values()), {}))
-    table = _table("unit", *causes, "busy %", "share")
-    for unit, parts in run.unit_cycles.items():
-        busy = parts["busy"] / run.cycles if run.cycles else 0.0
-        values = [f"{parts[cause]:,}" for cause in causes]
-        table.add_row(unit, *values, f"{100 * busy:.1f}", "█" * round(BAR_WIDTH * busy))
-    _print_table(console, table, "Cycles by unit: busy, and idle by cause")
+    """Print where each unit's cycles went."""
+    # The runtime loads tvm_ffi, which no listing needs.
+    from .cli_units import TITLE, unit_table
+
+    _print_table(console, unit_table(run.unit_cycles), TITLE)
 
 
 def _print_energy(console: Console, run) -> None:

@@ -12,6 +12,7 @@ import tvm  # noqa: F401  (TVM loads this backend; importing it first keeps that
 from ..target.arch import DEFAULT_ARCH, Arch, arch_names, integer_keys, load_arch
 from ..target.formats import GROUP_SIZE, MACRO_BLOCK, MICRO_BLOCK, WEIGHT_FORMATS
 from .docs_energy import energy
+from .docs_results import results
 from .passes.partition import ANCHORS, CONSTRAINTS, HOST_REASONS, OTHER_REASON
 from .quant.base import METHODS
 from .quant.recipe import ACTIVATIONS, DEFAULT_RECIPE, load_recipe, recipe_names
@@ -123,6 +124,7 @@ OUTPUTS: dict[str, Callable[[], str]] = {
     "docs/recipes.md": recipes,
     "docs/architectures.md": architectures,
     "docs/energy.md": energy,
+    "docs/results.md": results,
 }
 
 

@@ -1,13 +1,13 @@
 """The one path from a model to a program: every way in goes through these stages."""
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import tvm
 from tvm import relax
 
+from ..runtime.whole_file import whole_file
 from ..target.arch import Arch, load_arch
 from ..target.errors import ConfigError, InputError
 from ..target.isa.program import Program
@@ -236,10 +236,5 @@ def write_file(path: Path, content: str | bytes) -> None:
     ConfigError
         When the folder or the file can't be written.
     """
-    temporary = path.with_name(path.name + ".part")
-    raw = content.encode() if isinstance(content, str) else content
-    try:
-        temporary.write_bytes(raw)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise ConfigError(f"can't write '{path}': {error.strerror}") from None
+    with whole_file(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)

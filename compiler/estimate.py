@@ -8,15 +8,18 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import tvm
 
+from ..runtime.energy import call_energy
 from ..runtime.result import RunResult, total
 from ..runtime.session import peak_macs
 from ..target.arch import Arch
 from ..target.errors import ConfigError
 from ..target.formats import GROUP_SIZE
 from ..target.isa.program import Function, Program
+from ..target.technology import Technology, load_technology
 from .passes.lower import check_format
 from .stand_in import FLAGGED_SHARE, stand_in_segment
 from .tir.emit import emit
@@ -57,18 +60,25 @@ class Estimate:
         return self.result.to_json()
 
 
-def estimate(tasks: list[Task], arch: Arch, flagged_share: float = FLAGGED_SHARE) -> Estimate:
+def estimate(
+    tasks: list[Task],
+    arch: Arch,
+    flagged_share: float = FLAGGED_SHARE,
+    technology: str | Path | Technology | None = None,
+) -> Estimate:
     """Return what tasks cost on a machine.
 
     Parameters
     ----------
     flagged_share : float
         Share of the weights' micro-blocks that hold an outlier, 0 to 1, where the format has any.
+    technology : str, Path or Technology, optional
+        For the energy; the architecture's own unless given.
 
     Raises
     ------
     ConfigError
-        For a share outside of 0 to 1.
+        For a share outside of 0 to 1 or an unknown technology.
     UnsupportedError
         When the machine has no decoder for a weight format.
     CapacityError
@@ -76,6 +86,7 @@ def estimate(tasks: list[Task], arch: Arch, flagged_share: float = FLAGGED_SHARE
     """
     if not 0 <= flagged_share <= 1:
         raise ConfigError(f"flagged share {flagged_share}; allowed: 0 to 1")
+    table = load_technology(technology or arch.technology)
     symbols: dict[Operator, str] = {}
     functions: dict[str, Function] = {}
     for task in tasks:
@@ -88,7 +99,9 @@ def estimate(tasks: list[Task], arch: Arch, flagged_share: float = FLAGGED_SHARE
     records = time_functions(program)
     calls = []
     for task in tasks:
-        calls += [{**records[symbols[task.operator]], "layer": task.name}] * task.count
+        record = records[symbols[task.operator]]
+        energy = call_energy(record, arch.numbers(), table)
+        calls += [{**record, "layer": task.name, "energy_pj": energy}] * task.count
     peaks = {name: peak_macs(function, arch.numbers()) for name, function in functions.items()}
     return Estimate(tasks, total(calls, [], arch.clock_mhz, peaks), program)
 

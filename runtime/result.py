@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..target.errors import InputError
 from .energy import no_energy
+from .result_fields import mistakes
 
 RESULT_VERSION = 2
 
@@ -35,7 +37,7 @@ class RunResult:
     saturations : int
         Accumulator writes that didn't fit `accumulator_bits`; 0 for programs of this compiler.
     calls : list of dict
-        One record per program call, in order, with its own `energy_pj`.
+        One record per program call, in order; docs/results.md has their fields.
     """
 
     outputs: list[np.ndarray] = field(repr=False)
@@ -57,6 +59,27 @@ class RunResult:
             if f.name not in ("outputs", "calls")
         }
         return {"version": RESULT_VERSION, **fields, "calls": self.calls}
+
+    @classmethod
+    def from_json(cls, record: dict) -> "RunResult":
+        """Return the result that `to_json` wrote, without outputs.
+
+        Raises
+        ------
+        InputError
+            For another version, and for fields that are missing, unknown or of another type.
+        """
+        version = record.get("version") if isinstance(record, dict) else None
+        if version != RESULT_VERSION:
+            raise InputError(
+                f"a run's result of version {version!r}; allowed: {RESULT_VERSION}, as "
+                "`microscopiq run --json` writes it"
+            )
+        wrong = mistakes(record)
+        if wrong:
+            raise InputError(f"a run's result with {len(wrong)} mistake(s): {'; '.join(wrong[:5])}")
+        known = {f.name for f in dataclasses.fields(cls)}
+        return cls(outputs=[], **{key: value for key, value in record.items() if key in known})
 
 
 def merge(results: list[RunResult]) -> RunResult:

@@ -1,20 +1,19 @@
 """Runs an executable and collects what its program cost."""
 
 import json
-import re
 import struct
 from pathlib import Path
 
-import numpy as np
-
 from ..target.arch import Arch, load_arch
 from ..target.errors import ConfigError, InputError, unknown_name
-from ..target.formats import BY_CODE
-from ..target.isa.instructions import Preload, PreloadRows
-from ..target.isa.program import Function, Program
+from ..target.isa.program import Program
 from ..target.technology import Technology, load_technology
+from .arguments import arrays, last_line, refusal, tensor, type_text
 from .energy import call_energy
+from .peaks import describe, peak_macs
 from .result import RunResult, total
+from .trace import write_trace
+from .whole_file import check_folder
 
 KIND = "microscopiq"
 SUFFIXES = (".so", ".dylib", ".dll", ".tar")
@@ -119,7 +118,7 @@ class Session:
         except AttributeError as error:
             what = executable if isinstance(executable, str | Path) else type(executable).__name__
             raise InputError(
-                f"{what}: holds no compiled model: {_last_line(error)}; allowed: what `build` "
+                f"{what}: holds no compiled model: {last_line(error)}; allowed: what `build` "
                 "returned or `export_library` wrote"
             ) from error
 
@@ -138,45 +137,72 @@ class Session:
         name_of = self.vm.module["get_function_param_name"]
         return [str(name_of(function, index)) for index in range(count)]
 
-    def run(self, *inputs, function: str = "main") -> RunResult:
+    def run(self, *inputs, function: str = "main", trace: str | Path | None = None) -> RunResult:
         """Run a function on the simulator.
 
         Parameters
         ----------
         inputs : numpy.ndarray, torch.Tensor or tvm.runtime.Tensor
             In the order of the model's inputs, of the compiled shapes and dtypes.
+        trace : str or Path, optional
+            File for the timeline (`runtime.trace`): JSON that Perfetto opens, compressed if the
+            name ends in .gz.
 
         Raises
         ------
         InputError
-            For a number of inputs, a shape or a dtype other than the compiled one.
+            For a number of inputs, a shape or a dtype other than the compiled one, and for a
+            timeline of a model that has no program.
+        ConfigError
+            When the timeline can't be written.
         SimError
             For a program that does something illegal.
         """
+        self._check_trace(trace)
         names = self.input_names(function)
         if len(inputs) != len(names):
             raise InputError(
                 f"{function} takes {len(names)} input(s) ({', '.join(names)}); given {len(inputs)}"
             )
-        tensors = [_tensor(name, value) for name, value in zip(names, inputs, strict=True)]
+        tensors = [tensor(name, value) for name, value in zip(names, inputs, strict=True)]
         if self.native is not None:
             # Sessions of one executable share its native module.
             self.native["microscopiq.set_mode"](self.mode)
             self.native["microscopiq.reset"]()
+            self.native["microscopiq.set_trace"](trace is not None)
         try:
             outputs = self.vm[function](*tensors)
         except (RuntimeError, ValueError, TypeError) as error:
-            given = {name: _type(t) for name, t in zip(names, tensors, strict=True)}
-            raise InputError(f"{function}: {_refusal(error, given)}") from error
-        return total(self._calls(), _arrays(outputs), self._clock(), self._peaks())
+            given = {name: type_text(t) for name, t in zip(names, tensors, strict=True)}
+            raise InputError(f"{function}: {refusal(error, given)}") from error
+        finally:
+            # The module outlives this call, and spans would pile up in it.
+            if self.native is not None:
+                self.native["microscopiq.set_trace"](False)
+        return total(self._calls(trace), arrays(outputs), self._clock(), self._peaks())
 
-    def _calls(self) -> list[dict]:
-        if self.native is None or self.program is None or self.technology is None:
+    def _calls(self, trace: str | Path | None) -> list[dict]:
+        """Return the records of this run's calls; write their timeline if one is wanted."""
+        if self.native is None or self.program is None:
             return []
         calls = json.loads(str(self.native["microscopiq.stats"]()))
-        for call in calls:
-            call["energy_pj"] = call_energy(call, self.program.arch_numbers, self.technology)
+        describe(calls, self.program)
+        if self.technology is not None:
+            for call in calls:
+                numbers = self.program.arch_numbers
+                call["energy_pj"] = call_energy(call, numbers, self.technology)
+        if trace is not None:
+            spans = [bytes(raw) for raw in self.native["microscopiq.traces"]()]
+            self.native["microscopiq.reset"]()  # frees the core's copy
+            write_trace(trace, self.program, calls, spans)
         return calls
+
+    def _check_trace(self, trace: str | Path | None) -> None:
+        """Raise before a long run if its timeline can't be written."""
+        if trace is not None:
+            if self.program is None or not self.program.functions:
+                raise InputError("no timeline: nothing of this model runs on the array")
+            check_folder(trace)
 
     def _clock(self) -> int:
         return self.program.arch_numbers["clock_mhz"] if self.program else 1
@@ -188,20 +214,6 @@ class Session:
         return {
             name: peak_macs(function, numbers) for name, function in self.program.functions.items()
         }
-
-
-def peak_macs(function: Function, numbers: dict[str, int]) -> int:
-    """Return the multiply-accumulates per cycle of the array in a function's weight format."""
-    bits = numbers["pe_weight_bits"]
-    for instruction in function.code:
-        if isinstance(instruction, Preload):
-            bits = BY_CODE[instruction.format].bits
-        elif isinstance(instruction, PreloadRows):
-            bits = 8
-    columns = numbers["array_cols"]
-    if numbers["multi_precision"]:
-        columns = columns * numbers["pe_weight_bits"] // bits
-    return numbers["array_rows"] * columns
 
 
 def _check_arch(program: Program, arch: Arch) -> None:
@@ -227,49 +239,3 @@ def _check_complete(path: Path) -> None:
             f"{path}: damaged: {there} bytes of a file that needs at least {wanted}; "
             "copy or export it again"
         )
-
-
-def _tensor(name: str, value):
-    import tvm
-
-    if hasattr(value, "detach"):
-        value = value.detach().cpu().numpy()
-    if isinstance(value, np.ndarray) or np.isscalar(value):
-        array = np.asarray(value)
-        if array.dtype.kind not in "biuf":
-            raise InputError(f"input '{name}': numbers are needed, given an array of {array.dtype}")
-        return tvm.runtime.tensor(np.ascontiguousarray(array).reshape(array.shape))
-    if not hasattr(value, "dtype"):
-        raise InputError(
-            f"input '{name}': given {type(value).__name__}; allowed: numpy.ndarray, torch.Tensor, "
-            "tvm.runtime.Tensor"
-        )
-    return value
-
-
-def _type(tensor) -> str:
-    return f"{tensor.dtype}{list(map(int, tensor.shape))}"
-
-
-_ANNOTATION = re.compile(r'param=([^,]+), annotation=R\.Tensor\(\((.*?),?\), dtype="(\w+)"\)')
-
-
-def _refusal(error: Exception, given: dict[str, str]) -> str:
-    """Return TVM's complaint about an input in our words, in its own when it's another one."""
-    found = _ANNOTATION.search(str(error))
-    if found and found[1] in given:
-        name, shape, dtype = found.groups()
-        return f"input '{name}' must be {dtype}[{shape}]; given {given[name]}"
-    return f"refused its inputs ({', '.join(given.values())}): {_last_line(error)}"
-
-
-def _arrays(outputs) -> list[np.ndarray]:
-    """Return a tensor, or the leaves of nested tuples, as arrays."""
-    if hasattr(outputs, "numpy"):
-        return [outputs.numpy()]
-    return [array for item in outputs for array in _arrays(item)]
-
-
-def _last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

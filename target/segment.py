@@ -28,7 +28,7 @@ SHAPE_ONLY = 1 << 31
 
 def is_shape_only(segment: bytes) -> bool:
     """Tell whether a segment has templates instead of the weights."""
-    return bool(segment) and bool(struct.unpack_from("<I", segment)[0] & SHAPE_ONLY)
+    return len(segment) >= 4 and bool(struct.unpack_from("<I", segment)[0] & SHAPE_ONLY)
 
 
 def panel_bytes(segment: bytes) -> np.ndarray:

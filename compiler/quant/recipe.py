@@ -15,7 +15,7 @@ RECIPE_DIR = Path(__file__).parent / "recipes"
 DEFAULT_RECIPE = "microscopiq-w4a8"
 ACTIVATIONS = ("mx-int8",)
 OUTPUT_ORDERS = ("source", "norm")
-"""Orders of a linear layer's output channels: the model's, or by falling norm of their weights."""
+"""Orders of a linear layer's output channels: the model's, or macro-blocks by norm."""
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,8 @@ Machine::Outcome Machine::Execute(const Preload& op) {
       wbuf().Peek(panel.slots() + part.row0 * panel.pitch(), part.rows * panel.pitch());
   plane.LoadSlots(panel, part, slots, shifts_);
   if (use_structure_) {
-    raw_planes_[PlaneNumber(op.plane)] = ReadSlots(panel, part, slots, shifts_);
+    raw_planes_[PlaneNumber(op.plane)] =
+        std::make_shared<RawPlane>(ReadSlots(panel, part, slots, shifts_));
   }
   return PreloadWork(bits, part.rows, part.cols);
 }
@@ -97,7 +98,8 @@ Machine::Outcome Machine::Execute(const PreloadRows& op) {
   const int row_count = static_cast<int>(rows), col_count = static_cast<int>(cols);
   LoadedPlane(op.plane).LoadRows(values_ ? values : nullptr, op.src_pitch, row_count, col_count);
   if (use_structure_) {
-    raw_planes_[PlaneNumber(op.plane)] = ReadRows(values, op.src_pitch, row_count, col_count);
+    raw_planes_[PlaneNumber(op.plane)] =
+        std::make_shared<RawPlane>(ReadRows(values, op.src_pitch, row_count, col_count));
   }
   return PreloadWork(8, rows, cols);
 }
@@ -115,32 +117,44 @@ Machine::Outcome Machine::Execute(const ReconConfig& op) {
     Fail(kSimError, "plane ", number, " doesn't hold fresh slots of this part of the panel at ",
          Hex{part.address}, "; allowed: after a preload of the same part");
   }
+  ReconSetting setting;
+  if (const ReconSetting* known = recon_settings_.Find(part)) {
+    setting = *known;
+  } else {
+    setting = ReadOutlierRows(panel, part, &plane);
+    recon_settings_.Keep(part, setting);
+  }
+  plane.FinishMerge(setting.outlier_rows, setting.plan, setting.switches);
+  if (watch_) watch_->WriteMerges(number);
+  wbuf().CountRead(setting.bytes);
+  record_.outlier_rows += setting.outlier_rows;
+  Work work;
+  work.busy = std::max<int64_t>(1, setting.outlier_rows);
+  return work;
+}
+
+ReconSetting Machine::ReadOutlierRows(const Panel& panel, const PanelPart& part, Plane* plane) {
   const std::vector<int64_t>& rows = panel_index_.Rows(wbuf(), panel);
   const ReconShape shape = MakeReconShape(arch_, panel.format->bits, part.rows, part.cols);
   StripRows strips;
-  int64_t bytes = kPanelHeaderBytes;
+  ReconSetting setting;
+  setting.bytes = kPanelHeaderBytes;
   for (int64_t row = 0; row < part.rows; ++row) {
     const int64_t address = rows[part.row0 + row];
     outliers_.clear();
-    bytes += ReadOutliers(wbuf(), panel, address, static_cast<int>(part.col0),
-                          static_cast<int>(part.cols), &outliers_);
+    setting.bytes += ReadOutliers(wbuf(), panel, address, static_cast<int>(part.col0),
+                                  static_cast<int>(part.cols), &outliers_);
     if (outliers_.empty()) continue;
+    ++setting.outlier_rows;
     AddReconRow(shape, static_cast<int>(row), outliers_, &strips);
-    plane.CountOutlierRow();
     if (!values_) continue;
     const int isf = static_cast<int8_t>(*wbuf().Peek(address, 1));
-    plane.MergeRow(static_cast<int>(row), outliers_, isf - panel.exponent);
-    if (use_structure_) raw_planes_[number].outliers[row] = outliers_;
+    plane->MergeRow(static_cast<int>(row), outliers_, isf - panel.exponent);
+    if (use_structure_) raw_planes_[plane - planes_.data()]->outliers[row] = outliers_;
   }
-  plane.FinishMerge(
-      strips.empty() ? nullptr : std::make_shared<ReconPlan>(MakeReconPlan(shape, strips)),
-      int64_t{shape.strip_columns} * shape.ranks);
-  if (watch_) watch_->WriteMerges(number);
-  wbuf().CountRead(bytes);
-  record_.outlier_rows += plane.outlier_rows();
-  Work work;
-  work.busy = std::max<int64_t>(1, plane.outlier_rows());
-  return work;
+  if (!strips.empty()) setting.plan = std::make_shared<ReconPlan>(MakeReconPlan(shape, strips));
+  setting.switches = int64_t{shape.strip_columns} * shape.ranks;
+  return setting;
 }
 
 Machine::Outcome Machine::Execute(const Matmul& op) {

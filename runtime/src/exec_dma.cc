@@ -176,6 +176,7 @@ Machine::Outcome Machine::Execute(const DmaWeight& op) {
   if (bytes == 0) return std::nullopt;
   // Also without values: what an instruction costs depends on the panel's metadata.
   std::memcpy(wbuf().Write({At(op.dst), 0, 1, bytes}), data, bytes);
+  if (weights.shape_only) recon_settings_.Load(At(op.dst), data, bytes);
   record_.dram.read += bytes;
   return Transfer(bytes);
 }

@@ -37,12 +37,14 @@ void Machine::Reset(const Function& function, const std::vector<Tensor>& argumen
     if (!values_ && mem != static_cast<int>(Mem::kWbuf)) memories_[mem].KeepContents();
   }
   for (Plane& plane : planes_) plane.Invalidate();
+  recon_settings_.Empty();
   counters_.fill(0);
   loops_.clear();
   extents_.fill(-1);
   tokens_.fill(0);
   first_tokens_.fill(0);
-  timing_.Reset(options.trace);
+  stepped_.clear();
+  timing_.Reset(options.trace, options.structural);
 }
 
 CallRecord Machine::Time(const Function& function, std::vector<Span>* trace) {
@@ -182,6 +184,7 @@ void Machine::Step(const End&) {
     }
   }
   if (use_timing_) record_.cycles = timing_.Finish();
+  if (use_timing_ && use_structure_) StepTogether();
   ended_ = true;
 }
 

@@ -11,8 +11,9 @@
 #include "plane.h"
 #include "program.h"
 #include "recon_network.h"
+#include "recon_settings.h"
 #include "stats.h"
-#include "structural_plane.h"
+#include "structural.h"
 #include "timing.h"
 
 namespace microscopiq {
@@ -95,14 +96,19 @@ class Machine {
   Outcome Execute(const Matmul& op);
   // The plane that an instruction of the weight loader fills.
   Plane& LoadedPlane(const Affine& plane);
+  // Reads the outliers of a part; with values, merges them into the plane.
+  ReconSetting ReadOutlierRows(const Panel& panel, const PanelPart& part, Plane* plane);
   void CheckArray(int bits, int64_t rows, int64_t cols) const;
   Work PreloadWork(int bits, int64_t rows, int64_t cols);
   Work MatmulWork(const Plane& plane, int64_t m, bool accumulate);
   template <typename Op>
   PanelPart CheckedPart(const Op& op, Panel* panel) const;
 
-  // exec_structural.cc: a matmul in structural mode, which must take as long as `formula` says.
-  void StepMatmul(const RawPlane& plane, const MatmulArgs& args, const Work& formula);
+  // exec_structural.cc: a matmul in structural mode, which must take as long as `formula` says;
+  // and all of the call's as their times overlap.
+  void StepMatmul(const std::shared_ptr<const RawPlane>& plane, const MatmulArgs& args,
+                  const Work& formula);
+  void StepTogether();
 
   // exec_vector.cc
   Outcome Execute(const Drain& op);
@@ -117,9 +123,12 @@ class Machine {
   const ArchNumbers arch_;
   std::vector<Memory> memories_;
   std::array<Plane, 2> planes_;
-  std::array<RawPlane, 2> raw_planes_;  // in structural mode
+  // In structural mode: the planes as they lie in their panels, and the call's matmuls.
+  std::array<std::shared_ptr<RawPlane>, 2> raw_planes_;
+  std::vector<SteppedMatmul> stepped_;
   PanelIndex panel_index_;
   std::vector<Outlier> outliers_;
+  ReconSettings recon_settings_;
   std::vector<int> shifts_;
   std::vector<float> scales_;
   Timing timing_;

@@ -55,12 +55,12 @@ class Plane {
   bool empty() const { return rows_ == 0 || cols_ == 0; }
   // An int8 operand stored (column, row), `pitch` bytes between columns; null: its shape alone.
   void LoadRows(const uint8_t* values, int64_t pitch, int rows, int cols);
-  void CountOutlierRow() { ++outlier_rows_; }
   // Replaces the slots of one row's outliers by their merged weights; `alignment` is Isf - e.
   void MergeRow(int row, const std::vector<Outlier>& outliers, int alignment);
   // `plan` is null for a plane without outliers; a visit passes `switches`.
-  void FinishMerge(std::shared_ptr<const ReconPlan> plan, int64_t switches) {
+  void FinishMerge(int64_t outlier_rows, std::shared_ptr<const ReconPlan> plan, int64_t switches) {
     merged_ = true;
+    outlier_rows_ = outlier_rows;
     recon_plan_ = std::move(plan);
     switches_ = switches;
   }

@@ -57,8 +57,13 @@ void ReconStrip::Arbitrate(int64_t cycle) {
       if (!entry) continue;
       const StripJob& job = jobs_[entry->tag.job];
       const ReconVisit& visit = ConfigOf(entry->tag).visits[pass];
-      // A row asks again every `turns` cycles: the table has the cycle in which it is served.
-      if ((cycle - job.start - visit.offset) % job.turns) continue;
+      const int64_t since = cycle - job.start - visit.offset;
+      const int64_t wanted = entry->tag.m * job.turns;
+      if (job.reserved && since > wanted) {
+        Fail(kSimError, "internal: array row ", row, " comes ", since - wanted,
+             " cycles after its reservation of ReCoN");
+      }
+      if (job.reserved ? since < wanted : since % job.turns != 0) continue;
       grants_.push_back({entry->tag, pass, visit.unit, cycle});
     }
   }

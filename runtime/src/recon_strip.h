@@ -26,6 +26,9 @@ struct StripJob {
   int64_t start = 0;  // cycle in which its first activation row starts in the first column
   int64_t turns = 1;
   int columns = 0;  // of the strip that hold weights
+  // Each visit has its cycle. Else a row is served in the first one, of every `turns`, that is
+  // its visit's.
+  bool reserved = false;
   std::map<int, RowConfig> rows;
 };
 

@@ -7,35 +7,42 @@ namespace microscopiq {
 void ReconTraffic::Clear() {
   delays_ = false;
   ahead_.clear();
+  bare_ = {};
   networks_.clear();
 }
 
-int64_t ReconTraffic::Ahead::DelayAt(int row) const {
-  int64_t delay = 0;
-  for (const auto& [visitor, behind] : steps) {
-    if (visitor >= row) break;
-    delay = behind;
-  }
-  return delay;
+void ReconTraffic::Ahead::Grow(int rows) {
+  if (static_cast<size_t>(rows) <= reached.size()) return;
+  for (std::vector<int64_t>* times : {&reached, &first_pass, &final_pass}) times->resize(rows, -1);
 }
 
-int64_t ReconTraffic::Needed(const Ahead& ahead, int64_t start, int row) {
-  return ahead.last + 1 - start + ahead.DelayAt(std::min(row, ahead.rows - 1));
+int64_t ReconTraffic::Ahead::Needed(int64_t start, int begin, int end, bool at_exit) const {
+  int64_t needed = at_exit ? exit + 1 - start - (end - 1) : 0;
+  // Mostly all have gone.
+  if (latest < start) return needed;
+  const int known = std::min(end, static_cast<int>(reached.size()));
+  for (int row = begin; row < known; ++row) needed = std::max(needed, reached[row] + 1 - start);
+  return needed;
 }
 
-int64_t ReconTraffic::NeededAtExit(const Ahead& ahead, int64_t start, int rows) {
-  // Sums leave in order, whatever the number of rows they pass.
-  return std::max(Needed(ahead, start, rows - 1),
-                  ahead.last + 1 - start + ahead.delay() + ahead.rows - rows);
+void ReconTraffic::Ahead::Reach(int begin, int end, int64_t since) {
+  std::fill(reached.begin() + begin, reached.begin() + end, since);
+}
+
+void ReconTraffic::Ahead::Leave(int rows, int64_t last, int64_t final_delay) {
+  latest = *std::max_element(reached.begin(), reached.end());
+  exit = last + rows - 1 + final_delay;
+  delay = final_delay;
 }
 
 int64_t ReconTraffic::EarliestStart(int64_t start, const ReconPlan* plan, int rows) const {
-  for (size_t strip = 0; strip < ahead_.size(); ++strip) {
+  const size_t strips = std::max(ahead_.size(), plan ? plan->strips.size() : 1);
+  for (size_t strip = 0; strip < strips; ++strip) {
     // What a strip can't hold back in its buffers has to start later.
+    const Ahead& ahead = strip < ahead_.size() ? ahead_[strip] : bare_;
     const bool visits = plan && strip < plan->strips.size() && !plan->strips[strip].empty();
-    const int64_t needed = visits ? Needed(ahead_[strip], start, plan->strips[strip].front().row)
-                                  : NeededAtExit(ahead_[strip], start, rows);
-    start += std::max<int64_t>(0, needed);
+    const int end = visits ? plan->strips[strip].front().row + 1 : rows;
+    start += std::max<int64_t>(0, ahead.Needed(start, 0, end, !visits));
   }
   return start;
 }
@@ -43,97 +50,109 @@ int64_t ReconTraffic::EarliestStart(int64_t start, const ReconPlan* plan, int ro
 ReconGrant ReconTraffic::Reserve(int64_t start, const ReconPlan* plan, int rows, int64_t m,
                                  std::vector<std::vector<ReconVisit>>* visits) {
   const size_t strips = plan ? plan->strips.size() : std::max<size_t>(1, ahead_.size());
-  if (ahead_.size() < strips) ahead_.resize(strips);
-  const int64_t turns = plan ? plan->turns : 1;
+  const int64_t last = start + (m - 1) * (plan ? plan->turns : 1);
+  if (ahead_.size() < strips) ahead_.resize(strips, bare_);
   ReconGrant grant;
   if (plan) {
     Forget(start);
     const size_t networks = strips * plan->shape.units;
     if (networks_.size() < networks) networks_.resize(networks);
     if (visits) visits->resize(strips);
-    for (size_t strip = 0; strip < strips; ++strip) {
-      const int64_t delay =
-          ReserveStrip(start, *plan, strip, m, visits ? &(*visits)[strip] : nullptr);
-      const int last_column =
-          std::min<int>((strip + 1) * plan->shape.strip_columns, plan->shape.cols) - 1;
-      grant.delay = std::max(grant.delay, delay);
-      grant.latency = std::max(grant.latency, rows - 1 + last_column + delay);
-    }
   }
-  delays_ = false;
-  for (size_t strip = 0; strip < ahead_.size(); ++strip) {
-    if (strip < strips) {
-      ahead_[strip].last = start + (m - 1) * turns;
-      ahead_[strip].rows = rows;
-      if (!plan || plan->strips[strip].empty()) ahead_[strip].steps.clear();
+  const auto pass = [&](Ahead* ahead, int64_t delay) {
+    ahead->Grow(rows);
+    ahead->Reach(0, rows, last);
+    ahead->Leave(rows, last, delay);
+  };
+  for (size_t strip = 0; strip < strips; ++strip) {
+    ahead_[strip].Grow(rows);
+    if (!plan || plan->strips[strip].empty()) {
+      pass(&ahead_[strip], 0);
+    } else {
+      ReserveStrip(start, *plan, strip, m, visits ? &(*visits)[strip] : nullptr);
     }
-    delays_ |= ahead_[strip].delay() > 0;
+    if (!plan) continue;
+    const int last_column =
+        std::min<int>((strip + 1) * plan->shape.strip_columns, plan->shape.cols) - 1;
+    const int64_t delay = ahead_[strip].delay;
+    grant.delay = std::max(grant.delay, delay);
+    grant.latency = std::max(grant.latency, rows - 1 + last_column + delay);
   }
+  pass(&bare_, 0);
+  delays_ =
+      std::any_of(ahead_.begin(), ahead_.end(), [](const Ahead& ahead) { return ahead.delay > 0; });
   return grant;
 }
 
-int64_t ReconTraffic::ReserveStrip(int64_t start, const ReconPlan& plan, size_t strip, int64_t m,
-                                   std::vector<ReconVisit>* granted) {
-  const Ahead before = ahead_[strip];
-  std::vector<std::pair<int, int64_t>>& steps = ahead_[strip].steps;
-  steps.clear();
+void ReconTraffic::ReserveStrip(int64_t start, const ReconPlan& plan, size_t strip, int64_t m,
+                                std::vector<ReconVisit>* granted) {
+  Ahead& ahead = ahead_[strip];
   const std::vector<ReconVisit>& visits = plan.strips[strip];
-  std::vector<uint64_t> table(plan.turns);  // units taken by the strip itself, by residue
+  const int64_t last = start + (m - 1) * plan.turns;
+  table_.assign(plan.turns, 0);
+  taken_.resize(plan.shape.units);
+  for (int unit = 0; unit < plan.shape.units; ++unit) {
+    taken_[unit].Draw(networks_[strip * plan.shape.units + unit], start);
+  }
   int64_t delay = 0;
+  ahead.Reach(0, visits.front().row + 1, last);
   for (size_t i = 0; i < visits.size(); ++i) {
     const ReconVisit& visit = visits[i];
+    const bool at_exit = i + 1 == visits.size();
+    const bool final = at_exit || visits[i + 1].row != visit.row;
+    const int next = at_exit ? plan.shape.rows : visits[i + 1].row + 1;  // where it gets to
     const int64_t behind = visit.row + 1 - plan.shape.ranks;  // from offset to the delay behind
     int64_t earliest = visit.row + 1 + delay + (visit.pass == 0 ? kSyncCycles : 0);
-    if (before.last >= 0 && (i + 1 == visits.size() || visits[i + 1].row != visit.row)) {
-      const int64_t needed = i + 1 < visits.size() ? Needed(before, start, visits[i + 1].row)
-                                                   : NeededAtExit(before, start, plan.shape.rows);
-      earliest = std::max(earliest, needed + behind);
+    if (visit.pass == 0) earliest = std::max(earliest, ahead.first_pass[visit.row] + 1 - start);
+    if (final) {
+      const int64_t needed = ahead.Needed(start, visit.row + 1, next, at_exit);
+      earliest = std::max({earliest, ahead.final_pass[visit.row] + 1 - start, needed + behind});
     }
     Series series{start + earliest, plan.turns, m};
-    const int unit = Take(&series, strip, plan, &table);
+    const int unit = Take(&series, strip, plan);
     const int64_t offset = series.first - start;
     if (granted) granted->push_back({visit.row, visit.pass, offset, unit});
     delay = offset - behind;
-    if (!steps.empty() && steps.back().first == visit.row) {
-      steps.back().second = delay;
-    } else {
-      steps.push_back({visit.row, delay});
-    }
+    if (visit.pass == 0) ahead.first_pass[visit.row] = series.last();
+    if (!final) continue;
+    ahead.final_pass[visit.row] = series.last();
+    ahead.Reach(visit.row + 1, next, last + delay);
   }
-  return delay;
+  ahead.Leave(plan.shape.rows, last, delay);
 }
 
-int ReconTraffic::Take(Series* wanted, size_t strip, const ReconPlan& plan,
-                       std::vector<uint64_t>* table) {
+int ReconTraffic::Take(Series* wanted, size_t strip, const ReconPlan& plan) {
   const int units = plan.shape.units;
-  for (;; ++wanted->first) {
-    uint64_t& taken = (*table)[wanted->first % plan.turns];
+  int64_t residue = wanted->first % plan.turns;
+  for (;; ++wanted->first, residue = residue + 1 == plan.turns ? 0 : residue + 1) {
+    // The strip's own visits repeat alike: they meet if and only if they share a residue.
+    uint64_t& own = table_[residue];
     for (int unit = 0; unit < units; ++unit) {
-      if (taken >> unit & 1) continue;
-      std::vector<Series>& network = networks_[strip * units + unit];
-      const bool meets = std::any_of(network.begin(), network.end(),
-                                     [&](const Series& other) { return Meet(*wanted, other); });
-      if (meets) continue;
-      taken |= uint64_t{1} << unit;
-      network.push_back(*wanted);
+      if (own >> unit & 1 || taken_[unit].Meets(*wanted)) continue;
+      own |= uint64_t{1} << unit;
+      networks_[strip * units + unit].push_back(*wanted);
       return unit;
     }
   }
 }
 
-bool ReconTraffic::Meet(const Series& a, const Series& b) {
-  const int64_t begin = std::max(a.first, b.first), end = std::min(a.last(), b.last());
-  if (begin > end) return false;
-  if (a.turns == b.turns && a.count > 1 && b.count > 1) {
-    return (a.first - b.first) % a.turns == 0;
+void ReconTraffic::Taken::Draw(const std::vector<Series>& network, int64_t start) {
+  start_ = end_ = start;
+  for (const Series& series : network) end_ = std::max(end_, series.last() + 1);
+  bits_.assign((end_ - start_ + 63) / 64, 0);
+  for (const Series& series : network) {
+    int64_t cycle = series.first;
+    if (cycle < start) cycle += (start - cycle + series.turns - 1) / series.turns * series.turns;
+    for (; cycle <= series.last(); cycle += series.turns) {
+      bits_[(cycle - start) / 64] |= uint64_t{1} << ((cycle - start) % 64);
+    }
   }
-  // Walk the one with fewer cycles in the time that they share.
-  const Series& few = a.turns > b.turns || a.count == 1 ? a : b;
-  const Series& many = &few == &a ? b : a;
-  int64_t cycle = few.first;
-  if (cycle < begin) cycle += (begin - cycle + few.turns - 1) / few.turns * few.turns;
-  for (; cycle <= end; cycle += few.turns) {
-    if ((cycle - many.first) % many.turns == 0) return true;
+}
+
+bool ReconTraffic::Taken::Meets(const Series& wanted) const {
+  const int64_t end = std::min(end_, wanted.last() + 1);
+  for (int64_t cycle = wanted.first; cycle < end; cycle += wanted.turns) {
+    if (bits_[(cycle - start_) / 64] >> ((cycle - start_) % 64) & 1) return true;
   }
   return false;
 }

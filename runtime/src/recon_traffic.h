@@ -1,7 +1,6 @@
 // Matmuls that follow each other through the array and ReCoN's networks.
 #pragma once
 #include <cstdint>
-#include <utility>
 #include <vector>
 
 #include "recon_plan.h"
@@ -16,7 +15,8 @@ struct ReconGrant {
 
 // A plan is what a matmul needs when it has the array to itself. While the rows of earlier ones
 // are still on their way, a visit also waits until its network is free of them at each of its
-// cycles, and no row of the array may be reached before the earlier ones have left it.
+// cycles; no row of the array may be reached before the earlier ones have left it, and buffers
+// and sums keep their order.
 class ReconTraffic {
  public:
   void Clear();
@@ -38,30 +38,52 @@ class ReconTraffic {
 
     int64_t last() const { return first + (count - 1) * turns; }
   };
-  // The matmul that was last in a strip.
-  struct Ahead {
-    int64_t last = -1;  // start of its last activation row
-    int rows = 0;
-    std::vector<std::pair<int, int64_t>> steps;  // (row, delay behind it), ascending
+  // The cycles of a network that earlier matmuls have taken, from the start of a new one on: few,
+  // because by then the last of their activation rows are on their way.
+  class Taken {
+   public:
+    void Draw(const std::vector<Series>& network, int64_t start);
+    bool Meets(const Series& wanted) const;
 
-    int64_t DelayAt(int row) const;
-    int64_t delay() const { return steps.empty() ? 0 : steps.back().second; }
+   private:
+    int64_t start_ = 0;
+    int64_t end_ = 0;             // the first cycle after all of them
+    std::vector<uint64_t> bits_;  // by cycle from `start_` on
+  };
+  // What the matmuls so far leave in a strip. Array rows past a short tile keep what an earlier
+  // one left there. Times are those of its first column; -1 is before all.
+  struct Ahead {
+    // By array row: when the last activation row gets there, less the row.
+    std::vector<int64_t> reached;
+    int64_t latest = -1;  // of `reached`
+    // By array row: its last first pass and its last final one.
+    std::vector<int64_t> first_pass, final_pass;
+    int64_t exit = -1;  // last sum
+    int64_t delay = 0;  // of the last matmul
+
+    void Grow(int rows);
+    // Delay that a matmul which starts at `start` must have in the array rows from `begin` to
+    // `end` - 1; with `at_exit` also when its sum leaves the last of them.
+    int64_t Needed(int64_t start, int begin, int end, bool at_exit) const;
+    // A matmul gets from row `begin` to `end` - 1; `since` is its last start plus its delay.
+    void Reach(int begin, int end, int64_t since);
+    void Leave(int rows, int64_t last, int64_t final_delay);
   };
 
-  static bool Meet(const Series& a, const Series& b);
-  // Delay that a matmul starting at `start` must have when it reaches `row`, and at its exit.
-  static int64_t Needed(const Ahead& ahead, int64_t start, int row);
-  static int64_t NeededAtExit(const Ahead& ahead, int64_t start, int rows);
-  int64_t ReserveStrip(int64_t start, const ReconPlan& plan, size_t strip, int64_t m,
-                       std::vector<ReconVisit>* granted);
+  void ReserveStrip(int64_t start, const ReconPlan& plan, size_t strip, int64_t m,
+                    std::vector<ReconVisit>* granted);
   // Moves a series to the first cycle, in a residue that the strip's own visits leave free, at
   // which one of its networks is free; returns which one.
-  int Take(Series* wanted, size_t strip, const ReconPlan& plan, std::vector<uint64_t>* table);
+  int Take(Series* wanted, size_t strip, const ReconPlan& plan);
   void Forget(int64_t before);
 
   bool delays_ = false;
-  std::vector<Ahead> ahead_;                   // by strip
+  std::vector<Ahead> ahead_;                   // by strip, of those that any plan had
+  Ahead bare_;                                 // in the other strips
   std::vector<std::vector<Series>> networks_;  // by strip and unit
+  // Of the strip whose visits are being granted:
+  std::vector<Taken> taken_;     // by unit
+  std::vector<uint64_t> table_;  // units taken by the strip's own visits, by residue
 };
 
 }  // namespace microscopiq

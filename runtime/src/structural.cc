@@ -14,36 +14,6 @@ bool InStep(const T& activation, const Psum& sum) {
          activation.tag.m == sum.tag.m;
 }
 
-// What `recon.config` writes into a strip: of each row with outliers its routes and its visits.
-StripJob Configure(const ReconShape& shape, int strip, const RawPlane& plane,
-                   const ReconPlan& plan) {
-  const int first = strip * shape.strip_columns;
-  StripJob job;
-  job.turns = plan.turns;
-  job.columns = std::clamp(shape.cols - first, 0, shape.strip_columns);
-  if (strip >= static_cast<int>(plan.strips.size())) return job;
-  for (const ReconVisit& visit : plan.strips[strip]) {
-    RowConfig& config = job.rows[visit.row];
-    config.visits[visit.pass] = visit;
-    config.passes = visit.pass + 1;
-  }
-  const int blocks = shape.strip_columns / kMicroBlock;
-  for (auto& [row, config] : job.rows) {
-    config.shift = plane.shifts[row];
-    config.half = plane.mantissa_bits / 2;
-    config.relative.assign(blocks, 0);
-    std::vector<std::vector<HalfPair>> pairs(blocks);
-    for (const Outlier& outlier : plane.outliers[row]) {
-      const int block = (outlier.upper - first) / kMicroBlock;
-      if (outlier.upper < first || block >= blocks) continue;
-      pairs[block].push_back({outlier.upper % kMicroBlock, outlier.lower % kMicroBlock});
-      config.relative[block] = outlier.relative;
-    }
-    for (const auto& block : pairs) config.routes.push_back(RouteBlock(block));
-  }
-  return job;
-}
-
 }  // namespace
 
 StructuralArray::StructuralArray(const ArchNumbers& arch, const StuckSwitch& stuck)
@@ -55,22 +25,22 @@ StructuralArray::StructuralArray(const ArchNumbers& arch, const StuckSwitch& stu
   }
 }
 
-std::vector<StructuralResult> StructuralArray::Run(const std::vector<StructuralJob>& jobs) {
+void StructuralArray::Run(const std::vector<StructuralJob>& jobs, const Sink& sink) {
   Reset(jobs);
+  sink_ = &sink;
   const int64_t limit = Limit();
-  int64_t left = 0;
-  for (const JobState& state : jobs_) left += int64_t{state.job.m} * state.shape.cols;
-  left_ = left;
-  for (int64_t cycle = 0; left_ > 0; ++cycle) {
-    if (cycle > limit) Fail(kSimError, "internal: ", left_, " sums are missing in cycle ", cycle);
-    Cycle(cycle);
+  int64_t cycle = 0;
+  while (ended_ < jobs_.size()) {
+    // Nothing happens until the next matmul starts if all before have ended.
+    if (feeds_[0].job == ended_ && feeds_[0].m == 0) {
+      cycle = std::max(cycle, jobs_[ended_].job.start);
+    }
+    if (cycle > limit) Fail(kSimError, "internal: sums are missing in cycle ", cycle);
+    Cycle(cycle++);
   }
   for (const ReconStrip& strip : strips_) {
     if (!strip.empty()) Fail(kSimError, "internal: a value is left in ReCoN");
   }
-  std::vector<StructuralResult> results;
-  for (JobState& state : jobs_) results.push_back(std::move(state.result));
-  return results;
 }
 
 void StructuralArray::Reset(const std::vector<StructuralJob>& jobs) {
@@ -88,6 +58,8 @@ void StructuralArray::Reset(const std::vector<StructuralJob>& jobs) {
   awake_.assign(cells, 0);
   feeds_.assign(shape_.rows, {});
   expected_.assign(shape_.cols, {});
+  collected_.assign(shape_.cols, -1);
+  ended_ = 0;
   strips_.clear();
   strip_of_.clear();
   for (int col = 0; col < shape_.cols; ++col) strip_of_.push_back(col / shape_.strip_columns);
@@ -103,9 +75,16 @@ void StructuralArray::AddJob(const StructuralJob& job) {
   JobState state;
   state.job = job;
   state.shape = MakeReconShape(arch_, plane.mode.bits, plane.rows, plane.cols);
-  const ReconPlan plan = PlanOf(state.shape, plane);
+  ReconPlan plan = PlanOf(state.shape, plane);
   state.turns = plan.turns;
-  state.limit = job.start + plan.busy(job.m) + plan.latency;
+  state.limit = job.start + 2 * (plan.busy(job.m) + plan.latency);
+  if (job.visits) {
+    plan.strips = *job.visits;
+    for (const auto& strip : plan.strips) {
+      // Behind its last visit a row only has to go down.
+      if (!strip.empty()) state.limit += strip.back().offset;
+    }
+  }
   state.layout = std::make_unique<PeLayout>(arch_, plane.mode);
   state.weights.assign(state.shape.rows, PeRow(*state.layout));
   for (int row = 0; row < plane.rows; ++row) {
@@ -113,19 +92,20 @@ void StructuralArray::AddJob(const StructuralJob& job) {
   }
   state.visits.resize(waiting_.size());
   for (int strip = 0; strip < shape_.strips(); ++strip) {
-    StripJob config = Configure(state.shape, strip, plane, plan);
+    StripJob config = ConfigureStrip(state.shape, strip, plane, plan);
+    config.reserved = job.visits != nullptr;
     config.start = job.start + strip * shape_.strip_columns;
     for (const auto& row : config.rows) state.visits[row.first * shape_.strips() + strip] = 1;
     strips_[strip].AddJob(config);
   }
-  state.result.sums.resize(static_cast<size_t>(job.m) * plane.cols);
+  state.left = int64_t{job.m} * state.shape.cols;
   jobs_.push_back(std::move(state));
 }
 
 int64_t StructuralArray::Limit() const {
   int64_t limit = 0;
   for (const JobState& state : jobs_) limit = std::max(limit, state.limit);
-  return 2 * limit;
+  return limit;
 }
 
 void StructuralArray::Cycle(int64_t cycle) {
@@ -248,10 +228,18 @@ void StructuralArray::Collect(int64_t cycle, int column, const Psum& sum) {
          " comes before that of row ", expected.m);
   }
   JobState& state = jobs_[expected.job];
+  if (std::exchange(collected_[column], cycle) == cycle) {
+    Fail(kSimError, "internal: cycle ", cycle, ", column ", column, ": two sums leave the array");
+  }
   const int cols = state.job.plane->cols;
-  if (column < cols) state.result.sums[expected.m * cols + column] = sum.value;
+  state.sums.resize(static_cast<size_t>(state.job.m) * cols);
+  if (column < cols) state.sums[expected.m * cols + column] = sum.value;
   state.result.end = cycle;
-  --left_;
+  if (--state.left == 0) {
+    (*sink_)(expected.job, state.result, state.sums);
+    state.sums = {};
+    ++ended_;
+  }
   if (++expected.m == state.job.m) expected = {expected.job + 1, 0};
 }
 

@@ -2,6 +2,7 @@
 // raw slots and metadata, and how long it takes is what it measures.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -20,21 +21,36 @@ struct StructuralJob {
   int64_t x_pitch = 0;
   int m = 0;
   int64_t start = 0;  // cycle in which its first activation row starts
+  // Its visits to ReCoN by strip, if they were reserved among those of other matmuls.
+  const std::vector<std::vector<ReconVisit>>* visits = nullptr;
 };
 
 struct StructuralResult {
-  std::vector<int64_t> sums;  // (m, cols) of the plane
-  int64_t last_start = 0;     // cycle in which the last activation row started
-  int64_t end = 0;            // cycles until the last sum was there
+  int64_t last_start = 0;  // cycle in which the last activation row started
+  int64_t end = 0;         // cycles until the last sum was there
+};
+
+// A matmul that was stepped, as it is needed to step it again beside others.
+struct SteppedMatmul {
+  std::shared_ptr<const RawPlane> plane;
+  std::vector<int8_t> x;  // (m, rows)
+  int m = 0;
+  uint64_t digest = 0;  // of its sums
+
+  StructuralJob Job() const { return {plane.get(), x.data(), plane->rows, m, 0, nullptr}; }
 };
 
 class StructuralArray {
  public:
   StructuralArray(const ArchNumbers& arch, const StuckSwitch& stuck);
 
+  // Takes the sums (m, cols) of a matmul's plane when all are there.
+  using Sink =
+      std::function<void(size_t job, const StructuralResult&, const std::vector<int64_t>&)>;
+
   // Runs matmuls that follow each other; their starts ascend and their planes hold weights of one
   // width. Throws SimError if two values ever meet in one port, link or FIFO, or overtake.
-  std::vector<StructuralResult> Run(const std::vector<StructuralJob>& jobs);
+  void Run(const std::vector<StructuralJob>& jobs, const Sink& sink);
 
  private:
   struct Activation {
@@ -52,6 +68,8 @@ class StructuralArray {
     std::vector<PeRow> weights;
     std::vector<uint8_t> visits;  // (rows, strips): whether the row visits ReCoN
     StructuralResult result;
+    int64_t left = 0;  // sums that haven't come yet
+    std::vector<int64_t> sums;
   };
   // The next activation row that enters an array row.
   struct Feed {
@@ -76,7 +94,8 @@ class StructuralArray {
   const ArchNumbers arch_;
   const StuckSwitch stuck_;
   ReconShape shape_;
-  int64_t left_ = 0;  // sums that haven't come yet
+  const Sink* sink_ = nullptr;
+  size_t ended_ = 0;  // matmuls whose sums are all there
   std::vector<JobState> jobs_;
   std::vector<Feed> feeds_;                // by array row
   std::vector<Activation> lanes_;          // activations on their way to the strips
@@ -85,6 +104,7 @@ class StructuralArray {
   std::vector<Psum> psums_;                // registers above the PEs
   std::vector<uint8_t> awake_;             // whether a PE has something in its registers
   std::vector<Feed> expected_;             // the next sum of each column
+  std::vector<int64_t> collected_;         // cycle of the last one
   std::vector<int> strip_of_;              // of each column
   std::vector<ReconStrip> strips_;
 };

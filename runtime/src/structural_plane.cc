@@ -1,5 +1,7 @@
 #include "structural_plane.h"
 
+#include <algorithm>
+
 namespace microscopiq {
 
 RawPlane ReadSlots(const Panel& panel, const PanelPart& part, const uint8_t* slots,
@@ -45,6 +47,35 @@ ReconPlan PlanOf(const ReconShape& shape, const RawPlane& plane) {
     if (!plane.outliers[row].empty()) AddReconRow(shape, row, plane.outliers[row], &strips);
   }
   return MakeReconPlan(shape, strips);
+}
+
+StripJob ConfigureStrip(const ReconShape& shape, int strip, const RawPlane& plane,
+                        const ReconPlan& plan) {
+  const int first = strip * shape.strip_columns;
+  StripJob job;
+  job.turns = plan.turns;
+  job.columns = std::clamp(shape.cols - first, 0, shape.strip_columns);
+  if (strip >= static_cast<int>(plan.strips.size())) return job;
+  for (const ReconVisit& visit : plan.strips[strip]) {
+    RowConfig& config = job.rows[visit.row];
+    config.visits[visit.pass] = visit;
+    config.passes = visit.pass + 1;
+  }
+  const int blocks = shape.strip_columns / kMicroBlock;
+  for (auto& [row, config] : job.rows) {
+    config.shift = plane.shifts[row];
+    config.half = plane.mantissa_bits / 2;
+    config.relative.assign(blocks, 0);
+    std::vector<std::vector<HalfPair>> pairs(blocks);
+    for (const Outlier& outlier : plane.outliers[row]) {
+      const int block = (outlier.upper - first) / kMicroBlock;
+      if (outlier.upper < first || block >= blocks) continue;
+      pairs[block].push_back({outlier.upper % kMicroBlock, outlier.lower % kMicroBlock});
+      config.relative[block] = outlier.relative;
+    }
+    for (const auto& block : pairs) config.routes.push_back(RouteBlock(block));
+  }
+  return job;
 }
 
 }  // namespace microscopiq

@@ -7,6 +7,7 @@
 #include "pe.h"
 #include "plane.h"
 #include "recon_plan.h"
+#include "recon_strip.h"
 
 namespace microscopiq {
 
@@ -31,5 +32,8 @@ RawPlane ReadRows(const uint8_t* values, int64_t pitch, int rows, int cols);
 
 // Rows with outliers by strip, and the plan of their visits.
 ReconPlan PlanOf(const ReconShape& shape, const RawPlane& plane);
+// What `recon.config` writes into a strip: of each row with outliers its routes and its visits.
+StripJob ConfigureStrip(const ReconShape& shape, int strip, const RawPlane& plane,
+                        const ReconPlan& plan);
 
 }  // namespace microscopiq

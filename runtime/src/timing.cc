@@ -32,19 +32,26 @@ Cause TailOf(Unit unit) { return unit == Unit::kArray ? Cause::kFillDrain : Work
 
 Timing::Timing(const ArchNumbers& arch) : arch_(arch) {}
 
-void Timing::Reset(std::vector<Span>* trace) {
+void Timing::Reset(std::vector<Span>* trace, bool keep_array_starts) {
   trace_ = trace;
+  keep_array_starts_ = keep_array_starts;
+  array_starts_.clear();
   origin_ = started_ = {};
   traffic_.Clear();
   clock_ = channel_free_ = last_start_ = array_end_ = 0;
   array_begin_ = -1;
-  states_ = {};
+  for (UnitState& state : states_) {
+    state.queue.clear();
+    state.free = state.all_read = state.all_done = 0;
+    state.stale = true;
+  }
   semaphores_ = {};
   cycles_ = {};
 }
 
 void Timing::AddTokens(int sem, int64_t delta) {
   semaphores_[sem].ready += delta;
+  StaleWaiters(sem);
   Control();
 }
 
@@ -78,17 +85,26 @@ void Timing::RunAlone(Unit unit, const Work& work) {
 }
 
 void Timing::Push(Unit unit, Op op) {
-  std::deque<Op>& queue = states_[static_cast<int>(unit)].queue;
+  UnitState& state = states_[static_cast<int>(unit)];
   while (StartNext(clock_)) {
   }
-  while (static_cast<int64_t>(queue.size()) >= arch_.queue_depth) {
+  while (static_cast<int64_t>(state.queue.size()) >= arch_.queue_depth) {
     if (!StartNext(kNever - 1)) FailDeadlock();
     // A slot frees when its op starts.
     clock_ = std::max(clock_, last_start_);
   }
   op.dispatched = clock_;
-  queue.push_back(std::move(op));
+  if (state.queue.empty()) state.stale = true;
+  state.queue.push_back(std::move(op));
   Control();
+}
+
+void Timing::StaleWaiters(int sem) {
+  for (UnitState& state : states_) {
+    if (state.queue.empty()) continue;
+    const Op& head = state.queue.front();
+    if (head.kind == Kind::kWait && head.sem == sem) state.stale = true;
+  }
 }
 
 int64_t Timing::HeadStart(int unit) {
@@ -103,7 +119,10 @@ int64_t Timing::HeadStart(int unit) {
     }
     return start;
   }
-  if (op.kind != Kind::kWait) return start;
+  return op.kind == Kind::kWait ? WaitStart(op, start) : start;
+}
+
+int64_t Timing::WaitStart(const Op& op, int64_t start) {
   Semaphore& semaphore = semaphores_[op.sem];
   while (semaphore.ready < 0 && !semaphore.posted.empty()) {
     semaphore.posted.pop();
@@ -118,9 +137,13 @@ bool Timing::StartNext(int64_t until) {
   int chosen = -1;
   int64_t earliest = kNever;
   for (int unit = 1; unit < kUnits; ++unit) {
-    int64_t start = HeadStart(unit);
-    if (start < earliest) {
-      earliest = start;
+    UnitState& state = states_[unit];
+    if (state.stale) {
+      state.head = HeadStart(unit);
+      state.stale = false;
+    }
+    if (state.head < earliest) {
+      earliest = state.head;
       chosen = unit;
     }
   }
@@ -134,6 +157,7 @@ void Timing::Start(int number, int64_t start) {
   UnitState& state = states_[number];
   const Op op = std::move(state.queue.front());
   state.queue.pop_front();
+  state.stale = true;
   last_start_ = start;
   started_ = op.origin;
   const int64_t wanted = std::max(state.free, op.dispatched);
@@ -157,6 +181,7 @@ void Timing::Start(int number, int64_t start) {
       // The unit goes on at once; the token shows up in its time.
       const int64_t ready = op.kind == Kind::kPost ? state.all_done : state.all_read;
       semaphores_[op.sem].posted.push({std::max(start, ready), state.free, unit});
+      StaleWaiters(op.sem);
       state.free = start;
       break;
     }
@@ -165,14 +190,25 @@ void Timing::Start(int number, int64_t start) {
 
 void Timing::StartWork(Unit unit, Work work, int64_t start) {
   UnitState& state = states_[static_cast<int>(unit)];
-  if (work.dram) channel_free_ = start + work.busy;
+  if (work.dram) {
+    channel_free_ = start + work.busy;
+    for (UnitState& other : states_) {
+      if (!other.queue.empty() && other.queue.front().work.dram) other.stale = true;
+    }
+  }
   if (unit == Unit::kArray) {
+    std::vector<std::vector<ReconVisit>> visits;
     const ReconGrant grant =
-        traffic_.Reserve(start, work.recon_plan.get(), work.rows, work.streamed);
+        traffic_.Reserve(start, work.recon_plan.get(), work.rows, work.streamed,
+                         keep_array_starts_ ? &visits : nullptr);
     if (work.recon_plan) {
       // Its rows wait for what ReCoN holds back, and so do their activations and weights.
       work.latency = grant.latency;
       work.hold = grant.delay;
+    }
+    if (keep_array_starts_) {
+      const int64_t free = start + work.busy;
+      array_starts_.push_back({start, free, free + work.latency, std::move(visits)});
     }
   }
   Spend(unit, Cause::kBusy, start, start + work.busy - work.recon);
@@ -185,6 +221,7 @@ void Timing::StartWork(Unit unit, Work work, int64_t start) {
 }
 
 void Timing::TakeToken(Unit unit, int sem, int64_t from) {
+  StaleWaiters(sem);
   Semaphore& semaphore = semaphores_[sem];
   if (semaphore.ready > 0) {
     --semaphore.ready;
@@ -222,8 +259,20 @@ int64_t Timing::Finish() {
           number == static_cast<int>(Unit::kArray) ? Cause::kFillDrain : Cause::kIdle;
       --cycles_[number][static_cast<int>(last)];
     }
+    if (trace_) TrimTrace();
   }
   return total;
+}
+
+// Takes the cycle that `Finish` took off the array's last fill or drain off its span too.
+void Timing::TrimTrace() {
+  for (size_t i = trace_->size(); i-- > 0;) {
+    Span& span = (*trace_)[i];
+    if (span.unit != static_cast<uint16_t>(Unit::kArray)) continue;
+    if (span.cause != static_cast<uint16_t>(Cause::kFillDrain)) continue;
+    if (--span.end == span.begin) trace_->erase(trace_->begin() + i);
+    return;
+  }
 }
 
 void Timing::SpendRest(int64_t total) {
@@ -242,7 +291,7 @@ void Timing::SpendRest(int64_t total) {
 void Timing::FailDeadlock() const {
   std::string blocked;
   for (int unit = 1; unit < kUnits; ++unit) {
-    const std::deque<Op>& queue = states_[unit].queue;
+    const Ring<Op>& queue = states_[unit].queue;
     if (queue.empty()) continue;
     blocked += std::string(blocked.empty() ? "" : ", ") + kUnitNames[unit] +
                " waits for semaphore " + std::to_string(queue.front().sem);

@@ -6,7 +6,6 @@
 // came earlier has finished.
 #pragma once
 #include <array>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <queue>
@@ -14,6 +13,7 @@
 
 #include "isa.gen.h"
 #include "recon_traffic.h"
+#include "ring.h"
 #include "stats.h"
 
 namespace microscopiq {
@@ -31,9 +31,11 @@ struct Work {
   std::shared_ptr<const ReconPlan> recon_plan;
 };
 
-// Where in a program an instruction was dispatched.
+constexpr uint32_t kNoPc = UINT32_MAX;
+
+// Where in a program an instruction was dispatched; `kNoPc` once the last one is done.
 struct Origin {
-  uint32_t pc = 0;
+  uint32_t pc = kNoPc;
   uint32_t depth = 0;
   std::array<int32_t, kLoopDepth> counters{};
 };
@@ -47,12 +49,20 @@ struct Span {
   Origin origin;
 };
 
+// When a matmul started and its visits to ReCoN by strip, for the structural array.
+struct ArrayStart {
+  int64_t start;
+  int64_t free;  // when the next one could start
+  int64_t done;  // when its last sum was there
+  std::vector<std::vector<ReconVisit>> visits;
+};
+
 class Timing {
  public:
   explicit Timing(const ArchNumbers& arch);
 
   // Spans are appended to `trace` unless it is null.
-  void Reset(std::vector<Span>* trace = nullptr);
+  void Reset(std::vector<Span>* trace = nullptr, bool keep_array_starts = false);
   // When the sequencer dispatches the next instruction.
   int64_t now() const { return clock_; }
   void SetOrigin(const Origin& origin) { origin_ = origin; }
@@ -68,20 +78,24 @@ class Timing {
   int64_t Finish();
   // Valid after `Finish`.
   const std::array<UnitCycles, kUnits>& units() const { return cycles_; }
+  // Of each matmul, in order, if they are kept.
+  const std::vector<ArrayStart>& array_starts() const { return array_starts_; }
   // Cycles from the start of the first plane's load to the last sum.
   int64_t array_window() const { return array_end_ - array_begin_; }
 
  private:
   enum class Kind : uint8_t { kWork, kWait, kPost, kPostRead };
   struct Op {
-    Kind kind;
-    uint8_t sem;
-    int64_t dispatched;
+    Kind kind = Kind::kWork;
+    uint8_t sem = 0;
+    int64_t dispatched = 0;
     Work work;
     Origin origin;
   };
   struct UnitState {
-    std::deque<Op> queue;
+    Ring<Op> queue;
+    int64_t head = 0;  // when the queue's head can start, unless `stale`
+    bool stale = true;
     int64_t free = 0;      // when the next op can start
     int64_t all_read = 0;  // when the operands of all started ops have been read
     int64_t all_done = 0;  // when all started ops have finished
@@ -99,9 +113,12 @@ class Timing {
   };
 
   void Push(Unit unit, Op op);
+  // What the heads that wait for a semaphore know of it is out of date.
+  void StaleWaiters(int sem);
   void RunAlone(Unit unit, const Work& work);
   // Earliest start of a unit's head, kNever if it is blocked or there is none.
   int64_t HeadStart(int unit);
+  int64_t WaitStart(const Op& op, int64_t start);
   // Starts the earliest head that can start by `until`; false if there is none.
   bool StartNext(int64_t until);
   void Start(int unit, int64_t start);
@@ -109,6 +126,7 @@ class Timing {
   void TakeToken(Unit unit, int sem, int64_t from);
   void Spend(Unit unit, Cause cause, int64_t begin, int64_t end);
   void SpendRest(int64_t total);
+  void TrimTrace();
   void FailDeadlock() const;
 
   const ArchNumbers arch_;
@@ -121,6 +139,8 @@ class Timing {
   std::array<UnitCycles, kUnits> cycles_;
   ReconTraffic traffic_;
   std::vector<Span>* trace_ = nullptr;
+  bool keep_array_starts_ = false;
+  std::vector<ArrayStart> array_starts_;
   Origin origin_;   // of what is dispatched
   Origin started_;  // of what starts
 };

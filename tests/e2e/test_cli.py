@@ -49,7 +49,8 @@ def test_help_without_tvm(command, golden):
 
 def test_list_without_tvm():
     recipes = in_process_of_its_own("list", "recipes")
-    assert recipes.splitlines()[-1].startswith("microscopiq-w4a8  W4A8: ")
+    (line,) = [line for line in recipes.splitlines() if line.split()[0] == "microscopiq-w4a8"]
+    assert line.split(maxsplit=1)[1].startswith("W4A8: ")
     assert "microscopiq-64x64" in in_process_of_its_own("list", "archs")
     formats = [line.split()[0] for line in in_process_of_its_own("list", "formats").splitlines()]
     assert formats == ["int4", "int8", "ms2", "ms4"]
@@ -188,6 +189,39 @@ def test_run_takes_arrays_in_stored_order(shell, library, images, tmp_path):
     assert "pJ per multiply-accumulate" in result.out
     older = shell("run", library, "--input", tmp_path / "x.npz", "--technology", "nangate45")
     assert older.code == 0 and older.out != result.out
+
+
+def test_run_writes_timeline_table_and_roofline(shell, library, images, tmp_path):
+    pytest.importorskip("matplotlib", reason="pip install 'microscopiq[plot]'")
+    np.savez(tmp_path / "x.npz", image=images)
+    files = {option: tmp_path / name for option, name in REPORTS.items()}
+    options = [word for option, path in files.items() for word in (option, path)]
+    result = shell("run", library, "--input", tmp_path / "x.npz", *options)
+    assert (result.code, result.err) == (0, "")
+    assert result.out.endswith("".join(f"Wrote {path}\n" for path in files.values()))
+    assert max(map(len, result.out.splitlines())) <= 100
+    run = mq.Session(library).run(images)
+    timeline = json.loads(files["--trace"].read_text(encoding="utf-8"))
+    assert timeline["otherData"]["arch"] == "microscopiq-64x64"
+    layers = [e["name"] for e in timeline["traceEvents"] if e.get("cat") == "layer"]
+    assert layers == [call["layer"] for call in run.calls]
+    assert len(files["--csv"].read_text().splitlines()) == 1 + len(run.calls)
+    assert files["--roofline"].read_bytes().startswith(b"<?xml")
+    assert len(list(tmp_path.iterdir())) == 1 + len(files)
+
+
+REPORTS = {"--trace": "t.json", "--csv": "layers.csv", "--roofline": "roofline.svg"}
+
+
+@pytest.mark.parametrize("option", REPORTS)
+def test_reports_that_cant_be_written(shell, library, images, tmp_path, option):
+    np.savez(tmp_path / "x.npz", image=images)
+    wrong = tmp_path / "nowhere" / REPORTS[option]
+    result = shell("run", library, "--input", tmp_path / "x.npz", option, wrong)
+    assert (result.code, result.out) == (2, "")
+    assert result.err == (
+        f"error: output file '{wrong}': no folder that can be written: {wrong.parent}\n"
+    )
 
 
 def test_inspect(shell, library):

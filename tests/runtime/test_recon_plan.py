@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from microscopiq import runtime
+from microscopiq.target import routing
 
 runtime.load()
 switch_commands = tvm_ffi.get_global_func("microscopiq.runtime.switch_commands")
@@ -75,6 +76,17 @@ def test_commands_deliver_every_set_of_pairs(outliers, one_pass, sets):
         passes.append(len(entering))
     assert (passes.count(1), len(passes)) == (one_pass, sets)
     assert set(passes) <= {1, 2}
+
+
+def test_the_compiler_routes_as_the_machine_does():
+    """target/routing.py, which chooses the lists: the same passes, and commands of the one pass."""
+    sets = [pairs for outliers in range(1, 5) for pairs in pair_sets(outliers)]
+    needed = routing.passes([pairs + [(-1, -1)] * (4 - len(pairs)) for pairs in sets])
+    for pairs, passes in zip(sets, needed, strict=True):
+        entering, commands = route(pairs)
+        assert len(entering) == passes, pairs
+        if passes == 1:
+            np.testing.assert_array_equal(commands[0], routing.switch_commands(pairs))
 
 
 def test_lists_of_the_paper():

@@ -69,30 +69,40 @@ def test_nothing_meets(data):
         matmuls.append((clock, m, rows, visits))
         clock += data.draw(st.integers(0, 40))
     granted = run([[t, m, rows, *flat(v)] for t, m, rows, v in matmuls], units, strips)
-    taken = set()
-    before = None
+    taken, latest = set(), {}
+
+    def follows(place, first, last):
+        """Nothing comes to a place before all that came earlier."""
+        assert first > latest.get(place, -1), place
+        latest[place] = last
+
     for (clock, m, rows, visits), (start, turns, latency, delay, table) in zip(
         matmuls, granted, strict=True
     ):
         assert start >= clock
         assert len(table) == sum(passes for *_, passes in visits)
-        for strip, _, _, offset, unit in table.tolist():
+        span = (m - 1) * turns
+        twice = {(strip, row) for strip, row, passes in visits if passes == 2}
+        for strip, array_row, again, offset, unit in table.tolist():
             for row in range(m):
                 cycle = (strip, unit, start + offset + row * turns)
                 assert cycle not in taken
                 taken.add(cycle)
+            first = start + offset
+            if not again:
+                follows(("sync buffer", strip, array_row), first, first + span)
+            if again or (strip, array_row) not in twice:
+                follows(("skew buffer", strip, array_row), first, first + span)
         reached = [delays(table, strip, rows) for strip in range(strips)]
         for strip, (at_rows, behind) in enumerate(reached):
             arrivals = {int(v[1]): int(v[3]) for v in table if v[0] == strip and v[2] == 0}
             assert all(at >= row + 1 + at_rows[row] + SYNC for row, at in arrivals.items())
             assert behind <= delay
-            if before is not None:
-                last, rows_before, reached_before = before
-                old_rows, old_exit = reached_before[strip]
-                for row in range(min(rows, rows_before)):
-                    assert start + at_rows[row] > last + old_rows[row]
-                assert start + rows - 1 + behind > last + rows_before - 1 + old_exit
+            for row in range(rows):
+                first = start + at_rows[row]
+                follows(("row", strip, row), first, first + span)
+            first = start + rows - 1 + behind
+            follows(("exit", strip), first, first + span)
         if len(table):
             exits = [rows - 1 + WIDTH * (s + 1) - 1 + d for s, (_, d) in enumerate(reached)]
             assert latency == max(exits)
-        before = (start + (m - 1) * turns, rows, reached)

@@ -18,6 +18,7 @@ from microscopiq.target.isa.program import Argument, Function, Program
 from microscopiq.target.isa.spec import Mem
 from microscopiq.target.packing import empty, integers, pack
 from tests.runtime.gemm_program import at, gemm, random_weight
+from tests.runtime.ordered import ordered
 
 runtime.load()
 create = tvm_ffi.get_global_func("microscopiq.runtime.create")
@@ -64,7 +65,7 @@ def tile(arch, x, weight=None, rows=None, accumulate=False):
     arguments = [Argument(f"a{i}", "int8", a.shape) for i, a in enumerate(inputs)]
     arguments += [Argument("y", "float32", (m, n), True)]
     segment = b"" if weight is None else pack([weight])
-    function = Function("tile", "", tuple(arguments), tuple(code), segment)
+    function = Function("tile", "", tuple(arguments), tuple(ordered(code)), segment)
     return create(Program.for_arch(arch, {"tile": function}).to_bytes()), inputs
 
 
@@ -136,6 +137,41 @@ def test_every_pe_holds_every_format(pe_weight_bits, multi_precision, name, data
         found, _ = both(arch, x, weight, accumulate=True)
         values = integers(weight)[0]
     np.testing.assert_array_equal(found, 2 * (x.astype(np.int64) @ values.astype(np.int64).T))
+
+
+@settings(max_examples=100, deadline=None, phases=PHASES)
+@given(st.data())
+def test_matmuls_share_the_array(data):
+    """Two planes take turns without a pause: at the end of a call all are stepped together."""
+    arch = variant(data.draw(st.sampled_from([SMALL, BIG])), data.draw)
+    name = data.draw(st.sampled_from(list(WEIGHT_FORMATS)))
+    limits = (arch.array_rows, min(128, arch.columns(WEIGHT_FORMATS[name].bits)))
+    limits = [min(limit, 20) for limit in limits]
+    shapes = [[data.draw(st.integers(1, limit)) for limit in limits] for _ in range(2)]
+    flagged, seed = data.draw(st.sampled_from([0.03, 0.1, 0.5])), data.draw(st.integers(0, 1 << 32))
+    weights = [random_weight(name, n, k, seed + k, flagged=flagged) for k, n in shapes]
+    code = [isa.Clip(0, MAX_ROWS, MAX_ROWS, at()), isa.Clip(1, 20, 20, at())]
+    code += [isa.DmaLoad(Mem.SPAD, at(), 20, 0, at(), 20, 1, 1, 0, 1)]
+    for plane, (k, n) in enumerate(shapes):
+        part = (at(plane), at(0), weights[plane].row.code, at(), at(), 2, 3)
+        code += [isa.Clip(2, k, k, at()), isa.Clip(3, n, n, at())]
+        code += [isa.DmaWeight(at(), at(plane), arch.wbuf_bytes), isa.Preload(*part)]
+        code += [isa.ReconConfig(*part)] if weights[plane].row.has_outliers else []
+    for number in range(data.draw(st.integers(2, 8))):
+        m = data.draw(st.integers(1, MAX_ROWS))
+        code += [isa.Clip(4, m, m, at())]
+        code += [isa.Matmul(at(number % 2), at(), 20, at(number % 2 * 512), 80, 4, at(number > 1))]
+    store = [isa.DmaStore(1, at(), 1024, 1, Mem.ACC, at(), 1024, 1, 5, 6)]
+    code += [isa.Clip(5, 1, 1, at()), isa.Clip(6, 1024, 1024, at()), *store, isa.End()]
+    x = np.random.default_rng(seed).integers(-128, 128, (MAX_ROWS, 20), np.int8)
+    arguments = (Argument("x", "int8", x.shape), Argument("y", "int8", (1024,), True))
+    function = Function("f", "", arguments, tuple(ordered(code)), pack(weights))
+    module = create(Program.for_arch(arch, {"f": function}).to_bytes())
+    module["microscopiq.set_debug"](False)  # not all of `acc` is written
+    output = np.zeros(1024, np.int8)
+    (fast, record), (stepped, measured) = (call(module, "f", [x], output, mode) for mode in MODES)
+    np.testing.assert_array_equal(stepped, fast)
+    assert measured == record
 
 
 def passes_of(weight, strip_columns):

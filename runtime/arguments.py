@@ -1,0 +1,62 @@
+"""Values on their way into a compiled model and out of it."""
+
+import re
+
+import numpy as np
+
+from ..target.errors import InputError
+
+
+def tensor(name: str, value):
+    """Return an input as TVM takes it: a NumPy or torch array, a number, or a TVM tensor.
+
+    Raises
+    ------
+    InputError
+        For anything else, and for arrays of other things than numbers.
+    """
+    import tvm
+
+    if hasattr(value, "detach"):
+        value = value.detach().cpu().numpy()
+    if isinstance(value, np.ndarray) or np.isscalar(value):
+        array = np.asarray(value)
+        if array.dtype.kind not in "biuf":
+            raise InputError(f"input '{name}': numbers are needed, given an array of {array.dtype}")
+        return tvm.runtime.tensor(np.ascontiguousarray(array).reshape(array.shape))
+    if not hasattr(value, "dtype"):
+        raise InputError(
+            f"input '{name}': given {type(value).__name__}; allowed: numpy.ndarray, torch.Tensor, "
+            "tvm.runtime.Tensor"
+        )
+    return value
+
+
+def type_text(tensor) -> str:
+    """Return dtype and shape, such as ``float32[2, 3]``."""
+    return f"{tensor.dtype}{list(map(int, tensor.shape))}"
+
+
+_ANNOTATION = re.compile(r'param=([^,]+), annotation=R\.Tensor\(\((.*?),?\), dtype="(\w+)"\)')
+
+
+def refusal(error: Exception, given: dict[str, str]) -> str:
+    """Return TVM's complaint about an input in our words, in its own when it's another one."""
+    found = _ANNOTATION.search(str(error))
+    if found and found[1] in given:
+        name, shape, dtype = found.groups()
+        return f"input '{name}' must be {dtype}[{shape}]; given {given[name]}"
+    return f"refused its inputs ({', '.join(given.values())}): {last_line(error)}"
+
+
+def arrays(outputs) -> list[np.ndarray]:
+    """Return a tensor, or the leaves of nested tuples, as arrays."""
+    if hasattr(outputs, "numpy"):
+        return [outputs.numpy()]
+    return [array for item in outputs for array in arrays(item)]
+
+
+def last_line(error: Exception) -> str:
+    """Return the last line of an error's text: TVM's start with a traceback."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -1,0 +1,65 @@
+"""Files that appear whole or not at all."""
+
+import gzip
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, TextIO
+
+from ..target.errors import ConfigError
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[BinaryIO]:
+    """Open a file for writing under a temporary name, and rename it once all is written.
+
+    Raises
+    ------
+    ConfigError
+        When the folder or the file can't be written.
+    """
+    target = Path(path)
+    temporary = target.with_name(target.name + ".part")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+        os.replace(temporary, target)
+    except OSError as error:
+        raise ConfigError(f"can't write '{path}': {error.strerror or error}") from None
+    finally:
+        # Where it couldn't be made, it can't be removed, nor need it be.
+        with suppress(OSError):
+            temporary.unlink()
+
+
+@contextmanager
+def whole_text(path: str | Path) -> Iterator[TextIO]:
+    """Open a UTF-8 text file as `whole_file` does, compressed if its name ends in .gz."""
+    with whole_file(path) as raw:
+        if Path(path).suffix != ".gz":
+            with io.TextIOWrapper(raw, encoding="utf-8", newline="") as text:
+                yield text
+            return
+        # Without name and time, equal contents are equal files.
+        with (
+            gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed,
+            io.TextIOWrapper(packed, encoding="utf-8", newline="") as text,
+        ):
+            yield text
+
+
+def check_folder(path: str | Path) -> None:
+    """Raise when a file can't be made there: better before a long run than after it.
+
+    Raises
+    ------
+    ConfigError
+        When the folder isn't there or can't be written, or a folder has that name.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise ConfigError(f"output file '{path}': a folder has that name")
+    if not target.parent.is_dir() or not os.access(target.parent, os.W_OK):
+        raise ConfigError(f"output file '{path}': no folder that can be written: {target.parent}")
