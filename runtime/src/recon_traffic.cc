@@ -7,6 +7,7 @@ namespace microscopiq {
 void ReconTraffic::Clear() {
   delays_ = false;
   ahead_.clear();
+  elsewhere_ = {};
   networks_.clear();
 }
 
@@ -30,11 +31,13 @@ int64_t ReconTraffic::NeededAtExit(const Ahead& ahead, int64_t start, int rows) 
 }
 
 int64_t ReconTraffic::EarliestStart(int64_t start, const ReconPlan* plan, int rows) const {
-  for (size_t strip = 0; strip < ahead_.size(); ++strip) {
+  const size_t strips = std::max(ahead_.size(), plan ? plan->strips.size() : 0);
+  for (size_t strip = 0; strip < strips; ++strip) {
+    const Ahead& ahead = AheadIn(strip);
     // What a strip can't hold back in its buffers has to start later.
     const bool visits = plan && strip < plan->strips.size() && !plan->strips[strip].empty();
-    const int64_t needed = visits ? Needed(ahead_[strip], start, plan->strips[strip].front().row)
-                                  : NeededAtExit(ahead_[strip], start, rows);
+    const int64_t needed = visits ? Needed(ahead, start, plan->strips[strip].front().row)
+                                  : NeededAtExit(ahead, start, rows);
     start += std::max<int64_t>(0, needed);
   }
   return start;
@@ -43,7 +46,7 @@ int64_t ReconTraffic::EarliestStart(int64_t start, const ReconPlan* plan, int ro
 ReconGrant ReconTraffic::Reserve(int64_t start, const ReconPlan* plan, int rows, int64_t m,
                                  std::vector<std::vector<ReconVisit>>* visits) {
   const size_t strips = plan ? plan->strips.size() : std::max<size_t>(1, ahead_.size());
-  if (ahead_.size() < strips) ahead_.resize(strips);
+  if (ahead_.size() < strips) ahead_.resize(strips, elsewhere_);
   const int64_t turns = plan ? plan->turns : 1;
   ReconGrant grant;
   if (plan) {
@@ -61,6 +64,10 @@ ReconGrant ReconTraffic::Reserve(int64_t start, const ReconPlan* plan, int rows,
     }
   }
   delays_ = false;
+  if (!plan) {
+    elsewhere_.last = start + m - 1;
+    elsewhere_.rows = rows;
+  }
   for (size_t strip = 0; strip < ahead_.size(); ++strip) {
     if (strip < strips) {
       ahead_[strip].last = start + (m - 1) * turns;

@@ -60,6 +60,9 @@ class ReconTraffic {
     int64_t delay() const { return steps.empty() ? 0 : steps.back().second; }
   };
 
+  const Ahead& AheadIn(size_t strip) const {
+    return strip < ahead_.size() ? ahead_[strip] : elsewhere_;
+  }
   // Delay that a matmul starting at `start` must have when it reaches `row`, and at its exit.
   static int64_t Needed(const Ahead& ahead, int64_t start, int row);
   static int64_t NeededAtExit(const Ahead& ahead, int64_t start, int rows);
@@ -72,6 +75,7 @@ class ReconTraffic {
 
   bool delays_ = false;
   std::vector<Ahead> ahead_;                   // by strip
+  Ahead elsewhere_;                            // in the strips that no plan has named yet
   std::vector<std::vector<Series>> networks_;  // by strip and unit
   // Of the strip whose visits are being granted:
   std::vector<Taken> taken_;     // by unit
