@@ -1,4 +1,5 @@
-# Needs Python 3.10 or later, a C++17 compiler and make; everything else goes into .venv.
+# Needs Python 3.10 or later, a C++17 compiler and make; everything else goes into .venv. `make fuzz`
+# also needs clang.
 
 PYTHON ?= python3
 PYTEST_ARGS ?=

@@ -24,7 +24,7 @@ from rich.table import Table
 import microscopiq as mq
 
 RECIPES = ("int8", "int4", "microscopiq-w4a8", "microscopiq-w2a8")
-MOST_RATIO = 4.0
+MOST_RATIO = 2.0
 """What the project asks of itself; the run fails above it."""
 
 
@@ -33,6 +33,9 @@ def measure(recipe: str, shape: tuple[int, int, int], repeats: int) -> dict:
     m, k, n = shape
     torch.manual_seed(0)
     linear = torch.nn.Linear(k, n).eval()
+    with torch.no_grad():
+        # Tails like those of trained weights: uniform ones would have no outlier.
+        linear.weight.copy_(torch.distributions.StudentT(5.0).sample((n, k)) * 0.02)
     x = torch.randn(m, k)
     session = mq.Session(mq.build(mq.load_model(linear, (x,)), recipe=recipe))
     array = x.numpy()

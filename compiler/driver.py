@@ -12,7 +12,7 @@ from ..target.arch import Arch, load_arch
 from ..target.errors import ConfigError, InputError
 from ..target.isa.program import Program
 from .options import STAGES, Options
-from .passes.lower import LOWERED, emit_programs, schedule_operators
+from .passes.lower import LOWERED, emit_programs, leave_to_host, schedule_operators
 from .passes.quantize import HOST, LAYERS, is_quantized, quantize_model
 from .passes.repair import repair_cumsum
 from .quant.recipe import load_recipe
@@ -110,6 +110,7 @@ def run_quantize(state: Compilation) -> None:
 
 def run_schedule(state: Compilation) -> None:
     """Tile every distinct operator for the architecture."""
+    state.mod = leave_to_host(state.mod, state.arch, state.options.strict)
     state.schedules = schedule_operators(state.mod, state.arch)
 
 

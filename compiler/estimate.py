@@ -7,17 +7,20 @@ is known (`stand_in`), and the simulator counts its cycles without computing a v
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import tvm
 
+from ..runtime.energy import call_energy
+from ..runtime.peaks import describe, peak_macs
 from ..runtime.result import RunResult, total
-from ..runtime.session import peak_macs
 from ..target.arch import Arch
 from ..target.errors import ConfigError
 from ..target.formats import GROUP_SIZE
 from ..target.isa.program import Function, Program
-from .passes.lower import check_format
+from ..target.technology import Technology, load_technology
+from .passes.lower import check_format, on_host
 from .stand_in import FLAGGED_SHARE, stand_in_segment
 from .tir.emit import emit
 from .tir.operators import Gemm, Operator, Quantize
@@ -46,29 +49,40 @@ class Estimate:
         Without outputs. A call per task and repetition, in order; equal operators share a function.
     program : Program
         Its weight segments are shape-only.
+    host : list of Task
+        Products of two activations, where the machine takes no int8 weights
+        (`passes.lower.TWO_ACTIVATIONS`): they cost nothing.
     """
 
     tasks: list[Task]
     result: RunResult
     program: Program
+    host: list[Task] = field(default_factory=list)
 
     def to_json(self) -> dict:
         """Return the result, versioned, for `--json`."""
         return self.result.to_json()
 
 
-def estimate(tasks: list[Task], arch: Arch, flagged_share: float = FLAGGED_SHARE) -> Estimate:
+def estimate(
+    tasks: list[Task],
+    arch: Arch,
+    flagged_share: float = FLAGGED_SHARE,
+    technology: str | Path | Technology | None = None,
+) -> Estimate:
     """Return what tasks cost on a machine.
 
     Parameters
     ----------
     flagged_share : float
         Share of the weights' micro-blocks that hold an outlier, 0 to 1, where the format has any.
+    technology : str, Path or Technology, optional
+        For the energy; the architecture's own unless given.
 
     Raises
     ------
     ConfigError
-        For a share outside of 0 to 1.
+        For a share outside of 0 to 1 or an unknown technology.
     UnsupportedError
         When the machine has no decoder for a weight format.
     CapacityError
@@ -76,6 +90,9 @@ def estimate(tasks: list[Task], arch: Arch, flagged_share: float = FLAGGED_SHARE
     """
     if not 0 <= flagged_share <= 1:
         raise ConfigError(f"flagged share {flagged_share}; allowed: 0 to 1")
+    table = load_technology(technology or arch.technology)
+    host = [task for task in tasks if on_host(task.operator, arch)]
+    tasks = [task for task in tasks if not on_host(task.operator, arch)]
     symbols: dict[Operator, str] = {}
     functions: dict[str, Function] = {}
     for task in tasks:
@@ -86,11 +103,14 @@ def estimate(tasks: list[Task], arch: Arch, flagged_share: float = FLAGGED_SHARE
         functions[symbol] = _function(task, symbol, arch, flagged_share)
     program = Program.for_arch(arch, functions)
     records = time_functions(program)
+    describe(list(records.values()), program)
     calls = []
     for task in tasks:
-        calls += [{**records[symbols[task.operator]], "layer": task.name}] * task.count
+        record = records[symbols[task.operator]]
+        energy = call_energy(record, arch.numbers(), table)
+        calls += [{**record, "layer": task.name, "energy_pj": energy}] * task.count
     peaks = {name: peak_macs(function, arch.numbers()) for name, function in functions.items()}
-    return Estimate(tasks, total(calls, [], arch.clock_mhz, peaks), program)
+    return Estimate(tasks, total(calls, [], arch.clock_mhz, peaks), program, host)
 
 
 def time_functions(program: Program) -> dict[str, dict]:

@@ -75,6 +75,14 @@ CAUSES = {
             "rows with outliers take turns at ReCoN",
         ),
         Cause(
+            "temporal",
+            "adds rows again",
+            "t",
+            "#f0e442",
+            "olive",
+            "temporal PEs add rows again, for weights beyond 1",
+        ),
+        Cause(
             "fill_drain",
             "fill or drain",
             "f",

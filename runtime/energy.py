@@ -46,16 +46,18 @@ def _array(call: dict, numbers: dict[str, int], technology: Technology) -> float
 
     A weight is written once. Per multiply-accumulate, a PE passes an activation on and adds to
     a partial sum: weights that share a PE share its activation (MicroScopiQ A3), and a weight
-    over several PEs is added in each. In temporal coding a multiplication is so many additions.
+    over several PEs is added in each. In temporal coding a multiplication is so many additions,
+    and a sum is held by each PE that it passes in every cycle of its row.
     """
     bits, macs, pes = call["weight_bits"], call["macs"], _pes(call, numbers)
     add, register = technology.add_pj_per_bit.value, technology.register_pj_per_bit.value
     sums, products = macs * max(1.0, pes), macs * bits * ACTIVATION_BITS
-    if numbers.get("temporal_coding"):
-        sums, products = call["temporal_adds"], 0
+    held = sums
+    if numbers["temporal_cycles"]:
+        sums, held, products = call["temporal_adds"], call["temporal_sums"], 0
     return (
         products * technology.multiply_pj_per_bit_product.value
-        + sums * numbers["accumulator_bits"] * (add + register)
+        + numbers["accumulator_bits"] * (sums * add + held * register)
         + macs * pes * ACTIVATION_BITS * register
         + call["accesses"]["weights"] * bits * register
     )

@@ -1,5 +1,6 @@
 """What the array could do at most, by weight format."""
 
+from ..target.arch import slot_bits
 from ..target.formats import BY_CODE, WEIGHT_FORMATS
 from ..target.isa.instructions import Preload, PreloadRows
 from ..target.isa.program import Function, Program
@@ -31,7 +32,7 @@ def peak_macs(function: Function, numbers: dict[str, int]) -> int:
     bits = WEIGHT_FORMATS[name].bits if name else numbers["pe_weight_bits"]
     columns = numbers["array_cols"]
     if numbers["multi_precision"]:
-        columns = columns * numbers["pe_weight_bits"] // bits
+        columns = columns * numbers["pe_weight_bits"] // slot_bits(bits)
     return numbers["array_rows"] * columns
 
 

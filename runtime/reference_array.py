@@ -14,6 +14,8 @@ from ..target.errors import SimError
 from ..target.formats import BY_CODE, MAX_OUTLIERS, MICRO_BLOCK, OUTLIER_EXPONENT, WeightFormat
 
 HEADER_BYTES = 4
+GROUP_ROWS = 24
+"""Panel rows whose clusters of one column make 7 bytes (FineQ)."""
 MAX_SHIFT = 24
 """Largest alignment over the base exponent: a weight shifted further has more than 32 bits."""
 
@@ -54,6 +56,39 @@ class Panel:
         """Bytes of the dense slots of one row."""
         return -(-self.cols // 8) * self.row.bits
 
+    @property
+    def slot_bytes(self) -> int:
+        """Bytes of all slots, or of all groups of clusters."""
+        if not self.row.cluster:
+            return self.rows * self.pitch
+        return self.cols * sum(self.group_bytes(first) for first in range(0, self.rows, GROUP_ROWS))
+
+    def group_bytes(self, first: int) -> int:
+        """Return the bytes of one column's clusters from panel row ``first``, up to 24 rows."""
+        rows = min(GROUP_ROWS, self.rows - first)
+        bits = 6 * -(-rows // 3) + 2 * -(-rows // 6)
+        return -(-bits // 8)
+
+    def clusters(self, k: int) -> list[int]:
+        """Return the integers of panel row ``k``, each decoded by itself (FineQ)."""
+        first = k // GROUP_ROWS * GROUP_ROWS
+        rows, size = min(GROUP_ROWS, self.rows - first), self.group_bytes(first)
+        start = HEADER_BYTES + first // GROUP_ROWS * 7 * self.cols
+        values = []
+        for column in range(self.cols):
+            group = int.from_bytes(self.take(start + column * size, size), "little")
+            cluster, place = divmod(k - first, 3)
+            payload = group >> 6 * cluster & 63
+            pattern = group >> (6 * -(-rows // 3) + 2 * (cluster // 2)) & 3
+            width = 3 if pattern else 2
+            stored = [at for at in range(3) if at + 1 != pattern]
+            code = 0
+            if place in stored:
+                code = payload >> width * stored.index(place) & (1 << width) - 1
+            magnitude = code & (1 << width - 1) - 1
+            values.append(-magnitude if code >> width - 1 else magnitude)
+        return values
+
     def slots(self, k: int) -> list[int]:
         """Return the slot codes of panel row ``k``, low bits first."""
         start = HEADER_BYTES + k * self.pitch
@@ -62,8 +97,8 @@ class Panel:
         return [line >> (self.row.bits * column) & mask for column in range(self.cols)]
 
     def column_scales(self, cols: int) -> np.ndarray:
-        """Return float32 factors of the first columns (int formats)."""
-        raw = self.take(HEADER_BYTES + self.rows * self.pitch, 2 * cols)
+        """Return float32 factors of the first columns (int formats and fineq)."""
+        raw = self.take(HEADER_BYTES + self.slot_bytes, 2 * cols)
         return np.frombuffer(raw, "<f2").astype(np.float32)
 
     def metadata(self) -> list[tuple[int, list[Merge]]]:
@@ -156,6 +191,10 @@ def panel_plane(wbuf: np.ndarray, part: Part, arch: Arch) -> Plane:
     panel = _checked_panel(wbuf, part, arch)
     bits = panel.row.bits
     wanted = range(part.row0, part.row0 + part.rows)
+    if panel.row.cluster:
+        lines = [panel.clusters(k)[part.col0 : part.col0 + part.cols] for k in wanted]
+        value = np.array(lines, np.int64)
+        return Plane(value, value < 0, [0] * part.rows, panel.row, part)
     codes = np.array([panel.slots(k)[part.col0 : part.col0 + part.cols] for k in wanted], np.int64)
     negative = (codes >> (bits - 1)).astype(bool)
     if not panel.row.has_outliers:

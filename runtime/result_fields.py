@@ -63,6 +63,8 @@ CALL_FIELDS = (
     ),
     Field("calls[].outlier_rows", "rows", "array rows with an outlier, at each `recon.config`"),
     Field("calls[].saturations", "events", "accumulator writes that didn't fit"),
+    Field("calls[].temporal_adds", "operations", "of temporal PEs: weights' magnitudes, each row"),
+    Field("calls[].temporal_sums", "operations", "sums that pass a temporal PE, each cycle"),
     Field("calls[].vector_ops", "elements", "through the vector unit"),
     Field("calls[].accesses.activations", "elements", "activations that entered the array"),
     Field("calls[].accesses.weights", "elements", "weights loaded into planes"),

@@ -4,7 +4,7 @@ import gzip
 import io
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
@@ -29,7 +29,9 @@ def whole_file(path: str | Path) -> Iterator[BinaryIO]:
     except OSError as error:
         raise ConfigError(f"can't write '{path}': {error.strerror or error}") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        # Where it couldn't be made, it can't be removed, nor need it be.
+        with suppress(OSError):
+            temporary.unlink()
 
 
 @contextmanager

@@ -12,6 +12,8 @@ from .technology import load_technology
 
 ARCH_DIR = Path(__file__).parent / "archs"
 DEFAULT_ARCH = "microscopiq-64x64"
+TEMPORAL_BITS = 3
+"""Widest weight of a temporal PE: a sign and a count of up to 3 additions."""
 
 
 def key(doc: str, low: int, high: int):
@@ -35,6 +37,9 @@ class Arch:
     array_cols: int = key("array columns: one weight of pe_weight_bits each", 2, 1024)
     pe_weight_bits: int = key("widest weight one PE multiplies", 2, 8)
     multi_precision: int = key("1: narrower weights share a PE, wider ones join several", 0, 1)
+    temporal_cycles: int = key(
+        "cycles of a row in a plane with weights beyond 1, an addition each; 0: PEs multiply", 0, 4
+    )
     accumulator_bits: int = key("width of a partial sum; beyond it, it saturates", 16, 32)
     recon_units: int = key("ReCoN networks; 0 for an array without outlier support", 0, 64)
     recon_segment_columns: int = key(
@@ -58,7 +63,7 @@ class Arch:
     def columns(self, bits: int) -> int:
         """Return how many weights of a width one array row holds (MicroScopiQ A3, MODE)."""
         if self.multi_precision:
-            return self.array_cols * self.pe_weight_bits // bits
+            return self.array_cols * self.pe_weight_bits // slot_bits(bits)
         return self.array_cols
 
     @property
@@ -72,6 +77,11 @@ class Arch:
     def numbers(self) -> dict[str, int]:
         """Return the integer keys in declaration order: what the C++ core needs to know."""
         return {f.name: getattr(self, f.name) for f in integer_keys()}
+
+
+def slot_bits(bits: int) -> int:
+    """Return the bits that a weight takes of a multi-precision PE: 2, 4 or 8."""
+    return 1 << (bits - 1).bit_length()
 
 
 def integer_keys() -> list[dataclasses.Field]:
@@ -156,6 +166,8 @@ def _contradictions(arch: Arch) -> list[str]:
             f"recon_segment_columns = {segment}: allowed 0 and powers of two from {MICRO_BLOCK}, "
             "because a micro-block's halves meet inside one segment"
         )
+    if arch.temporal_cycles:
+        found += _temporal_contradictions(arch)
     for name in arch.weight_formats:
         row = WEIGHT_FORMATS[name]
         if row.has_outliers and not arch.recon_units:
@@ -170,4 +182,23 @@ def _contradictions(arch: Arch) -> list[str]:
                 f"weight format {name}: {row.bits} bits leave {arch.columns(row.bits)} columns; "
                 f"a micro-block has {MICRO_BLOCK}, and any plane at least 2"
             )
+    return found
+
+
+def _temporal_contradictions(arch: Arch) -> list[str]:
+    """Return what a PE that counts magnitudes up to 3 can't go with."""
+    here, found = f"temporal_cycles = {arch.temporal_cycles}", []
+    if arch.temporal_cycles == 2:
+        found.append(
+            f"{here}: allowed 0 (PEs multiply), 3 or 4 (a magnitude has 3 units), and 1 (a bound: "
+            "as if a weight of 3 bits took no longer than one of 2)"
+        )
+    if arch.pe_weight_bits > TEMPORAL_BITS or arch.multi_precision:
+        found.append(
+            f"{here} with pe_weight_bits = {arch.pe_weight_bits} and multi_precision = "
+            f"{arch.multi_precision}: allowed at most {TEMPORAL_BITS} and 0, a sign and a "
+            "magnitude of 2 bits"
+        )
+    if arch.recon_units:
+        found.append(f"{here} with recon_units = {arch.recon_units}: ReCoN merges products")
     return found

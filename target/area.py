@@ -107,8 +107,8 @@ def to_json(arch: Arch, technology: Technology, parts: list[Part]) -> dict:
 
 def _array(arch: Arch, table: Technology) -> list[Part]:
     pes = arch.array_rows * arch.array_cols
-    if arch.numbers().get("temporal_coding"):
-        decoders = Part("array", "group decoder", arch.array_rows, table.group_decoder_um2)
+    if arch.temporal_cycles:
+        decoders = Part("array", "group decoder", arch.array_cols, table.group_decoder_um2)
         return [Part("array", "temporal PE", pes, table.temporal_pe_um2), decoders]
     if arch.multi_precision:
         # The PE of the tables takes 4 bits; a wider one is several.

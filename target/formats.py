@@ -14,6 +14,14 @@ GROUP_SIZE = 128
 """Input channels whose integer products are summed before one scaling to fp32."""
 MAX_OUTLIERS = 4
 """Outliers a micro-block can hold, because each needs a pruned slot for its Lower half."""
+CLUSTER = 3
+"""Consecutive input channels of one output channel that share 6 bits (FineQ)."""
+CLUSTER_BITS = 6
+"""Three weights of 2 bits, or two of 3 bits beside a zero that isn't stored (FineQ)."""
+CLUSTER_PAIR = 2 * CLUSTER
+"""Input channels of two neighbouring clusters, which share a pattern of 2 bits (FineQ)."""
+CLUSTER_GROUP = 24
+"""Input channels whose clusters and patterns fill whole bytes: 7 of them (FineQ)."""
 EXPONENT_MIN, EXPONENT_MAX = -126, 127
 """Range of a power-of-two scale: the exponents of normal fp32 numbers."""
 
@@ -27,7 +35,7 @@ class WeightFormat:
     code : int
         Number by which instructions and panels name the format.
     bits : int
-        Bits of one weight slot.
+        Bits of one weight slot; in clusters, of the widest weight.
     scale : str
         ``"fp16"``: one fp16 factor per (output channel, group); ``"pow2"``: one power of two
         per (input channel, macro-block), aligned to the panel's base exponent.
@@ -37,6 +45,8 @@ class WeightFormat:
         Fraction bits the partial sums carry so that the Upper/Lower merge truncates nothing.
     description : str
         One line for listings.
+    cluster : int
+        Input channels that share a payload; 0 where every weight has a slot of its own.
     """
 
     name: str
@@ -46,6 +56,7 @@ class WeightFormat:
     mantissa_bits: int
     guard_bits: int
     description: str
+    cluster: int = 0
 
     @property
     def q_max(self) -> int:
@@ -55,6 +66,11 @@ class WeightFormat:
     @property
     def has_outliers(self) -> bool:
         return self.mantissa_bits > 0
+
+    @property
+    def sign_magnitude(self) -> bool:
+        """Slots are sign and magnitude; two's complement otherwise."""
+        return self.has_outliers or self.cluster > 0
 
 
 WEIGHT_FORMATS = {
@@ -67,6 +83,16 @@ WEIGHT_FORMATS = {
         ),
         WeightFormat(
             "ms4", 4, 4, "pow2", 4, 4, "MicroScopiQ 4-bit: MX-INT-4 inliers, e3m4 outliers"
+        ),
+        WeightFormat(
+            "fineq",
+            5,
+            3,
+            "fp16",
+            0,
+            0,
+            "FineQ: 24 weights of 2 or 3 bits in 7 bytes, fp16 scale per 128 inputs",
+            cluster=CLUSTER,
         ),
     )
 }

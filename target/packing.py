@@ -8,8 +8,9 @@ A weight segment starts with a directory: u32 panel count, then count + 1 u32 of
 bytes                 meaning
 ====================  =====================================================================
 4                     format code, rows - 1, columns - 1, base exponent e = min Isf of rows
-rows * pitch          dense slots, pitch = ceil(columns / 8) * bits, low bits first
-2 * columns           fp16 scales (int4, int8)
+rows * pitch          dense slots, pitch = ceil(columns / 8) * bits, low bits first; fineq has
+                      the groups of `target.clusters` instead, 38 bytes a column of 128 rows
+2 * columns           fp16 scales (int4, int8, fineq)
 per row (ms2, ms4)    Isf, one identifier bit per micro-block, and for each flagged
                       micro-block the MXScale byte and the 24-bit permutation list
 ====================  =====================================================================
@@ -24,6 +25,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .clusters import pack_clusters, panel_bytes, pattern_count, unpack_clusters
 from .errors import InputError
 from .formats import (
     BY_CODE,
@@ -48,15 +50,18 @@ class QuantizedWeight:
     ----------
     slots : numpy.ndarray
         uint8 ``(out, in)``: slot codes. Two's complement for int formats; sign-magnitude for
-        ms formats, where an outlier's Upper and Lower halves are slots too.
+        ms formats, where an outlier's Upper and Lower halves are slots too, and for fineq.
     scale : numpy.ndarray or None
-        fp16 ``(groups, out)`` for int formats.
+        fp16 ``(groups, out)`` for int formats and fineq.
     isf : numpy.ndarray or None
         int16 ``(column_blocks, in)``: inlier scale exponents of ms formats.
     relative_exponent : numpy.ndarray or None
         int16 ``(micro_blocks, in)``: ``E - Isf`` of a flagged micro-block, -1 elsewhere.
     pairs : numpy.ndarray or None
         int8 ``(micro_blocks, in, 4, 2)``: Upper and Lower location, -1 where unused.
+    pattern : numpy.ndarray or None
+        uint8 ``(out, pairs)`` of fineq: 0, or which weight of both clusters is the zero; pairs of
+        clusters start anew in each group of 128 inputs.
     """
 
     format: str
@@ -65,6 +70,7 @@ class QuantizedWeight:
     isf: np.ndarray | None = None
     relative_exponent: np.ndarray | None = None
     pairs: np.ndarray | None = None
+    pattern: np.ndarray | None = None
 
     @property
     def row(self) -> WeightFormat:
@@ -119,9 +125,9 @@ def empty(format_name: str, out: int, inputs: int) -> QuantizedWeight:
     row = WEIGHT_FORMATS[format_name]
     slots = np.zeros((out, inputs), np.uint8)
     if not row.has_outliers:
-        return QuantizedWeight(
-            format_name, slots, scale=np.zeros((blocks(inputs, GROUP_SIZE), out), np.float16)
-        )
+        scale = np.zeros((blocks(inputs, GROUP_SIZE), out), np.float16)
+        pattern = np.zeros((out, pattern_count(inputs)), np.uint8) if row.cluster else None
+        return QuantizedWeight(format_name, slots, scale=scale, pattern=pattern)
     micro = blocks(out, MICRO_BLOCK)
     return QuantizedWeight(
         format_name,
@@ -143,6 +149,8 @@ def integers(weight: QuantizedWeight) -> tuple[np.ndarray, np.ndarray]:
         float32 ``(groups, out)``: factor of each group's integer sum.
     """
     row, (out, inputs) = weight.row, weight.slots.shape
+    if row.cluster:
+        return _slot_values(weight.slots, row.bits), weight.scale.astype(np.float32)
     if not row.has_outliers:
         signed = weight.slots.astype(np.int32)
         signed -= (signed >> (row.bits - 1)) << row.bits
@@ -196,16 +204,27 @@ def _pack_panel(weight: QuantizedWeight, column: int, group: int) -> bytes:
     row = weight.row
     slots = weight.slots[column : column + MACRO_BLOCK, group : group + GROUP_SIZE].T
     rows, cols = slots.shape
-    padded = np.zeros((rows, blocks(cols, 8) * 8), np.uint8)
-    padded[:, :cols] = slots
-    bits = (padded[:, :, None] >> np.arange(row.bits, dtype=np.uint8)) & 1
-    dense = np.packbits(bits.reshape(rows, -1), axis=1, bitorder="little").tobytes()
+    if row.cluster:
+        first = pattern_count(group)
+        pattern = weight.pattern[column : column + cols, first : first + pattern_count(rows)]
+        dense = pack_clusters(slots.T, pattern)
+    else:
+        dense = _pack_slots(slots, row.bits)
     if not row.has_outliers:
         scale = weight.scale[group // GROUP_SIZE, column : column + cols]
         return HEADER.pack(row.code, rows - 1, cols - 1, 0) + dense + scale.astype("<f2").tobytes()
     isf = weight.isf[column // MACRO_BLOCK, group : group + rows]
     header = HEADER.pack(row.code, rows - 1, cols - 1, int(isf.min()))
     return header + dense + _pack_metadata(weight, isf, column, group, rows, cols)
+
+
+def _pack_slots(slots: np.ndarray, bits: int) -> bytes:
+    """Return the slots ``(rows, cols)`` of a panel, every row from a byte of its own."""
+    rows, cols = slots.shape
+    padded = np.zeros((rows, blocks(cols, 8) * 8), np.uint8)
+    padded[:, :cols] = slots
+    split = (padded[:, :, None] >> np.arange(bits, dtype=np.uint8)) & 1
+    return np.packbits(split.reshape(rows, -1), axis=1, bitorder="little").tobytes()
 
 
 def _pack_metadata(weight, isf, column, group, rows, cols) -> bytes:
@@ -248,11 +267,18 @@ def _unpack_panel(weight: QuantizedWeight, panel: bytes, column: int, group: int
     if code != row.code or window.shape != (cols, rows):
         name = BY_CODE[code].name if code in BY_CODE else code
         raise InputError(f"panel of {rows}x{cols} {name}; expected {window.shape[::-1]} {row.name}")
-    pitch = blocks(cols, 8) * row.bits
-    dense = np.frombuffer(panel, np.uint8, rows * pitch, HEADER.size).reshape(rows, pitch)
-    bits = np.unpackbits(dense, axis=1, bitorder="little").reshape(rows, -1, row.bits)
-    window[:] = (bits << np.arange(row.bits, dtype=np.uint8)).sum(-1, dtype=np.uint8)[:, :cols].T
-    position = HEADER.size + rows * pitch
+    if row.cluster:
+        first, position = pattern_count(group), HEADER.size + panel_bytes(rows, cols)
+        found, pattern = unpack_clusters(panel[HEADER.size : position], rows, cols)
+        window[:] = found
+        weight.pattern[column : column + cols, first : first + pattern.shape[1]] = pattern
+    else:
+        pitch = blocks(cols, 8) * row.bits
+        dense = np.frombuffer(panel, np.uint8, rows * pitch, HEADER.size).reshape(rows, pitch)
+        bits = np.unpackbits(dense, axis=1, bitorder="little").reshape(rows, -1, row.bits)
+        codes = (bits << np.arange(row.bits, dtype=np.uint8)).sum(-1, dtype=np.uint8)
+        window[:] = codes[:, :cols].T
+        position = HEADER.size + rows * pitch
     if not row.has_outliers:
         scale = np.frombuffer(panel, "<f2", cols, position)
         weight.scale[group // GROUP_SIZE, column : column + cols] = scale

@@ -20,7 +20,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from .errors import InputError
+from .errors import InputError, IsaError
 
 SHAPE_ONLY = 1 << 31
 """Bit of the panel count that marks a shape-only segment."""
@@ -29,6 +29,39 @@ SHAPE_ONLY = 1 << 31
 def is_shape_only(segment: bytes) -> bool:
     """Tell whether a segment has templates instead of the weights."""
     return len(segment) >= 4 and bool(struct.unpack_from("<I", segment)[0] & SHAPE_ONLY)
+
+
+def check_segment(segment: bytes) -> None:
+    """Refuse a segment whose directory doesn't fit it; the C++ core has the same rules.
+
+    Raises
+    ------
+    IsaError
+        For offsets that go back or past the end, a directory that is cut, a template that isn't
+        there.
+    """
+    if not segment:
+        return
+    length, words = len(segment), np.frombuffer(segment, "<u4", len(segment) // 4)
+    first = 1 + is_shape_only(segment)
+    if len(words) < first:
+        raise IsaError(f"weight segment of {length} bytes; allowed: 0, or at least {4 * first}")
+    count = int(words[0]) & ~SHAPE_ONLY
+    kinds, numbers = (int(words[1]), 2 * count) if first == 2 else (count, 0)
+    directory = 4 * (first + kinds + 1) + numbers
+    if directory > length:
+        raise IsaError(
+            f"weight segment of {length} bytes: a directory of {count} panels needs {directory}"
+        )
+    offsets = np.concatenate([[directory], words[first : first + kinds + 1], [length]])
+    if (np.diff(offsets.astype(np.int64)) < 0).any():
+        raise IsaError(
+            f"weight segment: offsets {offsets[1:-1].tolist()[:8]}; allowed: ascending from "
+            f"{directory} to {length}"
+        )
+    like = np.frombuffer(segment, "<u2", numbers // 2, 4 * (first + kinds + 1))
+    if len(like) and like.max() >= kinds:
+        raise IsaError(f"weight segment: a panel like template {like.max()}; it has {kinds}")
 
 
 def panel_bytes(segment: bytes) -> np.ndarray:

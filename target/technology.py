@@ -36,7 +36,7 @@ class Technology:
     plain_pe_4bit_um2: Annotated[Entry, "multiply-accumulate PE for weights of up to 4 bits"]
     plain_pe_8bit_um2: Annotated[Entry, "multiply-accumulate PE for weights of up to 8 bits"]
     temporal_pe_um2: Annotated[Entry, "PE of temporal coding: sign-controlled adder, no multiplier"]
-    group_decoder_um2: Annotated[Entry, "decoder of FineQ's 7-byte groups, one per array row"]
+    group_decoder_um2: Annotated[Entry, "decoder of FineQ's 7-byte groups, one per array column"]
     recon_switch_um2: Annotated[Entry, "ReCoN switch with two inputs and two outputs"]
     sync_buffer_word_um2: Annotated[Entry, "place of a partial sum that waits for ReCoN"]
     control_um2: Annotated[Entry, "controller of the array"]

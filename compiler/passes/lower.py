@@ -14,7 +14,7 @@ from ..tir.operators import ATTRIBUTE, Gemm, from_attribute
 from ..tir.schedule import scheduled
 from .graph import op_name
 from .partition import function_names
-from .quantize import LAYERS
+from .quantize import HOST, LAYERS
 
 WEIGHT_ARGUMENTS = slice(2, 4)
 """Decoded weights and scales among a GEMM's arguments: the program has them packed instead."""
@@ -22,6 +22,65 @@ WEIGHT_ARGUMENTS = slice(2, 4)
 
 LOWERED = "microscopiq.lowered"
 """Module attribute: the architecture whose program the module calls."""
+
+
+TWO_ACTIVATIONS = "the PEs take no int8 weights, and a second activation is int8"
+"""Why a product of two activations stays on the host of a machine without that format."""
+
+
+def leave_to_host(mod: tvm.IRModule, arch: Arch, strict: bool = False) -> tvm.IRModule:
+    """Return the module with the products that this machine can't multiply left to the host.
+
+    They keep their int8 operands and their bits: the host runs what is the reference elsewhere.
+    Weights without a decoder aren't left, they are a choice of the wrong recipe.
+
+    Raises
+    ------
+    UnsupportedError
+        With `strict`, when there is such a product.
+    """
+    left = {
+        gv.name_hint: function
+        for gv, function in quantized_functions(mod)
+        if on_host(from_attribute(str(function.attrs[ATTRIBUTE])), arch)
+    }
+    if not left:
+        return mod
+    if strict:
+        raise UnsupportedError(
+            f"{len(left)} operator(s) can't run on the array:\n  matmul: {TWO_ACTIVATIONS} "
+            f"({arch.name}: {', '.join(arch.weight_formats)})"
+        )
+    layers, host = json.loads(str(mod.attrs[LAYERS])), json.loads(str(mod.attrs[HOST]))
+    for gv in function_names(mod):
+        calls = [name for name in _called(mod[gv]) if name in left]
+        if calls:
+            host.append([gv.name_hint, "matmul", TWO_ACTIVATIONS, len(calls)])
+    layers = {name: row for name, row in layers.items() if name not in left}
+    functions = {
+        gv: left[gv.name_hint].without_attr(ATTRIBUTE) if gv.name_hint in left else function
+        for gv, function in mod.functions.items()
+    }
+    attrs = {**dict(mod.attrs), LAYERS: json.dumps(layers), HOST: json.dumps(host)}
+    return tvm.IRModule(functions, attrs=attrs)
+
+
+def on_host(operator, arch: Arch) -> bool:
+    """Tell whether an operator is a product of two activations that a machine can't multiply."""
+    two_activations = isinstance(operator, Gemm) and not operator.weight_format
+    return two_activations and "int8" not in arch.weight_formats
+
+
+def _called(function: relax.Function) -> list[str]:
+    """Return the names of the PrimFuncs that a function calls, once for each call."""
+    found: list[str] = []
+
+    def visit(expr):
+        if op_name(expr) == "call_tir":
+            found.append(expr.args[0].name_hint)
+
+    relax.analysis.post_order_visit(function, visit)
+    return found
 
 
 def schedule_operators(mod: tvm.IRModule, arch: Arch) -> dict[str, tirx.PrimFunc]:
@@ -66,10 +125,6 @@ def check_format(operator, arch: Arch) -> None:
         raise UnsupportedError(
             f"{arch.name} can't decode weight format '{name}' (it decodes: "
             f"{', '.join(arch.weight_formats)}); choose another recipe or architecture"
-        )
-    if isinstance(operator, Gemm) and not name and "int8" not in arch.weight_formats:
-        raise UnsupportedError(
-            f"{arch.name} can't multiply two activations: it decodes no int8 weights"
         )
 
 

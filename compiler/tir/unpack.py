@@ -9,7 +9,17 @@ import functools
 from tvm import tirx
 from tvm.script import tirx as T
 
-from ...target.formats import GROUP_SIZE, MACRO_BLOCK, OUTLIER_EXPONENT, WEIGHT_FORMATS
+from ...target.clusters import MAGNITUDE, PATTERN_BITS, SIGN
+from ...target.formats import (
+    CLUSTER,
+    CLUSTER_BITS,
+    CLUSTER_GROUP,
+    CLUSTER_PAIR,
+    GROUP_SIZE,
+    MACRO_BLOCK,
+    OUTLIER_EXPONENT,
+    WEIGHT_FORMATS,
+)
 from ...target.packing import HEADER, blocks
 
 HEAD = HEADER.size
@@ -19,7 +29,7 @@ HEAD = HEADER.size
 def unpack(format_name: str, batch: int, out: int, inputs: int) -> tirx.PrimFunc:
     """Return the PrimFunc ``(segment uint8 (any size), w int32, scale float32)`` of a format."""
     row = WEIGHT_FORMATS[format_name]
-    make = _microscopiq if row.has_outliers else _integer
+    make = _microscopiq if row.has_outliers else _clusters if row.cluster else _integer
     return make(row, batch, out, inputs)
 
 
@@ -156,6 +166,65 @@ def _microscopiq(row, batch, out, inputs):
                             state[1] = state[1] + 4
 
     return unpack_microscopiq
+
+
+def _clusters(row, batch, out, inputs):
+    groups, column_blocks = blocks(inputs, GROUP_SIZE), blocks(out, MACRO_BLOCK)
+
+    @T.prim_func(s_tir=True)
+    def unpack_clusters(
+        segment_handle: T.handle,
+        w: T.Buffer((batch, out, inputs), "int32"),
+        scale: T.Buffer((batch, groups, out), "float32"),
+    ):
+        T.func_attr({"tirx.noalias": True})
+        size = T.int64()
+        segment = T.match_buffer(segment_handle, (size,), "uint8")
+        with T.sblock("unpack"):
+            T.reads(segment[0:size])
+            T.writes(w[0:batch, 0:out, 0:inputs], scale[0:batch, 0:groups, 0:out])
+            # first byte of a group of clusters, columns and rows that are left from there
+            state = T.sblock_alloc_buffer((3,), "int32")
+            for b, nb, g in T.grid(batch, column_blocks, groups):
+                state[0] = _word(segment, 4 + 4 * ((b * column_blocks + nb) * groups + g)) + HEAD
+                state[1] = T.min(128, out - nb * 128)
+                for start in range((T.min(128, inputs - g * 128) + 23) // CLUSTER_GROUP):
+                    state[2] = T.min(CLUSTER_GROUP, inputs - g * 128 - start * CLUSTER_GROUP)
+                    state[2] = T.min(state[2], 128 - start * CLUSTER_GROUP)
+                    for j, k in T.grid(state[1], state[2]):
+                        w[b, nb * 128 + j, g * 128 + start * CLUSTER_GROUP + k] = _weight(
+                            segment, state[0] + j * _group_bytes(state[2]), state[2], k
+                        )
+                    state[0] = state[0] + state[1] * _group_bytes(state[2])
+                for j in range(state[1]):
+                    scale[b, g, nb * 128 + j] = T.Cast(
+                        "float32", T.reinterpret("float16", _half(segment, state[0] + 2 * j))
+                    )
+
+    return unpack_clusters
+
+
+def _group_bytes(rows):
+    """Return the bytes of a column's group, as `target.clusters` does, of an expression."""
+    clusters, pairs = (rows + CLUSTER - 1) // CLUSTER, (rows + CLUSTER_PAIR - 1) // CLUSTER_PAIR
+    return (clusters * CLUSTER_BITS + pairs * PATTERN_BITS + 7) // 8
+
+
+def _weight(segment, start, rows, k):
+    """Return the integer of weight k of the group of clusters at a byte."""
+    cluster, place = k // CLUSTER, k % CLUSTER
+    bit = cluster * CLUSTER_BITS
+    # The byte after a payload is the group's or, in its last byte, the next one's.
+    both = _byte(segment, start + bit // 8) | (_byte(segment, start + bit // 8 + 1) << 8)
+    payload = both >> (bit % 8)
+    bit = (rows + CLUSTER - 1) // CLUSTER * CLUSTER_BITS + k // CLUSTER_PAIR * PATTERN_BITS
+    pattern = (_byte(segment, start + bit // 8) >> (bit % 8)) & 3
+    narrow = (payload >> (2 * place)) & 3
+    # The zero isn't stored: places behind it move up by one.
+    moved = T.Select(place >= pattern, place - 1, place)
+    wide = T.Select(place == pattern - 1, 0, (payload >> (3 * moved)) & 7)
+    code = T.Select(pattern == 0, (narrow & 1) | ((narrow & 2) << 1), wide)
+    return T.Select((code & SIGN) != 0, 0 - (code & MAGNITUDE), code & MAGNITUDE)
 
 
 def _byte(segment, index):

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <fstream>
 #include <iterator>
 #include <vector>
@@ -38,9 +39,16 @@ microscopiq::Verdict Try(std::string program, microscopiq::Tally* tally) {
   std::vector<uint8_t> bytes(current.begin(), current.end());
   bytes.shrink_to_fit();
   alarm(kMostSeconds);
-  const microscopiq::Verdict verdict = microscopiq::CountProgram(bytes.data(), bytes.size(), tally);
-  alarm(0);
-  return verdict;
+  try {
+    const microscopiq::Verdict verdict =
+        microscopiq::CountProgram(bytes.data(), bytes.size(), tally);
+    alarm(0);
+    return verdict;
+  } catch (const std::exception& error) {
+    SaveCurrent();
+    std::fprintf(stderr, "it throws: %s\n", error.what());
+    std::exit(1);
+  }
 }
 
 struct Options {

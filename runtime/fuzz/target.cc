@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstring>
 #include <memory>
+#include <stdexcept>
 #include <vector>
 
 #include "../src/errors.h"
@@ -17,6 +18,7 @@ namespace {
 
 constexpr int64_t kMostTensorBytes = 1 << 22;
 constexpr int64_t kMostInstructions = 5000;
+constexpr int64_t kMostSteppedMacs = 20'000;
 // Elements and multiply-accumulates of a whole run, at the most that one instruction can do.
 constexpr int64_t kMostWork = 400'000'000;
 
@@ -26,48 +28,92 @@ int64_t MostInstructions(const ArchNumbers& arch) {
   return std::min(kMostInstructions, kMostWork / std::max(sums, bytes));
 }
 
-// Exactly as long as declared, so that the sanitizer sees the first byte beyond.
-struct Buffer {
-  std::unique_ptr<uint8_t[]> bytes;
-  Tensor tensor;
+// Tensors of exactly the declared lengths, so that the sanitizer sees the first byte beyond.
+struct Tensors {
+  std::vector<std::unique_ptr<uint8_t[]>> bytes;
+  std::vector<Tensor> views;
 };
 
 // Small values, none of which overflows on its way through a legal program.
-Buffer MakeTensor(const Argument& argument) {
-  Buffer buffer;
-  buffer.bytes.reset(new uint8_t[static_cast<size_t>(argument.bytes)]);
-  buffer.tensor = {buffer.bytes.get(), argument.bytes, argument.is_output};
+void Fill(const Argument& argument, uint8_t* bytes) {
   const bool is_float = argument.dtype == kDtype_float32;
   const int64_t count = is_float ? argument.bytes / 4 : argument.bytes;
   for (int64_t i = 0; i < count; ++i) {
     const int small = static_cast<int>(i * 37 % 15) - 7;
     if (is_float) {
       const float value = static_cast<float>(small) / 4;
-      std::memcpy(buffer.bytes.get() + 4 * i, &value, sizeof(value));
+      std::memcpy(bytes + 4 * i, &value, sizeof(value));
     } else {
-      buffer.bytes[i] = static_cast<uint8_t>(small);
+      bytes[i] = static_cast<uint8_t>(small);
     }
   }
-  return buffer;
 }
 
-bool MakeTensors(const Function& function, std::vector<Buffer>* buffers) {
-  int64_t total = 0;
+Tensors MakeTensors(const Function& function) {
+  Tensors tensors;
   for (const Argument& argument : function.arguments) {
-    total += argument.bytes;
-    if (total > kMostTensorBytes) return false;
+    tensors.bytes.emplace_back(new uint8_t[static_cast<size_t>(argument.bytes)]);
+    Fill(argument, tensors.bytes.back().get());
+    tensors.views.push_back({tensors.bytes.back().get(), argument.bytes, argument.is_output});
   }
-  for (const Argument& argument : function.arguments) buffers->push_back(MakeTensor(argument));
+  return tensors;
+}
+
+bool IsTooLarge(const Function& function) {
+  int64_t total = 0;
+  for (const Argument& argument : function.arguments) total += argument.bytes;
+  return total > kMostTensorBytes;
+}
+
+// Whether weights come from the segment alone: then a run without values has the same costs.
+bool LoadsPanelsOnly(const Function& function) {
+  for (const Instruction& instruction : function.code) {
+    const auto* load = std::get_if<DmaLoad>(&instruction.operation);
+    const auto* gather = std::get_if<DmaIm2col>(&instruction.operation);
+    const uint8_t wbuf = static_cast<uint8_t>(Mem::kWbuf);
+    if ((load && load->mem == wbuf) || (gather && gather->mem == wbuf)) return false;
+  }
   return true;
 }
 
-Verdict RunFunction(Machine* machine, const Function& function, const RunOptions& options) {
-  std::vector<Buffer> buffers;
-  if (!MakeTensors(function, &buffers)) return Verdict::kTooLarge;
-  std::vector<Tensor> tensors;
-  for (const Buffer& buffer : buffers) tensors.push_back(buffer.tensor);
-  const CallRecord record = machine->Run(function, tensors, options);
-  return record.ToJson().empty() ? Verdict::kStopped : Verdict::kRan;
+// Ends the process: the modes of the simulator disagree.
+[[noreturn]] void FailModes(const Function& function, const char* mode, const char* what) {
+  throw std::logic_error(function.name + ": " + mode + " gives other " + what);
+}
+
+// What ran to its end runs again in another mode, which may cost more and must give the same.
+void CompareModes(Machine* machine, const Function& function, RunOptions options, uint32_t choice,
+                  const Tensors& first, const CallRecord& record) {
+  const bool steps = choice % 2 && record.macs < kMostSteppedMacs;
+  if (choice % 4 == 2) {
+    if (!LoadsPanelsOnly(function)) return;
+    if (machine->Time(function).cycles != record.cycles) FailModes(function, "timing", "cycles");
+    return;
+  }
+  const char* mode = steps ? "structural" : "debug";
+  (steps ? options.structural : options.debug) = true;
+  Tensors second = MakeTensors(function);
+  try {
+    const CallRecord other = machine->Run(function, second.views, options);
+    if (other.ToJson() != record.ToJson()) FailModes(function, mode, "counts");
+  } catch (const Error& error) {
+    if (!steps) throw;
+    FailModes(function, mode, error.what());
+  }
+  for (size_t i = 0; i < first.views.size(); ++i) {
+    if (std::memcmp(first.views[i].data, second.views[i].data, first.views[i].bytes) != 0) {
+      FailModes(function, mode, "values");
+    }
+  }
+}
+
+Verdict RunFunction(Machine* machine, const Function& function, const RunOptions& options,
+                    uint32_t choice) {
+  if (IsTooLarge(function)) return Verdict::kTooLarge;
+  Tensors tensors = MakeTensors(function);
+  const CallRecord record = machine->Run(function, tensors.views, options);
+  CompareModes(machine, function, options, choice, tensors, record);
+  return Verdict::kRan;
 }
 
 // The modes that a program is run in follow from its bytes: the same file, the same run.
@@ -106,20 +152,19 @@ Verdict TryProgram(const uint8_t* data, size_t length, std::string* message) {
   }
   const uint32_t choice = Choice(data, length);
   const std::vector<std::string> kernels = KernelNames();
-  SelectKernels(kernels[(choice >> 4) % kernels.size()]);
+  SelectKernels(kernels[(choice >> 8) % kernels.size()]);
   std::vector<Span> trace;
   RunOptions options;
   options.most_instructions = MostInstructions(program.arch);
-  options.debug = choice % 4 == 0;
-  options.timing = choice % 16 != 1;
-  options.trace = choice % 8 == 2 ? &trace : nullptr;
   if (options.most_instructions == 0) return Verdict::kTooLarge;
+  options.debug = (choice >> 4) % 4 == 0;
+  options.trace = (choice >> 6) % 4 == 0 ? &trace : nullptr;
   Machine machine(program.arch);
   Verdict worst = Verdict::kRan;
   for (const auto& [name, function] : program.functions) {
     if (Listing(function).empty() != function.code.empty()) throw std::logic_error(name);
     try {
-      worst = std::max(worst, RunFunction(&machine, function, options));
+      worst = std::max(worst, RunFunction(&machine, function, options, choice));
     } catch (const Error& error) {
       *message = error.message();
       if (std::strcmp(error.kind(), kSimError) != 0) throw;

@@ -62,9 +62,10 @@ Machine::Outcome Machine::Execute(const Preload& op) {
   Panel panel;
   const PanelPart part = CheckedPart(op, &panel);
   const int bits = panel.format->bits;
+  Plane& plane = LoadedPlane(op.plane);
+  if (panel.format->cluster) return PreloadClusters(panel, part, op.plane, &plane);
   const int64_t row_bytes = (part.cols * bits + 7) / 8 + (panel.format->pow2 ? 1 : 0);
   wbuf().CountRead(kPanelHeaderBytes + part.rows * row_bytes);
-  Plane& plane = LoadedPlane(op.plane);
   if (!values_) {
     plane.LoadShape(panel, part);
     return PreloadWork(bits, part.rows, part.cols);
@@ -85,6 +86,23 @@ Machine::Outcome Machine::Execute(const Preload& op) {
         std::make_shared<RawPlane>(ReadSlots(panel, part, slots, shifts_));
   }
   return PreloadWork(bits, part.rows, part.cols);
+}
+
+Work Machine::PreloadClusters(const Panel& panel, const PanelPart& part, const Affine& number,
+                              Plane* plane) {
+  // Whole groups are read, those of all columns lie beside each other.
+  const int64_t first = part.row0 / kClusterGroup * kClusterGroup;
+  const int64_t groups = (part.row0 + part.rows - first + kClusterGroup - 1) / kClusterGroup;
+  const int64_t end = std::min<int64_t>(first + groups * kClusterGroup, panel.rows);
+  const int64_t skipped = ClusterBytes(first, panel.cols);
+  const uint8_t* data =
+      wbuf().Peek(panel.slots() + skipped, ClusterBytes(end, panel.cols) - skipped);
+  const int64_t bytes = plane->LoadClusters(panel, part, data);
+  if (use_structure_)
+    raw_planes_[PlaneNumber(number)] = std::make_shared<RawPlane>(ReadClusters(panel, part, data));
+  wbuf().CountRead(kPanelHeaderBytes + bytes);
+  // A decoder per column expands a group while its rows go down: a row a cycle, as in any format.
+  return PreloadWork(panel.format->bits, part.rows, part.cols);
 }
 
 Machine::Outcome Machine::Execute(const PreloadRows& op) {
@@ -215,6 +233,15 @@ Work Machine::MatmulWork(const Plane& plane, int64_t m, bool accumulate) {
   work.latency = rows + cols - 2;
   work.streamed = m;
   work.rows = static_cast<int>(rows);
+  if (arch_.temporal_cycles) {
+    // The PEs add an activation to the passing sum once a cycle, for all cycles of its row.
+    const int64_t row_cycles = plane.max_magnitude() > 1 ? arch_.temporal_cycles : 1;
+    work.busy = m * row_cycles;
+    work.temporal = work.busy - m;
+    work.adds = m * plane.magnitudes();
+    record_.temporal_adds += work.adds;
+    record_.temporal_sums += sums * plane.rows() * row_cycles;
+  }
   if (plane.recon_plan()) {
     const ReconPlan& plan = *plane.recon_plan();
     record_.recon.passes += m * plan.visits;

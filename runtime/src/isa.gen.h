@@ -14,6 +14,11 @@ constexpr int kMicroBlock = 8;
 constexpr int kMacroBlock = 128;
 constexpr int kMaxOutliers = 4;
 constexpr uint32_t kShapeOnly = 2147483648u;  // see target/segment.py
+constexpr int kCluster = 3;
+constexpr int kClusterBits = 6;
+constexpr int kClusterPair = 6;
+constexpr int kClusterGroup = 24;
+constexpr int kTemporalBits = 3;
 constexpr int kRowsInt8 = 0;
 constexpr int kExponentMin = -126;
 constexpr int kExponentMax = 127;
@@ -26,12 +31,14 @@ struct WeightFormat {
   int code, bits, mantissa_bits, guard_bits;
   int level1_bits, micro_bits;  // split of the MXScale byte
   bool pow2;
+  int cluster;  // inputs that share a payload; 0: every weight has a slot
 };
-constexpr WeightFormat kWeightFormats[4] = {
-    {"int4", 1, 4, 0, 0, 0, 0, false},
-    {"int8", 2, 8, 0, 0, 0, 0, false},
-    {"ms2", 3, 2, 2, 2, 7, 1, true},
-    {"ms4", 4, 4, 4, 4, 5, 3, true},
+constexpr WeightFormat kWeightFormats[5] = {
+    {"int4", 1, 4, 0, 0, 0, 0, false, 0},
+    {"int8", 2, 8, 0, 0, 0, 0, false, 0},
+    {"ms2", 3, 2, 2, 2, 7, 1, true, 0},
+    {"ms4", 4, 4, 4, 4, 5, 3, true, 0},
+    {"fineq", 5, 3, 0, 0, 0, 0, false, 3},
 };
 
 // Architecture keys, their names in the program file, and their ranges.
@@ -40,6 +47,7 @@ struct ArchNumbers {
   int64_t array_cols = -1;
   int64_t pe_weight_bits = -1;
   int64_t multi_precision = -1;
+  int64_t temporal_cycles = -1;
   int64_t accumulator_bits = -1;
   int64_t recon_units = -1;
   int64_t recon_segment_columns = -1;
@@ -58,13 +66,14 @@ struct ArchNumbers {
   int64_t scalesim = -1;
   int64_t clock_mhz = -1;
 };
-constexpr int kArchKeys = 21;
+constexpr int kArchKeys = 22;
 template <typename Visit>
 void VisitArch(ArchNumbers* arch, Visit visit) {
   visit("array_rows", &arch->array_rows, 2, 1024);
   visit("array_cols", &arch->array_cols, 2, 1024);
   visit("pe_weight_bits", &arch->pe_weight_bits, 2, 8);
   visit("multi_precision", &arch->multi_precision, 0, 1);
+  visit("temporal_cycles", &arch->temporal_cycles, 0, 4);
   visit("accumulator_bits", &arch->accumulator_bits, 16, 32);
   visit("recon_units", &arch->recon_units, 0, 64);
   visit("recon_segment_columns", &arch->recon_segment_columns, 0, 1024);

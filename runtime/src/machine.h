@@ -98,6 +98,8 @@ class Machine {
   Plane& LoadedPlane(const Affine& plane);
   // Reads the outliers of a part; with values, merges them into the plane.
   ReconSetting ReadOutlierRows(const Panel& panel, const PanelPart& part, Plane* plane);
+  Work PreloadClusters(const Panel& panel, const PanelPart& part, const Affine& number,
+                       Plane* plane);
   void CheckArray(int bits, int64_t rows, int64_t cols) const;
   Work PreloadWork(int bits, int64_t rows, int64_t cols);
   Work MatmulWork(const Plane& plane, int64_t m, bool accumulate);
@@ -106,6 +108,8 @@ class Machine {
 
   // exec_structural.cc: a matmul in structural mode, which must take as long as `formula` says;
   // and all of the call's as their times overlap.
+  // acc = saturate([acc +] sums), sums (m, cols).
+  void Accumulate(const MatmulArgs& args, int cols, const int64_t* sum);
   void StepMatmul(const std::shared_ptr<const RawPlane>& plane, const MatmulArgs& args,
                   const Work& formula);
   void StepTogether();

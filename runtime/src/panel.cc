@@ -34,7 +34,7 @@ Panel ReadPanel(const Memory& wbuf, int64_t address, int format_code) {
     Fail(kSimError, wbuf.name(), " address ", Hex{address}, ": a panel of ", panel.rows, "x",
          panel.cols, "; allowed: ", kMacroBlock, "x", kMacroBlock);
   }
-  wbuf.Require(panel.slots(), panel.tail() - panel.slots());
+  wbuf.Require(panel.slots(), panel.slot_bytes());
   return panel;
 }
 

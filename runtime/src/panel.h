@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "cluster.h"
 #include "isa.gen.h"
 #include "memory.h"
 
@@ -22,8 +23,9 @@ struct Panel {
 
   int64_t pitch() const { return (cols + 7) / 8 * format->bits; }
   int64_t slots() const { return address + kPanelHeaderBytes; }
-  // First byte after the dense slots: column scales or row metadata.
-  int64_t tail() const { return slots() + rows * pitch(); }
+  int64_t slot_bytes() const { return format->cluster ? ClusterBytes(rows, cols) : rows * pitch(); }
+  // First byte after the slots: column scales or row metadata.
+  int64_t tail() const { return slots() + slot_bytes(); }
   int micro_blocks() const { return (cols + kMicroBlock - 1) / kMicroBlock; }
   int identifier_bytes() const { return (micro_blocks() + 7) / 8; }
   // 2^(e - guard bits), the scale of all columns of a pow2 format.

@@ -20,6 +20,8 @@ void Plane::Reset(int rows, int cols) {
   rows_ = rows;
   cols_ = cols;
   outlier_rows_ = 0;
+  max_magnitude_ = 0;
+  magnitudes_ = 0;
   recon_plan_ = nullptr;
   large_.clear();
   wide_.clear();
@@ -78,6 +80,43 @@ void Plane::LoadSlots(const Panel& panel, const PanelPart& part, const uint8_t* 
   for (int row = 0; row < rows_; ++row) {
     if (decode_shifts[row] == kShiftOut) ListLargeRow(row, shifts[row]);
   }
+}
+
+int64_t Plane::LoadClusters(const Panel& panel, const PanelPart& part, const uint8_t* groups) {
+  LoadShape(panel, part);
+  Allocate();
+  row_bounds_.assign(rows_, (1 << (format_->bits - 1)) - 1);
+  std::fill(packed_.begin(), packed_.end(), 0);
+  const int row0 = static_cast<int>(part.row0), end = row0 + rows_;
+  // Locals: what is stored could be a member for all the compiler knows.
+  int largest = 0;
+  int64_t total = 0, bytes = 0;
+  int8_t weights[kClusterGroup];
+  const int64_t pairs = (rows_ + 1) / 2;
+  // All columns of a group lie before the next group.
+  const uint8_t* group = groups;
+  for (int first = row0 / kClusterGroup * kClusterGroup; first < end; first += kClusterGroup) {
+    const int length = std::min(kClusterGroup, panel.rows - first);
+    const int64_t size = GroupBytes(length);
+    const uint8_t* in = group + part.col0 * size;
+    const int from = std::max(first, row0), to = std::min(first + length, end);
+    for (int col = 0; col < cols_; ++col) {
+      DecodeGroup(in + col * size, length, weights);
+      int16_t* out = &packed_[(col / kBlock * pairs * kBlock + col % kBlock) * 2];
+      for (int row = from; row < to; ++row) {
+        const int weight = weights[row - first], at = row - row0;
+        out[at / 2 * (2 * kBlock) + at % 2] = static_cast<int16_t>(weight);
+        const int magnitude = std::abs(weight);
+        largest = std::max(largest, magnitude);
+        total += magnitude;
+      }
+    }
+    bytes += cols_ * size;
+    group += panel.cols * size;
+  }
+  max_magnitude_ = largest;
+  magnitudes_ = total;
+  return bytes;
 }
 
 void Plane::CopySlots(const uint8_t* slots, int64_t pitch) {

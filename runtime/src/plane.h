@@ -40,6 +40,9 @@ class Plane {
   int cols() const { return cols_; }
   int bits() const { return format_ ? format_->bits : 8; }
   int64_t outlier_rows() const { return outlier_rows_; }
+  // Of weights in clusters, what temporal PEs add: once per unit of a magnitude.
+  int max_magnitude() const { return max_magnitude_; }
+  int64_t magnitudes() const { return magnitudes_; }
 
   // Dense slots of a panel part, each row shifted left by guard bits + Isf - e. `slots` is the
   // start of the part's first panel row.
@@ -47,6 +50,9 @@ class Plane {
                  const std::vector<int>& shifts);
   // Knows its part of a panel, but none of its values.
   void LoadShape(const Panel& panel, const PanelPart& part);
+  // A part of a panel in clusters; `groups` is the start of the first group with a row of the part.
+  // Returns the bytes of the part's columns in all groups that have one.
+  int64_t LoadClusters(const Panel& panel, const PanelPart& part, const uint8_t* groups);
   // Holds nothing, and is a legal operand: `matmul` adds nothing.
   void LoadNothing() {
     Reset(0, 0);
@@ -88,6 +94,8 @@ class Plane {
   int rows_ = 0;
   int cols_ = 0;
   int64_t outlier_rows_ = 0;
+  int max_magnitude_ = 0;
+  int64_t magnitudes_ = 0;  // sum over the plane
   std::shared_ptr<const ReconPlan> recon_plan_;
   int64_t switches_ = 0;
   std::vector<uint8_t> slots_;  // raw bytes: a slot of -0 still has the sign of its outlier

@@ -57,6 +57,14 @@ void CheckArch(ArchNumbers arch) {
       Fail(kIsaError, "architecture: ", key, " = ", *value, "; allowed ", low, " to ", high);
     }
   });
+  // A temporal PE counts magnitudes of 2 bits: any other weight would get wrong cycles.
+  if (arch.temporal_cycles &&
+      (arch.pe_weight_bits > kTemporalBits || arch.multi_precision || arch.recon_units)) {
+    Fail(kIsaError, "architecture: temporal_cycles = ", arch.temporal_cycles,
+         " with pe_weight_bits = ", arch.pe_weight_bits,
+         ", multi_precision = ", arch.multi_precision, ", recon_units = ", arch.recon_units,
+         "; allowed: up to ", kTemporalBits, ", 0, 0");
+  }
 }
 
 Argument ReadArgument(ByteReader* reader) {

@@ -29,7 +29,9 @@ class Reservations {
 }  // namespace
 
 int64_t ArrayColumns(const ArchNumbers& arch, int bits) {
-  return arch.multi_precision ? arch.array_cols * arch.pe_weight_bits / bits : arch.array_cols;
+  // A weight of 3 bits takes a slot of 4 of a PE that holds several.
+  const int slot = bits == 3 ? 4 : bits;
+  return arch.multi_precision ? arch.array_cols * arch.pe_weight_bits / slot : arch.array_cols;
 }
 
 ReconShape MakeReconShape(const ArchNumbers& arch, int bits, int64_t rows, int64_t cols) {

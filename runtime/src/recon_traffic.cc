@@ -89,7 +89,11 @@ void ReconTraffic::ReserveStrip(int64_t start, const ReconPlan& plan, size_t str
   Ahead& ahead = ahead_[strip];
   const std::vector<ReconVisit>& visits = plan.strips[strip];
   const int64_t last = start + (m - 1) * plan.turns;
-  std::vector<uint64_t> table(plan.turns);  // units taken by the strip itself, by residue
+  table_.assign(plan.turns, 0);
+  taken_.resize(plan.shape.units);
+  for (int unit = 0; unit < plan.shape.units; ++unit) {
+    taken_[unit].Draw(networks_[strip * plan.shape.units + unit], start);
+  }
   int64_t delay = 0;
   ahead.Reach(0, visits.front().row + 1, last);
   for (size_t i = 0; i < visits.size(); ++i) {
@@ -105,7 +109,7 @@ void ReconTraffic::ReserveStrip(int64_t start, const ReconPlan& plan, size_t str
       earliest = std::max({earliest, ahead.final_pass[visit.row] + 1 - start, needed + behind});
     }
     Series series{start + earliest, plan.turns, m};
-    const int unit = Take(&series, strip, plan, &table);
+    const int unit = Take(&series, strip, plan);
     const int64_t offset = series.first - start;
     if (granted) granted->push_back({visit.row, visit.pass, offset, unit});
     delay = offset - behind;
@@ -117,37 +121,38 @@ void ReconTraffic::ReserveStrip(int64_t start, const ReconPlan& plan, size_t str
   ahead.Leave(plan.shape.rows, last, delay);
 }
 
-int ReconTraffic::Take(Series* wanted, size_t strip, const ReconPlan& plan,
-                       std::vector<uint64_t>* table) {
+int ReconTraffic::Take(Series* wanted, size_t strip, const ReconPlan& plan) {
   const int units = plan.shape.units;
-  for (;; ++wanted->first) {
-    uint64_t& taken = (*table)[wanted->first % plan.turns];
+  int64_t residue = wanted->first % plan.turns;
+  for (;; ++wanted->first, residue = residue + 1 == plan.turns ? 0 : residue + 1) {
+    // The strip's own visits repeat alike: they meet if and only if they share a residue.
+    uint64_t& own = table_[residue];
     for (int unit = 0; unit < units; ++unit) {
-      if (taken >> unit & 1) continue;
-      std::vector<Series>& network = networks_[strip * units + unit];
-      const bool meets = std::any_of(network.begin(), network.end(),
-                                     [&](const Series& other) { return Meet(*wanted, other); });
-      if (meets) continue;
-      taken |= uint64_t{1} << unit;
-      network.push_back(*wanted);
+      if (own >> unit & 1 || taken_[unit].Meets(*wanted)) continue;
+      own |= uint64_t{1} << unit;
+      networks_[strip * units + unit].push_back(*wanted);
       return unit;
     }
   }
 }
 
-bool ReconTraffic::Meet(const Series& a, const Series& b) {
-  const int64_t begin = std::max(a.first, b.first), end = std::min(a.last(), b.last());
-  if (begin > end) return false;
-  if (a.turns == b.turns && a.count > 1 && b.count > 1) {
-    return (a.first - b.first) % a.turns == 0;
+void ReconTraffic::Taken::Draw(const std::vector<Series>& network, int64_t start) {
+  start_ = end_ = start;
+  for (const Series& series : network) end_ = std::max(end_, series.last() + 1);
+  bits_.assign((end_ - start_ + 63) / 64, 0);
+  for (const Series& series : network) {
+    int64_t cycle = series.first;
+    if (cycle < start) cycle += (start - cycle + series.turns - 1) / series.turns * series.turns;
+    for (; cycle <= series.last(); cycle += series.turns) {
+      bits_[(cycle - start) / 64] |= uint64_t{1} << ((cycle - start) % 64);
+    }
   }
-  // Walk the one with fewer cycles in the time that they share.
-  const Series& few = a.turns > b.turns || a.count == 1 ? a : b;
-  const Series& many = &few == &a ? b : a;
-  int64_t cycle = few.first;
-  if (cycle < begin) cycle += (begin - cycle + few.turns - 1) / few.turns * few.turns;
-  for (; cycle <= end; cycle += few.turns) {
-    if ((cycle - many.first) % many.turns == 0) return true;
+}
+
+bool ReconTraffic::Taken::Meets(const Series& wanted) const {
+  const int64_t end = std::min(end_, wanted.last() + 1);
+  for (int64_t cycle = wanted.first; cycle < end; cycle += wanted.turns) {
+    if (bits_[(cycle - start_) / 64] >> ((cycle - start_) % 64) & 1) return true;
   }
   return false;
 }

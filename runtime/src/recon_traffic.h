@@ -38,6 +38,18 @@ class ReconTraffic {
 
     int64_t last() const { return first + (count - 1) * turns; }
   };
+  // The cycles of a network that earlier matmuls have taken, from the start of a new one on: few,
+  // because by then the last of their activation rows are on their way.
+  class Taken {
+   public:
+    void Draw(const std::vector<Series>& network, int64_t start);
+    bool Meets(const Series& wanted) const;
+
+   private:
+    int64_t start_ = 0;
+    int64_t end_ = 0;             // the first cycle after all of them
+    std::vector<uint64_t> bits_;  // by cycle from `start_` on
+  };
   // What the matmuls so far leave in a strip. Array rows past a short tile keep what an earlier
   // one left there. Times are those of its first column; -1 is before all.
   struct Ahead {
@@ -58,18 +70,20 @@ class ReconTraffic {
     void Leave(int rows, int64_t last, int64_t final_delay);
   };
 
-  static bool Meet(const Series& a, const Series& b);
   void ReserveStrip(int64_t start, const ReconPlan& plan, size_t strip, int64_t m,
                     std::vector<ReconVisit>* granted);
   // Moves a series to the first cycle, in a residue that the strip's own visits leave free, at
   // which one of its networks is free; returns which one.
-  int Take(Series* wanted, size_t strip, const ReconPlan& plan, std::vector<uint64_t>* table);
+  int Take(Series* wanted, size_t strip, const ReconPlan& plan);
   void Forget(int64_t before);
 
   bool delays_ = false;
   std::vector<Ahead> ahead_;                   // by strip, of those that any plan had
   Ahead bare_;                                 // in the other strips
   std::vector<std::vector<Series>> networks_;  // by strip and unit
+  // Of the strip whose visits are being granted:
+  std::vector<Taken> taken_;     // by unit
+  std::vector<uint64_t> table_;  // units taken by the strip's own visits, by residue
 };
 
 }  // namespace microscopiq

@@ -52,6 +52,7 @@ std::string CallRecord::ToJson() const {
   out += ", " + Pair("instructions", instructions) + ", " + Pair("macs", macs);
   out += ", " + Pair("weight_bits", weight_bits) + ", " + Pair("outlier_rows", outlier_rows);
   out += ", " + Pair("saturations", saturations) + ", " + Pair("vector_ops", vector_ops);
+  out += ", " + Pair("temporal_adds", temporal_adds) + ", " + Pair("temporal_sums", temporal_sums);
   out += ", \"accesses\": " + Object({{"activations", accesses.activations},
                                       {"weights", accesses.weights},
                                       {"sums_read", accesses.sums_read},

@@ -19,11 +19,12 @@ enum class Cause : uint8_t {
   kArray,      // the array streams
   kVector,     // the vector unit works
   kRecon,      // rows with outliers take turns at ReCoN
+  kTemporal,   // temporal PEs add rows again, for weights beyond +-1
   kFillDrain,  // the array's pipeline fills or empties
   kIdle,       // nothing dispatched
 };
-constexpr const char* kCauseNames[] = {"busy",   "dma",   "weights",    "array",
-                                       "vector", "recon", "fill_drain", "idle"};
+constexpr const char* kCauseNames[] = {"busy",  "dma",      "weights",    "array", "vector",
+                                       "recon", "temporal", "fill_drain", "idle"};
 constexpr int kCauses = std::size(kCauseNames);
 
 // Cycles of one unit by cause; they add up to the call's total.
@@ -58,7 +59,9 @@ struct CallRecord {
   int64_t weight_bits = 0;   // of the widest plane
   int64_t outlier_rows = 0;  // array rows with an outlier, counted at each recon.config
   int64_t saturations = 0;
-  int64_t vector_ops = 0;  // elements through the vector unit
+  int64_t temporal_adds = 0;  // of temporal PEs: the magnitude of every weight, for every row
+  int64_t temporal_sums = 0;  // sums that passed one, in each cycle of a row
+  int64_t vector_ops = 0;     // elements through the vector unit
   ArrayAccesses accesses;
   ReconCounts recon;
   std::array<UnitCycles, kUnits> units{};

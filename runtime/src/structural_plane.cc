@@ -2,7 +2,13 @@
 
 #include <algorithm>
 
+#include "column_decoder.h"
+
 namespace microscopiq {
+namespace {
+// A weight of 3 bits takes a slot of 4 of a PE that multiplies.
+constexpr int kClusterSlotBits = 4;
+}  // namespace
 
 RawPlane ReadSlots(const Panel& panel, const PanelPart& part, const uint8_t* slots,
                    const std::vector<int>& shifts) {
@@ -22,6 +28,31 @@ RawPlane ReadSlots(const Panel& panel, const PanelPart& part, const uint8_t* slo
       const int64_t bit = col * format.bits;
       const int byte = slots[row * panel.pitch() + bit / 8];
       plane.slots.push_back(byte >> (bit % 8) & ((1 << format.bits) - 1));
+    }
+  }
+  return plane;
+}
+
+RawPlane ReadClusters(const Panel& panel, const PanelPart& part, const uint8_t* groups) {
+  RawPlane plane;
+  plane.mode.bits = kClusterSlotBits;
+  plane.mode.code = SlotCode::kSignMagnitude;
+  plane.rows = static_cast<int>(part.rows);
+  plane.cols = static_cast<int>(part.cols);
+  plane.shifts.assign(part.rows, 0);
+  plane.outliers.resize(part.rows);
+  std::vector<ColumnDecoder> decoders(part.cols);
+  const int row0 = static_cast<int>(part.row0);
+  const int64_t skipped = ClusterBytes(row0 / kClusterGroup * kClusterGroup, panel.cols);
+  for (int row = row0; row < row0 + plane.rows; ++row) {
+    const int first = row / kClusterGroup * kClusterGroup;
+    const int length = std::min(kClusterGroup, panel.rows - first);
+    const uint8_t* in = groups + ClusterBytes(first, panel.cols) - skipped;
+    in += part.col0 * GroupBytes(length);
+    for (ColumnDecoder& decoder : decoders) {
+      if (decoder.empty()) decoder.Take(in, length, row - first);
+      in += GroupBytes(length);
+      plane.slots.push_back(decoder.Next());
     }
   }
   return plane;

@@ -27,6 +27,9 @@ struct RawPlane {
 // Slots of a part of a panel; `slots` is the start of the part's first panel row.
 RawPlane ReadSlots(const Panel& panel, const PanelPart& part, const uint8_t* slots,
                    const std::vector<int>& shifts);
+// A part of a panel in clusters, through a decoder per column; `groups` is the start of the first
+// group with a row of the part.
+RawPlane ReadClusters(const Panel& panel, const PanelPart& part, const uint8_t* groups);
 // An int8 operand stored (column, row), `pitch` bytes between columns.
 RawPlane ReadRows(const uint8_t* values, int64_t pitch, int rows, int cols);
 

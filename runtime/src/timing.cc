@@ -211,8 +211,10 @@ void Timing::StartWork(Unit unit, Work work, int64_t start) {
       array_starts_.push_back({start, free, free + work.latency, std::move(visits)});
     }
   }
-  Spend(unit, Cause::kBusy, start, start + work.busy - work.recon);
-  Spend(unit, Cause::kRecon, start + work.busy - work.recon, start + work.busy);
+  const int64_t end = start + work.busy, worked = end - work.recon - work.temporal;
+  Spend(unit, Cause::kBusy, start, worked);
+  Spend(unit, Cause::kTemporal, worked, worked + work.temporal);
+  Spend(unit, Cause::kRecon, end - work.recon, end);
   state.free = start + work.busy;
   state.all_read = std::max(state.all_read, state.free + work.hold);
   state.all_done = std::max(state.all_done, state.free + work.latency);

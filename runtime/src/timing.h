@@ -20,11 +20,13 @@ namespace microscopiq {
 
 // What an instruction costs its unit.
 struct Work {
-  int64_t busy = 0;     // cycles until the unit can start its next instruction
-  int64_t latency = 0;  // further cycles until the result is there
-  int64_t recon = 0;    // part of `busy` in which the unit waits for its turn at ReCoN
-  int64_t hold = 0;     // further cycles until the operands have been read
-  bool dram = false;    // holds the DRAM channel while busy
+  int64_t busy = 0;      // cycles until the unit can start its next instruction
+  int64_t latency = 0;   // further cycles until the result is there
+  int64_t recon = 0;     // part of `busy` in which the unit waits for its turn at ReCoN
+  int64_t temporal = 0;  // part of `busy` in which PEs add a row again: weights beyond +-1
+  int64_t hold = 0;      // further cycles until the operands have been read
+  bool dram = false;     // holds the DRAM channel while busy
+  int64_t adds = 0;      // of temporal PEs
   // Of a matmul: rows streamed, array rows of its plane, and if that has outliers their plan.
   int64_t streamed = 0;
   int rows = 0;
@@ -94,7 +96,7 @@ class Timing {
   };
   struct UnitState {
     Ring<Op> queue;
-    int64_t head = 0;      // when the queue's head can start, unless `stale`
+    int64_t head = 0;  // when the queue's head can start, unless `stale`
     bool stale = true;
     int64_t free = 0;      // when the next op can start
     int64_t all_read = 0;  // when the operands of all started ops have been read

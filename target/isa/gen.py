@@ -8,7 +8,7 @@ import struct
 from pathlib import Path
 
 from .. import formats, segment
-from ..arch import integer_keys
+from ..arch import TEMPORAL_BITS, integer_keys
 from . import instructions as _declared  # noqa: F401  (importing registers the instructions)
 from .program import DTYPES, MAGIC, VERSION
 from .spec import EXTENT_REGISTERS, LOOP_DEPTH, REGISTRY, SEMAPHORES, Mem, Unit, encoded_bytes
@@ -37,6 +37,11 @@ def header() -> str:
         f"constexpr int kMacroBlock = {formats.MACRO_BLOCK};",
         f"constexpr int kMaxOutliers = {formats.MAX_OUTLIERS};",
         f"constexpr uint32_t kShapeOnly = {segment.SHAPE_ONLY}u;  // see target/segment.py",
+        f"constexpr int kCluster = {formats.CLUSTER};",
+        f"constexpr int kClusterBits = {formats.CLUSTER_BITS};",
+        f"constexpr int kClusterPair = {formats.CLUSTER_PAIR};",
+        f"constexpr int kClusterGroup = {formats.CLUSTER_GROUP};",
+        f"constexpr int kTemporalBits = {TEMPORAL_BITS};",
         f"constexpr int kRowsInt8 = {formats.ROWS_INT8};",
         f"constexpr int kExponentMin = {formats.EXPONENT_MIN};",
         f"constexpr int kExponentMax = {formats.EXPONENT_MAX};",
@@ -46,14 +51,15 @@ def header() -> str:
         out.append(f"constexpr uint8_t kDtype_{name} = {code};  // {size} bytes")
     out += ["", "struct WeightFormat {"]
     out += ["  const char* name;", "  int code, bits, mantissa_bits, guard_bits;"]
-    out += ["  int level1_bits, micro_bits;  // split of the MXScale byte", "  bool pow2;", "};"]
+    out += ["  int level1_bits, micro_bits;  // split of the MXScale byte", "  bool pow2;"]
+    out += ["  int cluster;  // inputs that share a payload; 0: every weight has a slot", "};"]
     out.append(f"constexpr WeightFormat kWeightFormats[{len(formats.WEIGHT_FORMATS)}] = {{")
     for row in formats.WEIGHT_FORMATS.values():
         level1, micro = formats.OUTLIER_EXPONENT[row.bits] if row.has_outliers else (0, 0)
         pow2 = "true" if row.scale == "pow2" else "false"
         out.append(
             f'    {{"{row.name}", {row.code}, {row.bits}, {row.mantissa_bits}, '
-            f"{row.guard_bits}, {level1}, {micro}, {pow2}}},"
+            f"{row.guard_bits}, {level1}, {micro}, {pow2}, {row.cluster}}},"
         )
     out += [
         "};",

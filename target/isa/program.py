@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from ..arch import Arch, integer_keys
 from ..errors import IsaError
-from ..segment import is_shape_only, panel_bytes
+from ..segment import check_segment, is_shape_only, panel_bytes
 from . import instructions as _registered  # noqa: F401  (a program is nothing without them)
 from .spec import Instruction, decode
 
@@ -215,6 +215,7 @@ class _Reader:
         arguments = tuple(self.argument() for _ in range(self.count()))
         code = self.raw(self.number("<Q"))
         weights = self.raw(self.number("<Q"))
+        check_segment(weights)
         instructions, offset = [], 0
         while offset < len(code):
             instruction, offset = decode(code, offset)

@@ -1,5 +1,7 @@
 """Programs equal the LLVM reference bit for bit, operator by operator, over random shapes."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tvm
@@ -17,7 +19,13 @@ from microscopiq.target.arch import load_arch
 from microscopiq.target.isa.program import Program
 from microscopiq.target.packing import integers, pack
 
-METHOD = {"int4": "rtn", "int8": "rtn", "ms2": "microscopiq", "ms4": "microscopiq"}
+METHOD = {
+    "int4": "rtn",
+    "int8": "rtn",
+    "ms2": "microscopiq",
+    "ms4": "microscopiq",
+    "fineq": "fineq",
+}
 SLOW = settings(
     deadline=None,
     max_examples=25,
@@ -28,7 +36,13 @@ SLOW = settings(
 )
 
 
-def both(op, arch_name: str, seed: int):
+FINEQ_8X8 = dataclasses.replace(
+    load_arch("fineq-64x64"), name="fineq-8x8", array_rows=8, array_cols=8, spad_bytes=8192
+)
+"""Temporal PEs with tiles that cut groups of 24 inputs, and clusters of 3, anywhere."""
+
+
+def both(op, arch_name, seed: int):
     """Return the outputs of the reference and of the program on the same random arguments."""
     arch, rng = load_arch(arch_name), np.random.default_rng(seed)
     segment, decoded = b"", []
@@ -163,6 +177,31 @@ def test_quantize_images(rows, length, seed):
 def test_default_machine(weight_format):
     op = Gemm(1, 1, 130, 200, 320, weight_format, bias=True, residual=True, low=0.0)
     assert_equal_bits(op, "microscopiq-64x64")
+
+
+@SLOW
+@given(
+    m=st.integers(1, 20),
+    n=st.integers(1, 200),
+    k=st.integers(1, 300),
+    requantize=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+def test_fineq_machine(m, n, k, requantize, seed):
+    op = Gemm(1, 1, m, n, k, "fineq", bias=True, requantize=requantize)
+    assert_equal_bits(op, FINEQ_8X8, seed)
+
+
+@pytest.mark.parametrize("k", [1, 23, 24, 25, 48, 127, 128, 129, 152, 256])
+def test_fineq_with_inputs_around_a_group(k):
+    assert_equal_bits(Gemm(1, 1, 3, 70, k, "fineq"), "fineq-64x64", k)
+
+
+def test_fineq_conv():
+    conv = Conv(15, 9, 8, 3, 3, 2, 1, 1, 0, 2, 1, 1, 2)
+    op = Gemm(2, 2, conv.out_height * conv.out_width, 12, 135, "fineq", conv, bias=True, low=0.0)
+    for arch in (FINEQ_8X8, "fineq-64x64"):
+        assert_equal_bits(op, arch)
 
 
 def test_int8_machine():

@@ -10,6 +10,7 @@ from microscopiq import Session, disassemble, quantize
 from microscopiq.compiler.api import build
 from microscopiq.compiler.driver import run_stages
 from microscopiq.compiler.options import Options
+from microscopiq.compiler.passes.lower import TWO_ACTIVATIONS
 from microscopiq.compiler.quant.recipe import recipe_names
 from microscopiq.target.errors import ConfigError, InputError, UnsupportedError
 from tests.compiler import relax_modules as make
@@ -191,6 +192,43 @@ def test_compiled_module_is_refused():
 def test_format_without_a_decoder_is_refused():
     with pytest.raises(UnsupportedError, match=r"int8-64x64 can't decode weight format 'ms4'"):
         build(make.model("clip"), arch="int8-64x64")
+
+
+def test_machine_and_recipe_must_fit():
+    message = "fineq-64x64 can't decode weight format 'ms4' .it decodes: fineq.; choose another"
+    with pytest.raises(UnsupportedError, match=message):
+        build(make.model("clip"), arch="fineq-64x64")
+    with pytest.raises(UnsupportedError, match=r"microscopiq-64x64 can't decode .* 'fineq'"):
+        build(make.model("clip"), recipe="fineq-w2a8")
+
+
+@pytest.mark.parametrize(
+    ("arch", "recipe"), [("fineq-64x64", "fineq-w2a8"), ("int4-64x64", "int4")]
+)
+def test_product_of_two_activations_without_int8_weights(arch, recipe):
+    """It stays on the host, counted, and in the bits of every other machine."""
+    mod = make.module(
+        lambda emit, x, y: emit(op.matmul(make.linear(emit, x, 8), y)), (2, 5, 10), (2, 8, 7)
+    )
+    quantized = quantize(mod, recipe)
+    before = quantized.script()
+    state = make.compiled(quantized, recipe, arch)
+    assert quantized.script() == before
+    kinds = sorted(row["kind"] for row in state.layers.values())
+    assert kinds == ["linear", "quantize", "quantize", "quantize"]
+    assert state.host == [["main", "matmul", TWO_ACTIVATIONS, 1]]
+    assert len(state.program.functions) == 4
+    inputs = make.inputs_of(mod)
+    found = Session(state.executable).run(*inputs).outputs
+    make.assert_equal_bits(make.run_llvm(state.quantized, inputs), found)
+    make.assert_equal_bits(Session(build(quantized, "tiny-4x4")).run(*inputs).outputs, found)
+    with pytest.raises(UnsupportedError) as error:
+        build(mod, arch, recipe, strict=True)
+    assert str(error.value).splitlines() == [
+        "1 operator(s) can't run on the array:",
+        f"  matmul: {TWO_ACTIVATIONS} ({arch}: {recipe.split('-')[0]})",
+    ]
+    build(make.model("clip"), arch, recipe, strict=True)
 
 
 def test_weight_that_is_no_number_is_named():

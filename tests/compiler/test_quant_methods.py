@@ -14,7 +14,7 @@ from microscopiq.target.packing import QuantizedWeight, blocks, dequantize, inte
 from microscopiq.target.routing import best_pairing, passes, routable
 
 CASES = [(name, fmt) for name, entry in METHODS.items() for fmt in entry.formats]
-RELATIVE_ERROR = {"int8": 0.01, "int4": 0.2, "ms4": 0.15, "ms2": 0.45}
+RELATIVE_ERROR = {"int8": 0.01, "int4": 0.2, "ms4": 0.15, "ms2": 0.45, "fineq": 0.4}
 """Largest |W - Q| / |W| in the Frobenius norm on heavy-tailed weights, by format. MicroScopiQ A6
 gives 0.33 for 2 bits on Gaussian weights."""
 
@@ -176,6 +176,43 @@ def test_microscopiq_keeps_outliers_and_prunes_the_least_that_routes(fmt):
         dearer += set(lower) != set(inliers[np.argsort(cost[inliers])][: len(upper)])
     # 1 of 7 slots is out of reach of a single outlier: least saliency alone wouldn't do.
     assert 0 < dearer < counts["flagged"] / 4
+
+
+def _pair_error(pair: np.ndarray, step: float) -> float:
+    """Return the least squared error of two clusters, by trying all there is."""
+    narrow, wide = step * np.arange(-1, 2), step * np.arange(-3, 4)
+    patterns = [[narrow] * 3] + [
+        [np.zeros(1) if place == zero else wide for place in range(3)] for zero in range(3)
+    ]
+    return min(
+        sum(np.abs(levels[k % 3] - w).min() ** 2 for k, w in enumerate(pair)) for levels in patterns
+    )
+
+
+def test_fineq_takes_the_best_pattern_of_each_pair():
+    matrix = _heavy_tailed(9, 140)
+    weight, counts = quantize_weight("fineq", matrix, "fineq", "x")
+    found = np.square(dequantize(weight).astype(np.float64) - matrix)
+    for row, line in enumerate(matrix.astype(np.float64)):
+        for first in [*range(0, 126, 6), 126, 128, 134]:
+            end = min(first + 6, 128 if first < 128 else 140)
+            step = float(weight.scale[first // 128, row])
+            least = _pair_error(line[first:end], step)
+            np.testing.assert_allclose(found[row, first:end].sum(), least, rtol=1e-5, atol=1e-12)
+    # A pattern says the same of the second cluster, which the 22nd pair of 128 inputs doesn't have.
+    clusters = np.where(np.arange(weight.pattern.shape[1]) == 21, 1, 2)
+    assert counts["outlier_clusters"] == ((weight.pattern > 0) * clusters).sum() > 0
+    assert counts["zeroed"] > 0 and counts["clipped"] > 0
+
+
+def test_fineq_keeps_outliers_and_their_neighbours():
+    """Step 1: 3 and -2 fit 3 bits beside the least of their cluster, ones fit 2 bits."""
+    matrix = np.float32([[1, -1, 0, 1, 0, 1] + [3, 0.1, -2, -0.2, 1, 2.1] + [-1, 1, 1] * 38])
+    weight, counts = quantize_weight("fineq", matrix, "fineq", "x")
+    assert weight.scale.tolist() == [[1]]
+    assert weight.pattern[0, :2].tolist() == [0, 2] and not weight.pattern[0, 3:].any()
+    assert dequantize(weight)[0, :12].tolist() == [1, -1, 0, 1, 0, 1, 3, 0, -2, 0, 0, 2]
+    assert counts == {"outlier_clusters": 2, "zeroed": 2, "clipped": 0}
 
 
 def test_figure_3_of_the_paper():

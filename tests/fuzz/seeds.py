@@ -17,6 +17,7 @@ from microscopiq.compiler.tir.schedule import scheduled
 from microscopiq.target.arch import load_arch
 from microscopiq.target.isa.program import Program
 from microscopiq.target.packing import pack
+from microscopiq.target.segment import panel_bytes, panels, shape_only
 from tests.runtime.gemm_program import gemm, random_weight
 
 TINY = load_arch("tiny-4x4")
@@ -59,6 +60,10 @@ def seeds() -> dict[str, bytes]:
         for name in ("ms4", "quantize")
     }
     found["two_functions"] = Program.for_arch(TINY, both)
+    timed = found["ms4"].functions["f"]
+    panel, sizes = panels(timed.weights)[0], panel_bytes(timed.weights)
+    shapes = dataclasses.replace(timed, weights=shape_only([panel], np.zeros(len(sizes), int)))
+    found["shape_only"] = Program.for_arch(TINY, {"f": shapes})
     return {name: each.to_bytes() for name, each in found.items()}
 
 

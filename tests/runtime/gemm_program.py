@@ -7,6 +7,7 @@ from microscopiq.target.isa import instructions as isa
 from microscopiq.target.isa.program import Argument, Function
 from microscopiq.target.isa.spec import LOOP_DEPTH, Affine, Mem, Unit
 from microscopiq.target.packing import blocks, empty, integers, pack
+from tests.cluster_weights import fill_clusters
 
 PANEL_BYTES = 20480
 
@@ -25,6 +26,10 @@ def random_weight(name, out, inputs, seed=1, spread=3, far=6, flagged=0.1):
     with outliers, any number of them in any pairing.
     """
     rng, weight = np.random.default_rng(seed), empty(name, out, inputs)
+    if weight.row.cluster:
+        fill_clusters(weight, rng)
+        weight.scale[:] = rng.uniform(0.001, 4, weight.scale.shape)
+        return weight
     weight.slots[:] = rng.integers(0, 1 << weight.row.bits, (out, inputs))
     if weight.scale is not None:
         weight.scale[:] = rng.uniform(0.001, 4, weight.scale.shape)

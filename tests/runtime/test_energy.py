@@ -69,9 +69,11 @@ def test_precision_of_the_weights(bits, products, sums, passed):
 
 
 def test_temporal_coding_multiplies_by_adding():
-    numbers = {**DEFAULT, "temporal_coding": 1, "multi_precision": 0}
-    found = energy(numbers=numbers, temporal_adds=600)["array"]
-    assert found == pytest.approx(600 * 32 * (ADD + HOLD) + 1000 * 8 * HOLD + 50 * 4 * HOLD)
+    """A sum passes a PE in each of three cycles, and is added to in 0.6 of them."""
+    numbers = {**DEFAULT, "temporal_cycles": 3, "multi_precision": 0}
+    found = energy(numbers=numbers, temporal_adds=600, temporal_sums=3000)["array"]
+    passed = 1000 * 8 * HOLD + 50 * 4 * HOLD
+    assert found == pytest.approx(600 * 32 * ADD + 3000 * 32 * HOLD + passed)
 
 
 def test_narrow_weights_send_more_sums_to_recon():

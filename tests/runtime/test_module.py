@@ -416,6 +416,16 @@ def test_damaged_files_are_refused():
         create(_seal(blob[HEAD:] + b"\0"))
 
 
+def test_notes_that_no_writer_makes():
+    function = Function("f", "", (), (isa.Sem(0, 0), isa.End()), notes={0: "", 1: ""})
+    payload = Program.for_arch(SMALL, {"f": function}).to_bytes()[HEAD:]
+    create(_seal(payload))
+    for notes, wrong in (((0, 0), 0), ((1, 0), 0), ((1, 2), 2)):
+        end = b"".join(struct.pack("<II", index, 0) for index in notes)
+        with pytest.raises(IsaError, match=f"note for instruction {wrong}; allowed: "):
+            create(_seal(payload[: -len(end)] + end))
+
+
 DAMAGED = {
     "unit 0; allowed: 1..6": (isa.Wait(Unit.ARRAY, 0), 4, 0),
     "extent register 16; allowed: 0..15": (isa.Clip(9, 1, 1, at()), 4, 16),

@@ -56,6 +56,12 @@ def test_the_next_one_waits_where_it_would_overtake():
     assert run([held, [4, 4, 8, *flat([(0, 2, 1)])]], 1, 1)[1][0] == 4
 
 
+def test_a_plane_without_outliers_is_in_every_strip():
+    # The second one has no visit in strip 1, where its one row must not overtake the first's two.
+    first, second = run([[0, 1, 2], [0, 1, 1, *flat([(0, 0, 1)])]], 1, 2)
+    assert (first[0], second[0]) == (0, 2)
+
+
 @settings(deadline=None)
 @given(st.data())
 def test_nothing_meets(data):

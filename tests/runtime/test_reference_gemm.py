@@ -17,7 +17,13 @@ from microscopiq.target.isa.spec import LOOP_DEPTH, Affine, Instruction, Mem, Un
 from microscopiq.target.packing import QuantizedWeight, blocks, integers, pack
 
 TINY = load_arch("tiny-4x4")
-METHOD = {"int4": "rtn", "int8": "rtn", "ms2": "microscopiq", "ms4": "microscopiq"}
+METHOD = {
+    "int4": "rtn",
+    "int8": "rtn",
+    "ms2": "microscopiq",
+    "ms4": "microscopiq",
+    "fineq": "fineq",
+}
 FORMATS = list(WEIGHT_FORMATS)
 
 

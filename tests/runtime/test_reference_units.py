@@ -21,7 +21,13 @@ from microscopiq.target.packing import pack
 from tests.runtime.ordered import ordered
 
 TINY = load_arch("tiny-4x4")
-METHOD = {"int4": "rtn", "int8": "rtn", "ms2": "microscopiq", "ms4": "microscopiq"}
+METHOD = {
+    "int4": "rtn",
+    "int8": "rtn",
+    "ms2": "microscopiq",
+    "ms4": "microscopiq",
+    "fineq": "fineq",
+}
 SIZES = {Mem.SPAD: 8192, Mem.WBUF: 4096, Mem.ACC: 4096, Mem.OBUF: 4096}
 """Bytes of each memory that are filled, used and compared."""
 PANEL = 100

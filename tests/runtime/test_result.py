@@ -166,14 +166,14 @@ def test_files_appear_whole_or_not_at_all(tmp_path):
 
 
 def test_files_that_cant_be_written(tmp_path):
-    with (
-        pytest.raises(ConfigError, match=r"can't write '.*nowhere/file': No such file"),
-        whole_file(tmp_path / "nowhere" / "file"),
-    ):
-        pass
-    for path, message in [
-        (tmp_path, "a folder has that name"),
-        (tmp_path / "nowhere" / "file", r"no folder that can be written: .*nowhere"),
-    ]:
-        with pytest.raises(ConfigError, match=message):
-            check_folder(path)
+    (tmp_path / "file").write_text("")
+    for folder, why in (("nowhere", "No such file"), ("file", "Not a directory")):
+        with (
+            pytest.raises(ConfigError, match=rf"can't write '.*{folder}/new': {why}"),
+            whole_file(tmp_path / folder / "new"),
+        ):
+            pass
+        with pytest.raises(ConfigError, match=rf"no folder that can be written: .*{folder}$"):
+            check_folder(tmp_path / folder / "new")
+    with pytest.raises(ConfigError, match="a folder has that name"):
+        check_folder(tmp_path)

@@ -18,6 +18,7 @@ from microscopiq.target.isa.program import Argument, Function, Program
 from microscopiq.target.isa.spec import Mem
 from microscopiq.target.segment import panel_bytes, panels, shape_only
 from tests.runtime.gemm_program import at, gemm, random_weight
+from tests.runtime.ordered import ordered
 
 runtime.load()
 create = tvm_ffi.get_global_func("microscopiq.runtime.create")
@@ -120,7 +121,7 @@ def test_im2col_moves_the_same_bytes(data):
     )
     out = np.zeros((rows, cols), np.int8)
     arguments = (Argument("x", "int8", image.shape), Argument("y", "int8", out.shape, True))
-    module = module_of(Function("f", "", arguments, code))
+    module = module_of(Function("f", "", arguments, tuple(ordered(code))))
     module["f"](*tensors(image, out))
     module["microscopiq.time"]("f")
     want, inside = im2col(image, op, row0, col0, rows, cols)
@@ -151,7 +152,9 @@ def test_strided_copies_move_what_they_should():
             )
             outputs = (Argument("y", str(y.dtype), y.shape, True),)
             outputs += (Argument("z", str(z.dtype), z.shape, True),)
-            function = Function("f", "", (Argument("x", str(x.dtype), x.shape), *outputs), code)
+            function = Function(
+                "f", "", (Argument("x", str(x.dtype), x.shape), *outputs), tuple(ordered(code))
+            )
             assert_times_like_a_run(function, BIG, x, y, z)
             np.testing.assert_array_equal(y, x)
             np.testing.assert_array_equal(z, x.T)
@@ -168,7 +171,7 @@ def test_overlapping_stores_keep_the_last_element():
         isa.End(),
     )
     arguments = (Argument("x", "float32", x.shape), Argument("y", "float32", y.shape, True))
-    module_of(Function("f", "", arguments, code))["f"](*tensors(x, y))
+    module_of(Function("f", "", arguments, tuple(ordered(code))))["f"](*tensors(x, y))
     np.testing.assert_array_equal(y, [0, 3, 4, 5])
 
 

@@ -40,6 +40,8 @@ def test_columns_follow_the_mode():
     """MicroScopiQ A3: one 4-bit or two 2-bit weights per PE; two PEs make an 8-bit weight."""
     arch = load_arch("microscopiq-64x64")
     assert [arch.columns(bits) for bits in (2, 4, 8)] == [128, 64, 32]
+    # A weight of 3 bits takes a slot of 4.
+    assert arch.columns(3) == 64 and load_arch("tiny-4x4").columns(3) == 8
     plain = load_arch("int8-64x64")
     assert [plain.columns(bits) for bits in (4, 8)] == [64, 64]
 
@@ -141,6 +143,32 @@ def test_technology_beside_the_architecture(tmp_path):
         assert arch.technology == str(folder / "mine.toml")
         hashes.add(arch.hash)
     assert len(hashes) == 1  # where the file lies is no property of the machine
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"temporal_cycles": 2},
+            r"temporal_cycles = 2: allowed 0 \(PEs multiply\), 3 or 4 .* 1 \(",
+        ),
+        ({"recon_units": 1}, "temporal_cycles = 3 with recon_units = 1: ReCoN merges products"),
+        ({"pe_weight_bits": 4}, "pe_weight_bits = 4 and multi_precision = 0: allowed at most 3"),
+        ({"multi_precision": 1}, "pe_weight_bits = 3 and multi_precision = 1: .* at most 3 and 0"),
+        (
+            {"weight_formats": ["fineq", "int4"]},
+            "weight format int4 has 4 bits, pe_weight_bits = 3",
+        ),
+        ({"weight_formats": ["ms2"]}, "weight format ms2 has outliers, but recon_units = 0"),
+    ],
+)
+def test_temporal_pes_go_with_few_things(change, message):
+    """A sign and a magnitude up to 3 are all that such a PE holds."""
+    table = read_table("architecture", "fineq-64x64", ARCH_DIR)[0]
+    with pytest.raises(ConfigError, match=message):
+        from_table({**table, **change}, "here")
+    for cycles in (0, 1, 3, 4):
+        assert from_table({**table, "temporal_cycles": cycles}, "here").columns(3) == 64
 
 
 def test_hash_follows_every_key():

@@ -7,6 +7,8 @@ from microscopiq.compiler.quant import methods  # noqa: F401  (registers the qua
 from microscopiq.compiler.quant.base import quantize_weight
 from microscopiq.target.formats import (
     BY_CODE,
+    CLUSTER_BITS,
+    CLUSTER_GROUP,
     MACRO_BLOCK,
     MICRO_BLOCK,
     OUTLIER_EXPONENT,
@@ -16,7 +18,7 @@ from microscopiq.target.formats import (
 )
 from microscopiq.target.packing import dequantize, empty, integers
 
-INT = [name for name, row in WEIGHT_FORMATS.items() if not row.has_outliers]
+INT = [name for name, row in WEIGHT_FORMATS.items() if not row.sign_magnitude]
 MS = [name for name, row in WEIGHT_FORMATS.items() if row.has_outliers]
 
 
@@ -31,6 +33,10 @@ def test_rows_are_consistent(row):
         # The merge shifts right by up to the mantissa's width: as many guard bits lose nothing.
         assert row.guard_bits == row.mantissa_bits
         assert sum(OUTLIER_EXPONENT[row.bits]) == 8
+    if row.cluster:
+        # Each stores all of a cluster's weights, or all but one that is zero.
+        assert row.cluster * 2 == (row.cluster - 1) * row.bits == CLUSTER_BITS
+        assert CLUSTER_GROUP // row.cluster * CLUSTER_BITS % 8 == 0
 
 
 def test_outlier_exponent_range():

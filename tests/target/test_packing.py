@@ -26,6 +26,7 @@ from microscopiq.target.packing import (
     pack,
     unpack,
 )
+from tests.cluster_weights import fill_clusters
 
 SHAPES = st.tuples(st.integers(1, 300), st.integers(1, 300))
 FORMATS = list(WEIGHT_FORMATS)
@@ -34,6 +35,10 @@ FORMATS = list(WEIGHT_FORMATS)
 def random_weight(name: str, out: int, inputs: int, seed: int) -> QuantizedWeight:
     """Return a legal weight: any codes, and for ms formats any outliers where they can be."""
     rng, weight = np.random.default_rng(seed), empty(name, out, inputs)
+    if weight.row.cluster:
+        fill_clusters(weight, rng)
+        weight.scale[:] = rng.uniform(0, 4, weight.scale.shape)
+        return weight
     weight.slots[:] = rng.integers(0, 1 << weight.row.bits, (out, inputs))
     if weight.scale is not None:
         weight.scale[:] = rng.uniform(0, 4, weight.scale.shape)
@@ -55,7 +60,7 @@ def random_weight(name: str, out: int, inputs: int, seed: int) -> QuantizedWeigh
 
 def assert_same(a: QuantizedWeight, b: QuantizedWeight) -> None:
     assert a.format == b.format
-    for name in ("slots", "scale", "isf", "relative_exponent", "pairs"):
+    for name in ("slots", "scale", "isf", "relative_exponent", "pairs", "pattern"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
 
 
@@ -78,6 +83,10 @@ def slow_decode(segment: bytes, out: int, inputs: int) -> np.ndarray:
             start = int.from_bytes(segment[4 + 4 * number : 8 + 4 * number], "little")
             number += 1
             code, rows, cols, _ = struct.unpack_from("<BBBb", segment, start)
+            if code == 5:
+                window = _slow_clusters(segment, start + 4, rows + 1, cols + 1)
+                value[column : column + cols + 1, group : group + rows + 1] = window
+                continue
             bits = {1: 4, 2: 8, 3: 2, 4: 4}[code]
             dense, pitch = start + 4, (cols + 8) // 8 * bits
             position = dense + (rows + 1) * pitch
@@ -91,6 +100,31 @@ def slow_decode(segment: bytes, out: int, inputs: int) -> np.ndarray:
                     row, position = _slow_row(slots, bits, segment, position)
                 value[column : column + cols + 1, group + k] = row
     return value
+
+
+def _slow_clusters(segment: bytes, at: int, rows: int, cols: int) -> np.ndarray:
+    """FineQ: clusters of three inputs in 6 bits, a pattern for each two; groups by columns."""
+    value = np.zeros((cols, rows))
+    for first in range(0, rows, 24):
+        length = min(24, rows - first)
+        clusters = (length + 2) // 3
+        size = (6 * clusters + 2 * ((clusters + 1) // 2) + 7) // 8
+        for column in range(cols):
+            bits = int.from_bytes(segment[at : at + size], "little")
+            at += size
+            for k in range(length):
+                payload = bits >> 6 * (k // 3) & 63
+                pattern = bits >> 6 * clusters + 2 * (k // 6) & 3
+                if pattern:
+                    three = [payload & 7, payload >> 3]
+                    three.insert(pattern - 1, 0)
+                    sign, magnitude = three[k % 3] >> 2, three[k % 3] & 3
+                else:
+                    two = payload >> 2 * (k % 3) & 3
+                    sign, magnitude = two >> 1, two & 1
+                value[column, first + k] = -magnitude if sign else magnitude
+    scale = np.frombuffer(segment, "<f2", cols, at).astype(float)
+    return value * scale[:, None]
 
 
 def _slow_row(slots: list[int], bits: int, segment: bytes, at: int) -> tuple[list[float], int]:

@@ -3,6 +3,8 @@
 import dataclasses
 import random
 import struct
+import subprocess
+import sys
 import zlib
 
 import pytest
@@ -12,8 +14,10 @@ from microscopiq.target.errors import IsaError
 from microscopiq.target.isa import instructions as isa
 from microscopiq.target.isa.program import MAGIC, VERSION, Argument, Function, Program
 from microscopiq.target.isa.spec import LOOP_DEPTH, Affine, Mem, Unit
+from microscopiq.target.segment import SHAPE_ONLY
 
 ARCH = load_arch("tiny-4x4")
+NO_PANELS = struct.pack("<II", 0, 8)
 HEAD = len(MAGIC) + struct.calcsize("<IIQ")
 
 
@@ -42,7 +46,7 @@ def _copy_function() -> Function:
         Argument("x", "float32", (2, 5)),
         Argument("y", "float32", (10,), is_output=True),
     )
-    return Function("copy", "model.layer é", arguments, code, b"\1\2\3", 7, {2: "each tile"})
+    return Function("copy", "model.layer é", arguments, code, NO_PANELS, 7, {2: "each tile"})
 
 
 def _program() -> Program:
@@ -124,6 +128,51 @@ def _replaced(old: bytes, new: bytes) -> bytes:
     payload = _program().to_bytes()[HEAD:]
     assert payload.count(old) == 1
     return _seal(payload.replace(old, new))
+
+
+def test_reading_needs_no_other_import(tmp_path):
+    """Found by tests/fuzz/loaders.py: the first program read had instructions nobody knew."""
+    path = tmp_path / "program.bin"
+    path.write_bytes(_program().to_bytes())
+    script = "import sys, pathlib; from microscopiq.target.isa.program import Program; "
+    script += "print(len(Program.from_bytes(pathlib.Path(sys.argv[1]).read_bytes()).functions))"
+    done = subprocess.run(
+        [sys.executable, "-c", script, path], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == str(len(_program().functions)), done.stderr
+
+
+@pytest.mark.parametrize(("notes", "wrong"), [((3, 3), 3), ((3, 1), 1), ((1, 99), 99)])
+def test_notes_that_no_writer_makes(notes, wrong):
+    """Found by tests/fuzz/loaders.py: they were read, and written again as other bytes."""
+    program = _program()
+    name, function = next(iter(program.functions.items()))
+    order = {index: "" for index in (1, 3)}
+    only = dataclasses.replace(function, notes=order)
+    data = dataclasses.replace(program, functions={name: only}).to_bytes()
+    assert Program.from_bytes(data).functions[name].notes == order
+    end = b"".join(struct.pack("<II", index, 0) for index in notes)
+    with pytest.raises(IsaError, match=f"note for instruction {wrong}; allowed: .* in ascending"):
+        Program.from_bytes(_seal(data[HEAD : -len(end)] + end))
+
+
+BAD_SEGMENTS = {
+    "weight segment of 3 bytes; allowed: 0, or at least 4": b"\0\0\0",
+    "weight segment of 4 bytes; allowed: 0, or at least 8": struct.pack("<I", SHAPE_ONLY),
+    "8 bytes: a directory of 1 panels needs 12": struct.pack("<II", 1, 8),
+    "offsets .13, 12.; allowed: ascending from 12 to 13": struct.pack("<III", 1, 13, 12) + b"x",
+    "offsets .12, 14.; allowed: ascending from 12 to 13": struct.pack("<III", 1, 12, 14) + b"x",
+    "a panel like template 1; it has 1": struct.pack("<IIIIH", SHAPE_ONLY + 1, 1, 18, 18, 1),
+}
+
+
+@pytest.mark.parametrize("message", BAD_SEGMENTS)
+def test_segments_that_do_not_fit_their_directory(message):
+    """Found by tests/fuzz/loaders.py: the listing met them first, with a struct.error."""
+    function = dataclasses.replace(_copy_function(), weights=BAD_SEGMENTS[message])
+    data = Program.for_arch(ARCH, {"copy": function}).to_bytes()
+    with pytest.raises(IsaError, match=message):
+        Program.from_bytes(data)
 
 
 def test_payload_refusals():

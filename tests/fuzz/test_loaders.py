@@ -1,0 +1,27 @@
+"""tests/fuzz: a small share of what `make fuzz` runs, and that its check can fail."""
+
+import tvm_ffi
+
+from microscopiq import runtime
+from microscopiq.target.isa.program import Program
+
+from .loaders import HEAD, disagreement, fuzz, seal
+from .seeds import seeds
+
+
+def test_changed_programs_are_refused_or_read_alike():
+    counts = fuzz(1000, seed=2)
+    assert counts["cpp_took"] > 100 and counts["python_refused"] > 100
+
+
+def test_a_disagreement_shows():
+    runtime.load()
+    create = tvm_ffi.get_global_func("microscopiq.runtime.create")
+    data, other = (seeds()[name] for name in ("int8", "int4"))
+    program, module = Program.from_bytes(data), create(data)
+    assert disagreement(data, program, module) == ""
+    assert disagreement(data, None, module) == "C++ takes what Python refuses"
+    assert disagreement(data, program, create(other)) == "other instructions"
+    # A layer's name, which both read as text.
+    changed = seal(data[HEAD:].replace(b"seed", b"weed"))
+    assert "other bytes" in disagreement(changed, program, create(changed))
