@@ -10,6 +10,8 @@ SQNR_DB = {
     # Scales are powers of two: up to 6 dB below a scale that fits.
     "microscopiq-w4a8": 10.0,
     "microscopiq-w2a8": 2.0,
+    "microscopiq-w4a8-ordered": 10.0,
+    "microscopiq-w2a8-ordered": 2.0,
     # Levels of 2 bits where no outlier is near; the step fits each group of 128 weights.
     "fineq-w2a8": 2.0,
 }
