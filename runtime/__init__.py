@@ -8,6 +8,11 @@
 ``microscopiq.runtime.kernels()``, ``microscopiq.runtime.select_kernels(name)``
     Names of the inner-loop variants this CPU runs, best first, and the choice of one. All
     variants give equal values.
+``microscopiq.runtime.switch_commands(columns)``
+    ReCoN's commands for (upper, lower, upper, lower, ...) columns of a micro-block: ``commands``
+    by pass, rank and column, and ``entering``, by pass the mask of columns whose values enter.
+``microscopiq.runtime.recon_plan(rows, cols, strip_columns, ranks, units, visits)``
+    When rows with outliers, (strip, row, passes, ...), visit ReCoN, and how long a product takes.
 ``microscopiq.runtime.set_debug(on)``
     Debug mode of every module that wasn't told by its own ``microscopiq.set_debug(on)``; returns
     what it was. `set_debug` calls it.

@@ -8,6 +8,9 @@
 namespace microscopiq {
 namespace {
 
+// No legal Res has as many bits. A switch that is stuck can merge twice, and then it wraps.
+constexpr uint64_t kResMask = (uint64_t{1} << 48) - 1;
+
 // s * (iAct << g) + (U << (g - h)) + (L << (g - 2h)), times 2^(E - Isf). Res and the hidden bit's
 // product come with the guard bits, so that shifting right drops only zeros.
 Res Merge(const Res& upper, const Res& lower, const BlockControl& control) {
@@ -17,7 +20,8 @@ Res Merge(const Res& upper, const Res& lower, const BlockControl& control) {
   const int64_t magnitude = std::abs(int64_t{control.x}) << control.shift;
   const int64_t hidden = upper.negative ? -magnitude : magnitude;
   const int64_t sum = hidden + part(upper, control.half) + part(lower, 2 * control.half);
-  return {true, sum < 0, std::abs(sum) << control.relative};
+  const uint64_t shifted = static_cast<uint64_t>(std::abs(sum)) << control.relative;
+  return {true, sum < 0, static_cast<int64_t>(shifted & kResMask)};
 }
 
 }  // namespace

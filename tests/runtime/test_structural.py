@@ -139,31 +139,23 @@ def test_every_pe_holds_every_format(pe_weight_bits, multi_precision, name, data
     np.testing.assert_array_equal(found, 2 * (x.astype(np.int64) @ values.astype(np.int64).T))
 
 
-@settings(max_examples=100, deadline=None, phases=PHASES)
-@given(st.data())
-def test_matmuls_share_the_array(data):
-    """Two planes take turns without a pause: at the end of a call all are stepped together."""
-    arch = variant(data.draw(st.sampled_from([SMALL, BIG])), data.draw)
-    name = data.draw(st.sampled_from(list(WEIGHT_FORMATS)))
-    limits = (arch.array_rows, min(128, arch.columns(WEIGHT_FORMATS[name].bits)))
-    limits = [min(limit, 20) for limit in limits]
-    shapes = [[data.draw(st.integers(1, limit)) for limit in limits] for _ in range(2)]
-    flagged, seed = data.draw(st.sampled_from([0.03, 0.1, 0.5])), data.draw(st.integers(0, 1 << 32))
-    weights = [random_weight(name, n, k, seed + k, flagged=flagged) for k, n in shapes]
+def in_turns(arch, weights, rows):
+    """Stream so many rows through one of two planes, then the other, without a pause."""
     code = [isa.Clip(0, MAX_ROWS, MAX_ROWS, at()), isa.Clip(1, 20, 20, at())]
     code += [isa.DmaLoad(Mem.SPAD, at(), 20, 0, at(), 20, 1, 1, 0, 1)]
-    for plane, (k, n) in enumerate(shapes):
-        part = (at(plane), at(0), weights[plane].row.code, at(), at(), 2, 3)
+    for plane, weight in enumerate(weights):
+        n, k = weight.slots.shape
+        part = (at(plane), at(0), weight.row.code, at(), at(), 2, 3)
         code += [isa.Clip(2, k, k, at()), isa.Clip(3, n, n, at())]
         code += [isa.DmaWeight(at(), at(plane), arch.wbuf_bytes), isa.Preload(*part)]
-        code += [isa.ReconConfig(*part)] if weights[plane].row.has_outliers else []
-    for number in range(data.draw(st.integers(2, 8))):
-        m = data.draw(st.integers(1, MAX_ROWS))
+        code += [isa.ReconConfig(*part)] if weight.row.has_outliers else []
+    for number, m in enumerate(rows):
+        acc = at(number % 2 * 512)
         code += [isa.Clip(4, m, m, at())]
-        code += [isa.Matmul(at(number % 2), at(), 20, at(number % 2 * 512), 80, 4, at(number > 1))]
-    store = [isa.DmaStore(1, at(), 1024, 1, Mem.ACC, at(), 1024, 1, 5, 6)]
-    code += [isa.Clip(5, 1, 1, at()), isa.Clip(6, 1024, 1024, at()), *store, isa.End()]
-    x = np.random.default_rng(seed).integers(-128, 128, (MAX_ROWS, 20), np.int8)
+        code += [isa.Matmul(at(number % 2), at(), 20, acc, 80, 4, at(number > 1))]
+    store = isa.DmaStore(1, at(), 1024, 1, Mem.ACC, at(), 1024, 1, 5, 6)
+    code += [isa.Clip(5, 1, 1, at()), isa.Clip(6, 1024, 1024, at()), store, isa.End()]
+    x = np.random.default_rng(0).integers(-128, 128, (MAX_ROWS, 20), np.int8)
     arguments = (Argument("x", "int8", x.shape), Argument("y", "int8", (1024,), True))
     function = Function("f", "", arguments, tuple(ordered(code)), pack(weights))
     module = create(Program.for_arch(arch, {"f": function}).to_bytes())
@@ -172,6 +164,45 @@ def test_matmuls_share_the_array(data):
     (fast, record), (stepped, measured) = (call(module, "f", [x], output, mode) for mode in MODES)
     np.testing.assert_array_equal(stepped, fast)
     assert measured == record
+    return record
+
+
+@settings(max_examples=100, deadline=None, phases=PHASES)
+@given(st.data())
+def test_matmuls_share_the_array(data):
+    """At the end of a call all its matmuls are stepped together, as they overlapped."""
+    arch = variant(data.draw(st.sampled_from([SMALL, BIG])), data.draw)
+    name = data.draw(st.sampled_from(list(WEIGHT_FORMATS)))
+    limits = (arch.array_rows, arch.columns(WEIGHT_FORMATS[name].bits))
+    shapes = [[data.draw(st.integers(1, min(20, limit))) for limit in limits] for _ in range(2)]
+    flagged, seed = data.draw(st.sampled_from([0.03, 0.1, 0.5])), data.draw(st.integers(0, 1 << 32))
+    weights = [random_weight(name, n, k, seed + k, flagged=flagged) for k, n in shapes]
+    in_turns(arch, weights, data.draw(st.lists(st.integers(1, MAX_ROWS), min_size=2, max_size=8)))
+
+
+ONE_PASS, TWO_PASSES = (0, 2), (3, 6)
+
+
+@pytest.mark.parametrize(
+    ("segment", "columns", "planes", "rows"),
+    [
+        # The second plane's row 5 waits for its network; the first one's must not overtake it.
+        (0, 8, [(8, {5: TWO_PASSES}), (8, {5: ONE_PASS, 7: ONE_PASS})], [5, 6, 4, 2, 3, 1, 1, 2]),
+        # Columns 8 to 15 have no outliers: sums of the short plane leave there no sooner.
+        (8, 16, [(2, {}), (1, {0: ONE_PASS})], [1, 1, 1, 1]),
+        # Behind a row that ReCoN holds back, one without outliers starts later.
+        (0, 8, [(8, {0: TWO_PASSES}), (8, {})], [3, 3, 3]),
+    ],
+)
+def test_matmuls_that_once_met(segment, columns, planes, rows):
+    arch = dataclasses.replace(SMALL, recon_segment_columns=segment)
+    weights = []
+    for inputs, pairs in planes:
+        weight = random_weight("ms2", columns, inputs, flagged=0)
+        for row, pair in pairs.items():
+            weight.pairs[0, row, 0], weight.relative_exponent[0, row] = pair, 0
+        weights.append(weight)
+    in_turns(arch, weights, rows)
 
 
 def passes_of(weight, strip_columns):
