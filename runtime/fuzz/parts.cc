@@ -63,8 +63,8 @@ bool Split(const std::string& program, ProgramParts* parts) {
   const std::string payload = program.substr(kHeadBytes);
   ByteReader reader(reinterpret_cast<const uint8_t*>(payload.data()), payload.size());
   try {
-    Skip(&reader, Count);
-    Skip(&reader, Count);
+    // The machine's name and hash, and its technology.
+    for (int text = 0; text < 3; ++text) Skip(&reader, Count);
     for (uint32_t left = Count(&reader); left > 0; --left) {
       Skip(&reader, Count);
       parts->arch_values.push_back(reader.position());

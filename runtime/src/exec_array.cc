@@ -34,6 +34,11 @@ PanelPart Machine::CheckedPart(const Op& op, Panel* panel) const {
   if (panel->format->pow2 && arch_.recon_units == 0) {
     Fail(kSimError, "format ", panel->format->name, " has outliers, but recon_units = 0");
   }
+  if (panel->format->pow2 && ArrayColumns(arch_, panel->format->bits) < kMicroBlock) {
+    Fail(kSimError, "format ", panel->format->name, " has outliers, whose micro-blocks of ",
+         kMicroBlock, " columns need an array that wide; it has ",
+         ArrayColumns(arch_, panel->format->bits));
+  }
   if (part.row0 < 0 || part.row0 + part.rows > panel->rows || part.col0 < 0 ||
       part.col0 + part.cols > panel->cols) {
     Fail(kSimError, "rows ", part.row0, " + ", part.rows, ", columns ", part.col0, " + ", part.cols,

@@ -57,6 +57,12 @@ void CheckArch(ArchNumbers arch) {
       Fail(kIsaError, "architecture: ", key, " = ", *value, "; allowed ", low, " to ", high);
     }
   });
+  const int64_t segment = arch.recon_segment_columns;
+  if (segment % kMicroBlock || (segment & (segment - 1))) {
+    Fail(kIsaError, "architecture: recon_segment_columns = ", segment,
+         "; allowed 0 and powers of two from ", kMicroBlock,
+         ", because a micro-block's halves meet inside one segment");
+  }
   // A temporal PE counts magnitudes of 2 bits: any other weight would get wrong cycles.
   if (arch.temporal_cycles &&
       (arch.pe_weight_bits > kTemporalBits || arch.multi_precision || arch.recon_units)) {

@@ -416,6 +416,25 @@ def test_damaged_files_are_refused():
         create(_seal(blob[HEAD:] + b"\0"))
 
 
+@pytest.mark.parametrize("columns", [1, 2, 4, 24])
+def test_segments_that_cut_a_micro_block_are_refused(columns):
+    """Found by runtime/fuzz: the fast mode computed with them, and the structural one could not."""
+    arch = dataclasses.replace(SMALL, recon_segment_columns=columns)
+    function = gemm(arch, random_weight("ms4", 9, 9), 2)
+    with pytest.raises(IsaError, match=f"recon_segment_columns = {columns}; allowed 0 and powers"):
+        create(Program.for_arch(arch, {"gemm": function}).to_bytes())
+
+
+def test_outliers_need_an_array_as_wide_as_a_micro_block():
+    """Found beside it: 4 columns of 4 bits hold no micro-block."""
+    arch = dataclasses.replace(SMALL, array_cols=4, pe_weight_bits=4)
+    weights = pack([random_weight("ms4", 4, 8)])
+    code = [isa.Clip(5, 4, 4, at()), isa.DmaWeight(at(), at(), 999)]
+    code.append(isa.Preload(at(), at(), 4, at(), at(), 5, 5))
+    with pytest.raises(SimError, match="micro-blocks of 8 columns need an array that wide; it has"):
+        run(code, OUT, arch=arch, weights=weights)
+
+
 def test_notes_that_no_writer_makes():
     function = Function("f", "", (), (isa.Sem(0, 0), isa.End()), notes={0: "", 1: ""})
     payload = Program.for_arch(SMALL, {"f": function}).to_bytes()[HEAD:]
