@@ -25,7 +25,7 @@ def test_all_causes_fit_one_line_each():
     lines = printed({unit: full for unit in UNITS})
     assert len(lines) == 2 + len(UNITS)
     assert lines[0].split() == ["unit", *(c.replace("_", "/") for c in CAUSES), "share"]
-    assert lines[2].split()[:-1] == ["dma_in", *["12.5"] * len(CAUSES)]
+    assert lines[2].split()[:-1] == ["dma_in", *[f"{100 / len(CAUSES):.1f}"] * len(CAUSES)]
     assert max(map(len, lines)) <= 100
 
 
