@@ -18,7 +18,9 @@ import typer
 from .. import __version__
 from ..target.arch import DEFAULT_ARCH
 from ..target.errors import ConfigError, MicroscopiqError
+from . import cli_estimate
 from .cli_files import Layers, Roofline, Trace, check_paths, write_reports
+from .cli_options import ArchName, Json, Recipe, TechnologyName
 from .options import STAGES
 from .quant.recipe import DEFAULT_RECIPE
 
@@ -29,19 +31,6 @@ DEBUG = "MICROSCOPIQ_DEBUG"
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich")
 
-Recipe = Annotated[
-    str, typer.Option("--recipe", metavar="NAME|FILE", help="Quantization recipe or a .toml file.")
-]
-ArchName = Annotated[
-    str, typer.Option("--arch", metavar="NAME|FILE", help="Architecture or a .toml file.")
-]
-TechnologyName = Annotated[
-    str | None,
-    typer.Option(
-        "--technology", metavar="NAME|FILE", help="Areas and energies, if not the architecture's."
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Library = Annotated[Path, typer.Argument(metavar="OUT.so", help="What `compile` wrote.")]
 
 
@@ -160,11 +149,11 @@ def compile_command(
 def run(
     library: Library,
     inputs: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             "--input", metavar="X.npz", help="Arrays by input name, or in the model's input order."
         ),
-    ],
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="Y.npz", help="Write outputs as out0, out1, ..."),
@@ -183,10 +172,20 @@ def run(
         bool,
         typer.Option("--debug", help="Refuse reads of unwritten memory and races between units."),
     ] = False,
+    timing_only: Annotated[
+        bool,
+        typer.Option("--timing-only", help="No input, no output: what a call of each layer costs."),
+    ] = False,
     technology: TechnologyName = None,
     as_json: Json = False,
 ) -> None:
     """Run a compiled model on the simulator: outputs, cycles, traffic, energy."""
+    if timing_only == (inputs is not None):
+        raise ConfigError("run needs either --input X.npz or --timing-only")
+    if timing_only and (output or trace or debug or mode is not Mode.fast):
+        raise ConfigError(
+            "--timing-only is a summary without values; leave --output, --trace, --mode, --debug out"
+        )
     from ..runtime.session import Session
     from .cli_arrays import read_inputs, write_outputs
     from .cli_progress import StageBars
@@ -194,10 +193,13 @@ def run(
 
     check_paths(layers, roofline)
     session = Session(library, arch, mode.value, debug=debug or None, technology=technology)
-    arrays = read_inputs(inputs, session.input_names())
     with StageBars() as bars:
-        bars("run", 0, 1, library.name)
-        result = session.run(*arrays, trace=trace)
+        if timing_only:
+            result = session.time()
+        else:
+            arrays = read_inputs(inputs, session.input_names())
+            bars("run", 0, 1, library.name)
+            result = session.run(*arrays, trace=trace)
     write_reports(result, session.program, layers, roofline)
     if output is not None:
         write_outputs(output, result.outputs)
@@ -205,6 +207,11 @@ def run(
         print(json.dumps(result.to_json()))
     else:
         print_run(result, session.program, [output, trace, layers, roofline])
+
+
+app.command(
+    epilog="Example: [bold]microscopiq estimate --preset llama2-7b-layer --tokens 2048[/bold]"
+)(cli_estimate.estimate)
 
 
 @app.command()

@@ -91,10 +91,40 @@ def print_run(result, program: Program | None, files: list[Path | None]) -> None
         (f"out{index}", str(array.dtype), "x".join(map(str, array.shape)) or "scalar")
         for index, array in enumerate(result.outputs)
     ]
-    _print_facts(console, rows, "Outputs")
+    if rows:
+        _print_facts(console, rows, "Outputs")
     for file in files:
         if file is not None:
             console.print(f"Wrote {file}")
+
+
+def print_estimate(estimate) -> None:
+    """Print an `Estimate`: the whole, and each operator."""
+    console, result = _console(), estimate.result
+    _say(
+        console,
+        f"{len(result.calls):,} operators one after the other on {estimate.program.arch_name}, "
+        "timed without data. Where a weight format has outliers, "
+        f"{100 * estimate.flagged_share:g} % of the micro-blocks hold one; what runs on the host "
+        "costs nothing here.",
+    )
+    _print_facts(console, _cost_rows(result, estimate.program))
+    _print_units(console, result)
+    _print_energy(console, result)
+    table = _table("operator", "size", "format", "calls", "cycles", "%", "MACs/cycle")
+    calls = iter(result.calls)
+    for task in estimate.tasks:
+        call = next(calls)
+        cycles = call["cycles"] * task.count
+        for _ in range(task.count - 1):
+            next(calls)
+        share = f"{100 * cycles / result.cycles:.1f}"
+        each = f"{call['macs'] / call['cycles']:,.0f}" if call["macs"] else ""
+        numbers = (f"{task.count:,}", f"{cycles:,}", share, each)
+        table.add_row(task.name, task.size, task.weight_format, *numbers)
+    _print_table(console, table, "Operators")
+    for task in estimate.host:
+        console.print(f"On the host, because the array has no int8: {task.name} {task.size}")
 
 
 def print_functions(program: Program, only: str | None) -> None:
@@ -176,7 +206,7 @@ def _table(*headers: str) -> Table:
         show_header=bool(headers),
     )
     text = (
-        *("", "function", "layer", "kind", "format", "operator", "why", "unit", "share"),
+        *("", "function", "layer", "kind", "format", "operator", "size", "why", "unit", "share"),
         *("component", "part", "source of its area"),
     )
     for header in headers:

@@ -16,11 +16,12 @@ from ..runtime.energy import call_energy
 from ..runtime.peaks import describe, peak_macs
 from ..runtime.result import RunResult, total
 from ..target.arch import Arch
-from ..target.errors import ConfigError
-from ..target.formats import GROUP_SIZE
+from ..target.errors import ConfigError, unknown_name
+from ..target.formats import GROUP_SIZE, WEIGHT_FORMATS
 from ..target.isa.program import Function, Program
 from ..target.technology import Technology, load_technology
 from .passes.lower import check_format, on_host
+from .quant.recipe import Recipe, load_recipe
 from .stand_in import FLAGGED_SHARE, stand_in_segment
 from .tir.emit import emit
 from .tir.operators import Gemm, Operator, Quantize
@@ -37,6 +38,21 @@ class Task:
     name: str
     operator: Operator
     count: int = 1
+
+    @property
+    def size(self) -> str:
+        """M x N x K of a product, with its batch, or rows x length of a quantization."""
+        op = self.operator
+        if isinstance(op, Quantize):
+            return f"{op.rows}x{op.length}"
+        batch = op.batch * op.conv_groups
+        return (f"{batch} x " if batch > 1 else "") + f"{op.m}x{op.n}x{op.k}"
+
+    @property
+    def weight_format(self) -> str:
+        """Format of a product's weights, or that they are activations."""
+        op = self.operator
+        return (op.weight_format or "run time") if isinstance(op, Gemm) else ""
 
 
 @dataclass(frozen=True)
@@ -57,6 +73,7 @@ class Estimate:
     tasks: list[Task]
     result: RunResult
     program: Program
+    flagged_share: float
     host: list[Task] = field(default_factory=list)
 
     def to_json(self) -> dict:
@@ -110,7 +127,8 @@ def estimate(
         energy = call_energy(record, arch.numbers(), table)
         calls += [{**record, "layer": task.name, "energy_pj": energy}] * task.count
     peaks = {name: peak_macs(function, arch.numbers()) for name, function in functions.items()}
-    return Estimate(tasks, total(calls, [], arch.clock_mhz, peaks), program, host)
+    result = total(calls, [], arch.clock_mhz, peaks)
+    return Estimate(tasks, result, program, flagged_share, host)
 
 
 def time_functions(program: Program) -> dict[str, dict]:
@@ -137,7 +155,23 @@ def _symbol(name: str, taken: dict[str, Function]) -> str:
     return symbol
 
 
-def gemm_task(text: str, number: int, format_of: FormatOf) -> list[Task]:
+def weight_formats(recipe: str | Path | Recipe, weight_format: str | None = None) -> FormatOf:
+    """Return what gives a layer its weight format: a recipe, or one format for all.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown recipe or format (nearest names first).
+    """
+    if weight_format is None:
+        loaded = load_recipe(recipe)
+        return lambda layer: loaded.for_layer(layer)[1]
+    if weight_format not in WEIGHT_FORMATS:
+        raise ConfigError(unknown_name("weight format", weight_format, WEIGHT_FORMATS))
+    return lambda _layer: weight_format
+
+
+def gemm_tasks(text: str, number: int, format_of: FormatOf) -> list[Task]:
     """Return the tasks of ``[NAME=]MxNxK[xCOUNT]``: quantization of its rows, and the product.
 
     Raises

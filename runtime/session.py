@@ -181,6 +181,18 @@ class Session:
                 self.native["microscopiq.set_trace"](False)
         return total(self._calls(trace), arrays(outputs), self._clock(), self._peaks())
 
+    def time(self) -> RunResult:
+        """Return what one call of each function of the program costs, without inputs.
+
+        Cycles and counts are those of a run. The result has no outputs and no saturations. A
+        model may call a function more than once: quantizations of equal shape share one.
+        """
+        if self.native is not None and self.program is not None:
+            self.native["microscopiq.reset"]()
+            for name in self.program.functions:
+                self.native["microscopiq.time"](name)
+        return total(self._calls(None), [], self._clock(), self._peaks())
+
     def _calls(self, trace: str | Path | None) -> list[dict]:
         """Return the records of this run's calls; write their timeline if one is wanted."""
         if self.native is None or self.program is None:

@@ -164,7 +164,8 @@ class _Rewriter(PyExprMutator):
     def quantize(self, x, shape, group: int):
         """Return int8 rows ``shape`` and exponents of an activation; shared by its readers."""
         rows, length = int(np.prod(shape[:-1])), shape[-1]
-        key = (hash(x), rows, length, group)
+        # Torch exports a view of a linear layer's input for each layer that reads it.
+        key = (hash(self.unshaped(x)), rows, length, group)
         if key not in self.quantized:
             op = Quantize(rows, length, group)
             share = f"quantize_{rows}x{length}_g{group}"
@@ -176,6 +177,11 @@ class _Rewriter(PyExprMutator):
             flat = self.reshaped(x, (rows, length))
             self.quantized[key] = self.call(self.state.functions[share], [flat], types, 2)
         return self.quantized[key]
+
+    def unshaped(self, expr):
+        """Return what an expression is a reshape of, itself if it is none."""
+        value = self.lookup_binding(expr) if isinstance(expr, relax.Var) else expr
+        return self.unshaped(value.args[0]) if op_name(value) == "reshape" else expr
 
     def replace(self, layer: Layer):
         self.state.progress.step(layer.name)

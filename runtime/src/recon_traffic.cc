@@ -3,6 +3,19 @@
 #include <algorithm>
 
 namespace microscopiq {
+namespace {
+
+// Sets each bit whose `shift`-th later one is set.
+void MergeLater(int64_t shift, std::vector<uint64_t>* bits) {
+  const size_t words = shift / 64, rest = shift % 64;
+  for (size_t i = 0; i + words < bits->size(); ++i) {
+    uint64_t later = (*bits)[i + words] >> rest;
+    if (rest && i + words + 1 < bits->size()) later |= (*bits)[i + words + 1] << (64 - rest);
+    (*bits)[i] |= later;
+  }
+}
+
+}  // namespace
 
 void ReconTraffic::Clear() {
   delays_ = false;
@@ -92,7 +105,7 @@ void ReconTraffic::ReserveStrip(int64_t start, const ReconPlan& plan, size_t str
   table_.assign(plan.turns, 0);
   taken_.resize(plan.shape.units);
   for (int unit = 0; unit < plan.shape.units; ++unit) {
-    taken_[unit].Draw(networks_[strip * plan.shape.units + unit], start);
+    taken_[unit].Draw(networks_[strip * plan.shape.units + unit], start, plan.turns);
   }
   int64_t delay = 0;
   ahead.Reach(0, visits.front().row + 1, last);
@@ -136,23 +149,26 @@ int ReconTraffic::Take(Series* wanted, size_t strip, const ReconPlan& plan) {
   }
 }
 
-void ReconTraffic::Taken::Draw(const std::vector<Series>& network, int64_t start) {
+void ReconTraffic::Taken::Draw(const std::vector<Series>& network, int64_t start, int64_t turns) {
   start_ = end_ = start;
   for (const Series& series : network) end_ = std::max(end_, series.last() + 1);
-  bits_.assign((end_ - start_ + 63) / 64, 0);
+  taken_.assign((end_ - start_ + 63) / 64, 0);
   for (const Series& series : network) {
     int64_t cycle = series.first;
     if (cycle < start) cycle += (start - cycle + series.turns - 1) / series.turns * series.turns;
     for (; cycle <= series.last(); cycle += series.turns) {
-      bits_[(cycle - start) / 64] |= uint64_t{1} << ((cycle - start) % 64);
+      taken_[(cycle - start) / 64] |= uint64_t{1} << ((cycle - start) % 64);
     }
   }
+  within_ = taken_;
+  for (int64_t shift = turns; shift < end_ - start_; shift *= 2) MergeLater(shift, &within_);
 }
 
 bool ReconTraffic::Taken::Meets(const Series& wanted) const {
-  const int64_t end = std::min(end_, wanted.last() + 1);
-  for (int64_t cycle = wanted.first; cycle < end; cycle += wanted.turns) {
-    if (bits_[(cycle - start_) / 64] >> ((cycle - start_) % 64) & 1) return true;
+  if (wanted.first >= end_) return false;
+  if (wanted.last() + wanted.turns >= end_) return Has(within_, wanted.first - start_);
+  for (int64_t cycle = wanted.first; cycle <= wanted.last(); cycle += wanted.turns) {
+    if (Has(taken_, cycle - start_)) return true;
   }
   return false;
 }

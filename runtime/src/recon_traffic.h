@@ -42,13 +42,19 @@ class ReconTraffic {
   // because by then the last of their activation rows are on their way.
   class Taken {
    public:
-    void Draw(const std::vector<Series>& network, int64_t start);
+    // For matmuls that visit every `turns` cycles.
+    void Draw(const std::vector<Series>& network, int64_t start, int64_t turns);
     bool Meets(const Series& wanted) const;
 
    private:
     int64_t start_ = 0;
-    int64_t end_ = 0;             // the first cycle after all of them
-    std::vector<uint64_t> bits_;  // by cycle from `start_` on
+    static bool Has(const std::vector<uint64_t>& bits, int64_t cycle) {
+      return bits[cycle / 64] >> (cycle % 64) & 1;
+    }
+
+    int64_t end_ = 0;               // the first cycle after all of them
+    std::vector<uint64_t> taken_;   // by cycle from `start_` on
+    std::vector<uint64_t> within_;  // whether that cycle or any some turns later is taken
   };
   // What the matmuls so far leave in a strip. Array rows past a short tile keep what an earlier
   // one left there. Times are those of its first column; -1 is before all.

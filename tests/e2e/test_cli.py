@@ -42,7 +42,7 @@ def in_process_of_its_own(*arguments: str) -> str:
     return "\n".join(line.rstrip() for line in done.stdout.strip().splitlines()) + "\n"
 
 
-@pytest.mark.parametrize("command", ["", "compile", "run"])
+@pytest.mark.parametrize("command", ["", "compile", "run", "estimate"])
 def test_help_without_tvm(command, golden):
     arguments = [command, "--help"] if command else ["--help"]
     golden(f"cli_help{'_' * bool(command)}{command}.txt", in_process_of_its_own(*arguments))
@@ -223,6 +223,24 @@ def test_reports_that_cant_be_written(shell, library, images, tmp_path, option):
     assert result.err == (
         f"error: output file '{wrong}': no folder that can be written: {wrong.parent}\n"
     )
+
+
+def test_run_timing_only(shell, library, images):
+    result = shell("run", library, "--timing-only", "--json")
+    assert (result.code, result.err) == (0, "")
+    timed = json.loads(result.out)["calls"]
+    full = {call["name"]: call for call in mq.Session(library).run(images).calls}
+    assert {call["name"]: call for call in timed} == full
+    assert "Cycles" in shell("run", library, "--timing-only").out
+    for arguments, message in (
+        ((), "run needs either --input X.npz or --timing-only"),
+        (("--timing-only", "--input", "x.npz"), "run needs either --input X.npz or --timing-only"),
+        (("--timing-only", "-o", "y.npz"), "leave --output, --mode, --debug out"),
+        (("--timing-only", "--mode", "structural"), "leave --output, --mode, --debug out"),
+    ):
+        wrong = shell("run", library, *arguments)
+        assert (wrong.code, wrong.out) == (2, "")
+        assert message in wrong.err
 
 
 def test_inspect(shell, library):

@@ -1,0 +1,19 @@
+"""Options that several commands share."""
+
+from typing import Annotated
+
+import typer
+
+Recipe = Annotated[
+    str, typer.Option("--recipe", metavar="NAME|FILE", help="Quantization recipe or a .toml file.")
+]
+ArchName = Annotated[
+    str, typer.Option("--arch", metavar="NAME|FILE", help="Architecture or a .toml file.")
+]
+TechnologyName = Annotated[
+    str | None,
+    typer.Option(
+        "--technology", metavar="NAME|FILE", help="Areas and energies, if not the architecture's."
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]

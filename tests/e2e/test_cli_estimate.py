@@ -1,0 +1,61 @@
+"""`microscopiq estimate`: costs of operators and decoder layers that nobody has weights of."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+
+def test_estimate(shell):
+    products = ("--gemm", "ffn=128x256x384x3", "--gemm", "20x300x130")
+    result = shell("estimate", *products, "--format", "ms2", "--json")
+    assert (result.code, result.err) == (0, "")
+    record = json.loads(result.out)
+    names = ["ffn.quantize"] * 3 + ["ffn"] * 3 + ["gemm1.quantize", "gemm1"]
+    assert [call["layer"] for call in record["calls"]] == names
+    assert record["macs"] == 3 * 128 * 256 * 384 + 20 * 300 * 130
+    assert record["cycles"] == sum(call["cycles"] for call in record["calls"])
+    # Fewer rows visit ReCoN, and none of a format without outliers.
+    fewer = shell("estimate", *products, "--format", "ms2", "--flagged-share", "0.01", "--json")
+    assert json.loads(fewer.out)["cycles"] < record["cycles"]
+    table = shell("estimate", *products).out.splitlines()
+    (row,) = (line.split() for line in table if line.split()[:1] == ["ffn"])
+    assert row[:4] == ["ffn", "128x256x384", "ms4", "3"]
+    assert max(map(len, table)) <= 100
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "estimate needs operators: --preset NAME or --gemm MxNxK"),
+        (("--gemm", "12x34"), "product '12x34'; allowed: [NAME=]MxNxK[xCOUNT]"),
+        (("--gemm", "2x2x2", "--tokens", "9"), "--tokens 9 is of a preset"),
+        (("--preset", "llama3"), "unknown preset 'llama3'; did you mean llama2-7"),
+        (("--preset", "llama2-7b-layer", "--tokens", "0"), "tokens = 0; allowed: at least 1"),
+        (("--gemm", "2x2x2", "--format", "ms8"), "unknown weight format 'ms8'"),
+        (("--gemm", "2x2x2", "--flagged-share", "2"), "flagged share 2.0; allowed: 0 to 1"),
+        (("--gemm", "2x2x2", "--arch", "int8-64x64"), "int8-64x64 can't decode weight format"),
+    ],
+)
+def test_estimate_refuses(shell, arguments, message):
+    result = shell("estimate", *arguments)
+    assert (result.code, result.out) == (2, "")
+    assert message in result.err
+
+
+ESTIMATE_WITHOUT_TORCH = """
+import sys
+from microscopiq.compiler.cli import main
+try:
+    main(["estimate", "--gemm", "2x3x4", "--json"])
+finally:
+    assert "tvm" in sys.modules and "torch" not in sys.modules
+"""
+
+
+def test_estimate_does_without_torch():
+    command = [sys.executable, "-c", ESTIMATE_WITHOUT_TORCH]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["macs"] == 2 * 3 * 4
