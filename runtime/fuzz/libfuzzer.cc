@@ -30,7 +30,7 @@ void Keep(std::string program, microscopiq::Random* random) {
 extern "C" int LLVMFuzzerInitialize(int*, char***) { return std::atexit(PrintTally); }
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t length) {
-  microscopiq::CountProgram(data, length, &tally);
+  microscopiq::TryProgram(data, length, &tally);
   return 0;
 }
 

@@ -41,8 +41,7 @@ microscopiq::Verdict Try(std::string program, microscopiq::Tally* tally) {
   bytes.shrink_to_fit();
   alarm(kMostSeconds);
   try {
-    const microscopiq::Verdict verdict =
-        microscopiq::CountProgram(bytes.data(), bytes.size(), tally);
+    const microscopiq::Verdict verdict = microscopiq::TryProgram(bytes.data(), bytes.size(), tally);
     alarm(0);
     return verdict;
   } catch (const std::exception& error) {

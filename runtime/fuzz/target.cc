@@ -82,13 +82,14 @@ bool LoadsPanelsOnly(const Function& function) {
 }
 
 // What ran to its end runs again in another mode, which may cost more and must give the same.
-void CompareModes(Machine* machine, const Function& function, RunOptions options, uint32_t choice,
+// Returns false if that mode refuses it.
+bool CompareModes(Machine* machine, const Function& function, RunOptions options, uint32_t choice,
                   const Tensors& first, const CallRecord& record) {
   const bool steps = choice % 2 && record.macs < kMostSteppedMacs;
   if (choice % 4 == 2) {
-    if (!LoadsPanelsOnly(function)) return;
+    if (!LoadsPanelsOnly(function)) return false;
     if (machine->Time(function).cycles != record.cycles) FailModes(function, "timing", "cycles");
-    return;
+    return true;
   }
   const char* mode = steps ? "structural" : "debug";
   (steps ? options.structural : options.debug) = true;
@@ -98,7 +99,7 @@ void CompareModes(Machine* machine, const Function& function, RunOptions options
     if (other.ToJson() != record.ToJson()) FailModes(function, mode, "counts");
   } catch (const Error& error) {
     // Debug mode refuses more, and stepping some machines isn't offered.
-    if (!steps || error.message().find(": structural mode: ") != std::string::npos) return;
+    if (!steps || error.message().find(": structural mode: ") != std::string::npos) return false;
     FailModes(function, mode, error.what());
   }
   for (size_t i = 0; i < first.views.size(); ++i) {
@@ -106,10 +107,11 @@ void CompareModes(Machine* machine, const Function& function, RunOptions options
       FailModes(function, mode, "values");
     }
   }
+  return true;
 }
 
-Verdict RunFunction(Machine* machine, const Function& function, RunOptions options,
-                    uint32_t choice) {
+Verdict RunFunction(Machine* machine, const Function& function, RunOptions options, uint32_t choice,
+                    Tally* tally) {
   if (IsTooLarge(function)) return Verdict::kTooLarge;
   Tensors tensors = MakeTensors(function);
   if (function.weights.shape_only) {
@@ -119,7 +121,7 @@ Verdict RunFunction(Machine* machine, const Function& function, RunOptions optio
     return Verdict::kRan;
   }
   const CallRecord record = machine->Run(function, tensors.views, options);
-  CompareModes(machine, function, options, choice, tensors, record);
+  tally->compared += CompareModes(machine, function, options, choice, tensors, record);
   return Verdict::kRan;
 }
 
@@ -146,18 +148,8 @@ std::string Reason(const std::string& message) {
   return reason;
 }
 
-}  // namespace
-
-Verdict TryProgram(const uint8_t* data, size_t length, std::string* message) {
-  Program program;
-  try {
-    program = ParseProgram(data, length);
-  } catch (const Error& error) {
-    *message = error.message();
-    if (std::strcmp(error.kind(), kIsaError) != 0) throw;
-    return Verdict::kRefused;
-  }
-  const uint32_t choice = Choice(data, length);
+// Runs what was loaded.
+Verdict RunProgram(const Program& program, uint32_t choice, std::string* message, Tally* tally) {
   const std::vector<std::string> kernels = KernelNames();
   SelectKernels(kernels[(choice >> 8) % kernels.size()]);
   std::vector<Span> trace;
@@ -171,7 +163,7 @@ Verdict TryProgram(const uint8_t* data, size_t length, std::string* message) {
   for (const auto& [name, function] : program.functions) {
     if (Listing(function).empty() != function.code.empty()) throw std::logic_error(name);
     try {
-      worst = std::max(worst, RunFunction(&machine, function, options, choice));
+      worst = std::max(worst, RunFunction(&machine, function, options, choice, tally));
     } catch (const Error& error) {
       *message = error.message();
       if (std::strcmp(error.kind(), kSimError) != 0) throw;
@@ -180,6 +172,24 @@ Verdict TryProgram(const uint8_t* data, size_t length, std::string* message) {
     }
   }
   return worst;
+}
+
+}  // namespace
+
+Verdict TryProgram(const uint8_t* data, size_t length, Tally* tally) {
+  std::string message;
+  Verdict verdict = Verdict::kRefused;
+  try {
+    const Program program = ParseProgram(data, length);
+    verdict = RunProgram(program, Choice(data, length), &message, tally);
+  } catch (const Error& error) {
+    message = error.message();
+    if (std::strcmp(error.kind(), kIsaError) != 0) throw;
+  }
+  ++tally->programs;
+  ++tally->by_verdict[static_cast<int>(verdict)];
+  if (!message.empty()) ++tally->reasons[Reason(message)];
+  return verdict;
 }
 
 bool Loads(const uint8_t* data, size_t length) {
@@ -191,15 +201,6 @@ bool Loads(const uint8_t* data, size_t length) {
   }
 }
 
-Verdict CountProgram(const uint8_t* data, size_t length, Tally* tally) {
-  std::string message;
-  const Verdict verdict = TryProgram(data, length, &message);
-  ++tally->programs;
-  ++tally->by_verdict[static_cast<int>(verdict)];
-  if (!message.empty()) ++tally->reasons[Reason(message)];
-  return verdict;
-}
-
 std::string Tally::Text() const {
   static const char* const kNames[kVerdicts] = {"ran to the end", "IsaError", "SimError",
                                                 "stopped at the limit", "too large to run here"};
@@ -208,6 +209,7 @@ std::string Tally::Text() const {
     out += std::string(verdict ? ", " : ": ") + kNames[verdict] + " " +
            std::to_string(by_verdict[verdict]);
   }
+  out += "; ran again in another mode " + std::to_string(compared);
   return out + "; " + std::to_string(reasons.size()) + " reasons of errors";
 }
 

@@ -19,6 +19,7 @@ constexpr int kVerdicts = 5;
 struct Tally {
   int64_t programs = 0;
   int64_t by_verdict[kVerdicts] = {};
+  int64_t compared = 0;                    // functions that ran again, in another mode
   std::map<std::string, int64_t> reasons;  // messages without their numbers and names
 
   std::string Text() const;
@@ -28,10 +29,7 @@ struct Tally {
 
 bool Loads(const uint8_t* data, size_t length);
 
-// Anything but an `Error` of the core passes through and ends the process. `message` receives the
-// last error's text.
-Verdict TryProgram(const uint8_t* data, size_t length, std::string* message);
-
-Verdict CountProgram(const uint8_t* data, size_t length, Tally* tally);
+// Anything but an `Error` of the core passes through and ends the process.
+Verdict TryProgram(const uint8_t* data, size_t length, Tally* tally);
 
 }  // namespace microscopiq
