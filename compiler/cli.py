@@ -184,7 +184,8 @@ def run(
         raise ConfigError("run needs either --input X.npz or --timing-only")
     if timing_only and (output or trace or debug or mode is not Mode.fast):
         raise ConfigError(
-            "--timing-only is a summary without values; leave --output, --trace, --mode, --debug out"
+            "--timing-only is a summary without values: "
+            "leave out --output, --trace, --mode and --debug"
         )
     from ..runtime.session import Session
     from .cli_arrays import read_inputs, write_outputs

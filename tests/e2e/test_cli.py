@@ -235,8 +235,8 @@ def test_run_timing_only(shell, library, images):
     for arguments, message in (
         ((), "run needs either --input X.npz or --timing-only"),
         (("--timing-only", "--input", "x.npz"), "run needs either --input X.npz or --timing-only"),
-        (("--timing-only", "-o", "y.npz"), "leave --output, --mode, --debug out"),
-        (("--timing-only", "--mode", "structural"), "leave --output, --mode, --debug out"),
+        (("--timing-only", "-o", "y.npz"), "leave out --output, --trace, --mode and"),
+        (("--timing-only", "--mode", "structural"), "leave out --output, --trace, --mode and"),
     ):
         wrong = shell("run", library, *arguments)
         assert (wrong.code, wrong.out) == (2, "")

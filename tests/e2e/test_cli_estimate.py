@@ -31,7 +31,7 @@ def test_estimate(shell):
         ((), "estimate needs operators: --preset NAME or --gemm MxNxK"),
         (("--gemm", "12x34"), "product '12x34'; allowed: [NAME=]MxNxK[xCOUNT]"),
         (("--gemm", "2x2x2", "--tokens", "9"), "--tokens 9 is of a preset"),
-        (("--preset", "llama3"), "unknown preset 'llama3'; did you mean llama2-7"),
+        (("--preset", "llama2-7b-layr"), "did you mean llama2-7b-layer or"),
         (("--preset", "llama2-7b-layer", "--tokens", "0"), "tokens = 0; allowed: at least 1"),
         (("--gemm", "2x2x2", "--format", "ms8"), "unknown weight format 'ms8'"),
         (("--gemm", "2x2x2", "--flagged-share", "2"), "flagged share 2.0; allowed: 0 to 1"),
