@@ -54,7 +54,7 @@ fuzz: .venv/installed-test seeds ## Search for programs that break the loaders o
 	$(BIN)/cmake --build build/libfuzzer --target microscopiq_libfuzzer --parallel 2
 	@mkdir -p build/libfuzzer/corpus
 	cd build/libfuzzer && ./microscopiq_libfuzzer -runs=$(FUZZED_PROGRAMS) -seed=1 -timeout=30 \
-	  -max_len=65536 -mutate_depth=1 -rss_limit_mb=4096 -verbosity=0 corpus $(SEEDS)
+	  -max_len=65536 -mutate_depth=1 -rss_limit_mb=4096 -verbosity=0 -print_funcs=0 corpus $(SEEDS)
 	$(BIN)/python -m tests.fuzz.loaders --programs $(LOADED_PROGRAMS)
 
 seeds: .venv/installed-test
