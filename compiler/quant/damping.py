@@ -1,0 +1,60 @@
+"""How much a Hessian is damped: as much as rows that it hasn't seen ask for.
+
+A Hessian of few rows has directions in which no row points: the sweep believes that errors there
+cost nothing. On rows held out they do (GPTQ's fixed 1 % ends 2.9 times worse than rounding to
+nearest on uncorrelated inputs).
+"""
+
+import math
+
+import numpy as np
+from scipy.linalg import solve_triangular
+
+from .compensation import Order, ordered
+from .statistics import Statistics
+
+DAMPINGS = (0.003, 0.01, 0.03, 0.1, 0.2, 0.4, 1.0, 3.0, math.inf)
+"""Parts of the mean diagonal to choose from; infinite is no compensation at all."""
+FIRST = 3
+"""Where the search starts: near the best of most layers."""
+UNSEEN = 0.1
+"""Damping where no rows are held out to choose it by."""
+
+
+def choose_damping(statistics: Statistics, noise: np.ndarray) -> tuple[float, Order]:
+    """Return the damping of least expected error on the held-out rows, and its order.
+
+    After a sweep with factor U the errors are ``E = R U^-1``, R what rounding adds channel by
+    channel. As if R were white in a channel, with variance `noise`, held-out rows X expect
+    ``sum_k noise_k |(X U^-T)_k|^2``: no weight has to be quantized to compare dampings.
+
+    Parameters
+    ----------
+    noise : numpy.ndarray
+        float ``(in,)``: mean squared rounding error of each input channel.
+    """
+    held_out = statistics.held_out
+    if not len(held_out):
+        return UNSEEN, ordered(statistics.hessian, UNSEEN)
+    best: tuple[float, int, Order] | None = None
+    tried: dict[int, float] = {}
+
+    def expected(number: int) -> float:
+        nonlocal best
+        if number not in tried:
+            order = ordered(statistics.hessian, DAMPINGS[number])
+            seen = held_out[:, order.channels].T
+            if order.factor is not None:
+                seen = solve_triangular(order.factor, seen, unit_diagonal=True, check_finite=False)
+            power = np.einsum("km,km->k", seen, seen)
+            tried[number] = float(np.dot(power.astype(np.float64), noise[order.channels]))
+            if best is None or tried[number] < best[0]:
+                best = tried[number], number, order
+        return tried[number]
+
+    step = 1 if expected(FIRST + 1) < expected(FIRST) else -1
+    number = FIRST + (step == 1)
+    while 0 <= number + step < len(DAMPINGS) and expected(number + step) < expected(number):
+        number += step
+    assert best is not None
+    return DAMPINGS[best[1]], best[2]

@@ -1,0 +1,18 @@
+"""Grids: which values a format can store, chosen and rounded to a few input channels at a time."""
+
+from ....target.formats import WEIGHT_FORMATS
+from .base import Grid
+from .groups import GroupGrid
+from .ms import MsGrid, MsOptions
+
+__all__ = ["Grid", "GroupGrid", "MsGrid", "MsOptions", "make_grid"]
+
+
+def make_grid(format_name: str, rows, options: MsOptions | None = None) -> Grid:
+    """Return the grid of a machine format for weights ``(in, out)``.
+
+    Formats with clusters have none: their input channels can't be rounded one by one.
+    """
+    if WEIGHT_FORMATS[format_name].has_outliers:
+        return MsGrid(format_name, *rows.shape, options or MsOptions())
+    return GroupGrid(format_name, rows)
