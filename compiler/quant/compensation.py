@@ -29,11 +29,18 @@ class Order:
     channels : numpy.ndarray
         int ``(in,)``.
     factor : numpy.ndarray or None
-        float32 ``(in, in)``: U in that order; None for no compensation.
+        float32 ``(in, in)``: in that order, the upper triangular V with ``H = V V^T``, so that
+        ``U = V / diag(V)``; None for no compensation.
     """
 
     channels: np.ndarray
     factor: np.ndarray | None
+
+    def unit(self) -> np.ndarray | None:
+        """Return U."""
+        if self.factor is None:
+            return None
+        return np.ascontiguousarray(self.factor / np.diagonal(self.factor))
 
 
 def ordered(hessian: np.ndarray, damping: float) -> Order:
@@ -47,20 +54,19 @@ def ordered(hessian: np.ndarray, damping: float) -> Order:
     mean = float(power.mean(dtype=np.float64))
     if mean == 0 or np.isinf(damping):
         return Order(channels, None)
-    # U of H = U D U^T is the Cholesky factor of H in reversed order, reversed again.
+    # V of H = V V^T is the Cholesky factor of H in reversed order, reversed again.
     backwards = channels[::-1]
     matrix = hessian[np.ix_(backwards, backwards)] / np.float32(mean)
     matrix[np.diag_indices_from(matrix)] += np.float32(damping)
     factor, failed = lapack.spotrf(matrix.T, lower=0, clean=1, overwrite_a=1)
     if failed:
         return Order(channels, None)
-    factor = factor.T[::-1, ::-1]
-    return Order(channels, np.ascontiguousarray(factor / np.diagonal(factor)))
+    return Order(channels, factor.T[::-1, ::-1])
 
 
 def sweep(weights: np.ndarray, order: Order, grid: Grid) -> np.ndarray:
     """Round weights ``(in, out)`` to a grid in an order; return their values ``(in, out)``."""
-    channels, factor = order.channels, order.factor
+    channels, factor = order.channels, order.unit()
     values = np.empty_like(weights)
     error = np.zeros_like(weights) if factor is not None else None  # in the order of rounding
     for start in range(0, len(channels), BLOCK):

@@ -6,6 +6,7 @@ nearest on uncorrelated inputs).
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import solve_triangular
@@ -21,8 +22,17 @@ UNSEEN = 0.1
 """Damping where no rows are held out to choose it by."""
 
 
-def choose_damping(statistics: Statistics, noise: np.ndarray) -> tuple[float, Order]:
-    """Return the damping of least expected error on the held-out rows, and its order.
+@dataclass(frozen=True)
+class Choice:
+    """A damping, its order, and the error it's expected to leave of rounding to nearest's."""
+
+    damping: float
+    order: Order
+    expected: float
+
+
+def choose_damping(statistics: Statistics, noise: np.ndarray) -> Choice:
+    """Return the damping of least expected error on the held-out rows.
 
     After a sweep with factor U the errors are ``E = R U^-1``, R what rounding adds channel by
     channel. As if R were white in a channel, with variance `noise`, held-out rows X expect
@@ -35,7 +45,7 @@ def choose_damping(statistics: Statistics, noise: np.ndarray) -> tuple[float, Or
     """
     held_out = statistics.held_out
     if not len(held_out):
-        return UNSEEN, ordered(statistics.hessian, UNSEEN)
+        return Choice(UNSEEN, ordered(statistics.hessian, UNSEEN), 0.0)
     best: tuple[float, int, Order] | None = None
     tried: dict[int, float] = {}
 
@@ -45,7 +55,8 @@ def choose_damping(statistics: Statistics, noise: np.ndarray) -> tuple[float, Or
             order = ordered(statistics.hessian, DAMPINGS[number])
             seen = held_out[:, order.channels].T
             if order.factor is not None:
-                seen = solve_triangular(order.factor, seen, unit_diagonal=True, check_finite=False)
+                seen = solve_triangular(order.factor, seen, check_finite=False)
+                seen *= np.diagonal(order.factor)[:, None]
             power = np.einsum("km,km->k", seen, seen)
             tried[number] = float(np.dot(power.astype(np.float64), noise[order.channels]))
             if best is None or tried[number] < best[0]:
@@ -57,4 +68,5 @@ def choose_damping(statistics: Statistics, noise: np.ndarray) -> tuple[float, Or
     while 0 <= number + step < len(DAMPINGS) and expected(number + step) < expected(number):
         number += step
     assert best is not None
-    return DAMPINGS[best[1]], best[2]
+    nearest = expected(len(DAMPINGS) - 1)
+    return Choice(DAMPINGS[best[1]], best[2], best[0] / nearest if nearest else 1.0)

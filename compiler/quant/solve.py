@@ -16,6 +16,9 @@ from .statistics import Statistics
 PROBE = 2 * MACRO_BLOCK
 """Output channels that tell how much noise rounding adds to each input channel."""
 
+DOUBTFUL = 0.7
+"""Expected part of rounding to nearest's error from which on both are tried."""
+
 Make = Callable[[np.ndarray], Grid]
 """Returns the grid of weights ``(in, out)``."""
 
@@ -63,10 +66,11 @@ def compensated(
     weights = np.ascontiguousarray(weight.T)
     nearest = Order(np.arange(len(weights)), None)
     if isinstance(options.damping, str):
-        noise = _noise(weights[:, :PROBE], make)
-        damping, order = choose_damping(statistics, noise)
+        choice = choose_damping(statistics, _noise(weights[:, :PROBE], make))
+        damping, order, doubtful = choice.damping, choice.order, choice.expected > DOUBTFUL
     else:
-        damping, order = options.damping, ordered(statistics.hessian, options.damping)
+        damping, doubtful = options.damping, False
+        order = ordered(statistics.hessian, options.damping)
     if order.factor is None:
         return _solve(weights, make, nearest, None)[:2]
 
@@ -76,7 +80,7 @@ def compensated(
         return values
 
     found, counts, values = _solve(weights, make, order, improve)
-    if isinstance(options.damping, str) and len(statistics.held_out):
+    if doubtful:
         plain, plain_counts, plain_values = _solve(weights, make, nearest, None)
         held_out = statistics.held_out
         if _power(held_out @ (plain_values - weights)) < _power(held_out @ (values - weights)):
