@@ -278,11 +278,11 @@ class _Rewriter(PyExprMutator):
 
     def packed(self, layer: Layer, matrices: np.ndarray) -> "_Packed":
         """Quantize and pack a layer's weights ``(groups, out, in)``."""
-        method, format_name = self.state.recipe.for_layer(layer.name)
+        method, format_name, options = self.state.recipe.for_layer(layer.name)
         weights: list[QuantizedWeight] = []
         counts: dict[str, int] = {}
         for matrix in matrices:
-            weight, found = quantize_weight(method, matrix, format_name, layer.name)
+            weight, found = quantize_weight(method, matrix, format_name, layer.name, None, options)
             weights.append(weight)
             for name, count in found.items():
                 counts[name] = counts.get(name, 0) + count

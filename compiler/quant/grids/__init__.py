@@ -14,5 +14,6 @@ def make_grid(format_name: str, rows, options: MsOptions | None = None) -> Grid:
     Formats with clusters have none: their input channels can't be rounded one by one.
     """
     if WEIGHT_FORMATS[format_name].has_outliers:
-        return MsGrid(format_name, *rows.shape, options or MsOptions())
+        inputs, out = rows.shape
+        return MsGrid(format_name, inputs, out, options or MsOptions())
     return GroupGrid(format_name, rows)

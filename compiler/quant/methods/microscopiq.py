@@ -12,7 +12,7 @@ import numpy as np
 from ....target.formats import WEIGHT_FORMATS
 from ....target.packing import QuantizedWeight
 from ..base import method
-from ..grids import MsGrid, MsOptions
+from ..grids import Grid, MsOptions, make_grid
 from ..solve import Compensation, compensated, rounded
 from ..statistics import Statistics
 
@@ -47,8 +47,8 @@ def microscopiq(
         raised so that 32-bit partial sums can't overflow; ``damping`` if errors were compensated.
     """
 
-    def make(weights: np.ndarray) -> MsGrid:
-        return MsGrid(format_name, *weights.shape, options)
+    def make(weights: np.ndarray) -> Grid:
+        return make_grid(format_name, weights, options)
 
     if statistics is None:
         return rounded(weight, make)
