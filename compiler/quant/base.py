@@ -7,6 +7,7 @@ import numpy as np
 
 from ...target.errors import ConfigError, InputError, unknown_name
 from ...target.packing import QuantizedWeight
+from .statistics import Statistics
 
 Method = Callable[[np.ndarray, str], tuple[QuantizedWeight, dict[str, int]]]
 """Takes float32 ``(out, in)`` and a format name; returns the weight and event counts."""
@@ -32,7 +33,12 @@ def method(name: str, formats: tuple[str, ...]):
 
 
 def quantize_weight(
-    name: str, weight: np.ndarray, format_name: str, layer: str
+    name: str,
+    weight: np.ndarray,
+    format_name: str,
+    layer: str,
+    *,
+    statistics: Statistics | None = None,
 ) -> tuple[QuantizedWeight, dict[str, int]]:
     """Quantize one matrix with a registered method.
 
@@ -46,6 +52,8 @@ def quantize_weight(
         Row of `target.formats.WEIGHT_FORMATS`.
     layer : str
         Name for messages.
+    statistics : Statistics, optional
+        Of the rows that the matrix multiplies.
 
     Raises
     ------

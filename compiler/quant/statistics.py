@@ -76,9 +76,13 @@ def relative_error(weight: np.ndarray, values: np.ndarray, hessian: np.ndarray) 
     float
         0 when the outputs are all zero and nothing was lost; NaN if there are no rows.
     """
-    error = values.astype(np.float32) - weight
-    lost = float(np.vdot(error @ hessian, error))
-    power = float(np.vdot(weight @ hessian, weight))
+    lost, power = output_loss(weight, values, hessian)
     if not hessian.any():
         return float("nan")
     return lost / power if power > 0 else float(lost > 0)
+
+
+def output_loss(weight: np.ndarray, values: np.ndarray, hessian: np.ndarray) -> tuple[float, float]:
+    """Return the two sums of `relative_error`, which matrices of one layer add up."""
+    error = values.astype(np.float32) - weight
+    return float(np.vdot(error @ hessian, error)), float(np.vdot(weight @ hessian, weight))
