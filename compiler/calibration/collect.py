@@ -79,12 +79,13 @@ def collect(
     ConfigError
         When the cache's folder can't be written.
     """
-    inputs = model_inputs(_entry(mod))
+    inputs = model_inputs(entry(mod))
     calls = read_calls(calibration.samples, inputs)
     _Collection(mod, parts, calls, inputs, calibration).run(take, progress)
 
 
-def _entry(mod: tvm.IRModule) -> relax.Function:
+def entry(mod: tvm.IRModule) -> relax.Function:
+    """Return the function that samples are inputs of."""
     names = [gv.name_hint for gv in mod.functions]
     if ENTRY not in names:
         raise InputError(
