@@ -43,6 +43,7 @@ def order_outputs(function: relax.Function, part: Partition, recipe: Recipe) -> 
         layer.bias = None if layer.bias is None else layer.bias[order]
         for reader in readers:
             reader.weight = reader.weight[:, order]
+            reader.columns = order if reader.columns is None else reader.columns[order]
         gathers = (not readers) + (layer.residual is not None)
         part.host += [("take", GATHER)] * gathers
 

@@ -6,6 +6,7 @@ integer GEMMs as `call_tir` of plain TIR. It builds for LLVM, and that is the re
 
 import json
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,16 +17,18 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from ...target.errors import UnsupportedError
 from ...target.formats import GROUP_SIZE
-from ...target.packing import QuantizedWeight, bits_per_weight, pack
-from ..quant.base import check_finite, quantize_weight
+from ...target.packing import bits_per_weight
+from ..quant.base import check_finite
 from ..quant.recipe import Recipe
+from ..quant.statistics import Statistics
 from ..tir.compute_gemm import gemm
 from ..tir.compute_quantize import quantize
 from ..tir.operators import Conv, Gemm, Quantize
 from ..tir.unpack import unpack
 from .graph import op_name, static_shape
 from .order import order_outputs
-from .partition import PRODUCTS, Layer, Partition, function_names, partition
+from .pack import Packed, pack_layer
+from .partition import PRODUCTS, WEIGHTED, Layer, Partition, function_names, partition
 
 LAYER = "microscopiq.layer"
 """PrimFunc attribute: number and name of the layer in the source model."""
@@ -36,19 +39,26 @@ HOST = "microscopiq.host"
 NAMES = "microscopiq.names"
 """Module attribute: JSON of parameter names by content digest, from the frontend."""
 
+Take = Callable[[Layer, Sequence[Statistics] | None], None]
+"""Quantizes a layer with the statistics of its groups, None if no row ever reached it."""
+Calibrate = Callable[[tvm.IRModule, dict[Any, Partition], Take], None]
+
 
 @dataclass
 class _State:
     """What the rewriting of one module shares."""
 
-    recipe: Recipe
-    progress: "_Progress"
+    packed: dict[int, Packed]
     layers: dict[str, dict] = field(default_factory=dict)
     functions: dict[str, Any] = field(default_factory=dict)
 
 
 def quantize_model(
-    mod: tvm.IRModule, recipe: Recipe, strict: bool = False, progress=None
+    mod: tvm.IRModule,
+    recipe: Recipe,
+    strict: bool = False,
+    progress: Callable[[int, int, str], None] | None = None,
+    calibrate: Calibrate | None = None,
 ) -> tvm.IRModule:
     """Return the module with every operator that the array can run quantized by a recipe.
 
@@ -58,6 +68,9 @@ def quantize_model(
         Make a matrix product or convolution that stays on the host an error.
     progress : callable, optional
         Called as ``progress(done, total, layer name)``.
+    calibrate : callable, optional
+        Called as ``calibrate(mod, parts, take)``: it has to call ``take(layer, statistics)`` once
+        for every layer with a weight, whose statistics aren't needed any more after it.
 
     Raises
     ------
@@ -79,8 +92,7 @@ def quantize_model(
                 check_finite(values, what, layer.name)
     for gv, part in parts.items():
         order_outputs(mod[gv], part, recipe)
-    total = sum(len(part.layers) for part in parts.values())
-    state = _State(recipe, _Progress(progress, total))
+    state = _State(_pack(mod, parts, recipe, progress, calibrate))
     attrs = dict(mod.attrs) if mod.attrs else {}
     host: list = []
     for gv, part in parts.items():
@@ -114,14 +126,22 @@ def _refuse_host_anchors(parts: dict) -> None:
         raise UnsupportedError(f"{len(refused)} operator(s) can't run on the array:\n  {listing}")
 
 
-class _Progress:
-    def __init__(self, report, total):
-        self.report, self.total, self.done = report, total, 0
+def _pack(mod, parts: dict[Any, Partition], recipe: Recipe, progress, calibrate) -> dict:
+    """Return the packed weights of all layers by the layer's id."""
+    layers = [layer for part in parts.values() for layer in part.layers if layer.kind in WEIGHTED]
+    packed: dict[int, Packed] = {}
 
-    def step(self, name: str) -> None:
-        self.done += 1
-        if self.report:
-            self.report(self.done, self.total, name)
+    def take(layer: Layer, statistics) -> None:
+        packed[id(layer)] = pack_layer(layer, recipe, statistics)
+        if progress:
+            progress(len(packed), len(layers), layer.name)
+
+    if calibrate is not None:
+        calibrate(mod, parts, take)
+    else:
+        for layer in layers:
+            take(layer, None)
+    return packed
 
 
 @mutator
@@ -184,7 +204,6 @@ class _Rewriter(PyExprMutator):
         return self.unshaped(value.args[0]) if op_name(value) == "reshape" else expr
 
     def replace(self, layer: Layer):
-        self.state.progress.step(layer.name)
         make = {"linear": self.linear, "conv2d": self.conv2d, "attention": self.attention}
         return make[layer.kind](layer)
 
@@ -192,7 +211,7 @@ class _Rewriter(PyExprMutator):
         n, k = layer.weight.shape
         m = int(np.prod(static_shape(layer.x))) // k
         operands = self.rows(layer.x, (1, m, k), layer.source)
-        packed = self.packed(layer, layer.weight[None])
+        packed = self.state.packed[id(layer)]
         op = Gemm(
             1,
             1,
@@ -232,7 +251,7 @@ class _Rewriter(PyExprMutator):
         )  # fmt: skip
         groups = int(attrs.groups)
         n, k = out // groups, channels * kernel_h * kernel_w
-        packed = self.packed(layer, layer.weight.reshape(groups, n, k))
+        packed = self.state.packed[id(layer)]
         op = Gemm(
             batch,
             groups,
@@ -276,19 +295,7 @@ class _Rewriter(PyExprMutator):
                 return expr
         return self.builder_.emit(relax.op.permute_dims(expr, axes))
 
-    def packed(self, layer: Layer, matrices: np.ndarray) -> "_Packed":
-        """Quantize and pack a layer's weights ``(groups, out, in)``."""
-        method, format_name, options = self.state.recipe.for_layer(layer.name)
-        weights: list[QuantizedWeight] = []
-        counts: dict[str, int] = {}
-        for matrix in matrices:
-            weight, found = quantize_weight(method, matrix, format_name, layer.name, None, options)
-            weights.append(weight)
-            for name, count in found.items():
-                counts[name] = counts.get(name, 0) + count
-        return _Packed(format_name, pack(weights), matrices.shape, counts)
-
-    def finish(self, layer: Layer, op: Gemm, operands: list, packed: "_Packed | None"):
+    def finish(self, layer: Layer, op: Gemm, operands: list, packed: Packed | None):
         """Emit the GEMM with its fused epilogue and give back the root's shape."""
         if packed:
             operands = operands + self.unpacked(op, packed)
@@ -323,7 +330,7 @@ class _Rewriter(PyExprMutator):
         indices = relax.const(channels.astype(np.int32))
         return self.builder_.emit(relax.op.take(expr, indices, axis=2, mode="clip"))
 
-    def unpacked(self, op: Gemm, packed: "_Packed") -> list:
+    def unpacked(self, op: Gemm, packed: Packed) -> list:
         groups, out, inputs = packed.shape
         share = f"unpack_{packed.format}_{groups}x{out}x{inputs}"
         if share not in self.state.functions:
@@ -337,15 +344,7 @@ class _Rewriter(PyExprMutator):
         return self.call(self.state.functions[share], [segment], types, 2)
 
 
-@dataclass(frozen=True)
-class _Packed:
-    format: str
-    segment: bytes
-    shape: tuple[int, ...]
-    counts: dict[str, int]
-
-
-def _record(layer: Layer, op: Gemm, packed: _Packed | None) -> dict:
+def _record(layer: Layer, op: Gemm, packed: Packed | None) -> dict:
     """Return the row of a layer for listings and reports."""
     record = {
         "layer": layer.name,
@@ -377,6 +376,7 @@ def _record(layer: Layer, op: Gemm, packed: _Packed | None) -> dict:
             "weight_bytes": len(packed.segment),
             "bits_per_weight": round(bits_per_weight(packed.segment, weights), 4),
             "counts": packed.counts,
+            **packed.calibration,
         }
     return record
 

@@ -11,7 +11,7 @@ from ...target.packing import QuantizedWeight
 from .compensation import Order, ordered, refine, sweep
 from .damping import choose_damping
 from .grids import Grid
-from .statistics import Statistics
+from .statistics import Statistics, power
 
 PROBE = 2 * MACRO_BLOCK
 """Output channels that tell how much noise rounding adds to each input channel."""
@@ -83,7 +83,7 @@ def compensated(
     if doubtful:
         plain, plain_counts, plain_values = _solve(weights, make, nearest, None)
         held_out = statistics.held_out
-        if _power(held_out @ (plain_values - weights)) < _power(held_out @ (values - weights)):
+        if power(held_out @ (plain_values - weights)) < power(held_out @ (values - weights)):
             return plain, plain_counts
     return found, counts | {"damping": damping}
 
@@ -104,7 +104,3 @@ def _noise(weights: np.ndarray, make: Make) -> np.ndarray:
     """Return the mean squared error ``(in,)`` of rounding to nearest."""
     values = sweep(weights, Order(np.arange(len(weights)), None), make(weights))
     return np.square((values - weights).astype(np.float64)).mean(axis=1)
-
-
-def _power(y: np.ndarray) -> float:
-    return float(np.einsum("mn,mn->m", y, y).sum(dtype=np.float64))

@@ -21,6 +21,8 @@ class Statistics:
         Input channels.
     hessian : numpy.ndarray
         float32 ``(in, in)``: X^T X of the calibration rows.
+    held_out : numpy.ndarray
+        float32 ``(kept, in)``: held-out rows, at most `MOST_HELD_OUT`, evenly chosen.
     largest : numpy.ndarray
         float32 ``(in,)``: largest magnitude of each channel in the calibration rows.
     rows, held_out_rows : int
@@ -29,14 +31,14 @@ class Statistics:
 
     inputs: int
     hessian: np.ndarray = field(init=False, repr=False)
+    held_out: np.ndarray = field(init=False, repr=False)
     largest: np.ndarray = field(init=False, repr=False)
     rows: int = 0
     held_out_rows: int = 0
-    _kept: list[np.ndarray] = field(default_factory=list, repr=False)
-    _stride: int = 1
 
     def __post_init__(self):
         self.hessian = np.zeros((self.inputs, self.inputs), np.float32)
+        self.held_out = np.zeros((0, self.inputs), np.float32)
         self.largest = np.zeros(self.inputs, np.float32)
 
     def add(self, x: np.ndarray, held_out: bool = False) -> None:
@@ -62,41 +64,31 @@ class Statistics:
             np.maximum(self.largest, largest, out=self.largest)
 
     def _hold_out(self, x: np.ndarray) -> None:
-        first = -self.held_out_rows % self._stride
+        before = held_out_stride(self.held_out_rows)
+        first = -self.held_out_rows % before
         self.held_out_rows += len(x)
-        self._kept.append(x[first :: self._stride].copy())
-        while sum(map(len, self._kept)) > MOST_HELD_OUT:
-            self._kept = [np.concatenate(self._kept)[::2].copy()]
-            self._stride *= 2
+        kept = np.concatenate([self.held_out, x[first::before]])
+        self.held_out = kept[:: held_out_stride(self.held_out_rows) // before].copy()
 
-    @property
-    def held_out(self) -> np.ndarray:
-        """Held-out rows, float32 ``(rows, in)``: at most `MOST_HELD_OUT`, evenly chosen."""
-        if not self._kept:
-            return np.zeros((0, self.inputs), np.float32)
-        if len(self._kept) > 1:
-            self._kept = [np.concatenate(self._kept)]
-        return self._kept[0]
-
-    def held_out_error(self, weight: np.ndarray, values: np.ndarray) -> float:
-        """Return ``|X (values - weight)^T|^2 / |X weight^T|^2`` over the held-out rows X.
+    def held_out_loss(self, weight: np.ndarray, values: np.ndarray) -> tuple[float, float]:
+        """Return ``|X (values - weight)^T|^2`` and ``|X weight^T|^2`` over the held-out rows X.
 
         Parameters
         ----------
         weight, values : numpy.ndarray
             float32 ``(out, in)``: as they were, and as the machine computes with them.
-
-        Returns
-        -------
-        float
-            NaN when no row was held out; 0 if nothing was lost.
         """
-        x = self.held_out
-        if not len(x):
-            return float("nan")
-        lost, power = _power(x @ (values - weight).T), _power(x @ weight.T)
-        return lost / power if power > 0 else float(lost > 0)
+        return power(self.held_out @ (values - weight).T), power(self.held_out @ weight.T)
 
 
-def _power(y: np.ndarray) -> float:
+def held_out_stride(rows: int) -> int:
+    """Return the power of two: of so many held-out rows one is kept."""
+    stride = 1
+    while -(-rows // stride) > MOST_HELD_OUT:
+        stride *= 2
+    return stride
+
+
+def power(y: np.ndarray) -> float:
+    """Return the sum of squares of float32 ``(rows, columns)``, rows added up in float64."""
     return float(np.einsum("mn,mn->m", y, y).sum(dtype=np.float64))
