@@ -3,18 +3,20 @@
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ...target.errors import ConfigError, InputError, unknown_name
 from ...target.formats import WEIGHT_FORMATS
-from ...target.packing import QuantizedWeight
+from ...target.packing import QuantizedWeight, bits_per_weight, dequantize, pack
 from .statistics import Statistics
+from .study import STUDY_FORMATS, StudyWeight
 
-Method = Callable[..., tuple[QuantizedWeight, dict]]
+Method = Callable[..., tuple[QuantizedWeight | StudyWeight, dict]]
 """Takes float32 ``(out, in)``, a format name, statistics of the inputs or None and its options;
 returns the weight, and what it counted on the way."""
-GRID_FORMATS = tuple(name for name, row in WEIGHT_FORMATS.items() if not row.cluster)
+GRID_FORMATS = (*(name for name, row in WEIGHT_FORMATS.items() if not row.cluster), *STUDY_FORMATS)
 """Formats whose input channels can be rounded one by one, so that any method can use them."""
 
 
@@ -77,7 +79,7 @@ def quantize_weight(
     layer: str,
     statistics: Statistics | None = None,
     options: dict | None = None,
-) -> tuple[QuantizedWeight, dict]:
+) -> tuple[Any, dict]:
     """Quantize one matrix with a registered method.
 
     Parameters
@@ -87,13 +89,20 @@ def quantize_weight(
     weight : numpy.ndarray
         float32 ``(out, in)``.
     format_name : str
-        Row of `target.formats.WEIGHT_FORMATS`.
+        Row of `target.formats.WEIGHT_FORMATS` or, for comparison, of `STUDY_FORMATS`.
     layer : str
         Name for messages.
     statistics : Statistics, optional
         Of the rows that the matrix multiplies.
     options : dict, optional
         What is not to be the method's default.
+
+    Returns
+    -------
+    weight : QuantizedWeight or StudyWeight
+        What the machine loads; of a study format what a host computes with.
+    counts : dict
+        What the method counted on the way.
 
     Raises
     ------
@@ -119,6 +128,13 @@ def quantize_weight(
     matrix = np.ascontiguousarray(weight, np.float32)
     chosen = method_options(name, options or {})
     return entry.quantize(matrix, format_name, statistics, chosen)
+
+
+def values_and_bits(weight: QuantizedWeight | StudyWeight) -> tuple[np.ndarray, float]:
+    """Return float32 ``(out, in)`` values and bits per weight, of the bytes if it has any."""
+    if isinstance(weight, StudyWeight):
+        return weight.values, weight.bits
+    return dequantize(weight), bits_per_weight(pack([weight]), weight.slots.size)
 
 
 def check_finite(values: np.ndarray, what: str, layer: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 from microscopiq.compiler.quant import methods  # noqa: F401  (registers the quantizers)
 from microscopiq.compiler.quant.base import METHODS, quantize_weight
 from microscopiq.compiler.quant.statistics import Statistics
+from microscopiq.compiler.quant.study import STUDY_FORMATS
 from microscopiq.target.errors import ConfigError, InputError
 from microscopiq.target.formats import GROUP_SIZE, MACRO_BLOCK, MICRO_BLOCK, WEIGHT_FORMATS
 from microscopiq.target.packing import QuantizedWeight, blocks, dequantize, integers, pack, unpack
@@ -18,6 +19,7 @@ CASES = [
     (name, fmt, calibrated)
     for name, entry in METHODS.items()
     for fmt in entry.formats
+    if fmt in WEIGHT_FORMATS
     for calibrated in ((True,) if entry.needs_statistics else (False, True))
 ]
 RELATIVE_ERROR = {"int8": 0.01, "int4": 0.2, "ms4": 0.15, "ms2": 0.45, "fineq": 0.4}
@@ -189,6 +191,26 @@ def test_calibration_on_uncorrelated_inputs_does_no_harm(method, fmt):
         assert np.linalg.norm(dequantize(trusting) - matrix) > 1.2 * errors[0]
 
 
+@pytest.mark.parametrize("fmt", STUDY_FORMATS)
+def test_formats_for_comparison(fmt):
+    """Codes between the extremes of a group, scale and zero point included in the bits."""
+    matrix, row = _heavy_tailed(40, 200), STUDY_FORMATS[fmt]
+    weight, counts = quantize_weight("rtn", matrix, fmt, "x")
+    groups = -(-200 // row.group)
+    assert (weight.format, weight.bits, counts) == (fmt, row.bits + 32 * groups / 200, {})
+    for start in range(0, 200, row.group):
+        group, values = matrix[:, start : start + row.group], weight.values[:, start:]
+        values = values[:, : row.group]
+        step = np.ptp(np.append(group, np.zeros((40, 1)), axis=1), axis=1) / (2**row.bits - 1)
+        # Half a step, and once more at the ends: the zero point is rounded, fp16 scales too.
+        assert (np.abs(values - group) <= 1.01 * step[:, None]).all()
+        assert max(len(np.unique(line)) for line in values) <= 2**row.bits
+    better, _ = quantize_weight("gptq", matrix, fmt, "x", _statistics(200))
+    unseen = _rows(200, 500, seed=2)
+    errors = [np.linalg.norm(unseen @ (w.values - matrix).T) for w in (weight, better)]
+    assert errors[1] < 0.9 * errors[0]
+
+
 def test_held_out_rows_are_kept_evenly_and_apart():
     statistics = Statistics(3)
     rows = np.arange(3 * 5000, dtype=np.float32).reshape(-1, 3)
@@ -224,7 +246,7 @@ def test_memory_order_of_the_weights_does_not_matter(method, fmt, calibrated):
 def test_unknown_method_or_format():
     with pytest.raises(ConfigError, match=r"unknown quantization method 'rnt'; did you mean rtn"):
         quantize_weight("rnt", WEIGHTS["ragged"], "int4", "x")
-    message = r"method 'rtn' has no format 'fineq' \(allowed: int4, int8, ms2, ms4\)"
+    message = r"method 'rtn' has no format 'fineq' \(allowed: int4, int8, ms2, ms4, uint2"
     with pytest.raises(ConfigError, match=message):
         quantize_weight("rtn", WEIGHTS["ragged"], "fineq", "x")
     with pytest.raises(ConfigError, match="layer 'x': method 'gptq' needs calibration data"):
