@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from functools import partial
 
-from ...target.formats import ROWS_INT8, WEIGHT_FORMATS
+from ...target.formats import GROUP_SIZE, ROWS_INT8, WEIGHT_FORMATS
 from ...target.isa import instructions as isa
 from ...target.isa.program import Argument
 from ...target.isa.spec import Affine, Mem, Unit
+from ...target.packing import blocks
 from ...target.segment import panel_bytes
 from .allocate import Buffer, affine
 from .emission import Emitter, Lowered, Op
@@ -29,6 +30,9 @@ from .operators import Gemm
 from .tree import Stage
 
 I32 = 4
+PIECE_BYTES, MOST_PIECES = 1 << 16, 4
+"""A large tile of results is stored in pieces: the channel isn't shared within a transfer, and
+what the array needs next shouldn't wait for all of it."""
 
 
 def _nothing(_stage):
@@ -189,24 +193,36 @@ def _requantize(op: Gemm, index, stage: Stage):
 
 def _store(op: Gemm, index, stage: Stage):
     i, c, nb, m, _ = stage.starts
-    offset, pitch, step = output_offset(op, i, c, nb, m)
     source, element = ("q", 1) if op.requantize else ("y", F32)
 
-    def build(emitter, path):
+    def build(first, rows, emitter, path):
+        offset, pitch, step = output_offset(op, i, c, nb, m + first)
         return isa.DmaStore(
             arg=index["out"],
             dst=affine(offset * element, path),
             dst_pitch=pitch * element,
             dst_step=step * element,
             mem=Mem.SPAD if op.requantize else Mem.OBUF,
-            src=emitter.at(source, m, ZERO, path),
+            src=emitter.at(source, m + first, ZERO, path),
             src_pitch=emitter.pitch(source),
             element=element,
-            rows=row_extent(emitter, m),
+            rows=emitter.clip(rows, op.m, m + first),
             cols=column_extent(emitter, nb),
         )
 
-    return [Op(Unit.DMA_OUT, (source,), (), build, note="result tile")]
+    rows, columns = stage.extents[3], min(op.n, GROUP_SIZE)
+    pieces = min(MOST_PIECES, blocks(rows * columns * element, PIECE_BYTES))
+    piece = blocks(rows, pieces)
+    return [
+        Op(
+            Unit.DMA_OUT,
+            (source,),
+            (),
+            partial(build, first, min(piece, rows - first)),
+            note="result tile" if pieces == 1 else f"result tile, rows from {first}",
+        )
+        for first in range(0, rows, piece)
+    ]
 
 
 def _store_exponent(op: Gemm, index, stage: Stage):

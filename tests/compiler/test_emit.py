@@ -163,9 +163,9 @@ def test_weights_are_in_the_segment_only():
     assert np.frombuffer(function.weights, "<u4", 1)[0] == 1
 
 
-def planes(function) -> list[tuple[int, int]]:
-    """Return (plane, array rows) of each preload that a run executes, in order."""
-    code, counters, begins, extents, found, pc = function.code, [], [], {}, [], 0
+def executed(function):
+    """Yield the instructions that a run executes, with loop counters and extents."""
+    code, counters, begins, extents, pc = function.code, [], [], {}, 0
     while pc < len(code):
         instruction, pc = code[pc], pc + 1
         match instruction:
@@ -184,9 +184,17 @@ def planes(function) -> list[tuple[int, int]]:
             case isa.Break() if extents[instruction.extent] == 0:
                 pc = next(i for i in range(pc, len(code)) if isinstance(code[i], isa.EndLoop)) + 1
                 counters.pop(), begins.pop()
-            case isa.Preload() | isa.PreloadRows():
-                found.append((instruction.plane.at(counters), extents[instruction.rows]))
-    return found
+            case _:
+                yield instruction, counters, extents
+
+
+def planes(function) -> list[tuple[int, int]]:
+    """Return (plane, array rows) of each preload that a run executes, in order."""
+    return [
+        (instruction.plane.at(counters), extents[instruction.rows])
+        for instruction, counters, extents in executed(function)
+        if isinstance(instruction, isa.Preload | isa.PreloadRows)
+    ]
 
 
 @settings(max_examples=40, deadline=None)
@@ -228,3 +236,24 @@ def test_where_breaks_are(n, k, rows, breaks):
     arch = dataclasses.replace(load_arch("microscopiq-64x64"), array_rows=rows)
     code = function_of(linear(m=200, n=n, k=k), arch).code
     assert sum(isinstance(instruction, isa.Break) for instruction in code) == breaks
+
+
+@pytest.mark.parametrize("requantize", [False, True])
+@pytest.mark.parametrize(("m", "pieces"), [(100, 1), (1024, 4), (3000, 4), (3001, 4), (4097, 4)])
+def test_large_tiles_of_results_are_stored_in_pieces(m, pieces, requantize):
+    arch = load_arch("microscopiq-64x64")
+    function = function_of(linear(m=m, n=200, k=4, requantize=requantize), arch)
+    size, rows, stored = 1 if requantize else 4, [], set()
+    (out,) = (n for n, a in enumerate(function.arguments) if a.name == "out")
+    for instruction, counters, extents in executed(function):
+        if not isinstance(instruction, isa.DmaStore) or instruction.arg != out:
+            continue
+        row, column = divmod(instruction.dst.at(counters) // size, 200)
+        rows.append(extents[instruction.rows])
+        for offset in range(rows[-1]):
+            assert (row + offset, column) not in stored
+            stored.add((row + offset, column))
+    assert stored == {(row, column) for row in range(m) for column in (0, 128)}
+    per_tile = sum(isinstance(i, isa.DmaStore) and i.arg == out for i in function.code)
+    # Of int8 a tile of 512 rows has 64 KB.
+    assert per_tile == (1 if requantize else pieces)
