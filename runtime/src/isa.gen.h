@@ -8,7 +8,7 @@ namespace microscopiq {
 constexpr int kLoopDepth = 8;
 constexpr int kExtentRegisters = 16;
 constexpr int kSemaphores = 64;
-constexpr uint32_t kProgramVersion = 3;
+constexpr uint32_t kProgramVersion = 4;
 constexpr std::array<uint8_t, 8> kMagic = {77, 83, 67, 79, 80, 73, 81, 0};
 constexpr int kMicroBlock = 8;
 constexpr int kMacroBlock = 128;
@@ -242,6 +242,22 @@ struct End {
   }
   template <typename Visitor>
   void Show(Visitor* /*visitor*/) const {
+  }
+};
+
+struct Break {
+  static constexpr uint16_t kOpcode = 0x08;
+  static constexpr uint16_t kBytes = 8;
+  static constexpr const char* kMnemonic = "break";
+  static constexpr Unit kUnit = Unit::kControl;
+  uint8_t extent;
+  template <typename Reader>
+  void Read(Reader* reader) {
+    reader->extent(&extent);
+  }
+  template <typename Visitor>
+  void Show(Visitor* visitor) const {
+    visitor->extent("extent", extent);
   }
 };
 
@@ -747,6 +763,7 @@ struct Quant {
   X(Wait) \
   X(Post) \
   X(End) \
+  X(Break) \
   X(DmaLoad) \
   X(DmaIm2col) \
   X(DmaWeight) \
