@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...target.errors import ConfigError, unknown_name
-from ...target.formats import WEIGHT_FORMATS
+from ...target.formats import ACTIVATION_FORMATS, DEFAULT_ACTIVATION, WEIGHT_FORMATS
 from ...target.tables import read_table, table_names
 from . import methods as _registered  # noqa: F401  (importing registers the algorithms)
 from .base import METHODS, method_options
 
 RECIPE_DIR = Path(__file__).parent / "recipes"
 DEFAULT_RECIPE = "microscopiq-w4a8"
-ACTIVATIONS = ("mx-int8",)
 OUTPUT_ORDERS = ("source", "norm")
 """Orders of a linear layer's output channels: the model's, or macro-blocks by norm."""
 
@@ -102,8 +101,9 @@ def _from_table(table: dict, where: str) -> Recipe:
         mistakes += [unknown_name("override key", key, wanted) for key in row.keys() - wanted]
         missing = {f.name for f in dataclasses.fields(Override) if _required(f)} - row.keys()
         mistakes += [f"override lacks '{key}': {row}" for key in sorted(missing)]
-    if table.get("activation", ACTIVATIONS[0]) not in ACTIVATIONS:
-        mistakes.append(unknown_name("activation format", str(table["activation"]), ACTIVATIONS))
+    activation = str(table.get("activation", DEFAULT_ACTIVATION))
+    if activation not in ACTIVATION_FORMATS:
+        mistakes.append(unknown_name("activation format", activation, ACTIVATION_FORMATS))
     if table.get("output_order", OUTPUT_ORDERS[0]) not in OUTPUT_ORDERS:
         mistakes.append(unknown_name("output order", str(table["output_order"]), OUTPUT_ORDERS))
     if mistakes:

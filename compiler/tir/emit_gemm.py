@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
-from ...target.formats import GROUP_SIZE, ROWS_INT8, WEIGHT_FORMATS
+from ...target.formats import ACTIVATION_FORMATS, GROUP_SIZE, ROWS_INT8, WEIGHT_FORMATS
 from ...target.isa import instructions as isa
 from ...target.isa.program import Argument
 from ...target.isa.spec import Affine, Mem, Unit
@@ -168,6 +168,7 @@ def _requantize_exponent(op: Gemm, index, stage: Stage):
             rows=row_extent(emitter, m),
             cols=column_extent(emitter, nb),
             accumulate=Affine(),
+            bits=ACTIVATION_FORMATS[op.activation].bits,
         )
 
     return [Op(Unit.VECTOR, ("y",), ("out_exponent",), build, note="exponents of the next input")]
@@ -186,6 +187,7 @@ def _requantize(op: Gemm, index, stage: Stage):
             src_pitch=emitter.pitch("y"),
             rows=row_extent(emitter, m),
             cols=column_extent(emitter, nb),
+            bits=ACTIVATION_FORMATS[op.activation].bits,
         )
 
     return [Op(Unit.VECTOR, ("y", "out_exponent"), ("q",), build, note="requantize to int8")]

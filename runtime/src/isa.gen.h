@@ -22,6 +22,7 @@ constexpr int kTemporalBits = 3;
 constexpr int kRowsInt8 = 0;
 constexpr int kExponentMin = -126;
 constexpr int kExponentMax = 127;
+constexpr std::array<uint8_t, 2> kActivationBits = {4, 8};
 
 constexpr uint8_t kDtype_float32 = 1;  // 4 bytes
 constexpr uint8_t kDtype_int8 = 2;  // 1 bytes
@@ -685,7 +686,7 @@ struct Clamp {
 
 struct Absmax {
   static constexpr uint16_t kOpcode = 0x43;
-  static constexpr uint16_t kBytes = 176;
+  static constexpr uint16_t kBytes = 180;
   static constexpr const char* kMnemonic = "absmax";
   static constexpr Unit kUnit = Unit::kVector;
   Affine dst;
@@ -695,6 +696,7 @@ struct Absmax {
   uint8_t rows;
   uint8_t cols;
   Affine accumulate;
+  uint8_t bits;
   template <typename Reader>
   void Read(Reader* reader) {
     reader->affine(&dst);
@@ -704,6 +706,7 @@ struct Absmax {
     reader->extent(&rows);
     reader->extent(&cols);
     reader->affine(&accumulate);
+    reader->bits(&bits);
   }
   template <typename Visitor>
   void Show(Visitor* visitor) const {
@@ -714,12 +717,13 @@ struct Absmax {
     visitor->extent("rows", rows);
     visitor->extent("cols", cols);
     visitor->affine("accumulate", accumulate);
+    visitor->bits("bits", bits);
   }
 };
 
 struct Quant {
   static constexpr uint16_t kOpcode = 0x44;
-  static constexpr uint16_t kBytes = 180;
+  static constexpr uint16_t kBytes = 184;
   static constexpr const char* kMnemonic = "quant";
   static constexpr Unit kUnit = Unit::kVector;
   Affine dst;
@@ -730,6 +734,7 @@ struct Quant {
   uint32_t src_pitch;
   uint8_t rows;
   uint8_t cols;
+  uint8_t bits;
   template <typename Reader>
   void Read(Reader* reader) {
     reader->affine(&dst);
@@ -740,6 +745,7 @@ struct Quant {
     reader->u32(&src_pitch);
     reader->extent(&rows);
     reader->extent(&cols);
+    reader->bits(&bits);
   }
   template <typename Visitor>
   void Show(Visitor* visitor) const {
@@ -751,6 +757,7 @@ struct Quant {
     visitor->u32("src_pitch", src_pitch);
     visitor->extent("rows", rows);
     visitor->extent("cols", cols);
+    visitor->bits("bits", bits);
   }
 };
 

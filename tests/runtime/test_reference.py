@@ -91,13 +91,13 @@ def test_negative_outlier_keeps_its_hidden_bit():
     assert outputs[1].tolist() == [8 - 32, 0, 0, 0, 0, 8, 0, 0]
 
 
-def vector_function(count: int) -> Function:
+def vector_function(count: int, bits: int = 8) -> Function:
     """Return exponent and codes of one row of floats."""
     code = [
         *extents(1, count),
         isa.DmaLoad(Mem.OBUF, ZERO, 0, 0, ZERO, 0, 4, 4, 0, 1),
-        isa.Absmax(ZERO, 0, ZERO, 0, 0, 1, ZERO),
-        isa.Quant(Affine(16), 0, ZERO, 0, ZERO, 0, 0, 1),
+        isa.Absmax(ZERO, 0, ZERO, 0, 0, 1, ZERO, bits),
+        isa.Quant(Affine(16), 0, ZERO, 0, ZERO, 0, 0, 1, bits),
         isa.DmaStore(1, ZERO, 0, 1, Mem.SPAD, ZERO, 0, 1, 0, 0),
         isa.DmaStore(2, ZERO, 0, 1, Mem.SPAD, Affine(16), 0, 1, 0, 1),
     ]
@@ -109,20 +109,29 @@ def vector_function(count: int) -> Function:
 
 
 @pytest.mark.parametrize(
-    ("values", "exponent", "codes"),
+    ("bits", "values", "exponent", "codes"),
     [
-        ([1.0, -0.5, 0.0], -6, [64, -32, 0]),
-        ([127.0, 0.5, 1.5, 2.5, -0.5, -1.5], 0, [127, 0, 2, 2, 0, -2]),  # ties to even
-        ([127.5, -127.75], 0, [127, -127]),  # the code 128 doesn't exist
-        ([0.0, -0.0], -126, [0, 0]),
-        ([1e-42], -126, [0]),  # denormal
-        ([2.0**-120], -126, [64]),
-        ([2.0**-121, -(2.0**-126)], -126, [32, -1]),
-        ([3.4028235e38, 2.0**121], 121, [127, 1]),
+        (8, [1.0, -0.5, 0.0], -6, [64, -32, 0]),
+        (8, [127.0, 0.5, 1.5, 2.5, -0.5, -1.5], 0, [127, 0, 2, 2, 0, -2]),  # ties to even
+        (8, [127.5, -127.75], 0, [127, -127]),  # the code 128 doesn't exist
+        (8, [0.0, -0.0], -126, [0, 0]),
+        (8, [1e-42], -126, [0]),  # denormal
+        (8, [2.0**-120], -126, [64]),
+        (8, [2.0**-121, -(2.0**-126)], -126, [32, -1]),
+        (8, [3.4028235e38, 2.0**121], 121, [127, 1]),
+        (4, [1.0, -0.5, 0.0], -2, [4, -2, 0]),
+        (4, [7.0, 0.5, 1.5, 2.5, -0.5, -1.5], 0, [7, 0, 2, 2, 0, -2]),  # ties to even
+        (4, [7.5, -7.75], 0, [7, -7]),  # the code 8 doesn't exist
+        (4, [7.5, 8.0], 1, [4, 4]),
+        (4, [0.0, -0.0], -126, [0, 0]),
+        (4, [1e-42], -126, [0]),  # denormal
+        (4, [2.0**-124], -126, [4]),
+        (4, [2.0**-125, -(2.0**-126)], -126, [2, -1]),
+        (4, [3.4028235e38, 2.0**125], 125, [7, 1]),
     ],
 )
-def test_exponent_and_codes(core, values, exponent, codes):
-    found = core(vector_function(len(values)), TINY, [np.float32(values)])
+def test_exponent_and_codes(core, bits, values, exponent, codes):
+    found = core(vector_function(len(values), bits), TINY, [np.float32(values)])
     assert [array.tolist() for array in found] == [[exponent], codes]
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from microscopiq import runtime
 from microscopiq.target.arch import load_arch
 from microscopiq.target.errors import ConfigError, SimError
-from microscopiq.target.formats import WEIGHT_FORMATS
+from microscopiq.target.formats import ACTIVATION_BITS, WEIGHT_FORMATS
 from microscopiq.target.isa import instructions as isa
 from microscopiq.target.isa.program import Argument, Function, Program
 from microscopiq.target.isa.spec import Mem
@@ -101,7 +101,8 @@ def test_programs_agree_in_every_bit_and_cycle(data):
     m, k, n = (data.draw(st.integers(1, limit)) for limit in (MAX_ROWS, 140, 37))
     seed, flagged = data.draw(st.integers(0, 1 << 32)), data.draw(st.sampled_from([0.02, 0.2, 1]))
     weight = random_weight(name, n, k, seed, flagged=flagged)
-    module = create(Program.for_arch(arch, {"gemm": gemm(arch, weight, m)}).to_bytes())
+    function = gemm(arch, weight, m, data.draw(st.sampled_from(ACTIVATION_BITS)))
+    module = create(Program.for_arch(arch, {"gemm": function}).to_bytes())
     rng = np.random.default_rng(seed)
     arrays = [rng.standard_normal(shape).astype(np.float32) for shape in ((m, k), n)]
     output = np.zeros((m, n), np.float32)
