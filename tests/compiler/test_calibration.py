@@ -10,13 +10,18 @@ import onnx
 import pytest
 import torch
 from torch import nn
+from tvm import relax
+from tvm.relax import op
 
 import microscopiq as mq
 from benchmarks.models import MODELS, MissingData
+from microscopiq.compiler.calibration import products
+from microscopiq.compiler.calibration.run import Runner
 from microscopiq.compiler.demo.run import FOLDER
 from microscopiq.compiler.passes.quantize import LAYERS
 from microscopiq.compiler.quant.statistics import relative_error
 from tests.compiler import calibration_peak
+from tests.compiler import relax_modules as make
 from tests.compiler.calibrated import assert_near, exported, gathered, moment, same, seen_by_torch
 
 ROOT = Path(__file__).parents[2]
@@ -203,6 +208,47 @@ def test_onnx_model_and_its_records():
     assert records[0]["calibration_rows"] == 2 * records[0]["held_out_rows"] == 120 * 64
     plain = json.loads(str(mq.quantize(path, "microscopiq-w4a8").attrs[LAYERS])).values()
     assert not any("held_out_error" in record for record in plain)
+
+
+def test_gathered_rows_of_a_convolution_in_small_parts(program, found, monkeypatch):
+    monkeypatch.setattr(products, "PATCH_BYTES", 1)
+    again = gathered(program, images(10))
+    for name, (_, statistics) in found.items():
+        for one, other in zip(statistics, again[name][1], strict=True):
+            assert_near(other.hessian, one.hessian)
+            assert other.rows == one.rows
+
+
+def test_a_call_ends_with_the_last_rows_that_are_wanted(program, monkeypatch):
+    count = 0
+
+    def counted(runner, number, *tensors):
+        nonlocal count
+        count += 1
+        observe(runner, number, *tensors)
+
+    observe = Runner.observe
+    monkeypatch.setattr(Runner, "observe", counted)
+    gathered(program, images(3))
+    assert count == 3 * 5  # "left" shows the rows of "right", and nothing reads its own result
+    count = 0
+    gathered(program, images(3), hessian_bytes=1)
+    assert count == 3 * (1 + 2 + 3 + 4 + 5)
+
+
+def test_a_function_that_is_called_twice():
+    builder = relax.BlockBuilder()
+    make.add_function(builder, "sub", lambda emit, x: make.linear(emit, x, 5), (4, 5), private=True)
+    sub = builder.get().get_global_var("sub")
+
+    def body(emit, x):
+        return emit(op.tanh(make.linear(emit, emit(sub(emit(sub(x)))), 3, seed=1)))
+
+    make.add_function(builder, "main", body, (4, 5))
+    x = np.random.default_rng(8).random((3, 4, 5), np.float32)
+    found = gathered(builder.get(), x, hessian_bytes=1)
+    rows = {layer.weight.shape: known[0].rows for layer, known in found.values()}
+    assert rows == {(3, 5): 2 * 4, (5, 5): 2 * 2 * 4}
 
 
 def test_peak_memory_does_not_grow_with_the_number_of_layers():
