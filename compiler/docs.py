@@ -10,12 +10,18 @@ from pathlib import Path
 import tvm  # noqa: F401  (TVM loads this backend; importing it first keeps that from nesting)
 
 from ..target.arch import DEFAULT_ARCH, Arch, arch_names, integer_keys, load_arch
-from ..target.formats import GROUP_SIZE, MACRO_BLOCK, MICRO_BLOCK, WEIGHT_FORMATS
+from ..target.formats import (
+    ACTIVATION_FORMATS,
+    GROUP_SIZE,
+    MACRO_BLOCK,
+    MICRO_BLOCK,
+    WEIGHT_FORMATS,
+)
 from .docs_energy import energy
 from .docs_results import results
 from .passes.partition import ANCHORS, CONSTRAINTS, HOST_REASONS, OTHER_REASON
 from .quant.base import METHODS
-from .quant.recipe import ACTIVATIONS, DEFAULT_RECIPE, load_recipe, recipe_names
+from .quant.recipe import DEFAULT_RECIPE, load_recipe, recipe_names
 
 ROOT = Path(__file__).resolve().parents[1]
 SCALES = {
@@ -46,11 +52,12 @@ def operators() -> str:
 def formats() -> str:
     """Return the text of docs/formats.md."""
     out = _head(
-        "Weight formats",
+        "Number formats",
         "target/formats.py",
-        "Each row of the registry. Bits are those of one slot; packed weights also carry their "
+        "Each row of the registries. Bits are those of one slot; packed weights also carry their "
         "scales and, in formats with outliers, where these are.",
     )
+    out += ["## Weights", ""]
     out += [
         "| name | code | bits | codes | scale | outlier mantissa | guard bits | machines | what it "
         "is |",
@@ -65,6 +72,13 @@ def formats() -> str:
             f"{row.description} |"
         )
     out += ["", f"A micro-block has {MICRO_BLOCK} output channels, a macro-block {MACRO_BLOCK}."]
+    out += ["", "## Activations", "", "| name | bits | codes | what it is |", "|---|---|---|---|"]
+    for activation in ACTIVATION_FORMATS.values():
+        out.append(
+            f"| `{activation.name}` | {activation.bits} | -{activation.q_max} to "
+            f"{activation.q_max} | {activation.description} |"
+        )
+    out += ["", "All machines take all of them: a code is a sign-extended byte in memory."]
     return "\n".join(out) + "\n"
 
 
@@ -89,7 +103,7 @@ def recipes() -> str:
     for name, entry in sorted(METHODS.items()):
         first = (entry.quantize.__doc__ or "").strip().splitlines()[0].replace("|", "\\|")
         out.append(f"| `{name}` | {_names(entry.formats)} | {first} |")
-    out += ["", f"Activation formats: {_names(ACTIVATIONS)}."]
+    out += ["", f"Activation formats: {_names(ACTIVATION_FORMATS)}, of [formats.md](formats.md)."]
     return "\n".join(out) + "\n"
 
 

@@ -13,8 +13,6 @@ from ..target.isa.spec import Affine, Instruction, Mem
 from .reference_array import Part, configure, multiply, panel_plane, read_panel, rows_plane
 from .reference_state import Box, State, check
 
-Q_MAX = 127
-"""Largest int8 activation code; MX-INT-8 is symmetric."""
 EMPTY: Any = object()
 """What a plane holds after a preload of extent 0: a legal operand that adds nothing."""
 
@@ -159,7 +157,8 @@ def absmax(state: State, i: Instruction) -> None:
     largest = np.abs(_finite(state, i, box)).max(axis=1)
     biased = (largest.view(np.uint32) >> 23).astype(np.int64)
     exponent = np.where(biased == 0, EXPONENT_MIN, biased - 127)
-    stored = np.maximum(exponent - 6, EXPONENT_MIN)
+    # The largest magnitude has its first bit right below the sign of a code.
+    stored = np.maximum(exponent - (i.bits - 2), EXPONENT_MIN)
     if i.dst_pitch == 0:
         stored = stored.max(keepdims=True)
     if state.at(i.accumulate):
@@ -172,7 +171,8 @@ def quant(state: State, i: Instruction) -> None:
         exponents = _exponents(state, i.exponent, i.exponent_pitch, box[0])
         # A power of two changes no digit, so fp64 rounds here where fp32 does.
         scaled = np.rint(np.ldexp(_finite(state, i, box).astype(np.float64), -exponents))
-        code = np.clip(scaled, -Q_MAX, Q_MAX).astype(np.int8)
+        largest = 2 ** (i.bits - 1) - 1
+        code = np.clip(scaled, -largest, largest).astype(np.int8)
         state.store(Mem.SPAD, i.dst, i.dst_pitch, code)
 
 

@@ -101,6 +101,48 @@ BY_CODE = {row.code: row for row in WEIGHT_FORMATS.values()}
 ROWS_INT8 = 0
 """Format code of an operand that was quantized at run time: int8 rows, power-of-two scales."""
 
+
+@dataclass(frozen=True)
+class ActivationFormat:
+    """One row of the activation-format registry: codes beside a power of two per group.
+
+    Attributes
+    ----------
+    bits : int
+        Bits of a code. Narrow ones are stored sign-extended, a byte each (MicroScopiQ A3).
+    description : str
+        One line for listings.
+    """
+
+    name: str
+    bits: int
+    description: str
+
+    @property
+    def q_max(self) -> int:
+        """Largest magnitude of a code: codes are symmetric."""
+        return (1 << (self.bits - 1)) - 1
+
+    @property
+    def top_bit(self) -> int:
+        """Place of the largest magnitude's first bit, right below the sign.
+
+        A group's exponent is ``floor(log2 max|x|)`` less this (OCP MX).
+        """
+        return self.bits - 2
+
+
+ACTIVATION_FORMATS = {
+    row.name: row
+    for row in (
+        ActivationFormat("mx-int8", 8, "MX-INT-8: 8 bits, power of two per 128 inputs of a row"),
+        ActivationFormat("mx-int4", 4, "MX-INT-4: 4 bits, power of two per 128 inputs of a row"),
+    )
+}
+DEFAULT_ACTIVATION = "mx-int8"
+ACTIVATION_BITS = tuple(sorted(row.bits for row in ACTIVATION_FORMATS.values()))
+"""Widths of codes that `absmax` and `quant` can be told."""
+
 OUTLIER_EXPONENT = {
     # bits: (level-1 bits, microexponent bits) of the MXScale byte (MicroScopiQ A1)
     2: (7, 1),

@@ -10,6 +10,9 @@ SQNR_DB = {
     # Scales are powers of two: up to 6 dB below a scale that fits.
     "microscopiq-w4a8": 10.0,
     "microscopiq-w2a8": 2.0,
+    # An activation's scale is a power of two as well, at 3 bits and a sign.
+    "microscopiq-w4a4": 6.0,
+    "microscopiq-w2a4": 1.0,
     "microscopiq-w4a8-ordered": 10.0,
     "microscopiq-w2a8-ordered": 2.0,
     # Levels of 2 bits where no outlier is near; the step fits each group of 128 weights.

@@ -12,6 +12,7 @@ from tvm import relax
 
 from ...runtime.whole_file import whole_file
 from ...target.errors import ConfigError
+from ..quant.statistics import held_out_stride
 from .observe import Rows
 from .samples import Call, Input
 
@@ -76,10 +77,14 @@ class Cache:
 
 def _check(arrays: dict[str, np.ndarray], rows: Rows) -> None:
     groups, inputs = rows.groups, rows.inputs
+    held_out = arrays["held_out_rows"]
+    if held_out.shape != (groups,) or (held_out != held_out[0]).any() or held_out[0] < 0:
+        raise ValueError("held_out_rows has values that can't be")
+    kept = -(-int(held_out[0]) // held_out_stride(int(held_out[0])))
     square, real, count = (groups, inputs, inputs), np.dtype(np.float32), np.dtype(np.int64)
     wanted = {
         "hessian": (square, real),
-        "held_out": (square, real),
+        "held_out": ((groups, kept, inputs), real),
         "largest": ((groups, inputs), real),
         "rows": ((groups,), count),
         "held_out_rows": ((groups,), count),

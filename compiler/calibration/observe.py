@@ -10,7 +10,7 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 from ..passes.graph import Graph, op_name, static_shape
 from ..passes.pack import matrices
 from ..passes.partition import WEIGHTED, Layer, Partition
-from ..quant.statistics import Statistics
+from ..quant.statistics import MOST_HELD_OUT, Statistics
 from .products import Convolution, Linear, Product, matmul
 
 
@@ -41,8 +41,8 @@ class Rows:
 
     @property
     def bytes(self) -> int:
-        """Size of both second moments while they are held."""
-        return self.groups * 2 * 4 * self.inputs**2
+        """Size of second moments and held-out rows while they are held."""
+        return self.groups * 4 * self.inputs * (self.inputs + MOST_HELD_OUT)
 
     def start(self) -> None:
         """Begin with sums of nothing."""
@@ -55,7 +55,7 @@ class Rows:
             pick = np.ix_(self.columns, self.columns)
             for one in found:
                 one.hessian = one.hessian[pick]
-                one.held_out = one.held_out[pick]
+                one.held_out = one.held_out[:, self.columns]
                 one.largest = one.largest[self.columns]
         return found
 

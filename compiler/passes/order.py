@@ -29,7 +29,7 @@ def order_outputs(function: relax.Function, part: Partition, recipe: Recipe) -> 
     graph = Graph(function)
     variables = {hash(value): var for var, value in graph.order}
     for layer in part.layers:
-        _, format_name = recipe.for_layer(layer.name)
+        format_name = recipe.for_layer(layer.name).weight_format
         if layer.kind != "linear" or not WEIGHT_FORMATS[format_name].has_outliers:
             continue
         order = channel_order(layer.weight)

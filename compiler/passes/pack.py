@@ -8,7 +8,7 @@ import numpy as np
 from ...target.packing import QuantizedWeight, dequantize, pack
 from ..quant.base import quantize_weight
 from ..quant.recipe import Recipe
-from ..quant.statistics import Statistics, output_loss
+from ..quant.statistics import Statistics
 from .partition import Layer
 
 
@@ -52,17 +52,23 @@ def pack_layer(
     statistics : sequence of Statistics, optional
         One per group, in the order of the weight's columns.
     """
-    method, format_name = recipe.for_layer(layer.name)
+    method, format_name, options = recipe.for_layer(layer.name)
     parts = matrices(layer)
     known: Sequence[Statistics | None] = statistics or [None] * len(parts)
     weights: list[QuantizedWeight] = []
     counts: dict[str, int] = {}
+    dampings: list[float] = []
     for matrix, rows in zip(parts, known, strict=True):
-        weight, found = quantize_weight(method, matrix, format_name, layer.name, statistics=rows)
+        weight, found = quantize_weight(method, matrix, format_name, layer.name, rows, options)
         weights.append(weight)
+        damping = found.pop("damping", None)
         for name, count in found.items():
             counts[name] = counts.get(name, 0) + count
+        if damping is not None:
+            dampings.append(damping)
     report = _calibration(parts, weights, statistics) if statistics else {}
+    if dampings:
+        report["damping"] = float(np.median(dampings))
     return Packed(format_name, pack(weights), parts.shape, counts, report)
 
 
@@ -72,7 +78,7 @@ def _calibration(
     """Return a layer's rows and the error of its output on those that were held out."""
     lost = power = 0.0
     for matrix, weight, rows in zip(parts, weights, statistics, strict=True):
-        found = output_loss(matrix, dequantize(weight), rows.held_out)
+        found = rows.held_out_loss(matrix, dequantize(weight))
         lost, power = lost + found[0], power + found[1]
     held_out = statistics[0].held_out_rows
     error = lost / power if power > 0 else float(lost > 0)

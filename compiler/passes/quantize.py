@@ -16,7 +16,7 @@ from tvm import relax, tirx
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from ...target.errors import UnsupportedError
-from ...target.formats import GROUP_SIZE
+from ...target.formats import ACTIVATION_FORMATS, GROUP_SIZE
 from ...target.packing import bits_per_weight
 from ..quant.base import check_finite
 from ..quant.recipe import Recipe
@@ -187,7 +187,7 @@ class _Rewriter(PyExprMutator):
         # Torch exports a view of a linear layer's input for each layer that reads it.
         key = (hash(self.unshaped(x)), rows, length, group)
         if key not in self.quantized:
-            op = Quantize(rows, length, group)
+            op = Quantize(rows, length, group, self.state.recipe.activation)
             share = f"quantize_{rows}x{length}_g{group}"
             if share not in self.state.functions:
                 self.state.functions[share] = self.add(quantize(op), share)
@@ -224,6 +224,7 @@ class _Rewriter(PyExprMutator):
             low=layer.low,
             high=layer.high,
             requantize=layer.requantize,
+            activation=self.state.recipe.activation,
         )
         return self.finish(layer, op, operands, packed)
 
@@ -264,6 +265,7 @@ class _Rewriter(PyExprMutator):
             residual=layer.residual is not None,
             low=layer.low,
             high=layer.high,
+            activation=self.state.recipe.activation,
         )
         length = total * height * width
         q, e = self.quantize(self.visit_expr(layer.x), (batch, length), length)
@@ -280,7 +282,7 @@ class _Rewriter(PyExprMutator):
         operands += [self.reshaped(q, (batch, n, k)), self.reshaped(e, (batch, n, groups))]
         op = Gemm(
             batch, 1, m, n, k, "", residual=layer.residual is not None, low=layer.low,
-            high=layer.high,
+            high=layer.high, activation=self.state.recipe.activation,
         )  # fmt: skip
         return self.finish(layer, op, operands, None)
 
@@ -355,7 +357,8 @@ def _record(layer: Layer, op: Gemm, packed: Packed | None) -> dict:
         "n": op.n,
         "k": op.k,
         "macs": op.macs,
-        "weight_format": op.weight_format or "int8 at run time",
+        "weight_format": op.weight_format
+        or f"int{ACTIVATION_FORMATS[op.activation].bits} at run time",
         "fused": [
             name
             for name, present in (

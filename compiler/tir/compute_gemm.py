@@ -267,10 +267,12 @@ class _GemmBuilder:
 
         rows = (op.batch, op.conv_groups, op.column_blocks, self.rows)
         bits = te.compute(rows, row_bits, name="bits")
-        exponent = te.compute(rows, lambda *p: exponent_of(bits(*p)), name="exponent")
+        exponent = te.compute(
+            rows, lambda *p: exponent_of(bits(*p), op.activation), name="exponent"
+        )
 
         def code(i, c, nb, m, nj):
-            return quantized(y(i, c, nb, m, nj), exponent(i, c, nb, m))
+            return quantized(y(i, c, nb, m, nj), exponent(i, c, nb, m), op.activation)
 
         q = te.compute(shape, code, name="q")
         if self.tile:

@@ -1,16 +1,12 @@
-"""Run-time quantization as tensor expressions: MX-INT-8, one power of two per group."""
+"""Run-time quantization as tensor expressions: MX-INT, one power of two per group."""
 
 from dataclasses import dataclass
 
 from tvm import te, tirx
 
-from ...target.formats import EXPONENT_MIN
+from ...target.formats import ACTIVATION_FORMATS, EXPONENT_MIN
 from ...target.packing import blocks
 from .operators import ATTRIBUTE, Quantize, to_attribute
-
-INT8_MAX = 127
-INT8_EXPONENT = 6
-"""MX-INT-8: the largest magnitude lies in [64, 128) steps (OCP MX: floor(log2) - 6)."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +37,11 @@ def _reference(op, x):
 
     bits = te.compute((op.rows, op.groups), bits_at, name="bits")
     exponent = te.compute(
-        (op.rows, op.groups), lambda r, g: exponent_of(bits[r, g]), name="exponent"
+        (op.rows, op.groups), lambda r, g: exponent_of(bits[r, g], op.activation), name="exponent"
     )
     q = te.compute(
         (op.rows, op.length),
-        lambda r, j: quantized(x[r, j], exponent[r, j // op.group]),
+        lambda r, j: quantized(x[r, j], exponent[r, j // op.group], op.activation),
         name="q",
     )
     return _prim_func(op, [x, q, exponent])
@@ -74,9 +70,13 @@ def _tiled(op, x, tile):
         lambda r, g: te.max(exponent_bits(first[r, g, p, j]), axis=[p, j]),
         name="bits",
     )
-    exponent = te.compute(shape[:2], lambda r, g: exponent_of(bits[r, g]), name="exponent")
+    exponent = te.compute(
+        shape[:2], lambda r, g: exponent_of(bits[r, g], op.activation), name="exponent"
+    )
     q = te.compute(
-        shape, lambda r, g, p, j: quantized(second[r, g, p, j], exponent[r, g]), name="q"
+        shape,
+        lambda r, g, p, j: quantized(second[r, g, p, j], exponent[r, g], op.activation),
+        name="q",
     )
     out = te.compute(shape, lambda *index: q(*index), name="out")
     out_exponent = te.compute(shape[:2], lambda *index: exponent(*index), name="out_exponent")
@@ -97,13 +97,16 @@ def exponent_bits(value):
     return (tirx.reinterpret("int32", value) & 0x7FFFFFFF) >> 23
 
 
-def exponent_of(bits):
+def exponent_of(bits, activation: str):
+    """Return a group's int8 exponent from its largest biased exponent field."""
     lowest = tirx.const(EXPONENT_MIN, "int32")
     largest = tirx.max(bits - 127, lowest)
-    return tirx.max(largest - INT8_EXPONENT, lowest).astype("int8")
+    top_bit = ACTIVATION_FORMATS[activation].top_bit
+    return tirx.max(largest - top_bit, lowest).astype("int8")
 
 
-def quantized(value, exponent):
+def quantized(value, exponent, activation: str):
+    """Return the int8 code of a value: rounded half to even, clipped."""
     scaled = tirx.nearbyint(value * power_of_two(-exponent.astype("int32")))
-    limit = tirx.const(float(INT8_MAX), "float32")
+    limit = tirx.const(float(ACTIVATION_FORMATS[activation].q_max), "float32")
     return tirx.max(tirx.min(scaled, limit), -limit).astype("int8")

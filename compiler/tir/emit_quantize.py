@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
+from ...target.formats import ACTIVATION_FORMATS
 from ...target.isa import instructions as isa
 from ...target.isa.program import Argument
 from ...target.isa.spec import Mem, Unit
@@ -83,6 +84,7 @@ def _exponent(op: Quantize, stage: Stage):
             src_pitch=emitter.pitch("x"),
             **_extents(op, emitter, stage),
             accumulate=affine(p, path),
+            bits=ACTIVATION_FORMATS[op.activation].bits,
         )
 
     return [Op(Unit.VECTOR, ("x",), ("exponent",), build, note="exponent of each row")]
@@ -99,6 +101,7 @@ def _codes(op: Quantize, source: str, stage: Stage):
             src=emitter.at(source, r, ZERO, path),
             src_pitch=emitter.pitch(source),
             **_extents(op, emitter, stage),
+            bits=ACTIVATION_FORMATS[op.activation].bits,
         )
 
     return [Op(Unit.VECTOR, (source, "exponent"), ("q",), build, note="codes of each row")]

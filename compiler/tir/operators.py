@@ -8,7 +8,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 
-from ...target.formats import GROUP_SIZE
+from ...target.formats import DEFAULT_ACTIVATION, GROUP_SIZE
 from ...target.packing import blocks
 
 ATTRIBUTE = "microscopiq.operator"
@@ -62,6 +62,9 @@ class Gemm:
         Clamp of the result: ReLU is (0, None), ReLU6 (0, 6).
     requantize : bool
         Give int8 rows and exponents instead of fp32, for an operator that reads nothing else.
+    activation : str
+        Row of the activation-format registry: what X holds, W without a weight format, and
+        requantized rows.
     """
 
     batch: int
@@ -76,6 +79,7 @@ class Gemm:
     low: float | None = None
     high: float | None = None
     requantize: bool = False
+    activation: str = DEFAULT_ACTIVATION
 
     @property
     def groups(self) -> int:
@@ -110,11 +114,14 @@ class Quantize:
     ----------
     group : int
         Elements that share an exponent; a conv's image is one group.
+    activation : str
+        Row of the activation-format registry: bits of the codes.
     """
 
     rows: int
     length: int
     group: int
+    activation: str = DEFAULT_ACTIVATION
 
     @property
     def groups(self) -> int:

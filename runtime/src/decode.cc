@@ -1,6 +1,7 @@
 // Bytes to instructions, and every check that needs no run.
 #include <algorithm>
 #include <optional>
+#include <sstream>
 
 #include "byte_reader.h"
 #include "program.h"
@@ -26,6 +27,15 @@ class OperandReader {
   void extent(uint8_t* value) { Below(value, 0, kExtentRegisters, "extent register"); }
   void mem(uint8_t* value) { Below(value, 0, std::size(kMemNames), "memory"); }
   void unit(uint8_t* value) { Below(value, 1, std::size(kUnitNames), "unit"); }
+  void bits(uint8_t* value) {
+    Get(value);
+    if (std::find(kActivationBits.begin(), kActivationBits.end(), *value) ==
+        kActivationBits.end()) {
+      std::ostringstream allowed;
+      for (int bits : kActivationBits) allowed << (allowed.tellp() ? ", " : "") << bits;
+      Fail(kIsaError, "bits ", int{*value}, "; allowed: ", allowed.str());
+    }
+  }
 
   void affine(Affine* value) {
     ++operand_;
@@ -157,6 +167,8 @@ class LoopMatcher {
       instruction.partner = inner.index;
       (*code)[inner.index].partner = index;
       Count(inner.body * inner.count);
+    } else if (std::holds_alternative<Break>(instruction.operation) && open_.empty()) {
+      Fail(kIsaError, "break: no loop is open");
     }
   }
 

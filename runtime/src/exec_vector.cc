@@ -139,8 +139,9 @@ Machine::Outcome Machine::Execute(const Absmax& op) {
     const float* values = Floats(in + row * op.src_pitch);
     const int biased = ActiveKernels().max_exponent(values, cols);
     if (biased == 255) FailNonFinite(obuf(), address + row * op.src_pitch, values, cols);
-    // The magnitude's top bit is bit 6 of an int8, one below the sign.
-    int exponent = std::max(std::max(biased - 127, kExponentMin) - 6, kExponentMin);
+    // The magnitude's top bit is the one below a code's sign.
+    const int top_bit = op.bits - 2;
+    int exponent = std::max(std::max(biased - 127, kExponentMin) - top_bit, kExponentMin);
     uint8_t* slot = out + row * op.dst_pitch;
     const bool keep = accumulate || (op.dst_pitch == 0 && row > 0);
     if (keep) exponent = std::max<int>(exponent, static_cast<int8_t>(*slot));
@@ -157,6 +158,7 @@ Machine::Outcome Machine::Execute(const Quant& op) {
   const uint8_t* exponents = spad().Read({exponent, op.exponent_pitch, rows, 1});
   uint8_t* out = spad().Write({At(op.dst), op.dst_pitch, rows, cols});
   if (!values_) return VectorWork(rows, cols);
+  const float limit = static_cast<float>((1 << (op.bits - 1)) - 1);
   for (int64_t row = 0; row < rows; ++row) {
     const float* values = Floats(in + row * op.src_pitch);
     if (ActiveKernels().max_exponent(values, cols) == 255) {
@@ -165,7 +167,7 @@ Machine::Outcome Machine::Execute(const Quant& op) {
     const int64_t offset = row * op.exponent_pitch;
     const int s = static_cast<int8_t>(exponents[offset]);
     PowerOfTwo(s, spad(), exponent + offset, "activation");
-    ActiveKernels().quantize(values, std::ldexp(1.0f, -s), cols,
+    ActiveKernels().quantize(values, std::ldexp(1.0f, -s), limit, cols,
                              reinterpret_cast<int8_t*>(out + row * op.dst_pitch));
   }
   return VectorWork(rows, cols);

@@ -8,7 +8,7 @@ namespace microscopiq {
 constexpr int kLoopDepth = 8;
 constexpr int kExtentRegisters = 16;
 constexpr int kSemaphores = 64;
-constexpr uint32_t kProgramVersion = 3;
+constexpr uint32_t kProgramVersion = 4;
 constexpr std::array<uint8_t, 8> kMagic = {77, 83, 67, 79, 80, 73, 81, 0};
 constexpr int kMicroBlock = 8;
 constexpr int kMacroBlock = 128;
@@ -22,6 +22,7 @@ constexpr int kTemporalBits = 3;
 constexpr int kRowsInt8 = 0;
 constexpr int kExponentMin = -126;
 constexpr int kExponentMax = 127;
+constexpr std::array<uint8_t, 2> kActivationBits = {4, 8};
 
 constexpr uint8_t kDtype_float32 = 1;  // 4 bytes
 constexpr uint8_t kDtype_int8 = 2;  // 1 bytes
@@ -242,6 +243,22 @@ struct End {
   }
   template <typename Visitor>
   void Show(Visitor* /*visitor*/) const {
+  }
+};
+
+struct Break {
+  static constexpr uint16_t kOpcode = 0x08;
+  static constexpr uint16_t kBytes = 8;
+  static constexpr const char* kMnemonic = "break";
+  static constexpr Unit kUnit = Unit::kControl;
+  uint8_t extent;
+  template <typename Reader>
+  void Read(Reader* reader) {
+    reader->extent(&extent);
+  }
+  template <typename Visitor>
+  void Show(Visitor* visitor) const {
+    visitor->extent("extent", extent);
   }
 };
 
@@ -669,7 +686,7 @@ struct Clamp {
 
 struct Absmax {
   static constexpr uint16_t kOpcode = 0x43;
-  static constexpr uint16_t kBytes = 176;
+  static constexpr uint16_t kBytes = 180;
   static constexpr const char* kMnemonic = "absmax";
   static constexpr Unit kUnit = Unit::kVector;
   Affine dst;
@@ -679,6 +696,7 @@ struct Absmax {
   uint8_t rows;
   uint8_t cols;
   Affine accumulate;
+  uint8_t bits;
   template <typename Reader>
   void Read(Reader* reader) {
     reader->affine(&dst);
@@ -688,6 +706,7 @@ struct Absmax {
     reader->extent(&rows);
     reader->extent(&cols);
     reader->affine(&accumulate);
+    reader->bits(&bits);
   }
   template <typename Visitor>
   void Show(Visitor* visitor) const {
@@ -698,12 +717,13 @@ struct Absmax {
     visitor->extent("rows", rows);
     visitor->extent("cols", cols);
     visitor->affine("accumulate", accumulate);
+    visitor->bits("bits", bits);
   }
 };
 
 struct Quant {
   static constexpr uint16_t kOpcode = 0x44;
-  static constexpr uint16_t kBytes = 180;
+  static constexpr uint16_t kBytes = 184;
   static constexpr const char* kMnemonic = "quant";
   static constexpr Unit kUnit = Unit::kVector;
   Affine dst;
@@ -714,6 +734,7 @@ struct Quant {
   uint32_t src_pitch;
   uint8_t rows;
   uint8_t cols;
+  uint8_t bits;
   template <typename Reader>
   void Read(Reader* reader) {
     reader->affine(&dst);
@@ -724,6 +745,7 @@ struct Quant {
     reader->u32(&src_pitch);
     reader->extent(&rows);
     reader->extent(&cols);
+    reader->bits(&bits);
   }
   template <typename Visitor>
   void Show(Visitor* visitor) const {
@@ -735,6 +757,7 @@ struct Quant {
     visitor->u32("src_pitch", src_pitch);
     visitor->extent("rows", rows);
     visitor->extent("cols", cols);
+    visitor->bits("bits", bits);
   }
 };
 
@@ -747,6 +770,7 @@ struct Quant {
   X(Wait) \
   X(Post) \
   X(End) \
+  X(Break) \
   X(DmaLoad) \
   X(DmaIm2col) \
   X(DmaWeight) \

@@ -62,7 +62,8 @@ struct Kernels {
   void (*clamp)(float low, float high, int64_t count, float* out);
   // Largest biased exponent of the elements, 255 if one isn't finite.
   int (*max_exponent)(const float* in, int64_t count);
-  void (*quantize)(const float* in, float factor, int64_t count, int8_t* out);
+  // out = round_half_even(clip(in * factor, -limit, limit)); `limit` is an integer.
+  void (*quantize)(const float* in, float factor, float limit, int64_t count, int8_t* out);
 };
 
 // The best variant this CPU has, or the one that was selected.

@@ -235,14 +235,14 @@ int MaxExponent(const float* in, int64_t count) {
   return static_cast<int>(largest >> 23);
 }
 
-void Quantize(const float* in, float factor, int64_t count, int8_t* out) {
+void Quantize(const float* in, float factor, float limit, int64_t count, int8_t* out) {
   // Adding 1.5 * 2^23 leaves the integer, rounded half to even, in the low mantissa bits. The
-  // limits are integers, so clipping first gives the same and keeps the sum in range.
+  // limit is an integer, so clipping first gives the same and keeps the sum in range.
   constexpr float kMagic = 12582912.0f;
   for (int64_t n = 0; n < count; ++n) {
     float scaled = in[n] * factor;
-    scaled = scaled < -127.0f ? -127.0f : scaled;
-    scaled = scaled > 127.0f ? 127.0f : scaled;
+    scaled = scaled < -limit ? -limit : scaled;
+    scaled = scaled > limit ? limit : scaled;
     const float shifted = scaled + kMagic;
     int32_t bits;
     __builtin_memcpy(&bits, &shifted, 4);

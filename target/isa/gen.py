@@ -45,6 +45,9 @@ def header() -> str:
         f"constexpr int kRowsInt8 = {formats.ROWS_INT8};",
         f"constexpr int kExponentMin = {formats.EXPONENT_MIN};",
         f"constexpr int kExponentMax = {formats.EXPONENT_MAX};",
+        f"constexpr std::array<uint8_t, {len(formats.ACTIVATION_BITS)}> kActivationBits = {{"
+        + ", ".join(map(str, formats.ACTIVATION_BITS))
+        + "};",
         "",
     ]
     for name, (code, size) in DTYPES.items():

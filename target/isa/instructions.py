@@ -8,6 +8,7 @@ bytes from the start of the function argument or of the function's weight segmen
 
 from .spec import (
     AFFINE,
+    BITS,
     EXTENT,
     F32,
     I32,
@@ -74,6 +75,13 @@ class Post(Instruction):
 @instruction(0x07, "end", Unit.CONTROL, "control")
 class End(Instruction):
     """End of the function: waits until every unit is idle."""
+
+
+@instruction(0x08, "break", Unit.CONTROL, "control")
+class Break(Instruction):
+    """Leave the innermost loop, and go on behind its `endloop`, if an extent is 0."""
+
+    extent: int = operand(EXTENT, "register that decides")
 
 
 @instruction(0x10, "dma.load", Unit.DMA_IN, "dma", reads=("dram",), writes=("mem",))
@@ -253,7 +261,7 @@ class Clamp(Instruction):
 
 @instruction(0x43, "absmax", Unit.VECTOR, "vector", reads=("obuf", "spad"), writes=("spad",))
 class Absmax(Instruction):
-    """Set (or raise) the int8 exponent of each row: floor(log2 max|x|) - 6, at least -126."""
+    """Set (or raise) the int8 exponent of each row: floor(log2 max|x|) - (bits - 2), >= -126."""
 
     dst: object = operand(AFFINE, "int8 exponent of row 0 in spad")
     dst_pitch: int = operand(U32, "bytes between exponents; 0: one for all rows")
@@ -262,11 +270,12 @@ class Absmax(Instruction):
     rows: int = operand(EXTENT, "rows")
     cols: int = operand(EXTENT, "columns")
     accumulate: object = operand(AFFINE, "0: start anew, else keep the larger exponent")
+    bits: int = operand(BITS, "bits of the codes that the exponent is for")
 
 
 @instruction(0x44, "quant", Unit.VECTOR, "vector", reads=("obuf", "spad"), writes=("spad",))
 class Quant(Instruction):
-    """spad = clip(round_half_even(x * 2^-exponent), -127, 127) as int8."""
+    """spad = clip(round_half_even(x * 2^-exponent), -q, q) as int8, q = 2^(bits - 1) - 1."""
 
     dst: object = operand(AFFINE, "int8 (row 0, column 0) in spad")
     dst_pitch: int = operand(U32, "bytes between destination rows")
@@ -276,3 +285,4 @@ class Quant(Instruction):
     src_pitch: int = operand(U32, "bytes between obuf rows")
     rows: int = operand(EXTENT, "rows")
     cols: int = operand(EXTENT, "columns")
+    bits: int = operand(BITS, "bits of a code; fewer than 8 are sign-extended")

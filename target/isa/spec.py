@@ -7,6 +7,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import IsaError
+from ..formats import ACTIVATION_BITS
 
 LOOP_DEPTH = 8
 """Nesting levels of hardware loops; an affine operand has one stride for each."""
@@ -101,7 +102,9 @@ AFFINE = Kind("affine", Affine.FORMAT, "Affine")
 EXTENT = Kind("extent", "<B", "uint8_t")
 MEM = Kind("mem", "<B", "uint8_t")
 UNIT = Kind("unit", "<B", "uint8_t")
-_ALLOWED = {
+BITS = Kind("bits", "<B", "uint8_t")
+_ALLOWED: dict[Kind, range | tuple[int, ...]] = {
+    BITS: ACTIVATION_BITS,
     EXTENT: range(EXTENT_REGISTERS),
     MEM: range(len(Mem)),
     UNIT: range(Unit.DMA_IN, len(Unit)),  # the sequencer has no queue
@@ -219,11 +222,17 @@ def _pack(kind: Kind, value: Any, where: str) -> bytes:
                 kind.format, value.base, *value.strides, *value.turns, value.slots, value.slot_step
             )
         if kind in _ALLOWED and value not in _ALLOWED[kind]:
-            low, high = _ALLOWED[kind][0], _ALLOWED[kind][-1]
-            raise IsaError(f"{where}: {kind.name} {int(value)}; allowed: {low}..{high}")
+            raise IsaError(f"{where}: {kind.name} {int(value)}; allowed: {_allowed(kind)}")
         return struct.pack(kind.format, value)
     except struct.error as error:
         raise IsaError(f"{where}: {value} doesn't fit {kind.name} ({error})") from None
+
+
+def _allowed(kind: Kind) -> str:
+    values = _ALLOWED[kind]
+    if isinstance(values, range):
+        return f"{values[0]}..{values[-1]}"
+    return ", ".join(map(str, values))
 
 
 def _unpack(kind: Kind, code: bytes, position: int) -> Any:

@@ -16,6 +16,7 @@ from microscopiq.compiler.tir.emit import emit
 from microscopiq.compiler.tir.operators import Conv, Gemm, Quantize
 from microscopiq.compiler.tir.schedule import scheduled
 from microscopiq.target.arch import load_arch
+from microscopiq.target.formats import ACTIVATION_FORMATS
 from microscopiq.target.isa.program import Program
 from microscopiq.target.packing import integers, pack
 
@@ -26,6 +27,7 @@ METHOD = {
     "ms4": "microscopiq",
     "fineq": "fineq",
 }
+ACTIVATIONS = st.sampled_from(sorted(ACTIVATION_FORMATS))
 SLOW = settings(
     deadline=None,
     max_examples=25,
@@ -56,7 +58,9 @@ def both(op, arch_name, seed: int):
         pairs = [integers(weight) for weight in weights]
         decoded = [np.stack([p[0] for p in pairs]), np.stack([p[1] for p in pairs])]
     function = emit(scheduled(op, arch).mod["main"], arch, "f", "test", segment)
-    given_arrays = {a.name: random_array(rng, a) for a in function.arguments if not a.is_output}
+    given_arrays = {
+        a.name: random_array(rng, a, op.activation) for a in function.arguments if not a.is_output
+    }
     outputs = [a for a in function.arguments if a.is_output]
     inputs = list(given_arrays.values())
     reference_inputs = inputs[:2] + decoded + inputs[2:] if decoded else inputs
@@ -70,11 +74,12 @@ def both(op, arch_name, seed: int):
     )
 
 
-def random_array(rng, argument):
+def random_array(rng, argument, activation):
     if argument.dtype == "int8" and "exponent" in argument.name:
         return rng.integers(-12, 5, argument.shape).astype(np.int8)
     if argument.dtype == "int8":
-        return rng.integers(-127, 128, argument.shape).astype(np.int8)
+        largest = ACTIVATION_FORMATS[activation].q_max
+        return rng.integers(-largest, largest, argument.shape, endpoint=True).astype(np.int8)
     scale = np.exp2(rng.integers(-8, 8, (*argument.shape[:1],) + (1,) * (len(argument.shape) - 1)))
     return (rng.standard_normal(argument.shape) * scale).astype(np.float32)
 
@@ -114,10 +119,13 @@ def test_linear(m, n, k, weight_format, bias, residual, bounds, seed):
     n=st.integers(1, 300),
     k=st.integers(1, 300),
     weight_format=st.sampled_from(sorted(METHOD)),
+    activation=ACTIVATIONS,
     seed=st.integers(0, 1000),
 )
-def test_linear_requantized(m, n, k, weight_format, seed):
-    op = Gemm(1, 1, m, n, k, weight_format, bias=True, low=0.0, requantize=True)
+def test_linear_requantized(m, n, k, weight_format, activation, seed):
+    op = Gemm(
+        1, 1, m, n, k, weight_format, bias=True, low=0.0, requantize=True, activation=activation
+    )
     assert_equal_bits(op, "tiny-4x4", seed)
 
 
@@ -127,10 +135,11 @@ def test_linear_requantized(m, n, k, weight_format, seed):
     m=st.integers(1, 40),
     n=st.integers(1, 150),
     k=st.integers(1, 150),
+    activation=ACTIVATIONS,
     seed=st.integers(0, 1000),
 )
-def test_attention(batch, m, n, k, seed):
-    assert_equal_bits(Gemm(batch, 1, m, n, k, ""), "tiny-4x4", seed)
+def test_attention(batch, m, n, k, activation, seed):
+    assert_equal_bits(Gemm(batch, 1, m, n, k, "", activation=activation), "tiny-4x4", seed)
 
 
 @SLOW
@@ -162,15 +171,25 @@ def test_conv2d(data):
 
 
 @SLOW
-@given(rows=st.integers(1, 50), length=st.integers(1, 400), seed=st.integers(0, 1000))
-def test_quantize_rows(rows, length, seed):
-    assert_equal_bits(Quantize(rows, length, min(length, 128)), "tiny-4x4", seed)
+@given(
+    rows=st.integers(1, 50),
+    length=st.integers(1, 400),
+    activation=ACTIVATIONS,
+    seed=st.integers(0, 1000),
+)
+def test_quantize_rows(rows, length, activation, seed):
+    assert_equal_bits(Quantize(rows, length, min(length, 128), activation), "tiny-4x4", seed)
 
 
 @SLOW
-@given(rows=st.integers(1, 3), length=st.integers(1, 20000), seed=st.integers(0, 1000))
-def test_quantize_images(rows, length, seed):
-    assert_equal_bits(Quantize(rows, length, length), "tiny-4x4", seed)
+@given(
+    rows=st.integers(1, 3),
+    length=st.integers(1, 20000),
+    activation=ACTIVATIONS,
+    seed=st.integers(0, 1000),
+)
+def test_quantize_images(rows, length, activation, seed):
+    assert_equal_bits(Quantize(rows, length, length, activation), "tiny-4x4", seed)
 
 
 @pytest.mark.parametrize("weight_format", sorted(METHOD))

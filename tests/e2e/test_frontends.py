@@ -64,13 +64,17 @@ EXPECTED = {
 }
 
 
-@pytest.mark.parametrize("make", EXPECTED, ids=lambda make: make.__name__)
-def test_all_products_run_on_the_array(make):
+@pytest.mark.parametrize(
+    ("make", "recipe"),
+    [*((make, "microscopiq-w4a8") for make in EXPECTED), (llama, "microscopiq-w4a4")],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_all_products_run_on_the_array(make, recipe):
     torch.manual_seed(0)
     model, inputs = make()
     model.model.config._attn_implementation = "eager"
     mod = mq.load_model(model.eval(), inputs)
-    compilation = compile_model(mod, Options(recipe="microscopiq-w4a8", strict=True))
+    compilation = compile_model(mod, Options(recipe=recipe, strict=True))
     kinds = collections.Counter(row["kind"] for row in compilation.layers.values())
     del kinds["quantize"]
     assert dict(kinds) == EXPECTED[make]

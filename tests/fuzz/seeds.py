@@ -34,6 +34,7 @@ OPERATORS = {
     "attention": Gemm(2, 1, 5, 7, 9, ""),
     "conv": Gemm(1, 2, CONV.out_height * CONV.out_width, 9, 12, "ms4", CONV, bias=True),
     "quantize": Quantize(5, 130, 128),
+    "quantize_4_bits": Quantize(5, 130, 128, "mx-int4"),
     "quantize_image": Quantize(2, 50, 50),
 }
 

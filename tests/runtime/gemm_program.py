@@ -49,8 +49,8 @@ def random_weight(name, out, inputs, seed=1, spread=3, far=6, flagged=0.1):
     return weight
 
 
-def gemm(arch, weight, m):
-    """Return y = x @ weight.T + bias: x quantized per row, panels double-buffered."""
+def gemm(arch, weight, m, bits=8):
+    """Return y = x @ weight.T + bias: x quantized per row to `bits`, panels double-buffered."""
     n, k = weight.slots.shape
     groups, y_row = blocks(k, GROUP_SIZE), 4 * MACRO_BLOCK
     exponents, y, bias = m * k, 4 * m * k, 4 * m * k + y_row * m
@@ -61,8 +61,8 @@ def gemm(arch, weight, m):
         *(isa.Clip(reg, size, size, at()) for reg, size in ((0, m), (1, k), (7, 1))),
         isa.DmaLoad(Mem.OBUF, at(), 4 * k, 0, at(), 4 * k, 4, 4, 0, 1),
         *(isa.Post(Unit.DMA_IN, 9), isa.Wait(Unit.VECTOR, 9)),
-        isa.Absmax(at(exponents), 1, at(), 4 * k, 0, 1, at()),
-        isa.Quant(at(), k, at(exponents), 1, at(), 4 * k, 0, 1),
+        isa.Absmax(at(exponents), 1, at(), 4 * k, 0, 1, at(), bits),
+        isa.Quant(at(), k, at(exponents), 1, at(), 4 * k, 0, 1, bits),
         *(isa.Post(Unit.VECTOR, 10), isa.Wait(Unit.ARRAY, 10)),
         isa.Loop(blocks(n, MACRO_BLOCK)),
         isa.Clip(2, MACRO_BLOCK, n, at(0, MACRO_BLOCK)),
@@ -121,16 +121,17 @@ def _group(arch, weight, m, group, exponents, y):
     ]
 
 
-def quantize_rows(x):
+def quantize_rows(x, bits=8):
     peak = np.abs(x).max(1)
-    exponent = np.maximum(np.where(peak == 0, -126, np.frexp(peak)[1] - 1) - 6, -126)
+    exponent = np.maximum(np.where(peak == 0, -126, np.frexp(peak)[1] - 1) + 2 - bits, -126)
     scaled = x * np.exp2(-exponent.astype(np.float32))[:, None]
-    return np.clip(np.rint(scaled), -127, 127).astype(np.int8), exponent
+    limit = (1 << (bits - 1)) - 1
+    return np.clip(np.rint(scaled), -limit, limit).astype(np.int8), exponent
 
 
-def gemm_reference(weight, x, bias, tile_k):
+def gemm_reference(weight, x, bias, tile_k, bits=8):
     values, scale = integers(weight)
-    quantized, exponent = quantize_rows(x)
+    quantized, exponent = quantize_rows(x, bits)
     factor = np.exp2(exponent.astype(np.float32))[:, None]
     limits, result = np.iinfo(np.int32), np.float32(0)
     for first in range(0, x.shape[1], GROUP_SIZE):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from microscopiq import runtime
 from microscopiq.target.arch import load_arch
+from microscopiq.target.formats import ACTIVATION_BITS
 from microscopiq.target.isa import instructions as isa
 from microscopiq.target.isa.program import Argument, Function, Program, function_listing
 from microscopiq.target.isa.spec import LOOP_DEPTH, REGISTRY, Affine, Mem, Unit
@@ -44,6 +45,7 @@ KINDS = {
     "affine": AFFINES,
     "extent": st.integers(0, 15),
     "mem": st.sampled_from(list(Mem)),
+    "bits": st.sampled_from(ACTIVATION_BITS),
     "unit": st.sampled_from([unit for unit in Unit if unit]),
 }
 LEGAL = {"arg": st.just(0), "element": st.sampled_from([1, 4]), "sem": st.integers(0, 63)}

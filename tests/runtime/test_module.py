@@ -13,7 +13,7 @@ import tvm_ffi
 from microscopiq import runtime
 from microscopiq.target.arch import load_arch
 from microscopiq.target.errors import InputError, IsaError, SimError
-from microscopiq.target.formats import WEIGHT_FORMATS
+from microscopiq.target.formats import ACTIVATION_BITS, WEIGHT_FORMATS
 from microscopiq.target.isa import instructions as isa
 from microscopiq.target.isa.program import MAGIC, VERSION, Argument, Function, Program
 from microscopiq.target.isa.spec import LOOP_DEPTH, Mem, Unit
@@ -37,9 +37,9 @@ def tensors(*arrays):
     return [tvm_ffi.from_dlpack(array) for array in arrays]
 
 
-def run_gemm(arch, weight, m, timing=True):
+def run_gemm(arch, weight, m, timing=True, code_bits=8):
     """Return the result, the inputs and the record of one call."""
-    module = create(Program.for_arch(arch, {"gemm": gemm(arch, weight, m)}).to_bytes())
+    module = create(Program.for_arch(arch, {"gemm": gemm(arch, weight, m, code_bits)}).to_bytes())
     n, k = weight.slots.shape
     rng = np.random.default_rng(m)
     x, bias = (rng.standard_normal(shape).astype(np.float32) for shape in ((m, k), n))
@@ -76,13 +76,16 @@ def bits(count):
 
 @pytest.mark.parametrize("arch", [SMALL, BIG], ids=["8x8", "64x64"])
 @pytest.mark.parametrize("name", list(WEIGHT_FORMATS))
-@pytest.mark.parametrize("shape", [(5, 130, 37), (13, 300, 200), (1, 1, 1), (7, 64, 256)])
-def test_gemm_is_exact(arch, name, shape):
+@pytest.mark.parametrize(
+    ("shape", "code_bits"),
+    [((5, 130, 37), 8), ((13, 300, 200), 4), ((1, 1, 1), 8), ((7, 64, 256), 4)],
+)
+def test_gemm_is_exact(arch, name, shape, code_bits):
     m, k, n = shape
     weight = random_weight(name, n, k)
-    y, x, bias, record = run_gemm(arch, weight, m)
+    y, x, bias, record = run_gemm(arch, weight, m, code_bits=code_bits)
     tile_k = arch.array_rows
-    np.testing.assert_array_equal(y, gemm_reference(weight, x, bias, tile_k))
+    np.testing.assert_array_equal(y, gemm_reference(weight, x, bias, tile_k, code_bits))
     assert record["macs"] == m * k * n
     assert record["saturations"] == 0
     for unit, cycles in record["units"].items():
@@ -172,24 +175,25 @@ def test_im2col_strides_and_stores():
     assert record["dram_bytes"] == {"read": moved, "written": 84}
 
 
-def test_vector_unit():
+@pytest.mark.parametrize("bits", ACTIVATION_BITS)
+def test_vector_unit(bits):
     x = np.array([[1e-40, -3.0, 127.5], [0.0, -0.0, 0.0], [2.5, -1.5, 3e38]], np.float32)
     y, q, e = np.zeros((3, 3), np.float32), np.zeros((3, 3), np.int8), np.zeros(4, np.int8)
     code = [
         isa.DmaLoad(Mem.OBUF, at(), 12, 0, at(), 12, 4, 4, 3, 3),
-        isa.Absmax(at(64), 1, at(), 12, 3, 3, at()),
-        isa.Absmax(at(67), 0, at(), 12, 2, 3, at()),
-        isa.Quant(at(), 3, at(64), 1, at(), 12, 3, 3),
+        isa.Absmax(at(64), 1, at(), 12, 3, 3, at(), bits),
+        isa.Absmax(at(67), 0, at(), 12, 2, 3, at(), bits),
+        isa.Quant(at(), 3, at(64), 1, at(), 12, 3, 3, bits),
         isa.Clamp(at(), 12, -2.0, 100.0, 3, 3),
         isa.DmaStore(1, at(), 12, 4, Mem.OBUF, at(), 12, 4, 3, 3),
         isa.DmaStore(2, at(), 3, 1, Mem.SPAD, at(), 3, 1, 3, 3),
         isa.DmaStore(3, at(), 0, 1, Mem.SPAD, at(64), 0, 1, 1, 4),
     ]
     run(code, x, y, q, e, outputs=3)
-    want, exponent = quantize_rows(x)
+    want, exponent = quantize_rows(x, bits)
     np.testing.assert_array_equal(y, np.clip(x, -2, 100))
     np.testing.assert_array_equal(q, want)
-    np.testing.assert_array_equal(e, [*exponent, 0])
+    np.testing.assert_array_equal(e, [*exponent, 8 - bits])
 
 
 def test_cycles_by_hand():
@@ -265,7 +269,7 @@ ILLEGAL = {
     "allowed: multiples of 4": [isa.Clamp(at(2), 4, 0.0, 1.0, 1, 1)],
     "are written 4 bytes apart": [FLOATS, isa.Clamp(at(), 4, 0.0, 1.0, 2, 2)],
     "non-finite activation": [FLOATS, isa.Clamp(at(), 4, 1e30, np.inf, 1, 1)]
-    + [isa.Clamp(at(), 4, np.inf, np.inf, 1, 1), isa.Absmax(at(), 1, at(), 4, 1, 1, at())],
+    + [isa.Clamp(at(), 4, np.inf, np.inf, 1, 1), isa.Absmax(at(), 1, at(), 4, 1, 1, at(), 8)],
     "(a0) is an input": [isa.DmaStore(0, at(), 0, 4, Mem.OBUF, at(), 0, 4, 1, 1)],
     "(a1) address 0x34": [FLOATS, isa.DmaStore(1, at(0x34), 0, 4, Mem.OBUF, at(), 0, 4, 1, 4)],
     "address 0x8: 1 rows 0 bytes apart of 4 elements -4": [
@@ -370,6 +374,7 @@ def _code(*code):
 REFUSED = {
     "loop without endloop": _code(isa.Loop(1)),
     "endloop: no loop is open": _code(isa.EndLoop()),
+    "break: no loop is open": _code(isa.Loop(2), isa.EndLoop(), isa.Break(0)),
     "loop: deeper than": _code(*[isa.Loop(1)] * (LOOP_DEPTH + 1)),
     "count 0": _code(isa.Loop(0), isa.EndLoop()),
     "operand 4 follows loop level 1; 1 loops": _code(
@@ -445,10 +450,13 @@ def test_notes_that_no_writer_makes():
             create(_seal(payload[: -len(end)] + end))
 
 
+QUANT_BITS = 4 + 3 * 54 + 3 * 4 + 2
+"""Where `quant` has its bits: after header, three affine operands, three pitches, two extents."""
 DAMAGED = {
     "unit 0; allowed: 1..6": (isa.Wait(Unit.ARRAY, 0), 4, 0),
     "extent register 16; allowed: 0..15": (isa.Clip(9, 1, 1, at()), 4, 16),
     "memory 4; allowed: 0..3": (isa.DmaLoad(3, at(), 0, 0, at(), 0, 0, 1, 0, 0), 4, 4),
+    "bits 5; allowed: 4, 8": (isa.Quant(at(), 0, at(), 0, at(), 0, 0, 0, 8), QUANT_BITS, 5),
     "wait: padding isn't zero": (isa.Wait(Unit.ARRAY, 0), 7, 1),
     "operand 4: padding isn't zero": (isa.Clip(9, 1, 1, at()), 4 + 9 + 49, 1),
     "unknown opcode 0x66": (isa.Wait(Unit.ARRAY, 0), 0, 0x66),

@@ -6,6 +6,8 @@ The C++ core runs the same programs: `core` compares the two.
 import numpy as np
 import pytest
 import tvm_ffi
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from microscopiq.runtime.reference import run
 from microscopiq.target.arch import load_arch
@@ -89,13 +91,13 @@ def test_negative_outlier_keeps_its_hidden_bit():
     assert outputs[1].tolist() == [8 - 32, 0, 0, 0, 0, 8, 0, 0]
 
 
-def vector_function(count: int) -> Function:
+def vector_function(count: int, bits: int = 8) -> Function:
     """Return exponent and codes of one row of floats."""
     code = [
         *extents(1, count),
         isa.DmaLoad(Mem.OBUF, ZERO, 0, 0, ZERO, 0, 4, 4, 0, 1),
-        isa.Absmax(ZERO, 0, ZERO, 0, 0, 1, ZERO),
-        isa.Quant(Affine(16), 0, ZERO, 0, ZERO, 0, 0, 1),
+        isa.Absmax(ZERO, 0, ZERO, 0, 0, 1, ZERO, bits),
+        isa.Quant(Affine(16), 0, ZERO, 0, ZERO, 0, 0, 1, bits),
         isa.DmaStore(1, ZERO, 0, 1, Mem.SPAD, ZERO, 0, 1, 0, 0),
         isa.DmaStore(2, ZERO, 0, 1, Mem.SPAD, Affine(16), 0, 1, 0, 1),
     ]
@@ -107,31 +109,41 @@ def vector_function(count: int) -> Function:
 
 
 @pytest.mark.parametrize(
-    ("values", "exponent", "codes"),
+    ("bits", "values", "exponent", "codes"),
     [
-        ([1.0, -0.5, 0.0], -6, [64, -32, 0]),
-        ([127.0, 0.5, 1.5, 2.5, -0.5, -1.5], 0, [127, 0, 2, 2, 0, -2]),  # ties to even
-        ([127.5, -127.75], 0, [127, -127]),  # the code 128 doesn't exist
-        ([0.0, -0.0], -126, [0, 0]),
-        ([1e-42], -126, [0]),  # denormal
-        ([2.0**-120], -126, [64]),
-        ([2.0**-121, -(2.0**-126)], -126, [32, -1]),
-        ([3.4028235e38, 2.0**121], 121, [127, 1]),
+        (8, [1.0, -0.5, 0.0], -6, [64, -32, 0]),
+        (8, [127.0, 0.5, 1.5, 2.5, -0.5, -1.5], 0, [127, 0, 2, 2, 0, -2]),  # ties to even
+        (8, [127.5, -127.75], 0, [127, -127]),  # the code 128 doesn't exist
+        (8, [0.0, -0.0], -126, [0, 0]),
+        (8, [1e-42], -126, [0]),  # denormal
+        (8, [2.0**-120], -126, [64]),
+        (8, [2.0**-121, -(2.0**-126)], -126, [32, -1]),
+        (8, [3.4028235e38, 2.0**121], 121, [127, 1]),
+        (4, [1.0, -0.5, 0.0], -2, [4, -2, 0]),
+        (4, [7.0, 0.5, 1.5, 2.5, -0.5, -1.5], 0, [7, 0, 2, 2, 0, -2]),  # ties to even
+        (4, [7.5, -7.75], 0, [7, -7]),  # the code 8 doesn't exist
+        (4, [7.5, 8.0], 1, [4, 4]),
+        (4, [0.0, -0.0], -126, [0, 0]),
+        (4, [1e-42], -126, [0]),  # denormal
+        (4, [2.0**-124], -126, [4]),
+        (4, [2.0**-125, -(2.0**-126)], -126, [2, -1]),
+        (4, [3.4028235e38, 2.0**125], 125, [7, 1]),
     ],
 )
-def test_exponent_and_codes(core, values, exponent, codes):
-    found = core(vector_function(len(values)), TINY, [np.float32(values)])
+def test_exponent_and_codes(core, bits, values, exponent, codes):
+    found = core(vector_function(len(values), bits), TINY, [np.float32(values)])
     assert [array.tolist() for array in found] == [[exponent], codes]
 
 
-def copy_function() -> Function:
+def copy_function(tiles: int = 4, leaves: bool = False) -> Function:
     """Copy 10 bytes in tiles of 4 through two slots of spad, with tokens as a compiler does."""
     ring = Affine(0, turns=(1, *[0] * (LOOP_DEPTH - 1)), slots=2, slot_step=64)
     code = [
         isa.Clip(0, 1, 1, ZERO),
         isa.Sem(0, 2),
-        isa.Loop(4),  # the last tile is empty: its transfers do nothing
+        isa.Loop(tiles),  # those past the third are empty: their transfers do nothing
         isa.Clip(1, 4, 10, by_loop(0, 4)),
+        *([isa.Break(1)] if leaves else []),
         isa.Wait(Unit.DMA_IN, 0),
         isa.DmaLoad(Mem.SPAD, ring, 0, 0, by_loop(0, 4), 0, 1, 1, 0, 1),
         isa.Post(Unit.DMA_IN, 1),
@@ -146,6 +158,46 @@ def copy_function() -> Function:
 def test_loops_tokens_and_empty_tiles(core):
     (y,) = core(copy_function(), TINY, [np.arange(10, dtype=np.int8)])
     assert y.tolist() == list(range(10))
+
+
+def test_break_leaves_a_loop(core):
+    (y,) = core(copy_function(1000, leaves=True), TINY, [np.arange(10, dtype=np.int8)])
+    assert y.tolist() == list(range(10))
+
+
+LEVEL = st.tuples(st.integers(1, 3), st.integers(0, 4), st.booleans())
+
+
+@settings(max_examples=50, deadline=None)
+@given(levels=st.lists(LEVEL, min_size=1, max_size=4))
+def test_break_in_nested_loops(core, levels):
+    """Each pass of a loop stores a byte at the sum of its counters, unless a break left it."""
+    code = [*extents(1), isa.DmaLoad(Mem.SPAD, ZERO, 0, 0, ZERO, 0, 1, 1, 0, 0)]
+    place = Affine(0, tuple(4**level for level in range(4)) + (0,) * (LOOP_DEPTH - 4))
+    for depth, (count, limit, leaves) in enumerate(levels):
+        start = Affine(0, tuple(int(level <= depth) for level in range(LOOP_DEPTH)))
+        code += [isa.Loop(count), isa.Clip(4 + depth, 1, limit, start)]
+        code += [isa.Break(4 + depth)] if leaves else []
+        cut = Affine(0, tuple(place.strides[: depth + 1]) + (0,) * (LOOP_DEPTH - depth - 1))
+        code += [isa.DmaStore(1, cut, 0, 1, Mem.SPAD, ZERO, 0, 1, 0, 0)]
+    code += [isa.EndLoop() for _ in levels]
+    x = np.ones(1, np.int8)
+    arguments = (Argument("x", "int8", (1,)), Argument("y", "int8", (256,), True))
+    (y,) = core(function(code, *arguments), TINY, [x])
+    stored = set()
+
+    def walk(depth, counters):
+        if depth == len(levels):
+            return
+        count, limit, leaves = levels[depth]
+        for counter in range(count):
+            if leaves and sum(counters) + counter >= limit:
+                break
+            stored.add(sum(c * 4**level for level, c in enumerate((*counters, counter))))
+            walk(depth + 1, (*counters, counter))
+
+    walk(0, ())
+    assert set(np.flatnonzero(y).tolist()) == stored
 
 
 def test_memories_start_poisoned(core, production_mode):
@@ -227,6 +279,7 @@ def test_broken_structure_and_arguments():
     broken = {
         "loop without an endloop": [isa.Loop(2)],
         "endloop without a loop": [isa.EndLoop()],
+        "break without a loop": [isa.Loop(1), isa.EndLoop(), isa.Break(0)],
         "instructions after end": [isa.End(), isa.Sem(0, 1)],
         f"deeper than {LOOP_DEPTH}": [isa.Loop(1)] * (LOOP_DEPTH + 1),
     }

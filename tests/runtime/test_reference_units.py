@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from microscopiq.compiler.quant import methods  # noqa: F401  (registers the quantizers)
 from microscopiq.compiler.quant.base import quantize_weight
 from microscopiq.target.arch import load_arch
-from microscopiq.target.formats import MICRO_BLOCK, ROWS_INT8, WEIGHT_FORMATS
+from microscopiq.target.formats import ACTIVATION_BITS, MICRO_BLOCK, ROWS_INT8, WEIGHT_FORMATS
 from microscopiq.target.isa import instructions as isa
 from microscopiq.target.isa.program import Argument, Function
 from microscopiq.target.isa.spec import Affine, Instruction, Mem
@@ -133,12 +133,14 @@ def test_clamp(core, box, low, high, seed):
 
 
 @quick
-@given(boxes(4), st.integers(0, 3), st.integers(0, 60), bits, seeds)
-def test_absmax_and_quant(core, box, exponent_pitch, first, accumulate, seed):
+@given(
+    boxes(4), st.integers(0, 3), st.integers(0, 60), bits, st.sampled_from(ACTIVATION_BITS), seeds
+)
+def test_absmax_and_quant(core, box, exponent_pitch, first, accumulate, code_bits, seed):
     rows, cols, address, pitch = box
     source = (Affine(address), pitch, 0, 1)
-    absmax = isa.Absmax(Affine(first), exponent_pitch, *source, Affine(accumulate))
-    quant = isa.Quant(Affine(200), cols + 1, Affine(first), exponent_pitch, *source)
+    absmax = isa.Absmax(Affine(first), exponent_pitch, *source, Affine(accumulate), code_bits)
+    quant = isa.Quant(Affine(200), cols + 1, Affine(first), exponent_pitch, *source, code_bits)
     filled = contents(seed)
     core(around([*clips(rows, cols), absmax, quant]), TINY, filled)
     core(around([*clips(rows, cols), quant]), TINY, filled)

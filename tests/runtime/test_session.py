@@ -23,7 +23,7 @@ def everything(emit, x, image, key):
     return relax.Tuple([y, relax.Tuple([z, relax.Tuple([scores])])])
 
 
-@pytest.fixture(scope="module", params=["int8", "microscopiq-w4a8"])
+@pytest.fixture(scope="module", params=["int8", "microscopiq-w4a8", "microscopiq-w2a4"])
 def run(request):
     """Return compilation, session, inputs and result."""
     mod = make.module(everything, (2, 3, 10), make.IMAGE, (2, 10, 7))

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from microscopiq.target.errors import IsaError
+from microscopiq.target.formats import ACTIVATION_BITS
 from microscopiq.target.isa import gen, instructions, spec
 from microscopiq.target.isa.spec import REGISTRY, Affine, Mem, Unit, decode, encoded_bytes
 
@@ -39,6 +40,7 @@ OPERANDS = {
     "i64": _signed(64),
     "f32": st.floats(width=32, allow_nan=False),
     "affine": AFFINES,
+    "bits": st.sampled_from(ACTIVATION_BITS),
     "extent": st.integers(0, spec.EXTENT_REGISTERS - 1),
     "mem": st.sampled_from([int(mem) for mem in Mem]),
     "unit": st.sampled_from([int(unit) for unit in Unit if unit is not Unit.CONTROL]),
@@ -110,6 +112,9 @@ def test_messages_of_refused_operands():
         instructions.Clip(0, 4, 8, Affine(base=1 << 63)).encode()
     with pytest.raises(IsaError, match=r"wait\.queue: unit 0; allowed: 1\.\.6"):
         instructions.Wait(Unit.CONTROL, 0).encode()
+    at = Affine()
+    with pytest.raises(IsaError, match=r"quant\.bits: bits 5; allowed: 4, 8"):
+        instructions.Quant(at, 1, at, 1, at, 4, 0, 1, 5).encode()
 
 
 def test_opcode_is_declared_once():
