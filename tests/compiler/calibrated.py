@@ -11,7 +11,7 @@ from microscopiq.compiler.driver import load_model
 from microscopiq.compiler.passes.partition import Layer
 from microscopiq.compiler.passes.quantize import LAYERS, quantize_model
 from microscopiq.compiler.quant.recipe import load_recipe
-from microscopiq.compiler.quant.statistics import Statistics
+from microscopiq.compiler.quant.statistics import Statistics, held_out_stride
 
 Found = dict[str, tuple[Layer, list[Statistics] | None]]
 
@@ -77,6 +77,13 @@ def rows_of(layer, x: torch.Tensor) -> np.ndarray:
 def moment(rows: np.ndarray) -> np.ndarray:
     """Return X^T X in float64."""
     return rows.astype(np.float64).T @ rows.astype(np.float64)
+
+
+def assert_held_out(one: Statistics, rows: np.ndarray) -> None:
+    """Check that of the held-out rows those that should be kept are there."""
+    assert one.held_out_rows == len(rows)
+    kept = rows[:: held_out_stride(len(rows))]
+    np.testing.assert_allclose(one.held_out, kept, rtol=1e-4, atol=1e-5 * np.abs(rows).max())
 
 
 def assert_near(found: np.ndarray, expected: np.ndarray) -> None:
