@@ -49,6 +49,7 @@ class _State:
     """What the rewriting of one module shares."""
 
     packed: dict[int, Packed]
+    activation: str
     layers: dict[str, dict] = field(default_factory=dict)
     functions: dict[str, Any] = field(default_factory=dict)
 
@@ -92,7 +93,7 @@ def quantize_model(
                 check_finite(values, what, layer.name)
     for gv, part in parts.items():
         order_outputs(mod[gv], part, recipe)
-    state = _State(_pack(mod, parts, recipe, progress, calibrate))
+    state = _State(_pack(mod, parts, recipe, progress, calibrate), recipe.activation)
     attrs = dict(mod.attrs) if mod.attrs else {}
     host: list = []
     for gv, part in parts.items():
@@ -187,7 +188,7 @@ class _Rewriter(PyExprMutator):
         # Torch exports a view of a linear layer's input for each layer that reads it.
         key = (hash(self.unshaped(x)), rows, length, group)
         if key not in self.quantized:
-            op = Quantize(rows, length, group, self.state.recipe.activation)
+            op = Quantize(rows, length, group, self.state.activation)
             share = f"quantize_{rows}x{length}_g{group}"
             if share not in self.state.functions:
                 self.state.functions[share] = self.add(quantize(op), share)
@@ -224,7 +225,7 @@ class _Rewriter(PyExprMutator):
             low=layer.low,
             high=layer.high,
             requantize=layer.requantize,
-            activation=self.state.recipe.activation,
+            activation=self.state.activation,
         )
         return self.finish(layer, op, operands, packed)
 
@@ -265,7 +266,7 @@ class _Rewriter(PyExprMutator):
             residual=layer.residual is not None,
             low=layer.low,
             high=layer.high,
-            activation=self.state.recipe.activation,
+            activation=self.state.activation,
         )
         length = total * height * width
         q, e = self.quantize(self.visit_expr(layer.x), (batch, length), length)
@@ -282,7 +283,7 @@ class _Rewriter(PyExprMutator):
         operands += [self.reshaped(q, (batch, n, k)), self.reshaped(e, (batch, n, groups))]
         op = Gemm(
             batch, 1, m, n, k, "", residual=layer.residual is not None, low=layer.low,
-            high=layer.high, activation=self.state.recipe.activation,
+            high=layer.high, activation=self.state.activation,
         )  # fmt: skip
         return self.finish(layer, op, operands, None)
 

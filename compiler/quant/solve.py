@@ -12,6 +12,7 @@ from .compensation import Order, ordered, refine, sweep
 from .damping import choose_damping
 from .grids import Grid
 from .statistics import Statistics, power
+from .study import StudyWeight
 
 PROBE = 2 * MACRO_BLOCK
 """Output channels that tell how much noise rounding adds to each input channel."""
@@ -49,7 +50,7 @@ class Compensation:
             raise ConfigError(f"refinements = {self.refinements!r}; allowed: 0 to 100")
 
 
-def rounded(weight: np.ndarray, make: Make) -> tuple[QuantizedWeight, dict]:
+def rounded(weight: np.ndarray, make: Make) -> tuple[QuantizedWeight | StudyWeight, dict]:
     """Return ``(out, in)`` rounded to the nearest values of a format."""
     weights = np.ascontiguousarray(weight.T)
     return _solve(weights, make, Order(np.arange(len(weights)), None), None)[:2]
@@ -57,7 +58,7 @@ def rounded(weight: np.ndarray, make: Make) -> tuple[QuantizedWeight, dict]:
 
 def compensated(
     weight: np.ndarray, make: Make, statistics: Statistics, options: Compensation
-) -> tuple[QuantizedWeight, dict]:
+) -> tuple[QuantizedWeight | StudyWeight, dict]:
     """Return ``(out, in)`` quantized for least error of its outputs, and counts.
 
     Where held-out rows say that rounding to nearest is better after all, that is returned.
@@ -88,7 +89,9 @@ def compensated(
     return found, counts | {"damping": damping}
 
 
-def _solve(weights, make: Make, order: Order, improve) -> tuple[QuantizedWeight, dict, np.ndarray]:
+def _solve(
+    weights, make: Make, order: Order, improve
+) -> tuple[QuantizedWeight | StudyWeight, dict, np.ndarray]:
     """Quantize until the panels' sums fit the machine."""
     grid = make(weights)
     while True:

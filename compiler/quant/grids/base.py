@@ -5,6 +5,7 @@ from typing import Protocol
 import numpy as np
 
 from ....target.packing import QuantizedWeight
+from ..study import StudyWeight
 
 
 class Grid(Protocol):
@@ -27,7 +28,7 @@ class Grid(Protocol):
             float32 ``(rows, out)``.
         """
 
-    def finish(self, values: np.ndarray) -> tuple[QuantizedWeight, dict[str, int]] | None:
+    def finish(self, values: np.ndarray) -> tuple[QuantizedWeight | StudyWeight, dict] | None:
         """Return the weight of values ``(in, out)``, each rounded by the last `prepare` of its
         channel, and counts of what was lost on the way.
 

@@ -15,6 +15,7 @@ from ..base import method
 from ..grids import Grid, MsOptions, make_grid
 from ..solve import Compensation, compensated, rounded
 from ..statistics import Statistics
+from ..study import StudyWeight
 
 FORMATS = tuple(name for name, row in WEIGHT_FORMATS.items() if row.has_outliers)
 
@@ -34,7 +35,7 @@ def microscopiq(
     format_name: str,
     statistics: Statistics | None,
     options: MicroscopiqOptions,
-) -> tuple[QuantizedWeight, dict]:
+) -> tuple[QuantizedWeight | StudyWeight, dict]:
     """Quantize ``(out, in)`` float32 to a MicroScopiQ format.
 
     Returns
