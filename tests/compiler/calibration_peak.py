@@ -1,7 +1,7 @@
 """Prints a calibration's peak memory: ``python -m tests.compiler.calibration_peak LAYERS BYTES``.
 
 The model has LAYERS linear layers of 2048 inputs, each of which reads rows of its own. BYTES is the
-budget of second moments.
+budget of statistics.
 """
 
 import json
@@ -12,10 +12,11 @@ import numpy as np
 import torch
 
 import microscopiq as mq
+from microscopiq.compiler.quant.statistics import MOST_HELD_OUT
 
 INPUTS, OUTPUTS, ROWS, SAMPLES = 2048, 32, 64, 4
-HESSIANS = 2 * 4 * INPUTS**2
-"""Bytes of both second moments of one layer."""
+STATISTICS = 4 * INPUTS * (INPUTS + MOST_HELD_OUT)
+"""Bytes of one layer's second moments and held-out rows."""
 
 
 class Wide(torch.nn.Module):

@@ -117,7 +117,7 @@ def test_equal_bytes_twice(program, found):
     assert not same(found, gathered(program, images(10, seed=5)))
 
 
-@pytest.mark.parametrize("budget", [1, 13_000])
+@pytest.mark.parametrize("budget", [1, 300_000])
 def test_groups_of_layers_have_the_statistics_of_all_at_once(program, found, budget):
     """Samples that can be read once only serve several groups."""
     steps = []
@@ -126,7 +126,7 @@ def test_groups_of_layers_have_the_statistics_of_all_at_once(program, found, bud
     )
     assert same(found, again)
     assert list(again) == list(found)
-    groups = {1: 5, 13_000: 2}[budget]
+    groups = {1: 5, 300_000: 2}[budget]
     assert [step[:2] for step in steps] == [(i + 1, 10 * groups) for i in range(10 * groups)]
     assert steps[-1][2].startswith(f"group {groups} of {groups}")
 
@@ -260,17 +260,17 @@ def test_a_function_that_is_called_twice():
 
 
 def test_peak_memory_does_not_grow_with_the_number_of_layers():
-    """Eight layers' second moments take 268 MB; two or eight layers peak within 24 MB."""
+    """Eight layers' statistics take 168 MB; calibrations of two and of eight peak within 24 MB."""
     peaks = {}
     for layers in (2, 8):
         command = (sys.executable, "-m", "tests.compiler.calibration_peak")
-        arguments = (str(layers), str(calibration_peak.HESSIANS))
+        arguments = (str(layers), str(calibration_peak.STATISTICS))
         done = subprocess.run([*command, *arguments], capture_output=True, text=True, cwd=ROOT)
         assert done.returncode == 0, done.stderr[-2000:]
         record = json.loads(done.stdout.splitlines()[-1])
         assert record["groups"] == layers
         peaks[layers] = record["peak_bytes"]
-    assert peaks[8] - peaks[2] < 24e6 < 6 * calibration_peak.HESSIANS / 8
+    assert abs(peaks[8] - peaks[2]) < 24e6 < 6 * calibration_peak.STATISTICS / 5
 
 
 def test_minilm_against_torch():
