@@ -47,6 +47,8 @@ class Layer:
         Source's output channel of each of `weight`'s rows, None for the source's own order.
     folded : bool
         All readers expect that order.
+    migration : str
+        Where the factors went that divide `x`, of `rescale`; empty without migration.
     """
 
     kind: str
@@ -64,6 +66,7 @@ class Layer:
     source: "Layer | None" = None
     order: np.ndarray | None = None
     folded: bool = False
+    migration: str = ""
     absorbed: list = field(default_factory=list)
 
 

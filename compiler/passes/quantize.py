@@ -6,6 +6,7 @@ integer GEMMs as `call_tir` of plain TIR. It builds for LLVM, and that is the re
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,7 @@ import tvm
 from tvm import relax, tirx
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from ...target.errors import UnsupportedError
+from ...target.errors import ConfigError, UnsupportedError
 from ...target.formats import ACTIVATION_FORMATS, GROUP_SIZE
 from ...target.packing import QuantizedWeight, bits_per_weight, pack
 from ..quant.base import check_finite, quantize_weight
@@ -24,6 +25,7 @@ from ..tir.compute_quantize import quantize
 from ..tir.operators import Conv, Gemm, Quantize
 from ..tir.unpack import unpack
 from .graph import op_name, static_shape
+from .migrate import migrate_model
 from .order import order_outputs
 from .partition import PRODUCTS, Layer, Partition, function_names, partition
 
@@ -48,7 +50,11 @@ class _State:
 
 
 def quantize_model(
-    mod: tvm.IRModule, recipe: Recipe, strict: bool = False, progress=None
+    mod: tvm.IRModule,
+    recipe: Recipe,
+    strict: bool = False,
+    progress=None,
+    calibrate: Callable | None = None,
 ) -> tvm.IRModule:
     """Return the module with every operator that the array can run quantized by a recipe.
 
@@ -58,9 +64,14 @@ def quantize_model(
         Make a matrix product or convolution that stays on the host an error.
     progress : callable, optional
         Called as ``progress(done, total, layer name)``.
+    calibrate : callable, optional
+        Called as ``calibrate(mod, parts, take)``; it calls ``take(layer, statistics)`` once for
+        every layer with a weight, with None if no row ever reached it.
 
     Raises
     ------
+    ConfigError
+        For a recipe with migration and no `calibrate`.
     UnsupportedError
         With `strict`, listing operators and reasons.
     InputError
@@ -77,6 +88,13 @@ def quantize_model(
         for what, values in (("weight", layer.weight), ("bias", layer.bias)):
             if values is not None:
                 check_finite(values, what, layer.name)
+    if recipe.migration is not None:
+        if calibrate is None:
+            raise ConfigError(
+                f"recipe '{recipe.name}': migration = {recipe.migration} needs calibration data, "
+                "and none was given"
+            )
+        mod, parts, _ = migrate_model(mod, parts, names, calibrate, recipe.migration)
     for gv, part in parts.items():
         order_outputs(mod[gv], part, recipe)
     total = sum(len(part.layers) for part in parts.values())
@@ -373,6 +391,8 @@ def _record(layer: Layer, op: Gemm, packed: _Packed | None) -> dict:
     }
     if layer.order is not None:
         record["output_order"] = "folded into its readers" if layer.folded else "gathered behind"
+    if layer.migration:
+        record["migration"] = layer.migration
     if packed:
         weights = int(np.prod(packed.shape))
         record |= {

@@ -37,6 +37,12 @@ def test_first_matching_override_wins(tmp_path):
     assert recipe.for_layer("model.body") == ("microscopiq", "ms4")
 
 
+def test_migration_is_off_unless_given(tmp_path):
+    assert load_recipe(written(tmp_path, GOOD)).migration is None
+    strong = GOOD.replace("[[overrides]]", "migration = 0.7\n[[overrides]]")
+    assert load_recipe(written(tmp_path, strong)).migration == 0.7
+
+
 def test_unknown_recipe_names_the_nearest():
     with pytest.raises(ConfigError, match="unknown recipe 'microscopic-w4a8'; did you mean micro"):
         load_recipe("microscopic-w4a8")
@@ -50,6 +56,13 @@ def test_unknown_recipe_names_the_nearest():
         ("pattern", "patern", "unknown override key 'patern'; did you mean pattern"),
         ('activation = "mx-int8"', "", "missing key 'activation'"),
         ('"mx-int8"', '"fp8"', "unknown activation format 'fp8'"),
+        (
+            "[[overrides]]",
+            "migration = 1.5\n[[overrides]]",
+            "migration = 1.5: a number from 0 to 1",
+        ),
+        ("[[overrides]]", 'migration = "on"\n[[overrides]]', "migration = 'on': a number from 0"),
+        ("[[overrides]]", "migration = true\n[[overrides]]", "migration = True: a number from 0"),
         ("[[overrides]]", "overrides = 3\n[extra]", "tables are needed"),
         ("method =", "method", "not TOML"),
     ],
