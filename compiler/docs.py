@@ -21,7 +21,7 @@ from .docs_energy import energy
 from .docs_results import results
 from .passes.partition import ANCHORS, CONSTRAINTS, HOST_REASONS, OTHER_REASON
 from .quant.base import METHODS
-from .quant.recipe import DEFAULT_RECIPE, load_recipe, recipe_names
+from .quant.recipe import DEFAULT_RECIPE, OUTPUT_ORDERS, load_recipe, recipe_names
 
 ROOT = Path(__file__).resolve().parents[1]
 SCALES = {
@@ -104,6 +104,10 @@ def recipes() -> str:
         first = (entry.quantize.__doc__ or "").strip().splitlines()[0].replace("|", "\\|")
         out.append(f"| `{name}` | {_names(entry.formats)} | {first} |")
     out += ["", f"Activation formats: {_names(ACTIVATION_FORMATS)}, of [formats.md](formats.md)."]
+    out += [
+        f"Keys that may be left out: `output_order` ({_names(OUTPUT_ORDERS)}) and `migration`, the",
+        "share of the activations' range that goes into the weights, 0 to 1; it needs calibration.",
+    ]
     return "\n".join(out) + "\n"
 
 

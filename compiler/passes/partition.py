@@ -51,6 +51,8 @@ class Layer:
         Source's input channel of each of `weight`'s columns, because a layer before has an `order`.
     folded : bool
         All readers expect that order.
+    migration : str
+        Where the factors went that divide `x`, of `rescale`; empty without migration.
     """
 
     kind: str
@@ -69,6 +71,7 @@ class Layer:
     order: np.ndarray | None = None
     columns: np.ndarray | None = None
     folded: bool = False
+    migration: str = ""
     absorbed: list = field(default_factory=list)
 
 

@@ -15,7 +15,7 @@ import tvm
 from tvm import relax, tirx
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from ...target.errors import UnsupportedError
+from ...target.errors import ConfigError, UnsupportedError
 from ...target.formats import ACTIVATION_FORMATS, GROUP_SIZE
 from ...target.packing import bits_per_weight
 from ..quant.base import check_finite
@@ -26,6 +26,7 @@ from ..tir.compute_quantize import quantize
 from ..tir.operators import Conv, Gemm, Quantize
 from ..tir.unpack import unpack
 from .graph import op_name, static_shape
+from .migrate import migrate_model
 from .order import order_outputs
 from .pack import Packed, pack_layer
 from .partition import PRODUCTS, WEIGHTED, Layer, Partition, function_names, partition
@@ -75,6 +76,8 @@ def quantize_model(
 
     Raises
     ------
+    ConfigError
+        For a recipe with migration and no `calibrate`.
     UnsupportedError
         With `strict`, listing operators and reasons.
     InputError
@@ -91,6 +94,13 @@ def quantize_model(
         for what, values in (("weight", layer.weight), ("bias", layer.bias)):
             if values is not None:
                 check_finite(values, what, layer.name)
+    if recipe.migration is not None:
+        if calibrate is None:
+            raise ConfigError(
+                f"recipe '{recipe.name}': migration = {recipe.migration} needs calibration data, "
+                "and none was given"
+            )
+        mod, parts, _ = migrate_model(mod, parts, names, calibrate, recipe.migration)
     for gv, part in parts.items():
         order_outputs(mod[gv], part, recipe)
     state = _State(_pack(mod, parts, recipe, progress, calibrate), recipe.activation)
@@ -373,6 +383,8 @@ def _record(layer: Layer, op: Gemm, packed: Packed | None) -> dict:
     }
     if layer.order is not None:
         record["output_order"] = "folded into its readers" if layer.folded else "gathered behind"
+    if layer.migration:
+        record["migration"] = layer.migration
     if packed:
         weights = int(np.prod(packed.shape))
         record |= {

@@ -41,7 +41,8 @@ class Recipe:
     """What quantization does to a model; `overrides` are tried in order, first match wins.
 
     `options` are those of the method (docs/recipes.md). `output_order` is one of `OUTPUT_ORDERS`;
-    it concerns layers whose format has outliers.
+    it concerns layers whose format has outliers. `migration` is how much of the activations' range
+    goes into the weights, 0 to 1 (`passes.migrate`): it needs calibration data.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Recipe:
     overrides: tuple[Override, ...] = ()
     output_order: str = "source"
     options: dict = field(default_factory=dict)
+    migration: float | None = None
 
     def for_layer(self, name: str) -> LayerRecipe:
         """Return what happens to a layer, by its name."""
@@ -106,6 +108,9 @@ def _from_table(table: dict, where: str) -> Recipe:
         mistakes.append(unknown_name("activation format", activation, ACTIVATION_FORMATS))
     if table.get("output_order", OUTPUT_ORDERS[0]) not in OUTPUT_ORDERS:
         mistakes.append(unknown_name("output order", str(table["output_order"]), OUTPUT_ORDERS))
+    alpha = table.get("migration", 0.0)
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 <= alpha <= 1:
+        mistakes.append(f"migration = {alpha!r}: a number from 0 to 1 is needed")
     if mistakes:
         raise ConfigError(f"{where}: {len(mistakes)} mistake(s):\n  " + "\n  ".join(mistakes))
     return Recipe(**{**table, "overrides": tuple(Override(**row) for row in overrides)})

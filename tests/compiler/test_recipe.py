@@ -39,6 +39,12 @@ def test_first_matching_override_wins(tmp_path):
     assert recipe.for_layer("model.body") == ("microscopiq", "ms4", {"sigmas": 2.5})
 
 
+def test_migration_is_off_unless_given(tmp_path):
+    assert load_recipe(written(tmp_path, GOOD)).migration is None
+    strong = GOOD.replace("[options]", "migration = 0.7\n[options]")
+    assert load_recipe(written(tmp_path, strong)).migration == 0.7
+
+
 def test_unknown_recipe_names_the_nearest():
     with pytest.raises(ConfigError, match="unknown recipe 'microscopic-w4a8'; did you mean micro"):
         load_recipe("microscopic-w4a8")
@@ -58,6 +64,13 @@ def test_unknown_recipe_names_the_nearest():
         ('activation = "mx-int8"', "", "missing key 'activation'"),
         ('"mx-int8"', '"fp8"', "unknown activation format 'fp8'"),
         ("[[overrides]]", "[[overrides2]]", "unknown key 'overrides2'; did you mean overrides"),
+        (
+            "[options]",
+            "migration = 1.5\n[options]",
+            "migration = 1.5: a number from 0 to 1",
+        ),
+        ("[options]", 'migration = "on"\n[options]', "migration = 'on': a number from 0"),
+        ("[options]", "migration = true\n[options]", "migration = True: a number from 0"),
         ("method =", "method", "not TOML"),
     ],
 )
