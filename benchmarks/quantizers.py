@@ -30,7 +30,7 @@ from rich.progress import track
 from rich.table import Table
 
 from microscopiq.compiler.quant import methods  # noqa: F401  (registers the quantizers)
-from microscopiq.compiler.quant.base import quantize_weight, values_and_bits
+from microscopiq.compiler.quant.base import bits_of, quantize_weight, values_of
 from microscopiq.compiler.quant.statistics import Statistics
 
 PEERS = Path(__file__).parent / "peers" / "quantizers.csv"
@@ -120,12 +120,11 @@ def measure_here(row: Row, kind: str) -> dict:
         row.method, weight, row.weight_format, kind, statistics, row.options
     )
     seconds = time.process_time() - start
-    values, bits = values_and_bits(found)
     return {
         "key": row.key,
         "kind": kind,
-        "mse": relative_error(weight, values, unseen),
-        "bits": bits,
+        "mse": relative_error(weight, values_of(found), unseen),
+        "bits": bits_of(found),
         "cpu_s": seconds,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "damping": counts.get("damping"),

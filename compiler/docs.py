@@ -21,7 +21,7 @@ from .docs_energy import energy
 from .docs_results import results
 from .passes.partition import ANCHORS, CONSTRAINTS, HOST_REASONS, OTHER_REASON
 from .quant.base import METHODS
-from .quant.recipe import DEFAULT_RECIPE, OUTPUT_ORDERS, load_recipe, recipe_names
+from .quant.recipe import DEFAULT_RECIPE, FP32, OUTPUT_ORDERS, load_recipe, recipe_names
 
 ROOT = Path(__file__).resolve().parents[1]
 SCALES = {
@@ -103,7 +103,11 @@ def recipes() -> str:
     for name, entry in sorted(METHODS.items()):
         first = (entry.quantize.__doc__ or "").strip().splitlines()[0].replace("|", "\\|")
         out.append(f"| `{name}` | {_names(entry.formats)} | {first} |")
-    out += ["", f"Activation formats: {_names(ACTIVATION_FORMATS)}, of [formats.md](formats.md)."]
+    out += [
+        "",
+        f"Activation formats: {_names(ACTIVATION_FORMATS)}, of [formats.md](formats.md), and "
+        f"`{FP32}`: weights alone are quantized, and their layers stay on the host.",
+    ]
     out += [
         f"Keys that may be left out: `output_order` ({_names(OUTPUT_ORDERS)}) and `migration`, the",
         "share of the activations' range that goes into the weights, 0 to 1; it needs calibration.",

@@ -30,7 +30,8 @@ def order_outputs(function: relax.Function, part: Partition, recipe: Recipe) -> 
     variables = {hash(value): var for var, value in graph.order}
     for layer in part.layers:
         format_name = recipe.for_layer(layer.name).weight_format
-        if layer.kind != "linear" or not WEIGHT_FORMATS[format_name].has_outliers:
+        row = WEIGHT_FORMATS.get(format_name)
+        if layer.kind != "linear" or row is None or not row.has_outliers:
             continue
         order = channel_order(layer.weight)
         if (np.diff(order) > 0).all():

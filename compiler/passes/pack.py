@@ -1,15 +1,18 @@
 """Quantizes and packs the weights of one layer, and says what that lost."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ...target.packing import QuantizedWeight, dequantize, pack
-from ..quant.base import quantize_weight
-from ..quant.recipe import Recipe
+from ...target.packing import QuantizedWeight, bits_per_weight, dequantize, pack
+from ..quant.base import quantize_weight, values_of
+from ..quant.recipe import FP32, Recipe
 from ..quant.statistics import Statistics
+from ..quant.study import StudyWeight
 from .partition import Layer
+
+FP32_REASON = "the recipe keeps activations in fp32, which the array doesn't multiply"
 
 
 @dataclass(frozen=True)
@@ -18,12 +21,20 @@ class Packed:
 
     Attributes
     ----------
+    segment : bytes
+        Empty where the host computes with the values.
     shape : tuple of int
         ``(groups, out, in)``.
     counts : dict
         The method's events, over all groups.
     calibration : dict
         What is known from calibration; empty without it.
+    bits_per_weight : float
+        Of the segment; of a format for comparison by its definition.
+    values : numpy.ndarray or None
+        float32 ``(groups, out, in)`` of a layer that stays on the host.
+    reason : str
+        Why it does.
     """
 
     format: str
@@ -31,6 +42,9 @@ class Packed:
     shape: tuple[int, ...]
     counts: dict[str, int]
     calibration: dict = field(default_factory=dict)
+    bits_per_weight: float = 0.0
+    values: np.ndarray | None = None
+    reason: str = ""
 
 
 def matrices(layer: Layer) -> np.ndarray:
@@ -55,7 +69,7 @@ def pack_layer(
     method, format_name, options = recipe.for_layer(layer.name)
     parts = matrices(layer)
     known: Sequence[Statistics | None] = statistics or [None] * len(parts)
-    weights: list[QuantizedWeight] = []
+    weights: list[QuantizedWeight | StudyWeight] = []
     counts: dict[str, int] = {}
     dampings: list[float] = []
     for matrix, rows in zip(parts, known, strict=True):
@@ -69,16 +83,27 @@ def pack_layer(
     report = _calibration(parts, weights, statistics) if statistics else {}
     if dampings:
         report["damping"] = float(np.median(dampings))
-    return Packed(format_name, pack(weights), parts.shape, counts, report)
+    packed = Packed(format_name, b"", parts.shape, counts, report)
+    study = [weight for weight in weights if isinstance(weight, StudyWeight)]
+    if study:
+        bits = float(np.mean([weight.bits for weight in study]))
+        values = np.stack([weight.values for weight in study])
+        reason = f"no machine decodes weights in {format_name}"
+        return replace(packed, bits_per_weight=bits, values=values, reason=reason)
+    stored = [weight for weight in weights if isinstance(weight, QuantizedWeight)]
+    segment = pack(stored)
+    packed = replace(packed, bits_per_weight=bits_per_weight(segment, parts.size))
+    if recipe.activation == FP32:
+        values = np.stack([dequantize(weight) for weight in stored])
+        return replace(packed, values=values, reason=FP32_REASON)
+    return replace(packed, segment=segment)
 
 
-def _calibration(
-    parts: np.ndarray, weights: list[QuantizedWeight], statistics: Sequence[Statistics]
-) -> dict:
+def _calibration(parts: np.ndarray, weights: list, statistics: Sequence[Statistics]) -> dict:
     """Return a layer's rows and the error of its output on those that were held out."""
     lost = power = 0.0
     for matrix, weight, rows in zip(parts, weights, statistics, strict=True):
-        found = rows.held_out_loss(matrix, dequantize(weight))
+        found = rows.held_out_loss(matrix, values_of(weight))
         lost, power = lost + found[0], power + found[1]
     held_out = statistics[0].held_out_rows
     error = lost / power if power > 0 else float(lost > 0)

@@ -19,13 +19,14 @@ from ...target.errors import ConfigError, UnsupportedError
 from ...target.formats import ACTIVATION_FORMATS, GROUP_SIZE
 from ...target.packing import bits_per_weight
 from ..quant.base import check_finite
-from ..quant.recipe import Recipe
+from ..quant.recipe import FP32, Recipe
 from ..quant.statistics import Statistics
 from ..tir.compute_gemm import gemm
 from ..tir.compute_quantize import quantize
 from ..tir.operators import Conv, Gemm, Quantize
 from ..tir.unpack import unpack
 from .graph import op_name, static_shape
+from .host_layers import HOST_LAYERS, emit_on_host, keep_on_host
 from .migrate import migrate_model
 from .order import order_outputs
 from .pack import Packed, pack_layer
@@ -101,9 +102,14 @@ def quantize_model(
                 "and none was given"
             )
         mod, parts, _ = migrate_model(mod, parts, names, calibrate, recipe.migration)
-    for gv, part in parts.items():
-        order_outputs(mod[gv], part, recipe)
-    state = _State(_pack(mod, parts, recipe, progress, calibrate), recipe.activation)
+    if recipe.activation != FP32:
+        for gv, part in parts.items():
+            order_outputs(mod[gv], part, recipe)
+    packed = _pack(mod, parts, recipe, progress, calibrate)
+    on_host = [record for part in parts.values() for record in keep_on_host(part, packed, recipe)]
+    if strict:
+        _refuse_host_anchors(parts)
+    state = _State(packed, recipe.activation)
     attrs = dict(mod.attrs) if mod.attrs else {}
     host: list = []
     for gv, part in parts.items():
@@ -115,9 +121,29 @@ def quantize_model(
             counted[name, reason] = counted.get((name, reason), 0) + 1
         host += [[gv.name_hint, name, reason, count] for (name, reason), count in counted.items()]
     attrs |= {LAYERS: json.dumps(state.layers), HOST: json.dumps(host)}
+    attrs[HOST_LAYERS] = json.dumps(on_host)
     mod = relax.transform.ConvertToDataflow(min_size=1)(mod)
     mod = relax.transform.DeadCodeElimination()(mod)
     return mod.with_attrs(attrs)
+
+
+def quantize_layers(
+    mod: tvm.IRModule, recipe: Recipe, calibrate: Calibrate | None = None
+) -> dict[str, np.ndarray]:
+    """Return the values ``(groups, out, in)`` that a recipe for weights alone gives each layer.
+
+    For whoever runs the model elsewhere: nothing is rewritten.
+    """
+    names = json.loads(str(mod.attrs[NAMES])) if mod.attrs and NAMES in mod.attrs else {}
+    mod = relax.transform.ToNonDataflow()(mod)
+    parts = {gv: partition(mod[gv], names) for gv in function_names(mod)}
+    packed = _pack(mod, parts, recipe, None, calibrate)
+    layers = [layer for part in parts.values() for layer in part.layers]
+    return {
+        layer.name: packed[id(layer)].values
+        for layer in layers
+        if id(layer) in packed and packed[id(layer)].values is not None
+    }
 
 
 def is_quantized(mod: tvm.IRModule) -> bool:
@@ -215,6 +241,9 @@ class _Rewriter(PyExprMutator):
         return self.unshaped(value.args[0]) if op_name(value) == "reshape" else expr
 
     def replace(self, layer: Layer):
+        packed = self.state.packed.get(id(layer))
+        if packed is not None and packed.values is not None:
+            return emit_on_host(self.builder_, self.visit_expr, layer, packed)
         make = {"linear": self.linear, "conv2d": self.conv2d, "attention": self.attention}
         return make[layer.kind](layer)
 

@@ -130,11 +130,16 @@ def quantize_weight(
     return entry.quantize(matrix, format_name, statistics, chosen)
 
 
-def values_and_bits(weight: QuantizedWeight | StudyWeight) -> tuple[np.ndarray, float]:
-    """Return float32 ``(out, in)`` values and bits per weight, of the bytes if it has any."""
+def values_of(weight: QuantizedWeight | StudyWeight) -> np.ndarray:
+    """Return the float32 ``(out, in)`` that is computed with."""
+    return weight.values if isinstance(weight, StudyWeight) else dequantize(weight)
+
+
+def bits_of(weight: QuantizedWeight | StudyWeight) -> float:
+    """Return bits per weight: of the packed bytes, of a format for comparison as defined."""
     if isinstance(weight, StudyWeight):
-        return weight.values, weight.bits
-    return dequantize(weight), bits_per_weight(pack([weight]), weight.slots.size)
+        return weight.bits
+    return bits_per_weight(pack([weight]), weight.slots.size)
 
 
 def check_finite(values: np.ndarray, what: str, layer: str) -> None:

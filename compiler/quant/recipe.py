@@ -11,9 +11,13 @@ from ...target.formats import ACTIVATION_FORMATS, DEFAULT_ACTIVATION, WEIGHT_FOR
 from ...target.tables import read_table, table_names
 from . import methods as _registered  # noqa: F401  (importing registers the algorithms)
 from .base import METHODS, method_options
+from .study import STUDY_FORMATS
 
 RECIPE_DIR = Path(__file__).parent / "recipes"
 DEFAULT_RECIPE = "microscopiq-w4a8"
+FP32 = "fp32"
+"""Activation format of recipes for weights alone: their layers stay on the host."""
+ACTIVATIONS = (*ACTIVATION_FORMATS, FP32)
 OUTPUT_ORDERS = ("source", "norm")
 """Orders of a linear layer's output channels: the model's, or macro-blocks by norm."""
 
@@ -104,8 +108,8 @@ def _from_table(table: dict, where: str) -> Recipe:
         missing = {f.name for f in dataclasses.fields(Override) if _required(f)} - row.keys()
         mistakes += [f"override lacks '{key}': {row}" for key in sorted(missing)]
     activation = str(table.get("activation", DEFAULT_ACTIVATION))
-    if activation not in ACTIVATION_FORMATS:
-        mistakes.append(unknown_name("activation format", activation, ACTIVATION_FORMATS))
+    if activation not in ACTIVATIONS:
+        mistakes.append(unknown_name("activation format", activation, ACTIVATIONS))
     if table.get("output_order", OUTPUT_ORDERS[0]) not in OUTPUT_ORDERS:
         mistakes.append(unknown_name("output order", str(table["output_order"]), OUTPUT_ORDERS))
     alpha = table.get("migration", 0.0)
@@ -132,8 +136,9 @@ def _layer_mistakes(row: dict) -> list[str]:
         )
     elif "method" in row and name not in METHODS:
         mistakes.append(unknown_name("method", str(name), METHODS))
-    elif weight_format not in WEIGHT_FORMATS:
-        mistakes.append(unknown_name("weight format", str(weight_format), WEIGHT_FORMATS))
+    elif weight_format not in (*WEIGHT_FORMATS, *STUDY_FORMATS):
+        known = (*WEIGHT_FORMATS, *STUDY_FORMATS)
+        mistakes.append(unknown_name("weight format", str(weight_format), known))
     options = row.get("options", {})
     if not isinstance(options, dict):
         mistakes.append(f"options = {options!r}: an [options] table is needed")

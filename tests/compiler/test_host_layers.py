@@ -1,0 +1,114 @@
+"""compiler/passes/host_layers.py: layers whose quantized weights the host computes with."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import tvm
+from tvm import relax
+
+import microscopiq as mq
+from microscopiq.compiler.driver import load_model
+from microscopiq.compiler.passes.host_layers import host_layers
+from microscopiq.compiler.passes.quantize import HOST, LAYERS, quantize_layers
+from microscopiq.compiler.quant.recipe import Recipe, load_recipe
+from microscopiq.target.errors import UnsupportedError
+
+X = np.random.default_rng(0).standard_normal((2, 3, 8, 8)).astype(np.float32)
+
+
+class Model(torch.nn.Module):
+    """Convolution with batch norm and groups, a residual, linear layers in a row."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first = torch.nn.Conv2d(3, 8, 3, padding=1)
+        self.norm = torch.nn.BatchNorm2d(8)
+        self.second = torch.nn.Conv2d(8, 8, 3, padding=1, groups=2)
+        self.wide, self.narrow = torch.nn.Linear(512, 64), torch.nn.Linear(64, 64)
+        self.last = torch.nn.Linear(64, 10)
+
+    def forward(self, x):
+        x = torch.relu(self.norm(self.first(x)))
+        x = torch.relu(self.second(x) + x)
+        x = self.narrow(self.wide(x.flatten(1)))
+        return self.last(torch.clamp(x, -1, 1))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return Model().eval()
+
+
+@pytest.fixture(scope="module")
+def imported(model):
+    return load_model(model, (torch.from_numpy(X),))
+
+
+def on_llvm(mod) -> np.ndarray:
+    machine = relax.VirtualMachine(relax.build(mod, target="llvm"), tvm.cpu())
+    out = machine["main"](tvm.runtime.tensor(X))
+    return (out if hasattr(out, "numpy") else out[0]).numpy()
+
+
+@pytest.mark.parametrize("recipe", ["microscopiq-w4a16", "gptq-w4a16", "rtn-w2a16"])
+def test_the_host_computes_with_the_quantized_values(model, imported, recipe):
+    samples = [X + step for step in np.float32([0.1, 0.2, 0.3])]
+    quantized = mq.quantize(imported, recipe=recipe, calibration=samples)
+    records = host_layers(quantized)
+    assert [row["layer"] for row in records] == ["first", "second", "wide", "narrow", "last"]
+    assert all(row["held_out_error"] < 0.5 for row in records)
+    assert json.loads(str(quantized.attrs[LAYERS])) == {}
+    reasons = {(row[1], row[3]) for row in json.loads(str(quantized.attrs[HOST]))}
+    assert {("nn.conv2d", 2), ("matmul", 3)} <= reasons
+    out = on_llvm(quantized)
+    np.testing.assert_array_equal(mq.Session(mq.build(quantized)).run(X).outputs[0], out)
+    # The same values in the model itself give the same.
+    calibrated = load_recipe(recipe)
+    if recipe.startswith("gptq"):
+        return
+    values = quantize_layers(imported, calibrated)
+    assert values.keys() == {row["layer"] for row in records}
+
+
+def test_rounded_values_in_torch_give_the_same(model, imported):
+    values = quantize_layers(imported, load_recipe("rtn-w4a16"))
+    copy = Model().eval()
+    with torch.no_grad():
+        for name in ("second", "wide", "narrow", "last"):
+            weight = copy.get_submodule(name).weight
+            weight.copy_(torch.from_numpy(values[name]).reshape(weight.shape))
+        # The batch norm is in the first layer's weights.
+        factor = 1 / torch.sqrt(copy.norm.running_var + copy.norm.eps)
+        folded = torch.from_numpy(values["first"]).reshape(copy.first.weight.shape)
+        copy.first.weight.copy_(folded / factor[:, None, None, None])
+        expected = copy(torch.from_numpy(X)).numpy()
+    out = on_llvm(mq.quantize(imported, recipe="rtn-w4a16"))
+    np.testing.assert_allclose(out, expected, rtol=2e-4, atol=2e-4)
+
+
+def test_one_layer_on_the_host_among_others_on_the_array(imported):
+    table = {
+        "name": "mixed", "description": "", "method": "rtn", "weight_format": "int8",
+        "activation": "mx-int8",
+    }  # fmt: skip
+    from microscopiq.compiler.quant.recipe import Override
+
+    recipe = Recipe(**table, overrides=(Override("narrow", "rtn", "uint8-g32"),))
+    quantized = mq.quantize(imported, recipe=recipe)
+    assert [row["layer"] for row in host_layers(quantized)] == ["narrow"]
+    names = [row["layer"] for row in json.loads(str(quantized.attrs[LAYERS])).values()]
+    assert [name for name in names if not name.startswith("quantize")] == [
+        "first", "second", "wide", "last",
+    ]  # fmt: skip
+    out = mq.Session(mq.build(quantized)).run(X).outputs[0]
+    np.testing.assert_array_equal(out, on_llvm(quantized))
+    exact = on_llvm(imported)
+    assert np.linalg.norm(out - exact) < 0.02 * np.linalg.norm(exact)
+
+
+def test_strict_refuses_layers_on_the_host(imported):
+    with pytest.raises(UnsupportedError, match="no machine decodes weights in uint4-g128"):
+        mq.build(imported, recipe="rtn-w4a16", strict=True)
