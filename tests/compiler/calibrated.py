@@ -4,7 +4,9 @@ import json
 
 import numpy as np
 import torch
+import tvm
 from tvm import relax
+from tvm.relax import op
 
 from microscopiq.compiler.calibration.collect import Calibration, collect
 from microscopiq.compiler.driver import load_model
@@ -12,6 +14,7 @@ from microscopiq.compiler.passes.partition import Layer
 from microscopiq.compiler.passes.quantize import LAYERS, quantize_model
 from microscopiq.compiler.quant.recipe import load_recipe
 from microscopiq.compiler.quant.statistics import Statistics, held_out_stride
+from tests.compiler import relax_modules as make
 
 Found = dict[str, tuple[Layer, list[Statistics] | None]]
 
@@ -100,3 +103,17 @@ def same(one: Found, other: Found) -> bool:
         for a, b in zip(one[layer][1], other[layer][1], strict=True)
         for name in ("hessian", "held_out", "largest", "rows", "held_out_rows")
     )
+
+
+def log_model() -> tvm.IRModule:
+    """Return a model of x0 of two rows of 5: a linear layer on log(x0), another on its result."""
+
+    def body(emit, x):
+        return make.linear(emit, emit(op.tanh(make.linear(emit, emit(op.log(x)), 4))), 3, seed=1)
+
+    return make.module(body, (2, 5))
+
+
+def positive(*shape: int, seed: int = 0) -> np.ndarray:
+    """Return float32 numbers from 0.5 to 1.5."""
+    return np.random.default_rng(seed).random(shape, np.float32) + 0.5

@@ -1,5 +1,6 @@
-"""compiler/calibration: forms of samples, their mistakes, and statistics on disk."""
+"""compiler/calibration: forms of samples, and their mistakes."""
 
+import dataclasses
 import re
 
 import numpy as np
@@ -9,10 +10,11 @@ from tvm import relax
 from tvm.relax import op
 
 import microscopiq as mq
-from microscopiq.compiler.calibration import collect as collecting
+from microscopiq.compiler.driver import run_stages
+from microscopiq.compiler.options import Options
 from microscopiq.target.errors import ConfigError, InputError
 from tests.compiler import relax_modules as make
-from tests.compiler.calibrated import Found, gathered, same
+from tests.compiler.calibrated import gathered, log_model, positive, same
 
 SHAPES = [(2, 5), (2, 3)]
 
@@ -29,20 +31,11 @@ def two_inputs():
 
 @pytest.fixture(scope="module")
 def one_input():
-    """Input x0 of two rows of 5; a linear layer on log(x0), another one on its result."""
-
-    def body(emit, x):
-        return make.linear(emit, emit(op.tanh(make.linear(emit, emit(op.log(x)), 4))), 3, seed=1)
-
-    return make.module(body, (2, 5))
-
-
-def numbers(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).random(shape, np.float32) + 0.5
+    return log_model()
 
 
 def test_forms_of_samples(two_inputs):
-    x, y = numbers(10, 5), numbers(10, 3, seed=1)
+    x, y = positive(10, 5), positive(10, 3, seed=1)
     calls = [(x[i : i + 2], y[i : i + 2]) for i in range(0, 10, 2)]
     expected = gathered(two_inputs, calls)
     (((_, (one,))),) = expected.values()
@@ -59,53 +52,80 @@ def test_forms_of_samples(two_inputs):
         assert same(expected, gathered(two_inputs, samples)), name
 
 
+def test_data_free_recipes_give_the_same_program(one_input):
+    steps = []
+    options = Options("int8", "tiny-4x4", progress=lambda *step: steps.append(step))
+    plain = run_stages(one_input, options)
+    assert "calibrate" not in {step[0] for step in steps}
+    steps.clear()
+    samples = mq.Calibration(positive(6, 5), hessian_bytes=1)
+    state = run_stages(one_input, dataclasses.replace(options, calibration=samples))
+    assert state.program.to_bytes() == plain.program.to_bytes()
+    errors = [row["held_out_error"] for row in state.layers.values() if "weights" in row]
+    assert len(errors) == 2 and all(0 <= error < 1e-3 for error in errors)
+    # Each group of layers is quantized before the next one is calibrated.
+    order = [stage for stage, *_ in steps]
+    assert order[:8] == [*["calibrate"] * 3, "quantize", *["calibrate"] * 3, "quantize"]
+    assert [step[1:3] for step in steps if step[0] == "calibrate"] == [(i, 6) for i in range(1, 7)]
+
+
+def test_build_takes_samples(one_input):
+    executable = mq.build(one_input, "tiny-4x4", "int8", calibration=positive(2, 5))
+    session = mq.Session(executable)
+    plain = mq.Session(mq.build(one_input, "tiny-4x4", "int8"))
+    (found,), (wanted,) = (each.run(positive(2, 5)).outputs for each in (session, plain))
+    np.testing.assert_array_equal(found, wanted)
+    with pytest.raises(InputError, match="there are none, at least one is needed"):
+        mq.build(one_input, "tiny-4x4", "int8", calibration=[])
+
+
 def test_a_generator_may_reuse_its_buffer(one_input):
     def stream():
         buffer = np.empty((2, 5), np.float32)
         for seed in range(4):
-            buffer[...] = numbers(2, 5, seed=seed)
+            buffer[...] = positive(2, 5, seed=seed)
             yield buffer
 
-    listed = [numbers(2, 5, seed=seed) for seed in range(4)]
+    listed = [positive(2, 5, seed=seed) for seed in range(4)]
     assert same(gathered(one_input, listed), gathered(one_input, stream(), hessian_bytes=1))
 
 
 MISTAKES = {
     "shape": (
-        [(numbers(2, 5), numbers(2, 4))],
+        [(positive(2, 5), positive(2, 4))],
         "calibration sample 0, input 'x1': float32[2, 3] is needed, or several of them along the "
         "first dimension; given float32[2, 4]",
     ),
     "no multiple": (
-        [(numbers(2, 5), numbers(2, 3)), (numbers(3, 5), numbers(2, 3))],
+        [(positive(2, 5), positive(2, 3)), (positive(3, 5), positive(2, 3))],
         "calibration sample 1, input 'x0': float32[2, 5] is needed, or several of them along the "
         "first dimension; given float32[3, 5]",
     ),
     "dtype": (
-        {"x0": numbers(2, 5).astype(np.float64), "x1": numbers(2, 3)},
+        {"x0": positive(2, 5).astype(np.float64), "x1": positive(2, 3)},
         "calibration sample 0, input 'x0': float32[2, 5] is needed, or several of them along the "
         "first dimension; given float64[2, 5]",
     ),
     "numbers of calls": (
-        [(numbers(4, 5), numbers(2, 3))],
+        [(positive(4, 5), positive(2, 3))],
         "calibration sample 0: its arrays hold different numbers of calls (x0: 2, x1: 1)",
     ),
     "too few": (
-        [numbers(2, 5)],
+        [positive(2, 5)],
         "calibration sample 0: holds 1 array(s); the model takes 2 (x0, x1)",
     ),
     "names": (
-        [{"x0": numbers(2, 5), "y": numbers(2, 3)}],
+        [{"x0": positive(2, 5), "y": positive(2, 3)}],
         "calibration sample 0: has x0, y; the model's inputs are x0, x1",
     ),
     "no array": (
-        [("x0", numbers(2, 3))],
+        [("x0", positive(2, 3))],
         "calibration sample 0, input 'x0': given str; allowed: numpy.ndarray, torch.Tensor, "
         "tvm.runtime.Tensor",
     ),
     "empty": ([], "calibration samples: there are none, at least one is needed"),
     "empty array": (
-        {"x0": numbers(0, 5), "x1": numbers(0, 3)},
+        {"x0": positive(0, 5), "x1": positive(0, 3)},
         "calibration sample 0, input 'x0': float32[2, 5] is needed, or several of them along the "
         "first dimension; given float32[0, 5]",
     ),
@@ -131,7 +151,7 @@ def test_samples_that_dont_fit(two_inputs, name):
 
 
 def test_activations_that_arent_finite(one_input):
-    samples = [numbers(2, 5), numbers(2, 5)]
+    samples = [positive(2, 5), positive(2, 5)]
     samples[1][1, 3] = -1
     message = "calibration call 1: 1 of 10 inputs of layer 'linear0' aren't finite, all must be"
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
@@ -162,7 +182,7 @@ def test_functions_without_samples_have_no_statistics():
     builder = relax.BlockBuilder()
     make.add_function(builder, "main", lambda emit, x: make.linear(emit, x, 4), (2, 5))
     make.add_function(builder, "other", lambda emit, x: make.linear(emit, x, 6), (3, 5))
-    found = gathered(builder.get(), [numbers(2, 5)] * 2)
+    found = gathered(builder.get(), [positive(2, 5)] * 2)
     unknown = {layer.weight.shape[0]: known is None for layer, known in found.values()}
     assert unknown == {4: False, 6: True}
 
@@ -171,100 +191,4 @@ def test_a_module_without_main():
     builder = relax.BlockBuilder()
     make.add_function(builder, "other", lambda emit, x: make.linear(emit, x, 6), (3, 5))
     with pytest.raises(InputError, match="runs the function 'main'; the module has only other"):
-        mq.quantize(builder.get(), "int8", [numbers(3, 5)])
-
-
-def calls_of(source, samples, folder, **options) -> tuple[Found, int]:
-    """Return statistics, and how often the model was called for them."""
-    steps: list[tuple] = []
-    found = gathered(
-        source, samples, steps=lambda *step: steps.append(step), cache_dir=folder, **options
-    )
-    return found, len(steps)
-
-
-def test_cache_saves_the_calls(one_input, tmp_path):
-    samples = [numbers(2, 5, seed=seed) for seed in range(3)]
-    folder = tmp_path / "made" / "here"
-    first, calls = calls_of(one_input, samples, folder)
-    assert calls == 3
-    assert len(list(folder.iterdir())) == 2
-    again, calls = calls_of(one_input, samples, folder, hessian_bytes=1)
-    assert calls == 0 and same(first, again)
-    # Other samples, another share of them, other weights.
-    _, calls = calls_of(one_input, samples[:2], folder)
-    assert calls == 2
-    _, calls = calls_of(one_input, samples, folder, held_out_every=2)
-    assert calls == 3
-
-    def other(emit, x):
-        y = emit(op.tanh(make.linear(emit, emit(op.log(x)), 4, seed=2)))
-        return make.linear(emit, y, 3, seed=1)
-
-    _, calls = calls_of(make.module(other, (2, 5)), samples, folder)
-    assert calls == 3
-    assert not list(folder.glob("*.part"))
-
-
-def test_cache_needs_no_build(one_input, tmp_path, monkeypatch):
-    calls_of(one_input, [numbers(2, 5)], tmp_path)
-
-    def refuse(*_):
-        raise AssertionError("the model was built")
-
-    monkeypatch.setattr(collecting, "runner", refuse)
-    calls_of(one_input, [numbers(2, 5)], tmp_path)
-    with pytest.raises(AssertionError, match="the model was built"):
-        calls_of(one_input, [numbers(2, 5, seed=1)], tmp_path)
-
-
-def cut(path):
-    path.write_bytes(path.read_bytes()[:-100])
-
-
-def flip(path):
-    content = bytearray(path.read_bytes())
-    content[content.index(b"hessian.npy") + 160] ^= 1
-    path.write_bytes(content)
-
-
-def foreign(path):
-    with path.open("wb") as file:
-        np.savez(file, key=np.array("x"), hessian=np.zeros(3))
-
-
-def text(path):
-    path.write_text("statistics")
-
-
-def pickled(path):
-    with path.open("wb") as file:
-        np.savez(file, key=np.array([{"a": 1}], dtype=object), allow_pickle=True)
-
-
-def infinite(path):
-    with np.load(path) as file:
-        arrays = dict(file)
-    arrays["hessian"][0, 0, 0] = np.inf
-    with path.open("wb") as file:
-        np.savez(file, **arrays)
-
-
-@pytest.mark.parametrize("damage", [cut, flip, foreign, text, pickled, infinite])
-def test_damaged_files_are_made_anew(one_input, tmp_path, damage):
-    samples = [numbers(2, 5, seed=seed) for seed in range(3)]
-    first, _ = calls_of(one_input, samples, tmp_path)
-    path = sorted(tmp_path.iterdir())[1]
-    whole = path.read_bytes()
-    damage(path)
-    with pytest.warns(UserWarning, match=f"{path.name}: calibrating anew, the file is unusable: "):
-        again, calls = calls_of(one_input, samples, tmp_path)
-    assert calls == 3 and same(first, again)
-    assert path.read_bytes()[-100:] == whole[-100:]
-    assert calls_of(one_input, samples, tmp_path)[1] == 0
-
-
-def test_a_cache_that_cant_be_written(one_input, tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match=r"can't make the folder '.*file' for calibration"):
-        calls_of(one_input, [numbers(2, 5)], tmp_path / "file")
+        mq.quantize(builder.get(), "int8", [positive(3, 5)])
