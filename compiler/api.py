@@ -7,11 +7,12 @@ from ..runtime.session import SUFFIXES, load_executable, program_of
 from ..runtime.whole_file import check_folder
 from ..target.arch import DEFAULT_ARCH, Arch
 from ..target.errors import ConfigError, InputError
+from .calibration.collect import Calibration
 from .driver import compile_model, load_model, quantize
 from .options import Options
 from .quant.recipe import DEFAULT_RECIPE, Recipe
 
-__all__ = ["build", "disassemble", "export_library", "load_model", "quantize"]
+__all__ = ["Calibration", "build", "disassemble", "export_library", "load_model", "quantize"]
 
 
 def build(
@@ -19,6 +20,7 @@ def build(
     arch: str | Path | Arch = DEFAULT_ARCH,
     recipe: str | Path | Recipe = DEFAULT_RECIPE,
     strict: bool = False,
+    calibration=None,
 ):
     """Return the executable of a model for an architecture.
 
@@ -28,6 +30,8 @@ def build(
         A module that `quantize` returned keeps its quantization; others get `recipe`.
     arch : str, Path or Arch
         Name or TOML path.
+    calibration : iterable or Calibration, optional
+        As `quantize` takes it.
 
     Returns
     -------
@@ -39,7 +43,8 @@ def build(
     MicroscopiqError
         `InputError`, `ConfigError`, `UnsupportedError` or `CapacityError`.
     """
-    return compile_model(mod, Options(recipe=recipe, arch=arch, strict=strict)).executable
+    options = Options(recipe=recipe, arch=arch, strict=strict, calibration=calibration)
+    return compile_model(mod, options).executable
 
 
 def export_library(executable, path: str | Path) -> None:

@@ -108,7 +108,13 @@ def compile_command(
     arch: ArchName = DEFAULT_ARCH,
     calibration: Annotated[
         Path | None,
-        typer.Option(metavar="X.npz", help="Calibration data; no recipe uses any yet."),
+        typer.Option(
+            metavar="X.npz", help="Samples of the model's inputs: arrays by name, as in `run`."
+        ),
+    ] = None,
+    calibration_cache: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Keep what was gathered from the samples, for next time."),
     ] = None,
     dump_dir: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write a file per stage to this folder.")
@@ -123,22 +129,28 @@ def compile_command(
     """Quantize and compile a model to a library that holds its program."""
     if output is None and stop_after is None:
         raise ConfigError("compile needs an output file: -o OUT.so (or --stop-after STAGE)")
+    if calibration_cache is not None and calibration is None:
+        raise ConfigError("--calibration-cache needs samples: --calibration X.npz")
     from .api import check_library_path, export_library
+    from .cli_arrays import read_samples
     from .cli_progress import StageBars
     from .cli_report import print_compilation
-    from .driver import compile_model, load_model, refuse_calibration, run_stages
+    from .driver import compile_model, load_model, run_stages
     from .options import Options
 
-    refuse_calibration(calibration)
     if stop_after is None:
         check_library_path(output)
     with StageBars() as bars:
         stop = stop_after.value if stop_after else None
-        options = Options(recipe, arch, dump_dir, stop, strict, progress=bars)
+        mod = load_model(model)
+        samples = None
+        if calibration is not None:
+            samples = read_samples(calibration, mod, calibration_cache)
+        options = Options(recipe, arch, dump_dir, stop, strict, bars, samples)
         if stop:
-            state = run_stages(load_model(model), options)
+            state = run_stages(mod, options)
         else:
-            state = compile_model(model, options)
+            state = compile_model(mod, options)
             export_library(state.executable, output)
     print_compilation(model, state, None if stop else output)
 

@@ -1,4 +1,4 @@
-"""Arrays in .npz files: inputs and outputs of `microscopiq run`."""
+"""Arrays in .npz files: inputs and outputs of `microscopiq run`, samples of `compile`."""
 
 import io
 import zipfile
@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..target.errors import InputError
+from .calibration.collect import Calibration, entry
+from .calibration.samples import model_inputs
 from .driver import write_file
 
 
@@ -39,6 +41,25 @@ def read_inputs(path: Path, names: list[str]) -> list[np.ndarray]:
     if arrays.keys() == set(names):
         return [arrays[name] for name in names]
     return list(arrays.values())
+
+
+def read_samples(path: Path, mod, cache_dir: Path | None) -> Calibration:
+    """Return calibration from a file of samples, stacked along the first dimension.
+
+    Parameters
+    ----------
+    path : Path
+        As `read_inputs` takes it.
+    mod : tvm.IRModule
+        Imported model.
+
+    Raises
+    ------
+    InputError
+        As `read_inputs`, and for a model that calibration can't run.
+    """
+    names = [want.name for want in model_inputs(entry(mod))]
+    return Calibration([tuple(read_inputs(path, names))], cache_dir=cache_dir)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

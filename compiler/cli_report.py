@@ -276,14 +276,17 @@ def _print_layers(console: Console, layers: dict[str, dict]) -> None:
     groups: dict[tuple[str, str], list[dict]] = {}
     for row in layers.values():
         groups.setdefault((row["kind"], row.get("weight_format", "")), []).append(row)
-    table = _table("kind", "format", "layers", "MACs", "weights", "weight bytes", "bits/weight")
+    headers = ["kind", "format", "layers", "MACs", "weights", "weight bytes", "bits/weight"]
+    calibrated = any("held_out_error" in row for row in layers.values())
+    table = _table(*headers, *["held-out error"] * calibrated)
     for (kind, name), rows in groups.items():
         macs, weights, packed = (
             sum(row.get(key, 0) for row in rows) for key in ("macs", "weights", "weight_bytes")
         )
         numbers = [f"{value:,}" if value else "" for value in (macs, weights, packed)]
         bits = f"{8 * packed / weights:.2f}" if weights else ""
-        table.add_row(kind, name, f"{len(rows):,}", *numbers, bits)
+        errors = [_held_out_error(rows)] * calibrated
+        table.add_row(kind, name, f"{len(rows):,}", *numbers, bits, *errors)
     if groups:
         _print_table(console, table, "On the array")
     else:
@@ -299,6 +302,12 @@ def _print_layers(console: Console, layers: dict[str, dict]) -> None:
             ("Second passes", again, "micro-blocks that ReCoN can't route in one pass"),
         ]
         _print_facts(console, facts, "Outliers")
+
+
+def _held_out_error(rows: list[dict]) -> str:
+    """Return the mean over layers of the share of the output's power that quantization lost."""
+    known = [row["held_out_error"] for row in rows if row.get("held_out_error") is not None]
+    return f"{100 * sum(known) / len(known):.3g} %" if known else ""
 
 
 def _print_host(console: Console, host: list[list]) -> None:

@@ -1,5 +1,6 @@
 """The one path from a model to a program: every way in goes through these stages."""
 
+import functools
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from ..runtime.whole_file import whole_file
 from ..target.arch import Arch, load_arch
 from ..target.errors import ConfigError, InputError
 from ..target.isa.program import Program
+from .calibration.collect import Calibration, collect
 from .options import STAGES, Options
 from .passes.lower import LOWERED, emit_programs, leave_to_host, schedule_operators
 from .passes.quantize import HOST, LAYERS, is_quantized, quantize_model
@@ -104,7 +106,13 @@ def run_quantize(state: Compilation) -> None:
     if not is_quantized(state.mod):
         recipe = load_recipe(state.options.recipe)
         report = _stage_progress(state.options, "quantize")
-        state.mod = quantize_model(state.mod, recipe, state.options.strict, report)
+        calibrate = _calibration(state.options)
+        state.mod = quantize_model(state.mod, recipe, state.options.strict, report, calibrate)
+    elif state.options.calibration is not None:
+        raise ConfigError(
+            "the module is already quantized, and calibration would change nothing: give the "
+            "samples to `quantize`"
+        )
     state.quantized = state.mod
 
 
@@ -173,9 +181,22 @@ def build_host(mod: tvm.IRModule):
 
 
 def quantize(source, recipe, calibration=None, progress=None) -> tvm.IRModule:
-    """Return the quantized Relax module of a model; it builds for LLVM and for the machine."""
-    refuse_calibration(calibration)
-    options = Options(recipe=recipe, stop_after="quantize", progress=progress)
+    """Return the quantized Relax module of a model; it builds for LLVM and for the machine.
+
+    Parameters
+    ----------
+    calibration : iterable or Calibration, optional
+        Samples of the model's inputs: arrays, mappings by input name, or tuples in order. A
+        data-free recipe uses them for its report alone.
+
+    Raises
+    ------
+    MicroscopiqError
+        As `build`.
+    """
+    options = Options(
+        recipe=recipe, stop_after="quantize", progress=progress, calibration=calibration
+    )
     state = Compilation(options, load_arch(options.arch), load_model(source))
     for stage in STAGES[: STAGES.index("quantize") + 1]:
         RUN[stage](state)
@@ -183,13 +204,14 @@ def quantize(source, recipe, calibration=None, progress=None) -> tvm.IRModule:
     return state.mod
 
 
-def refuse_calibration(calibration) -> None:
-    """Raise for calibration data: no recipe would use it, and ignoring it would mislead."""
-    if calibration is not None:
-        raise ConfigError(
-            "no recipe uses calibration data yet: the ones that are here "
-            "(`microscopiq list recipes`) are data-free; leave calibration out"
-        )
+def _calibration(options: Options):
+    """Return what `quantize_model` calls to calibrate, None without samples."""
+    samples = options.calibration
+    if samples is None:
+        return None
+    chosen = samples if isinstance(samples, Calibration) else Calibration(samples)
+    report = _stage_progress(options, "calibrate")
+    return functools.partial(collect, calibration=chosen, progress=report)
 
 
 def _stage_progress(options: Options, stage: str):

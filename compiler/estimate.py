@@ -165,7 +165,7 @@ def weight_formats(recipe: str | Path | Recipe, weight_format: str | None = None
     """
     if weight_format is None:
         loaded = load_recipe(recipe)
-        return lambda layer: loaded.for_layer(layer)[1]
+        return lambda layer: loaded.for_layer(layer).weight_format
     if weight_format not in WEIGHT_FORMATS:
         raise ConfigError(unknown_name("weight format", weight_format, WEIGHT_FORMATS))
     return lambda _layer: weight_format

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..target.arch import DEFAULT_ARCH, Arch
 from ..target.errors import ConfigError, unknown_name
@@ -29,6 +30,11 @@ class Options:
         Last stage to run.
     strict : bool
         A matrix product or convolution that stays on the host is an error.
+    progress : callable or None
+        Called as ``progress(stage, done, total, item)``; a stage may report steps of its own, such
+        as "calibrate".
+    calibration : iterable, Calibration or None
+        Samples of the model's inputs.
     """
 
     recipe: str | Path | Recipe = DEFAULT_RECIPE
@@ -37,6 +43,7 @@ class Options:
     stop_after: str | None = None
     strict: bool = False
     progress: Progress | None = None
+    calibration: Any = None
 
     def __post_init__(self):
         if self.stop_after is not None and self.stop_after not in STAGES:

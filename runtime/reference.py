@@ -68,6 +68,8 @@ def _matching_ends(code: tuple[Instruction, ...]) -> dict[int, int]:
             if not open_loops:
                 raise IsaError(f"pc {pc}: endloop without a loop")
             ends[open_loops.pop()] = pc
+        elif instruction.mnemonic == "break" and not open_loops:
+            raise IsaError(f"pc {pc}: break without a loop")
         elif instruction.mnemonic == "end" and pc != len(code) - 1:
             raise IsaError(f"pc {pc}: instructions after end")
     if open_loops:
@@ -77,21 +79,28 @@ def _matching_ends(code: tuple[Instruction, ...]) -> dict[int, int]:
     return ends
 
 
-def _block(state: State, pc: int, end: int, ends: dict[int, int]) -> None:
-    """Execute the instructions from ``pc`` up to ``end``, loops by recursion."""
+def _block(state: State, pc: int, end: int, ends: dict[int, int]) -> bool:
+    """Execute the instructions from ``pc`` up to ``end``, loops by recursion.
+
+    Returns whether a `break` of their loop ended them early.
+    """
     while pc < end:
         instruction = state.function.code[pc]
         try:
             _execute(state, instruction)
         except SimError as error:
             raise SimError(f"{state.function.name} pc {pc}: {instruction}: {error}") from None
+        if instruction.mnemonic == "break" and state.extent(instruction.extent) == 0:
+            return True
         if instruction.mnemonic == "loop":
             outer = state.counters
             for counter in range(instruction.count):
                 state.counters = (*outer, counter)
-                _block(state, pc + 1, ends[pc], ends)
+                if _block(state, pc + 1, ends[pc], ends):
+                    break
             state.counters, pc = outer, ends[pc]
         pc += 1
+    return False
 
 
 def _execute(state: State, i: Instruction) -> None:
@@ -99,6 +108,8 @@ def _execute(state: State, i: Instruction) -> None:
         case "loop":
             if i.count < 1:
                 raise SimError("a loop runs at least once")
+        case "break":
+            state.extent(i.extent)
         case "clip":
             if i.extent >= EXTENT_REGISTERS:
                 raise SimError(f"extent register e{i.extent} doesn't exist")

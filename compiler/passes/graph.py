@@ -60,15 +60,18 @@ class Graph:
             return None
         return uses[0]
 
-    def constant(self, expr) -> np.ndarray | None:
-        """Return the value of an expression made of constants by changes of layout only."""
+    def constant(self, expr, copy: bool = True) -> np.ndarray | None:
+        """Return the value of an expression made of constants by changes of layout only.
+
+        Without `copy` it can be a view of the module's own memory.
+        """
         expr = self.value(expr)
         if isinstance(expr, tvm.ir.GenericConst):
-            return expr.value.numpy()
+            return expr.value.numpy() if copy else np.from_dlpack(expr.value)
         name = op_name(expr)
         if name not in ("permute_dims", "reshape", "expand_dims", "squeeze", "astype"):
             return None
-        source = self.constant(expr.args[0])
+        source = self.constant(expr.args[0], copy)
         shape = static_shape(expr)
         if source is None or shape is None:
             return None

@@ -29,7 +29,7 @@ def order_outputs(function: relax.Function, part: Partition, recipe: Recipe) -> 
     graph = Graph(function)
     variables = {hash(value): var for var, value in graph.order}
     for layer in part.layers:
-        _, format_name = recipe.for_layer(layer.name)
+        format_name = recipe.for_layer(layer.name).weight_format
         if layer.kind != "linear" or not WEIGHT_FORMATS[format_name].has_outliers:
             continue
         order = channel_order(layer.weight)
@@ -43,6 +43,7 @@ def order_outputs(function: relax.Function, part: Partition, recipe: Recipe) -> 
         layer.bias = None if layer.bias is None else layer.bias[order]
         for reader in readers:
             reader.weight = reader.weight[:, order]
+            reader.columns = order if reader.columns is None else reader.columns[order]
         gathers = (not readers) + (layer.residual is not None)
         part.host += [("take", GATHER)] * gathers
 

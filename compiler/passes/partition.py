@@ -25,6 +25,8 @@ PRODUCTS = (
     "einsum",
 )
 """Operators whose work is multiply-accumulates: strict compilation refuses them on the host."""
+WEIGHTED = ("linear", "conv2d")
+"""Kinds of layers whose weights are quantized while compiling."""
 
 
 @dataclass
@@ -45,6 +47,8 @@ class Layer:
         Layer whose requantized rows this one reads as they are.
     order : numpy.ndarray or None
         Source's output channel of each of `weight`'s rows, None for the source's own order.
+    columns : numpy.ndarray or None
+        Source's input channel of each of `weight`'s columns, because a layer before has an `order`.
     folded : bool
         All readers expect that order.
     migration : str
@@ -65,6 +69,7 @@ class Layer:
     requantize: bool = False
     source: "Layer | None" = None
     order: np.ndarray | None = None
+    columns: np.ndarray | None = None
     folded: bool = False
     migration: str = ""
     absorbed: list = field(default_factory=list)

@@ -6,7 +6,7 @@ integer GEMMs as `call_tir` of plain TIR. It builds for LLVM, and that is the re
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,9 +17,10 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from ...target.errors import ConfigError, UnsupportedError
 from ...target.formats import ACTIVATION_FORMATS, GROUP_SIZE
-from ...target.packing import QuantizedWeight, bits_per_weight, pack
-from ..quant.base import check_finite, quantize_weight
+from ...target.packing import bits_per_weight
+from ..quant.base import check_finite
 from ..quant.recipe import Recipe
+from ..quant.statistics import Statistics
 from ..tir.compute_gemm import gemm
 from ..tir.compute_quantize import quantize
 from ..tir.operators import Conv, Gemm, Quantize
@@ -27,7 +28,8 @@ from ..tir.unpack import unpack
 from .graph import op_name, static_shape
 from .migrate import migrate_model
 from .order import order_outputs
-from .partition import PRODUCTS, Layer, Partition, function_names, partition
+from .pack import Packed, pack_layer
+from .partition import PRODUCTS, WEIGHTED, Layer, Partition, function_names, partition
 
 LAYER = "microscopiq.layer"
 """PrimFunc attribute: number and name of the layer in the source model."""
@@ -38,13 +40,17 @@ HOST = "microscopiq.host"
 NAMES = "microscopiq.names"
 """Module attribute: JSON of parameter names by content digest, from the frontend."""
 
+Take = Callable[[Layer, Sequence[Statistics] | None], None]
+"""Quantizes a layer with the statistics of its groups, None if no row ever reached it."""
+Calibrate = Callable[[tvm.IRModule, dict[Any, Partition], Take], None]
+
 
 @dataclass
 class _State:
     """What the rewriting of one module shares."""
 
-    recipe: Recipe
-    progress: "_Progress"
+    packed: dict[int, Packed]
+    activation: str
     layers: dict[str, dict] = field(default_factory=dict)
     functions: dict[str, Any] = field(default_factory=dict)
 
@@ -53,8 +59,8 @@ def quantize_model(
     mod: tvm.IRModule,
     recipe: Recipe,
     strict: bool = False,
-    progress=None,
-    calibrate: Callable | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+    calibrate: Calibrate | None = None,
 ) -> tvm.IRModule:
     """Return the module with every operator that the array can run quantized by a recipe.
 
@@ -65,8 +71,9 @@ def quantize_model(
     progress : callable, optional
         Called as ``progress(done, total, layer name)``.
     calibrate : callable, optional
-        Called as ``calibrate(mod, parts, take)``; it calls ``take(layer, statistics)`` once for
-        every layer with a weight, with None if no row ever reached it.
+        Called as ``calibrate(mod, parts, take)``: it has to call ``take(layer, statistics)`` once
+        for every layer with a weight, whose statistics aren't needed any more after it. A recipe
+        with migration does so twice, and the second time with the migrated module.
 
     Raises
     ------
@@ -91,14 +98,13 @@ def quantize_model(
     if recipe.migration is not None:
         if calibrate is None:
             raise ConfigError(
-                f"recipe '{recipe.name}': migration = {recipe.migration} needs calibration data, "
-                "and none was given"
+                f"recipe '{recipe.name}': migration = {recipe.migration} needs calibration data: "
+                "give `calibration` some inputs of the model, or leave migration out"
             )
-        mod, parts, _ = migrate_model(mod, parts, names, calibrate, recipe.migration)
+        mod, parts = migrate_model(mod, parts, names, calibrate, recipe.migration)
     for gv, part in parts.items():
         order_outputs(mod[gv], part, recipe)
-    total = sum(len(part.layers) for part in parts.values())
-    state = _State(recipe, _Progress(progress, total))
+    state = _State(_pack(mod, parts, recipe, progress, calibrate), recipe.activation)
     attrs = dict(mod.attrs) if mod.attrs else {}
     host: list = []
     for gv, part in parts.items():
@@ -132,14 +138,22 @@ def _refuse_host_anchors(parts: dict) -> None:
         raise UnsupportedError(f"{len(refused)} operator(s) can't run on the array:\n  {listing}")
 
 
-class _Progress:
-    def __init__(self, report, total):
-        self.report, self.total, self.done = report, total, 0
+def _pack(mod, parts: dict[Any, Partition], recipe: Recipe, progress, calibrate) -> dict:
+    """Return the packed weights of all layers by the layer's id."""
+    layers = [layer for part in parts.values() for layer in part.layers if layer.kind in WEIGHTED]
+    packed: dict[int, Packed] = {}
 
-    def step(self, name: str) -> None:
-        self.done += 1
-        if self.report:
-            self.report(self.done, self.total, name)
+    def take(layer: Layer, statistics) -> None:
+        packed[id(layer)] = pack_layer(layer, recipe, statistics)
+        if progress:
+            progress(len(packed), len(layers), layer.name)
+
+    if calibrate is not None:
+        calibrate(mod, parts, take)
+    else:
+        for layer in layers:
+            take(layer, None)
+    return packed
 
 
 @mutator
@@ -185,7 +199,7 @@ class _Rewriter(PyExprMutator):
         # Torch exports a view of a linear layer's input for each layer that reads it.
         key = (hash(self.unshaped(x)), rows, length, group)
         if key not in self.quantized:
-            op = Quantize(rows, length, group, self.state.recipe.activation)
+            op = Quantize(rows, length, group, self.state.activation)
             share = f"quantize_{rows}x{length}_g{group}"
             if share not in self.state.functions:
                 self.state.functions[share] = self.add(quantize(op), share)
@@ -202,7 +216,6 @@ class _Rewriter(PyExprMutator):
         return self.unshaped(value.args[0]) if op_name(value) == "reshape" else expr
 
     def replace(self, layer: Layer):
-        self.state.progress.step(layer.name)
         make = {"linear": self.linear, "conv2d": self.conv2d, "attention": self.attention}
         return make[layer.kind](layer)
 
@@ -210,7 +223,7 @@ class _Rewriter(PyExprMutator):
         n, k = layer.weight.shape
         m = int(np.prod(static_shape(layer.x))) // k
         operands = self.rows(layer.x, (1, m, k), layer.source)
-        packed = self.packed(layer, layer.weight[None])
+        packed = self.state.packed[id(layer)]
         op = Gemm(
             1,
             1,
@@ -223,7 +236,7 @@ class _Rewriter(PyExprMutator):
             low=layer.low,
             high=layer.high,
             requantize=layer.requantize,
-            activation=self.state.recipe.activation,
+            activation=self.state.activation,
         )
         return self.finish(layer, op, operands, packed)
 
@@ -251,7 +264,7 @@ class _Rewriter(PyExprMutator):
         )  # fmt: skip
         groups = int(attrs.groups)
         n, k = out // groups, channels * kernel_h * kernel_w
-        packed = self.packed(layer, layer.weight.reshape(groups, n, k))
+        packed = self.state.packed[id(layer)]
         op = Gemm(
             batch,
             groups,
@@ -264,7 +277,7 @@ class _Rewriter(PyExprMutator):
             residual=layer.residual is not None,
             low=layer.low,
             high=layer.high,
-            activation=self.state.recipe.activation,
+            activation=self.state.activation,
         )
         length = total * height * width
         q, e = self.quantize(self.visit_expr(layer.x), (batch, length), length)
@@ -281,7 +294,7 @@ class _Rewriter(PyExprMutator):
         operands += [self.reshaped(q, (batch, n, k)), self.reshaped(e, (batch, n, groups))]
         op = Gemm(
             batch, 1, m, n, k, "", residual=layer.residual is not None, low=layer.low,
-            high=layer.high, activation=self.state.recipe.activation,
+            high=layer.high, activation=self.state.activation,
         )  # fmt: skip
         return self.finish(layer, op, operands, None)
 
@@ -296,19 +309,7 @@ class _Rewriter(PyExprMutator):
                 return expr
         return self.builder_.emit(relax.op.permute_dims(expr, axes))
 
-    def packed(self, layer: Layer, matrices: np.ndarray) -> "_Packed":
-        """Quantize and pack a layer's weights ``(groups, out, in)``."""
-        method, format_name = self.state.recipe.for_layer(layer.name)
-        weights: list[QuantizedWeight] = []
-        counts: dict[str, int] = {}
-        for matrix in matrices:
-            weight, found = quantize_weight(method, matrix, format_name, layer.name)
-            weights.append(weight)
-            for name, count in found.items():
-                counts[name] = counts.get(name, 0) + count
-        return _Packed(format_name, pack(weights), matrices.shape, counts)
-
-    def finish(self, layer: Layer, op: Gemm, operands: list, packed: "_Packed | None"):
+    def finish(self, layer: Layer, op: Gemm, operands: list, packed: Packed | None):
         """Emit the GEMM with its fused epilogue and give back the root's shape."""
         if packed:
             operands = operands + self.unpacked(op, packed)
@@ -343,7 +344,7 @@ class _Rewriter(PyExprMutator):
         indices = relax.const(channels.astype(np.int32))
         return self.builder_.emit(relax.op.take(expr, indices, axis=2, mode="clip"))
 
-    def unpacked(self, op: Gemm, packed: "_Packed") -> list:
+    def unpacked(self, op: Gemm, packed: Packed) -> list:
         groups, out, inputs = packed.shape
         share = f"unpack_{packed.format}_{groups}x{out}x{inputs}"
         if share not in self.state.functions:
@@ -357,15 +358,7 @@ class _Rewriter(PyExprMutator):
         return self.call(self.state.functions[share], [segment], types, 2)
 
 
-@dataclass(frozen=True)
-class _Packed:
-    format: str
-    segment: bytes
-    shape: tuple[int, ...]
-    counts: dict[str, int]
-
-
-def _record(layer: Layer, op: Gemm, packed: _Packed | None) -> dict:
+def _record(layer: Layer, op: Gemm, packed: Packed | None) -> dict:
     """Return the row of a layer for listings and reports."""
     record = {
         "layer": layer.name,
@@ -400,6 +393,7 @@ def _record(layer: Layer, op: Gemm, packed: _Packed | None) -> dict:
             "weight_bytes": len(packed.segment),
             "bits_per_weight": round(bits_per_weight(packed.segment, weights), 4),
             "counts": packed.counts,
+            **packed.calibration,
         }
     return record
 

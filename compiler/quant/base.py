@@ -1,39 +1,85 @@
 """The quantizer interface and its registry: ``(out, in)`` fp32 weights to machine weights."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ...target.errors import ConfigError, InputError, unknown_name
-from ...target.packing import QuantizedWeight
+from ...target.formats import WEIGHT_FORMATS
+from ...target.packing import QuantizedWeight, bits_per_weight, dequantize, pack
+from .statistics import Statistics
+from .study import STUDY_FORMATS, StudyWeight
 
-Method = Callable[[np.ndarray, str], tuple[QuantizedWeight, dict[str, int]]]
-"""Takes float32 ``(out, in)`` and a format name; returns the weight and event counts."""
+Method = Callable[..., tuple[QuantizedWeight | StudyWeight, dict]]
+"""Takes float32 ``(out, in)``, a format name, statistics of the inputs or None and its options;
+returns the weight, and what it counted on the way."""
+GRID_FORMATS = (*(name for name, row in WEIGHT_FORMATS.items() if not row.cluster), *STUDY_FORMATS)
+"""Formats whose input channels can be rounded one by one, so that any method can use them."""
 
 
 @dataclass(frozen=True)
-class _Entry:
+class NoOptions:
+    """Of a method that has nothing to choose."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of the registry.
+
+    Attributes
+    ----------
+    options : type
+        Dataclass of what can be chosen, with defaults; it refuses what makes no sense.
+    needs_statistics : bool
+        Without calibration data the method can't do anything.
+    """
+
     quantize: Method
     formats: tuple[str, ...]
+    options: type
+    needs_statistics: bool
 
 
-METHODS: dict[str, _Entry] = {}
+METHODS: dict[str, Entry] = {}
 
 
-def method(name: str, formats: tuple[str, ...]):
+def method(name: str, formats: tuple[str, ...], options: type, needs_statistics: bool = False):
     """Register a quantization algorithm under its published name."""
 
     def register(function: Method) -> Method:
-        METHODS[name] = _Entry(function, formats)
+        METHODS[name] = Entry(function, formats, options, needs_statistics)
         return function
 
     return register
 
 
+def method_options(name: str, values: dict):
+    """Return a method's options with the given values.
+
+    Raises
+    ------
+    ConfigError
+        For an option that the method doesn't have or a value that it doesn't allow.
+    """
+    kind = METHODS[name].options
+    known = [field.name for field in dataclasses.fields(kind)]
+    for key in values:
+        if key not in known:
+            raise ConfigError(f"method '{name}': {unknown_name('option', key, known)}")
+    return kind(**values)
+
+
 def quantize_weight(
-    name: str, weight: np.ndarray, format_name: str, layer: str
-) -> tuple[QuantizedWeight, dict[str, int]]:
+    name: str,
+    weight: np.ndarray,
+    format_name: str,
+    layer: str,
+    statistics: Statistics | None = None,
+    options: dict | None = None,
+) -> tuple[Any, dict]:
     """Quantize one matrix with a registered method.
 
     Parameters
@@ -43,14 +89,26 @@ def quantize_weight(
     weight : numpy.ndarray
         float32 ``(out, in)``.
     format_name : str
-        Row of `target.formats.WEIGHT_FORMATS`.
+        Row of `target.formats.WEIGHT_FORMATS` or, for comparison, of `STUDY_FORMATS`.
     layer : str
         Name for messages.
+    statistics : Statistics, optional
+        Of the rows that the matrix multiplies.
+    options : dict, optional
+        What is not to be the method's default.
+
+    Returns
+    -------
+    weight : QuantizedWeight or StudyWeight
+        What the machine loads; of a study format what a host computes with.
+    counts : dict
+        What the method counted on the way.
 
     Raises
     ------
     ConfigError
-        For an unknown method or a format that it doesn't produce.
+        For an unknown method, a format that it doesn't produce, a wrong option, or a method that
+        needs statistics and has none.
     InputError
         For NaN or Inf in the weights.
     """
@@ -61,8 +119,22 @@ def quantize_weight(
         raise ConfigError(
             f"method '{name}' has no format '{format_name}' (allowed: {', '.join(entry.formats)})"
         )
+    if entry.needs_statistics and statistics is None:
+        raise ConfigError(
+            f"layer '{layer}': method '{name}' needs calibration data: give `calibration` some "
+            "inputs of the model, or take a recipe whose method needs none"
+        )
     check_finite(weight, "weight", layer)
-    return entry.quantize(np.ascontiguousarray(weight, np.float32), format_name)
+    matrix = np.ascontiguousarray(weight, np.float32)
+    chosen = method_options(name, options or {})
+    return entry.quantize(matrix, format_name, statistics, chosen)
+
+
+def values_and_bits(weight: QuantizedWeight | StudyWeight) -> tuple[np.ndarray, float]:
+    """Return float32 ``(out, in)`` values and bits per weight, of the bytes if it has any."""
+    if isinstance(weight, StudyWeight):
+        return weight.values, weight.bits
+    return dequantize(weight), bits_per_weight(pack([weight]), weight.slots.size)
 
 
 def check_finite(values: np.ndarray, what: str, layer: str) -> None:

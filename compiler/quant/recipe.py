@@ -2,14 +2,15 @@
 
 import dataclasses
 import fnmatch
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from ...target.errors import ConfigError, unknown_name
 from ...target.formats import ACTIVATION_FORMATS, DEFAULT_ACTIVATION, WEIGHT_FORMATS
 from ...target.tables import read_table, table_names
 from . import methods as _registered  # noqa: F401  (importing registers the algorithms)
-from .base import METHODS
+from .base import METHODS, method_options
 
 RECIPE_DIR = Path(__file__).parent / "recipes"
 DEFAULT_RECIPE = "microscopiq-w4a8"
@@ -17,22 +18,31 @@ OUTPUT_ORDERS = ("source", "norm")
 """Orders of a linear layer's output channels: the model's, or macro-blocks by norm."""
 
 
+class LayerRecipe(NamedTuple):
+    """What a recipe does to one layer; `options` differ from the method's defaults."""
+
+    method: str
+    weight_format: str
+    options: dict
+
+
 @dataclass(frozen=True)
 class Override:
-    """A method and format for the layers whose name matches a pattern."""
+    """A method, format and options for the layers whose name matches a pattern."""
 
     pattern: str
     method: str
     weight_format: str
+    options: dict = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Recipe:
     """What quantization does to a model; `overrides` are tried in order, first match wins.
 
-    `output_order` is one of `OUTPUT_ORDERS`; it concerns layers whose format has outliers.
-    `migration` is how much of the activations' range goes into the weights, 0 to 1
-    (`passes.migrate`): it needs calibration data.
+    `options` are those of the method (docs/recipes.md). `output_order` is one of `OUTPUT_ORDERS`;
+    it concerns layers whose format has outliers. `migration` is how much of the activations' range
+    goes into the weights, 0 to 1 (`passes.migrate`).
     """
 
     name: str
@@ -42,14 +52,20 @@ class Recipe:
     activation: str
     overrides: tuple[Override, ...] = ()
     output_order: str = "source"
+    options: dict = field(default_factory=dict)
     migration: float | None = None
 
-    def for_layer(self, name: str) -> tuple[str, str]:
-        """Return (method, weight format) of a layer by its name."""
-        for override in self.overrides:
-            if fnmatch.fnmatchcase(name, override.pattern):
-                return override.method, override.weight_format
-        return self.method, self.weight_format
+    def for_layer(self, name: str) -> LayerRecipe:
+        """Return what happens to a layer, by its name."""
+        for row in self.overrides:
+            if fnmatch.fnmatchcase(name, row.pattern):
+                return LayerRecipe(row.method, row.weight_format, row.options)
+        return LayerRecipe(self.method, self.weight_format, self.options)
+
+    def needs_statistics(self) -> bool:
+        """Tell whether migration, or a method that it names, can't do without calibration data."""
+        methods = [self.method, *(row.method for row in self.overrides)]
+        return self.migration is not None or any(METHODS[name].needs_statistics for name in methods)
 
 
 def recipe_names() -> list[str]:
@@ -74,29 +90,18 @@ def _from_table(table: dict, where: str) -> Recipe:
     fields = dataclasses.fields(Recipe)
     known = {f.name for f in fields}
     mistakes = [unknown_name("key", key, known) for key in sorted(table.keys() - known)]
-    needed = [f.name for f in fields if f.default is dataclasses.MISSING]
+    needed = [f.name for f in fields if _required(f)]
     mistakes += [f"missing key '{key}'" for key in needed if key not in table]
     overrides = table.get("overrides", [])
     if not isinstance(overrides, list) or not all(isinstance(row, dict) for row in overrides):
         mistakes.append(f"overrides = {overrides!r}: [[overrides]] tables are needed")
         overrides = []
-    rows = [table, *overrides]
-    for row in rows:
-        if "method" in row and row["method"] not in METHODS:
-            mistakes.append(unknown_name("method", str(row["method"]), METHODS))
-        elif "method" in row and row.get("weight_format") not in METHODS[row["method"]].formats:
-            mistakes.append(
-                f"method '{row['method']}' has no weight format '{row.get('weight_format')}' "
-                f"(allowed: {', '.join(METHODS[row['method']].formats)})"
-            )
-        elif row.get("weight_format") not in WEIGHT_FORMATS:
-            mistakes.append(
-                unknown_name("weight format", str(row.get("weight_format")), WEIGHT_FORMATS)
-            )
-    for row in rows[1:]:
+    for row in (table, *overrides):
+        mistakes += _layer_mistakes(row)
+    for row in overrides:
         wanted = {f.name for f in dataclasses.fields(Override)}
         mistakes += [unknown_name("override key", key, wanted) for key in row.keys() - wanted]
-        missing = wanted - row.keys()
+        missing = {f.name for f in dataclasses.fields(Override) if _required(f)} - row.keys()
         mistakes += [f"override lacks '{key}': {row}" for key in sorted(missing)]
     activation = str(table.get("activation", DEFAULT_ACTIVATION))
     if activation not in ACTIVATION_FORMATS:
@@ -109,3 +114,32 @@ def _from_table(table: dict, where: str) -> Recipe:
     if mistakes:
         raise ConfigError(f"{where}: {len(mistakes)} mistake(s):\n  " + "\n  ".join(mistakes))
     return Recipe(**{**table, "overrides": tuple(Override(**row) for row in overrides)})
+
+
+def _required(field_: dataclasses.Field) -> bool:
+    missing = dataclasses.MISSING
+    return field_.default is missing and field_.default_factory is missing
+
+
+def _layer_mistakes(row: dict) -> list[str]:
+    """Return what is wrong with the method, format and options of a recipe or an override."""
+    name, weight_format = row.get("method"), row.get("weight_format")
+    mistakes = []
+    if name in METHODS and weight_format not in METHODS[name].formats:
+        allowed = ", ".join(METHODS[name].formats)
+        mistakes.append(
+            f"method '{name}' has no weight format '{weight_format}' (allowed: {allowed})"
+        )
+    elif "method" in row and name not in METHODS:
+        mistakes.append(unknown_name("method", str(name), METHODS))
+    elif weight_format not in WEIGHT_FORMATS:
+        mistakes.append(unknown_name("weight format", str(weight_format), WEIGHT_FORMATS))
+    options = row.get("options", {})
+    if not isinstance(options, dict):
+        mistakes.append(f"options = {options!r}: an [options] table is needed")
+    elif name in METHODS:
+        try:
+            method_options(name, options)
+        except ConfigError as error:
+            mistakes.append(str(error))
+    return mistakes

@@ -83,8 +83,17 @@ def allocate(
     return placed
 
 
-def affine(value: Linear, path: tuple[Loop, ...], ring: "Placed | None" = None) -> Affine:
-    """Return the operand that computes a linear value at an instruction's loops."""
+def affine(
+    value: Linear,
+    path: tuple[Loop, ...],
+    ring: "Placed | None" = None,
+    left_out: dict[Loop, int] | None = None,
+) -> Affine:
+    """Return the operand that computes a linear value at an instruction's loops.
+
+    With a ring it steps to the next slot in each iteration; `left_out` says how many iterations
+    a `break` leaves out of a whole loop.
+    """
     strides, turns = [0] * LOOP_DEPTH, [0] * LOOP_DEPTH
     for loop, step in value.terms:
         strides[path.index(loop)] += step
@@ -93,7 +102,7 @@ def affine(value: Linear, path: tuple[Loop, ...], ring: "Placed | None" = None) 
     turn = 1
     for loop in reversed(ring.home):
         turns[path.index(loop)] = turn % ring.slots
-        turn *= loop.extent
+        turn = turn * loop.extent - (left_out or {}).get(loop, 0)
     return Affine(value.base, tuple(strides), tuple(turns), ring.slots, ring.buffer.slot_bytes)
 
 

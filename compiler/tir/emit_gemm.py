@@ -1,4 +1,4 @@
-"""Instructions of a GEMM's stages: planes, matmul, drain, epilogue, store."""
+"""Instructions of a GEMM's stages: what follows the products, and all stages by name."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,6 +7,7 @@ from ...target.formats import ACTIVATION_FORMATS, GROUP_SIZE, ROWS_INT8, WEIGHT_
 from ...target.isa import instructions as isa
 from ...target.isa.program import Argument
 from ...target.isa.spec import Affine, Mem, Unit
+from ...target.packing import blocks
 from ...target.segment import panel_bytes
 from .allocate import Buffer, affine
 from .emission import Emitter, Lowered, Op
@@ -24,11 +25,14 @@ from .emit_loads import (
     output_offset,
     row_extent,
 )
+from .emit_planes import PLANE, matmul
 from .operators import Gemm
 from .tree import Stage
 
 I32 = 4
-PLANE = "plane"
+PIECE_BYTES, MOST_PIECES = 1 << 16, 4
+"""A large tile of results is stored in pieces: the channel isn't shared within a transfer, and
+what the array needs next shouldn't wait for all of it."""
 
 
 def _nothing(_stage):
@@ -92,68 +96,6 @@ def gemm_arguments(op: Gemm) -> tuple[Argument, ...]:
         shape = (op.batch, op.m, op.column_blocks)
         arguments.append(Argument("out_exponent", "int8", shape, True))
     return tuple(arguments)
-
-
-def _matmul(op: Gemm, index, stage: Stage):
-    _, _, g, nb, m, column = stage.starts[:6]
-    k = stage.starts[-1]
-    array_n, array_k = stage.extents[5], stage.extents[-1]
-
-    def part(emitter, path):
-        return {
-            "plane": plane_of(emitter, path),
-            "rows": emitter.clip(array_k, op.k, g * GROUP_SIZE + k),
-            "cols": emitter.clip(array_n, op.n, nb * GROUP_SIZE + column),
-        }
-
-    def preload(emitter, path):
-        if op.weight_format:
-            return isa.Preload(**panel_part(emitter, path))
-        return isa.PreloadRows(
-            **part(emitter, path),
-            src=emitter.at("w", column, k, path),
-            src_pitch=emitter.pitch("w"),
-        )
-
-    def panel_part(emitter, path):
-        return {
-            **part(emitter, path),
-            "src": emitter.at("w", ZERO, ZERO, path),
-            "format": WEIGHT_FORMATS[op.weight_format].code,
-            "row0": affine(k, path),
-            "col0": affine(column, path),
-        }
-
-    def matmul(emitter, path):
-        return isa.Matmul(
-            plane=plane_of(emitter, path),
-            src=emitter.at("x", m, k, path),
-            src_pitch=emitter.pitch("x"),
-            dst=emitter.at("acc", m, column, path),
-            dst_pitch=emitter.pitch("acc"),
-            rows=row_extent(emitter, m),
-            accumulate=affine(k, path),
-        )
-
-    ops = [Op(Unit.WLOAD, ("w",), (PLANE,), preload, note="part of the panel into a weight plane")]
-    if op.weight_format and WEIGHT_FORMATS[op.weight_format].has_outliers:
-        ops.append(
-            Op(
-                Unit.RECON,
-                ("w",),
-                (PLANE,),
-                lambda emitter, path: isa.ReconConfig(**panel_part(emitter, path)),
-                note="merges of this plane's outliers",
-            )
-        )
-    ops.append(Op(Unit.ARRAY, ("x", PLANE), ("acc",), matmul, note="stream the rows"))
-    return ops
-
-
-def plane_of(emitter: Emitter, path) -> Affine:
-    """Return the operand that alternates between the two weight planes."""
-    ring = affine(ZERO, path, emitter.placed[PLANE])
-    return Affine(0, ring.strides, ring.turns, ring.slots, 1 if ring.slots > 1 else 0)
 
 
 def _drain(op: Gemm, index, stage: Stage):
@@ -253,24 +195,36 @@ def _requantize(op: Gemm, index, stage: Stage):
 
 def _store(op: Gemm, index, stage: Stage):
     i, c, nb, m, _ = stage.starts
-    offset, pitch, step = output_offset(op, i, c, nb, m)
     source, element = ("q", 1) if op.requantize else ("y", F32)
 
-    def build(emitter, path):
+    def build(first, rows, emitter, path):
+        offset, pitch, step = output_offset(op, i, c, nb, m + first)
         return isa.DmaStore(
             arg=index["out"],
             dst=affine(offset * element, path),
             dst_pitch=pitch * element,
             dst_step=step * element,
             mem=Mem.SPAD if op.requantize else Mem.OBUF,
-            src=emitter.at(source, m, ZERO, path),
+            src=emitter.at(source, m + first, ZERO, path),
             src_pitch=emitter.pitch(source),
             element=element,
-            rows=row_extent(emitter, m),
+            rows=emitter.clip(rows, op.m, m + first),
             cols=column_extent(emitter, nb),
         )
 
-    return [Op(Unit.DMA_OUT, (source,), (), build, note="result tile")]
+    rows, columns = stage.extents[3], min(op.n, GROUP_SIZE)
+    pieces = min(MOST_PIECES, blocks(rows * columns * element, PIECE_BYTES))
+    piece = blocks(rows, pieces)
+    return [
+        Op(
+            Unit.DMA_OUT,
+            (source,),
+            (),
+            partial(build, first, min(piece, rows - first)),
+            note="result tile" if pieces == 1 else f"result tile, rows from {first}",
+        )
+        for first in range(0, rows, piece)
+    ]
 
 
 def _store_exponent(op: Gemm, index, stage: Stage):
@@ -299,7 +253,7 @@ GEMM_STAGES: dict[str, Callable] = {
     "x_exponent_tile": load_x_exponent,
     "w_tile": load_w,
     "w_exponent_tile": load_w_exponent,
-    "psum_update_o": _matmul,
+    "psum_update_o": matmul,
     "y": _drain,
     "bias_tile": load_bias,
     "y_bias": partial(_add, "bias", 0),

@@ -14,12 +14,20 @@ from .target.errors import (
 )
 
 if TYPE_CHECKING:
-    from .compiler.api import build, disassemble, export_library, load_model, quantize
+    from .compiler.api import (
+        Calibration,
+        build,
+        disassemble,
+        export_library,
+        load_model,
+        quantize,
+    )
     from .runtime.session import RunResult, Session
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Calibration",
     "CapacityError",
     "ConfigError",
     "InputError",
@@ -37,6 +45,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Calibration": ".compiler.api",
     "RunResult": ".runtime.session",
     "Session": ".runtime.session",
     "build": ".compiler.api",

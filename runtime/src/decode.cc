@@ -167,6 +167,8 @@ class LoopMatcher {
       instruction.partner = inner.index;
       (*code)[inner.index].partner = index;
       Count(inner.body * inner.count);
+    } else if (std::holds_alternative<Break>(instruction.operation) && open_.empty()) {
+      Fail(kIsaError, "break: no loop is open");
     }
   }
 

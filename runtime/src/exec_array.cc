@@ -243,6 +243,7 @@ Work Machine::MatmulWork(const Plane& plane, int64_t m, bool accumulate) {
     const int64_t row_cycles = plane.max_magnitude() > 1 ? arch_.temporal_cycles : 1;
     work.busy = m * row_cycles;
     work.temporal = work.busy - m;
+    work.streamed = work.busy;
     work.adds = m * plane.magnitudes();
     record_.temporal_adds += work.adds;
     record_.temporal_sums += sums * plane.rows() * row_cycles;

@@ -104,6 +104,7 @@ void Machine::StepTogether() {
       jobs.push_back(stepped_[end].Job());
       jobs.back().start = starts.at(end).start;
       jobs.back().visits = &starts[end].visits;
+      jobs.back().depth = starts[end].depth;
     }
     const auto sink = [&](size_t job, const StructuralResult& result,
                           const std::vector<int64_t>& sums) {

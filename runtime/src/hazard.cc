@@ -15,12 +15,18 @@ int WordBytes(Mem mem) { return mem == Mem::kAcc || mem == Mem::kObuf ? 4 : 1; }
 
 const char* After(bool written) { return written ? " (after=0)" : " (after=1)"; }
 
-// Where the `number`th instruction of a call stands: loops have fixed counts, so that a walk
-// without any values finds it.
+// Where the `number`th instruction of a call stands: only loops and what clips say decide, so that
+// a walk without any values finds it.
 std::string PlaceOf(const Function& function, uint32_t number) {
   std::vector<size_t> begins;
   std::vector<int64_t> counters;
+  std::array<int64_t, kExtentRegisters> extents{};
   size_t next = 0;
+  const auto leave = [&] {
+    next = function.code[begins.back() - 1].partner + 1;
+    begins.pop_back();
+    counters.pop_back();
+  };
   for (;;) {
     const Instruction& current = function.code[next++];
     if (--number == 0) {
@@ -37,9 +43,13 @@ std::string PlaceOf(const Function& function, uint32_t number) {
       if (++counters.back() < std::get<Loop>(begin.operation).count) {
         next = begins.back();
       } else {
-        begins.pop_back();
-        counters.pop_back();
+        leave();
       }
+    } else if (const auto* clip = std::get_if<Clip>(&current.operation)) {
+      const int depth = static_cast<int>(counters.size());
+      extents[clip->extent] = ClippedExtent(*clip, counters.data(), depth);
+    } else if (const auto* test = std::get_if<Break>(&current.operation)) {
+      if (extents[test->extent] == 0) leave();
     }
   }
 }

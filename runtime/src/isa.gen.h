@@ -246,6 +246,22 @@ struct End {
   }
 };
 
+struct Break {
+  static constexpr uint16_t kOpcode = 0x08;
+  static constexpr uint16_t kBytes = 8;
+  static constexpr const char* kMnemonic = "break";
+  static constexpr Unit kUnit = Unit::kControl;
+  uint8_t extent;
+  template <typename Reader>
+  void Read(Reader* reader) {
+    reader->extent(&extent);
+  }
+  template <typename Visitor>
+  void Show(Visitor* visitor) const {
+    visitor->extent("extent", extent);
+  }
+};
+
 struct DmaLoad {
   static constexpr uint16_t kOpcode = 0x10;
   static constexpr uint16_t kBytes = 136;
@@ -754,6 +770,7 @@ struct Quant {
   X(Wait) \
   X(Post) \
   X(End) \
+  X(Break) \
   X(DmaLoad) \
   X(DmaIm2col) \
   X(DmaWeight) \

@@ -102,16 +102,7 @@ Origin Machine::CurrentOrigin(uint32_t pc) const {
 }
 
 int64_t Machine::At(const Affine& affine) const {
-  // Can't overflow: bases and the instructions of a run are limited when a program is loaded.
-  int64_t value = affine.base;
-  const int depth = static_cast<int>(loops_.size());
-  for (int level = 0; level < depth; ++level) value += affine.strides[level] * counters_[level];
-  if (affine.slots > 1) {
-    int64_t turn = 0;
-    for (int level = 0; level < depth; ++level) turn += affine.turns[level] * counters_[level];
-    value += static_cast<int64_t>(affine.slot_step) * (turn % affine.slots);
-  }
-  return value;
+  return ValueAt(affine, counters_.data(), static_cast<int>(loops_.size()));
 }
 
 int64_t Machine::Extent(int reg) const {
@@ -141,9 +132,17 @@ void Machine::Step(const EndLoop&) {
   }
 }
 
+void Machine::Step(const Break& op) {
+  if (Extent(op.extent) == 0) {
+    counters_[loops_.size() - 1] = 0;
+    next_ = function_->code[loops_.back().begin - 1].partner + 1;
+    loops_.pop_back();
+  }
+  if (use_timing_) timing_.Control();
+}
+
 void Machine::Step(const Clip& op) {
-  const int64_t rest = static_cast<int64_t>(op.limit) - At(op.start);
-  extents_[op.extent] = std::clamp<int64_t>(rest, 0, op.tile);
+  extents_[op.extent] = ClippedExtent(op, counters_.data(), static_cast<int>(loops_.size()));
   if (use_timing_) timing_.Control();
 }
 

@@ -71,6 +71,7 @@ class Machine {
   void Step(const std::monostate&) {}
   void Step(const Loop& op);
   void Step(const EndLoop& op);
+  void Step(const Break& op);
   void Step(const Clip& op);
   void Step(const Sem& op);
   void Step(const Wait& op);

@@ -344,9 +344,10 @@ void Append(const ReconVisit& visit, Numbers* table) {
 
 // Matmuls one after the other, each (first possible start, m, rows of its plane) with a plan of
 // its own unless it has no visits: what each one is granted.
-ffi::Array<ffi::Map<ffi::String, Numbers>> Traffic(int strip_columns, int ranks, int units,
-                                                   int strips, const ffi::Array<Numbers>& matmuls) {
-  ReconTraffic traffic;
+ffi::Array<ffi::Map<ffi::String, Numbers>> Traffic(int array_rows, int strip_columns, int ranks,
+                                                   int units, int strips,
+                                                   const ffi::Array<Numbers>& matmuls) {
+  ReconTraffic traffic(array_rows);
   ffi::Array<ffi::Map<ffi::String, Numbers>> out;
   for (const Numbers& matmul : matmuls) {
     const Numbers visits(matmul.begin() + 3, matmul.end());
@@ -364,8 +365,9 @@ ffi::Array<ffi::Map<ffi::String, Numbers>> Traffic(int strip_columns, int ranks,
         Append(visit, &table);
       }
     }
-    out.push_back({{"times", {start, planned ? plan.turns : 1, grant.latency, grant.delay}},
-                   {"visits", table}});
+    out.push_back(
+        {{"times", {start, planned ? plan.turns : 1, grant.latency, grant.delay, grant.depth}},
+         {"visits", table}});
   }
   return out;
 }

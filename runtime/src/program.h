@@ -1,5 +1,6 @@
 // A program as the simulator runs it: checked, decoded, loops matched.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -61,6 +62,25 @@ struct Program {
   ArchNumbers arch;
   std::map<std::string, Function> functions;
 };
+
+// An operand at the counters of the open loops, outermost first. Can't overflow: bases and the
+// instructions of a run are limited when a program is loaded.
+inline int64_t ValueAt(const Affine& affine, const int64_t* counters, int depth) {
+  int64_t value = affine.base;
+  for (int level = 0; level < depth; ++level) value += affine.strides[level] * counters[level];
+  if (affine.slots > 1) {
+    int64_t turn = 0;
+    for (int level = 0; level < depth; ++level) turn += affine.turns[level] * counters[level];
+    value += static_cast<int64_t>(affine.slot_step) * (turn % affine.slots);
+  }
+  return value;
+}
+
+// What a clip sets its register to.
+inline int64_t ClippedExtent(const Clip& clip, const int64_t* counters, int depth) {
+  const int64_t rest = static_cast<int64_t>(clip.limit) - ValueAt(clip.start, counters, depth);
+  return std::clamp<int64_t>(rest, 0, clip.tile);
+}
 
 // Longest run that is accepted, so that no corrupted loop count can hang the process.
 constexpr uint64_t kMaxDynamicInstructions = 200'000'000;

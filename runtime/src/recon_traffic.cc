@@ -15,6 +15,10 @@ void MergeLater(int64_t shift, std::vector<uint64_t>* bits) {
   }
 }
 
+bool Visits(const ReconPlan* plan, size_t strip) {
+  return plan && strip < plan->strips.size() && !plan->strips[strip].empty();
+}
+
 }  // namespace
 
 void ReconTraffic::Clear() {
@@ -48,24 +52,54 @@ void ReconTraffic::Ahead::Leave(int rows, int64_t last, int64_t final_delay) {
   delay = final_delay;
 }
 
-int64_t ReconTraffic::EarliestStart(int64_t start, const ReconPlan* plan, int rows) const {
-  const size_t strips = std::max(ahead_.size(), plan ? plan->strips.size() : 1);
-  for (size_t strip = 0; strip < strips; ++strip) {
+int64_t ReconTraffic::Ahead::FreeFrom(int row) const {
+  return static_cast<size_t>(row) < reached.size() ? reached[row] + 1 : 0;
+}
+
+size_t ReconTraffic::Strips(const ReconPlan* plan) const {
+  return std::max(ahead_.size(), plan ? plan->strips.size() : 1);
+}
+
+const ReconTraffic::Ahead& ReconTraffic::AheadOf(size_t strip) const {
+  return strip < ahead_.size() ? ahead_[strip] : bare_;
+}
+
+ReconTraffic::Entry ReconTraffic::Enter(int64_t start, const ReconPlan* plan, int rows) const {
+  int64_t exit = -1;
+  for (size_t strip = 0; strip < Strips(plan); ++strip) {
     // What a strip can't hold back in its buffers has to start later.
-    const Ahead& ahead = strip < ahead_.size() ? ahead_[strip] : bare_;
-    const bool visits = plan && strip < plan->strips.size() && !plan->strips[strip].empty();
+    const Ahead& ahead = AheadOf(strip);
+    const bool visits = Visits(plan, strip);
     const int end = visits ? plan->strips[strip].front().row + 1 : rows;
-    start += std::max<int64_t>(0, ahead.Needed(start, 0, end, !visits));
+    start += ahead.Needed(start, 0, end, false);
+    if (!visits) exit = std::max(exit, ahead.exit);
   }
-  return start;
+  if (start + rows - 1 > exit) return {start, rows};
+  return GoDeeper(start, plan, rows, exit);
+}
+
+ReconTraffic::Entry ReconTraffic::GoDeeper(int64_t start, const ReconPlan* plan, int rows,
+                                           int64_t exit) const {
+  Entry best{exit + 2 - rows, rows};
+  for (int depth = rows + 1; depth <= array_rows_ && start < best.start; ++depth) {
+    // Rows further down may be the earlier ones' for longer.
+    for (size_t strip = 0; strip < Strips(plan); ++strip) {
+      if (!Visits(plan, strip)) start = std::max(start, AheadOf(strip).FreeFrom(depth - 1));
+    }
+    const int64_t entered = std::max(start, exit + 2 - depth);
+    if (entered < best.start) best = {entered, depth};
+  }
+  return best;
 }
 
 ReconGrant ReconTraffic::Reserve(int64_t start, const ReconPlan* plan, int rows, int64_t m,
                                  std::vector<std::vector<ReconVisit>>* visits) {
   const size_t strips = plan ? plan->strips.size() : std::max<size_t>(1, ahead_.size());
   const int64_t last = start + (m - 1) * (plan ? plan->turns : 1);
+  const Entry entry{start, Enter(start, plan, rows).depth};
   if (ahead_.size() < strips) ahead_.resize(strips, bare_);
   ReconGrant grant;
+  grant.depth = entry.depth;
   if (plan) {
     Forget(start);
     const size_t networks = strips * plan->shape.units;
@@ -73,23 +107,23 @@ ReconGrant ReconTraffic::Reserve(int64_t start, const ReconPlan* plan, int rows,
     if (visits) visits->resize(strips);
   }
   const auto pass = [&](Ahead* ahead, int64_t delay) {
-    ahead->Grow(rows);
-    ahead->Reach(0, rows, last);
-    ahead->Leave(rows, last, delay);
+    ahead->Grow(entry.depth);
+    ahead->Reach(0, entry.depth, last);
+    ahead->Leave(entry.depth, last, delay);
   };
   for (size_t strip = 0; strip < strips; ++strip) {
-    ahead_[strip].Grow(rows);
-    if (!plan || plan->strips[strip].empty()) {
+    ahead_[strip].Grow(entry.depth);
+    if (!Visits(plan, strip)) {
       pass(&ahead_[strip], 0);
     } else {
-      ReserveStrip(start, *plan, strip, m, visits ? &(*visits)[strip] : nullptr);
+      ReserveStrip(entry, *plan, strip, m, visits ? &(*visits)[strip] : nullptr);
     }
     if (!plan) continue;
     const int last_column =
         std::min<int>((strip + 1) * plan->shape.strip_columns, plan->shape.cols) - 1;
     const int64_t delay = ahead_[strip].delay;
     grant.delay = std::max(grant.delay, delay);
-    grant.latency = std::max(grant.latency, rows - 1 + last_column + delay);
+    grant.latency = std::max(grant.latency, entry.depth - 1 + last_column + delay);
   }
   pass(&bare_, 0);
   delays_ =
@@ -97,8 +131,9 @@ ReconGrant ReconTraffic::Reserve(int64_t start, const ReconPlan* plan, int rows,
   return grant;
 }
 
-void ReconTraffic::ReserveStrip(int64_t start, const ReconPlan& plan, size_t strip, int64_t m,
+void ReconTraffic::ReserveStrip(const Entry& entry, const ReconPlan& plan, size_t strip, int64_t m,
                                 std::vector<ReconVisit>* granted) {
+  const int64_t start = entry.start;
   Ahead& ahead = ahead_[strip];
   const std::vector<ReconVisit>& visits = plan.strips[strip];
   const int64_t last = start + (m - 1) * plan.turns;
@@ -113,7 +148,7 @@ void ReconTraffic::ReserveStrip(int64_t start, const ReconPlan& plan, size_t str
     const ReconVisit& visit = visits[i];
     const bool at_exit = i + 1 == visits.size();
     const bool final = at_exit || visits[i + 1].row != visit.row;
-    const int next = at_exit ? plan.shape.rows : visits[i + 1].row + 1;  // where it gets to
+    const int next = at_exit ? entry.depth : visits[i + 1].row + 1;  // where it gets to
     const int64_t behind = visit.row + 1 - plan.shape.ranks;  // from offset to the delay behind
     int64_t earliest = visit.row + 1 + delay + (visit.pass == 0 ? kSyncCycles : 0);
     if (visit.pass == 0) earliest = std::max(earliest, ahead.first_pass[visit.row] + 1 - start);
@@ -131,7 +166,7 @@ void ReconTraffic::ReserveStrip(int64_t start, const ReconPlan& plan, size_t str
     ahead.final_pass[visit.row] = series.last();
     ahead.Reach(visit.row + 1, next, last + delay);
   }
-  ahead.Leave(plan.shape.rows, last, delay);
+  ahead.Leave(entry.depth, last, delay);
 }
 
 int ReconTraffic::Take(Series* wanted, size_t strip, const ReconPlan& plan) {

@@ -11,25 +11,35 @@ namespace microscopiq {
 struct ReconGrant {
   int64_t latency = 0;  // cycles from its last activation row's start to its last sum
   int64_t delay = 0;    // what ReCoN holds its rows back at most
+  int depth = 0;        // array rows that its sums go through
 };
 
 // A plan is what a matmul needs when it has the array to itself. While the rows of earlier ones
 // are still on their way, a visit also waits until its network is free of them at each of its
 // cycles; no row of the array may be reached before the earlier ones have left it, and buffers
-// and sums keep their order.
+// and sums keep their order. The sums of a short plane may go on down through rows below it, whose
+// weights count as 0, so that they leave behind those of a tall one without waiting at the start.
 class ReconTraffic {
  public:
+  explicit ReconTraffic(int array_rows) : array_rows_(array_rows) {}
+
   void Clear();
   // Whether ReCoN holds back what is on its way.
   bool delays() const { return delays_; }
   // First cycle, `start` or later, at which a matmul may start; `plan` is null without outliers.
-  int64_t EarliestStart(int64_t start, const ReconPlan* plan, int rows) const;
+  int64_t EarliestStart(int64_t start, const ReconPlan* plan, int rows) const {
+    return Enter(start, plan, rows).start;
+  }
   // Starts a matmul of m activation rows; latency counts for its plan only. Its visits by strip
   // are stored in `visits` unless that is null.
   ReconGrant Reserve(int64_t start, const ReconPlan* plan, int rows, int64_t m,
                      std::vector<std::vector<ReconVisit>>* visits = nullptr);
 
  private:
+  struct Entry {
+    int64_t start;
+    int depth;
+  };
   // Visits of one array row to one network: `count` of them, `turns` cycles apart.
   struct Series {
     int64_t first;
@@ -71,18 +81,27 @@ class ReconTraffic {
     // Delay that a matmul which starts at `start` must have in the array rows from `begin` to
     // `end` - 1; with `at_exit` also when its sum leaves the last of them.
     int64_t Needed(int64_t start, int begin, int end, bool at_exit) const;
+    // First cycle after all have left an array row, less the row.
+    int64_t FreeFrom(int row) const;
     // A matmul gets from row `begin` to `end` - 1; `since` is its last start plus its delay.
     void Reach(int begin, int end, int64_t since);
     void Leave(int rows, int64_t last, int64_t final_delay);
   };
 
-  void ReserveStrip(int64_t start, const ReconPlan& plan, size_t strip, int64_t m,
+  // The least depth of those that let a matmul start soonest.
+  Entry Enter(int64_t start, const ReconPlan* plan, int rows) const;
+  // The same when what holds whatever the depth lets it start at `start`.
+  Entry GoDeeper(int64_t start, const ReconPlan* plan, int rows, int64_t exit) const;
+  size_t Strips(const ReconPlan* plan) const;
+  const Ahead& AheadOf(size_t strip) const;
+  void ReserveStrip(const Entry& entry, const ReconPlan& plan, size_t strip, int64_t m,
                     std::vector<ReconVisit>* granted);
   // Moves a series to the first cycle, in a residue that the strip's own visits leave free, at
   // which one of its networks is free; returns which one.
   int Take(Series* wanted, size_t strip, const ReconPlan& plan);
   void Forget(int64_t before);
 
+  const int array_rows_;
   bool delays_ = false;
   std::vector<Ahead> ahead_;                   // by strip, of those that any plan had
   Ahead bare_;                                 // in the other strips

@@ -46,7 +46,7 @@ void StructuralArray::Run(const std::vector<StructuralJob>& jobs, const Sink& si
 void StructuralArray::Reset(const std::vector<StructuralJob>& jobs) {
   int rows = 0, cols = 0;
   for (const StructuralJob& job : jobs) {
-    rows = std::max(rows, job.plane->rows);
+    rows = std::max(rows, job.depth);
     cols = std::max(cols, job.plane->cols);
   }
   shape_ = MakeReconShape(arch_, jobs.at(0).plane->mode.bits, rows, cols);
@@ -74,7 +74,7 @@ void StructuralArray::AddJob(const StructuralJob& job) {
   const RawPlane& plane = *job.plane;
   JobState state;
   state.job = job;
-  state.shape = MakeReconShape(arch_, plane.mode.bits, plane.rows, plane.cols);
+  state.shape = MakeReconShape(arch_, plane.mode.bits, job.depth, plane.cols);
   ReconPlan plan = PlanOf(state.shape, plane);
   state.turns = plan.turns;
   state.limit = job.start + 2 * (plan.busy(job.m) + plan.latency);

@@ -23,6 +23,8 @@ struct StructuralJob {
   int64_t start = 0;  // cycle in which its first activation row starts
   // Its visits to ReCoN by strip, if they were reserved among those of other matmuls.
   const std::vector<std::vector<ReconVisit>>* visits = nullptr;
+  // Array rows that its sums go through: those below the plane's own hold weights of 0.
+  int depth = 0;
 };
 
 struct StructuralResult {
@@ -37,7 +39,9 @@ struct SteppedMatmul {
   int m = 0;
   uint64_t digest = 0;  // of its sums
 
-  StructuralJob Job() const { return {plane.get(), x.data(), plane->rows, m, 0, nullptr}; }
+  StructuralJob Job() const {
+    return {plane.get(), x.data(), plane->rows, m, 0, nullptr, plane->rows};
+  }
 };
 
 class StructuralArray {

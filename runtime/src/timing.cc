@@ -30,7 +30,8 @@ Cause TailOf(Unit unit) { return unit == Unit::kArray ? Cause::kFillDrain : Work
 
 }  // namespace
 
-Timing::Timing(const ArchNumbers& arch) : arch_(arch) {}
+Timing::Timing(const ArchNumbers& arch)
+    : arch_(arch), traffic_(static_cast<int>(arch.array_rows)) {}
 
 void Timing::Reset(std::vector<Span>* trace, bool keep_array_starts) {
   trace_ = trace;
@@ -205,10 +206,12 @@ void Timing::StartWork(Unit unit, Work work, int64_t start) {
       // Its rows wait for what ReCoN holds back, and so do their activations and weights.
       work.latency = grant.latency;
       work.hold = grant.delay;
+    } else {
+      work.latency += grant.depth - work.rows;
     }
     if (keep_array_starts_) {
       const int64_t free = start + work.busy;
-      array_starts_.push_back({start, free, free + work.latency, std::move(visits)});
+      array_starts_.push_back({start, free, free + work.latency, grant.depth, std::move(visits)});
     }
   }
   const int64_t end = start + work.busy, worked = end - work.recon - work.temporal;

@@ -27,7 +27,8 @@ struct Work {
   int64_t hold = 0;      // further cycles until the operands have been read
   bool dram = false;     // holds the DRAM channel while busy
   int64_t adds = 0;      // of temporal PEs
-  // Of a matmul: rows streamed, array rows of its plane, and if that has outliers their plan.
+  // Of a matmul: rows streamed (by temporal PEs once in each cycle of a row), array rows of its
+  // plane, and if that has outliers their plan.
   int64_t streamed = 0;
   int rows = 0;
   std::shared_ptr<const ReconPlan> recon_plan;
@@ -56,6 +57,7 @@ struct ArrayStart {
   int64_t start;
   int64_t free;  // when the next one could start
   int64_t done;  // when its last sum was there
+  int depth;     // array rows that its sums went through
   std::vector<std::vector<ReconVisit>> visits;
 };
 

@@ -77,6 +77,13 @@ class End(Instruction):
     """End of the function: waits until every unit is idle."""
 
 
+@instruction(0x08, "break", Unit.CONTROL, "control")
+class Break(Instruction):
+    """Leave the innermost loop, and go on behind its `endloop`, if an extent is 0."""
+
+    extent: int = operand(EXTENT, "register that decides")
+
+
 @instruction(0x10, "dma.load", Unit.DMA_IN, "dma", reads=("dram",), writes=("mem",))
 class DmaLoad(Instruction):
     """Copy a strided box of an argument into an on-chip memory, row by row."""

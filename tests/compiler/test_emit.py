@@ -1,10 +1,13 @@
 """compiler/tir/emit.py: programs are loops, not unrolled tiles; equal inputs give equal bytes."""
 
 import dataclasses
+import itertools
 from collections import Counter
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from microscopiq import disassemble, quantize
 from microscopiq.compiler.api import build
@@ -158,3 +161,99 @@ def test_weights_are_in_the_segment_only():
     function = function_of(linear(bias=True))
     assert [a.name for a in function.arguments] == ["x", "x_exponent", "bias", "out"]
     assert np.frombuffer(function.weights, "<u4", 1)[0] == 1
+
+
+def executed(function):
+    """Yield the instructions that a run executes, with loop counters and extents."""
+    code, counters, begins, extents, pc = function.code, [], [], {}, 0
+    while pc < len(code):
+        instruction, pc = code[pc], pc + 1
+        match instruction:
+            case isa.Loop():
+                begins.append(pc)
+                counters.append(0)
+            case isa.EndLoop():
+                counters[-1] += 1
+                if counters[-1] < code[begins[-1] - 1].count:
+                    pc = begins[-1]
+                else:
+                    counters.pop(), begins.pop()
+            case isa.Clip():
+                rest = instruction.limit - instruction.start.at(counters)
+                extents[instruction.extent] = max(0, min(instruction.tile, rest))
+            case isa.Break() if extents[instruction.extent] == 0:
+                pc = next(i for i in range(pc, len(code)) if isinstance(code[i], isa.EndLoop)) + 1
+                counters.pop(), begins.pop()
+            case _:
+                yield instruction, counters, extents
+
+
+def planes(function) -> list[tuple[int, int]]:
+    """Return (plane, array rows) of each preload that a run executes, in order."""
+    return [
+        (instruction.plane.at(counters), extents[instruction.rows])
+        for instruction, counters, extents in executed(function)
+        if isinstance(instruction, isa.Preload | isa.PreloadRows)
+    ]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    op=st.builds(
+        Gemm,
+        batch=st.integers(1, 2),
+        conv_groups=st.just(1),
+        m=st.integers(1, 90),
+        n=st.sampled_from([4, 60, 128, 200, 300]),
+        k=st.integers(1, 400),
+        weight_format=st.sampled_from(["", "int4", "ms2"]),
+    ),
+    rows=st.sampled_from([4, 16, 64, 128]),
+)
+def test_planes_alternate_and_breaks_leave_the_empty_ones_out(op, rows):
+    arch = dataclasses.replace(load_arch("microscopiq-64x64"), array_rows=rows, spad_bytes=1 << 15)
+    function = function_of(dataclasses.replace(op, batch=1) if op.weight_format else op, arch)
+    found = planes(function)
+    for (before, _), (after, _) in itertools.pairwise(found):
+        assert before != after
+    if any(isinstance(instruction, isa.Break) for instruction in function.code):
+        assert min(rows for _, rows in found) > 0
+
+
+@pytest.mark.parametrize(
+    ("n", "k", "rows", "breaks"),
+    [
+        (64, 147, 64, 1),  # ResNet-18's first layer: 64 + 64 + 19 inputs
+        (64, 192, 64, 1),
+        (64, 193, 64, 0),  # each group fills its planes
+        (64, 147, 128, 0),  # one plane for a group
+        (128, 147, 64, 0),  # two planes of columns: one less is another slot
+        (128, 147, 32, 0),  # so are three less
+        (128, 190, 32, 1),  # two less are not
+    ],
+)
+def test_where_breaks_are(n, k, rows, breaks):
+    arch = dataclasses.replace(load_arch("microscopiq-64x64"), array_rows=rows)
+    code = function_of(linear(m=200, n=n, k=k), arch).code
+    assert sum(isinstance(instruction, isa.Break) for instruction in code) == breaks
+
+
+@pytest.mark.parametrize("requantize", [False, True])
+@pytest.mark.parametrize(("m", "pieces"), [(100, 1), (1024, 4), (3000, 4), (3001, 4), (4097, 4)])
+def test_large_tiles_of_results_are_stored_in_pieces(m, pieces, requantize):
+    arch = load_arch("microscopiq-64x64")
+    function = function_of(linear(m=m, n=200, k=4, requantize=requantize), arch)
+    size, rows, stored = 1 if requantize else 4, [], set()
+    (out,) = (n for n, a in enumerate(function.arguments) if a.name == "out")
+    for instruction, counters, extents in executed(function):
+        if not isinstance(instruction, isa.DmaStore) or instruction.arg != out:
+            continue
+        row, column = divmod(instruction.dst.at(counters) // size, 200)
+        rows.append(extents[instruction.rows])
+        for offset in range(rows[-1]):
+            assert (row + offset, column) not in stored
+            stored.add((row + offset, column))
+    assert stored == {(row, column) for row in range(m) for column in (0, 128)}
+    per_tile = sum(isinstance(i, isa.DmaStore) and i.arg == out for i in function.code)
+    # Of int8 a tile of 512 rows has 64 KB.
+    assert per_tile == (1 if requantize else pieces)

@@ -17,18 +17,19 @@ from microscopiq.compiler.driver import compile_model
 from microscopiq.compiler.estimate import Task, estimate, gemm_tasks, time_functions, weight_formats
 from microscopiq.compiler.options import Options
 from microscopiq.compiler.presets import PRESETS, Decoder, load_preset
-from microscopiq.compiler.quant.base import METHODS, quantize_weight
+from microscopiq.compiler.quant.base import quantize_weight
 from microscopiq.compiler.stand_in import ROUTABLE, TEMPLATES, stand_in_segment
 from microscopiq.compiler.tir.emit import emit
 from microscopiq.compiler.tir.operators import ATTRIBUTE, Conv, Gemm, Quantize, from_attribute
 from microscopiq.compiler.tir.schedule import scheduled
 from microscopiq.target.arch import arch_names, load_arch
 from microscopiq.target.errors import CapacityError, ConfigError, UnsupportedError
+from microscopiq.target.formats import WEIGHT_FORMATS
 from microscopiq.target.isa.program import Program
 from microscopiq.target.packing import blocks, pack, unpack
 from microscopiq.target.segment import is_shape_only, panel_bytes, panels
 
-METHOD = {name: method for method, entry in METHODS.items() for name in entry.formats}
+METHOD = {name: "fineq" if row.cluster else "rtn" for name, row in WEIGHT_FORMATS.items()}
 SLOW = settings(
     deadline=None,
     max_examples=20,

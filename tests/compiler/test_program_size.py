@@ -21,7 +21,7 @@ def conv(size: int, channels: int) -> Gemm:
 
 GROWING = {
     "linear, M": [Gemm(1, 1, m, 512, 640, "ms4") for m in (2048, 8192, 32768)],
-    "linear, N": [Gemm(1, 1, 2048, n, 640, "ms4") for n in (512, 2048, 8192)],
+    "linear, N": [Gemm(1, 1, 1024, n, 640, "ms4") for n in (512, 2048, 8192)],
     "linear, K": [Gemm(1, 1, 2048, 512, k, "ms4") for k in (640, 2560, 10240)],
     "linear, fused": [
         Gemm(1, 1, m, 512, 640, "ms2", None, True, True, 0.0, 6.0) for m in (2048, 8192, 32768)
@@ -35,7 +35,7 @@ GROWING = {
     "quantize, rows": [Quantize(rows, 4096, 128) for rows in (2048, 8192, 32768)],
     "quantize, images": [Quantize(count, 1 << 20, 1 << 20) for count in (2, 8, 32)],
 }
-"""Dimensions that grow fourfold, and with them about the tiles. N and K differ: equal ones
+"""Dimensions that grow fourfold, and with them about the tiles. M, N and K differ: equal ones
 share their clips."""
 
 

@@ -8,12 +8,20 @@ import pytest
 
 from microscopiq.compiler.quant import methods  # noqa: F401  (registers the quantizers)
 from microscopiq.compiler.quant.base import METHODS, quantize_weight
+from microscopiq.compiler.quant.statistics import Statistics
+from microscopiq.compiler.quant.study import STUDY_FORMATS
 from microscopiq.target.errors import ConfigError, InputError
 from microscopiq.target.formats import GROUP_SIZE, MACRO_BLOCK, MICRO_BLOCK, WEIGHT_FORMATS
 from microscopiq.target.packing import QuantizedWeight, blocks, dequantize, integers, pack, unpack
 from microscopiq.target.routing import best_pairing, passes, routable
 
-CASES = [(name, fmt) for name, entry in METHODS.items() for fmt in entry.formats]
+CASES = [
+    (name, fmt, calibrated)
+    for name, entry in METHODS.items()
+    for fmt in entry.formats
+    if fmt in WEIGHT_FORMATS
+    for calibrated in ((True,) if entry.needs_statistics else (False, True))
+]
 RELATIVE_ERROR = {"int8": 0.01, "int4": 0.2, "ms4": 0.15, "ms2": 0.45, "fineq": 0.4}
 """Largest |W - Q| / |W| in the Frobenius norm on heavy-tailed weights, by format. MicroScopiQ A6
 gives 0.33 for 2 bits on Gaussian weights."""
@@ -59,30 +67,54 @@ pytestmark = [
 ]
 
 
-def _quantized(method: str, fmt: str, label: str) -> tuple[QuantizedWeight, dict[str, int]]:
-    return quantize_weight(method, WEIGHTS[label].copy(), fmt, label)
+def _rows(inputs: int, rows: int, seed: int = 0) -> np.ndarray:
+    """Return rows of few directions and some noise: what errors can be made good with."""
+    rng = np.random.default_rng(inputs)
+    mixing = rng.standard_normal((max(1, inputs // 8), inputs))
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((rows, len(mixing))) @ mixing + 0.3 * rng.standard_normal(
+        (rows, inputs)
+    )
+    x[:, ::17] *= 10
+    return x.astype(np.float32)
 
 
-every_case = pytest.mark.parametrize(("method", "fmt"), CASES)
+def _statistics(inputs: int, held_out: int = 32) -> Statistics:
+    statistics = Statistics(inputs)
+    statistics.add(_rows(inputs, 256))
+    statistics.add(_rows(inputs, held_out, seed=1), held_out=True)
+    return statistics
+
+
+def _quantize(method: str, weight: np.ndarray, fmt: str, calibrated: bool, layer: str = "x"):
+    statistics = _statistics(weight.shape[1]) if calibrated else None
+    return quantize_weight(method, weight, fmt, layer, statistics)
+
+
+every_case = pytest.mark.parametrize(("method", "fmt", "calibrated"), CASES)
 every_weight = pytest.mark.parametrize("label", WEIGHTS)
 
 
 @every_case
 @every_weight
-def test_contract(method, fmt, label):
+def test_contract(method, fmt, calibrated, label):
     matrix = WEIGHTS[label]
     before = matrix.copy()
-    weight, counts = quantize_weight(method, matrix, fmt, label)
+    weight, counts = _quantize(method, matrix, fmt, calibrated)
     np.testing.assert_array_equal(matrix, before)
     assert weight.format == fmt and weight.slots.shape == matrix.shape
+    damping = counts.pop("damping", None)
+    assert damping is None or (calibrated and 0 < damping < np.inf)
     assert all(isinstance(count, int) and count >= 0 for count in counts.values())
     _check_survives_packing(weight)
     _check_sums_fit_32_bits(weight)
-    _check_error(matrix, weight, label)
+    if damping is None:
+        _check_error(matrix, weight, label)
     if weight.row.has_outliers:
         _check_routes(weight, counts)
-    again, same_counts = quantize_weight(method, matrix, fmt, label)
-    assert pack([again]) == pack([weight]) and same_counts == counts
+    again, same_counts = _quantize(method, matrix, fmt, calibrated)
+    assert pack([again]) == pack([weight])
+    assert same_counts == counts | ({"damping": damping} if damping else {})
 
 
 def _check_survives_packing(weight: QuantizedWeight) -> None:
@@ -128,31 +160,97 @@ def _check_error(matrix: np.ndarray, weight: QuantizedWeight, label: str) -> Non
         assert relative <= RELATIVE_ERROR[weight.format]
 
 
+CALIBRATED = [(name, fmt) for name, fmt, calibrated in CASES if calibrated and fmt != "fineq"]
+
+
+@pytest.mark.parametrize(("method", "fmt"), CALIBRATED)
+def test_calibration_lowers_the_error_on_rows_nobody_has_seen(method, fmt):
+    matrix = _heavy_tailed(140, 200)
+    unseen = _rows(200, 500, seed=2)
+    errors = []
+    for name, calibrated in (("rtn", False), (method, True)):
+        weight, _ = _quantize(name, matrix, fmt, calibrated)
+        errors.append(np.linalg.norm(unseen @ (dequantize(weight) - matrix).T))
+    assert errors[1] < (0.9 if method != "rtn" else 1.001) * errors[0]
+
+
+@pytest.mark.parametrize(("method", "fmt"), CALIBRATED)
+def test_calibration_on_uncorrelated_inputs_does_no_harm(method, fmt):
+    """Of fewer rows than channels: GPTQ's fixed damping believes in directions they don't have."""
+    matrix, rng = _heavy_tailed(140, 200), np.random.default_rng(0)
+    statistics = Statistics(200)
+    statistics.add(rng.standard_normal((150, 200)).astype(np.float32))
+    statistics.add(rng.standard_normal((100, 200)).astype(np.float32), held_out=True)
+    plain, _ = quantize_weight("rtn", matrix, fmt, "x")
+    found, _ = quantize_weight(method, matrix, fmt, "x", statistics)
+    # The error over all inputs there could be is that of the weights.
+    errors = [np.linalg.norm(dequantize(weight) - matrix) for weight in (plain, found)]
+    assert errors[1] <= errors[0] * 1.02
+    if method == "gptq":
+        trusting, _ = quantize_weight(method, matrix, fmt, "x", statistics, {"damping": 0.01})
+        assert np.linalg.norm(dequantize(trusting) - matrix) > 1.2 * errors[0]
+
+
+@pytest.mark.parametrize("fmt", STUDY_FORMATS)
+def test_formats_for_comparison(fmt):
+    """Codes between the extremes of a group, scale and zero point included in the bits."""
+    matrix, row = _heavy_tailed(40, 200), STUDY_FORMATS[fmt]
+    weight, counts = quantize_weight("rtn", matrix, fmt, "x")
+    groups = -(-200 // row.group)
+    assert (weight.format, weight.bits, counts) == (fmt, row.bits + 32 * groups / 200, {})
+    for start in range(0, 200, row.group):
+        group, values = matrix[:, start : start + row.group], weight.values[:, start:]
+        values = values[:, : row.group]
+        step = np.ptp(np.append(group, np.zeros((40, 1)), axis=1), axis=1) / (2**row.bits - 1)
+        # Half a step, and once more at the ends: the zero point is rounded, fp16 scales too.
+        assert (np.abs(values - group) <= 1.01 * step[:, None]).all()
+        assert max(len(np.unique(line)) for line in values) <= 2**row.bits
+    better, _ = quantize_weight("gptq", matrix, fmt, "x", _statistics(200))
+    unseen = _rows(200, 500, seed=2)
+    errors = [np.linalg.norm(unseen @ (w.values - matrix).T) for w in (weight, better)]
+    assert errors[1] < 0.9 * errors[0]
+
+
+def test_held_out_rows_are_kept_evenly_and_apart():
+    statistics = Statistics(3)
+    rows = np.arange(3 * 5000, dtype=np.float32).reshape(-1, 3)
+    for part in np.array_split(rows, 7):
+        statistics.add(part, held_out=True)
+    kept = statistics.held_out
+    assert 256 < len(kept) <= 512 and statistics.held_out_rows == 5000
+    np.testing.assert_array_equal(kept, rows[:: 5000 // len(kept) + 1])
+    assert not statistics.hessian.any() and not statistics.largest.any()
+    with pytest.raises(FloatingPointError):
+        statistics.add(np.full((1, 3), np.nan, np.float32))
+
+
 @every_case
-def test_non_finite_weights_are_refused(method, fmt):
+def test_non_finite_weights_are_refused(method, fmt, calibrated):
     weight = _heavy_tailed(20, 30)
     weight[4, 7], weight[5, 1] = np.nan, np.inf
     with pytest.raises(InputError) as caught:
-        quantize_weight(method, weight, fmt, "encoder.0")
+        _quantize(method, weight, fmt, calibrated, "encoder.0")
     assert str(caught.value) == (
         "layer 'encoder.0': weight[4, 7] is nan; 2 of 600 weights are not finite, all must be"
     )
 
 
 @every_case
-def test_memory_order_of_the_weights_does_not_matter(method, fmt):
+def test_memory_order_of_the_weights_does_not_matter(method, fmt, calibrated):
     matrix = WEIGHTS["ragged"]
-    a, _ = quantize_weight(method, np.asfortranarray(matrix), fmt, "f")
-    b, _ = quantize_weight(method, matrix, fmt, "c")
+    a, _ = _quantize(method, np.asfortranarray(matrix), fmt, calibrated)
+    b, _ = _quantize(method, matrix, fmt, calibrated)
     assert pack([a]) == pack([b])
 
 
 def test_unknown_method_or_format():
     with pytest.raises(ConfigError, match=r"unknown quantization method 'rnt'; did you mean rtn"):
         quantize_weight("rnt", WEIGHTS["ragged"], "int4", "x")
-    message = r"method 'rtn' has no format 'ms2' \(allowed: int4, int8\)"
+    message = r"method 'rtn' has no format 'fineq' \(allowed: int4, int8, ms2, ms4, uint2"
     with pytest.raises(ConfigError, match=message):
-        quantize_weight("rtn", WEIGHTS["ragged"], "ms2", "x")
+        quantize_weight("rtn", WEIGHTS["ragged"], "fineq", "x")
+    with pytest.raises(ConfigError, match="layer 'x': method 'gptq' needs calibration data"):
+        quantize_weight("gptq", WEIGHTS["ragged"], "int4", "x")
 
 
 @pytest.mark.parametrize("fmt", ["ms2", "ms4"])
@@ -226,4 +324,4 @@ def test_figure_3_of_the_paper():
     assert halves == [0b01, 0b00, 0b11, 0b11]
     assert dequantize(weight)[[0, 3], 0].tolist() == [3.0, -3.5]
     assert blocks(MACRO_BLOCK, 8) == (weight.relative_exponent[:, 0] == -1).sum() + 1
-    assert set(WEIGHT_FORMATS) == {fmt for _, fmt in CASES}
+    assert set(WEIGHT_FORMATS) == {fmt for _, fmt, _ in CASES}

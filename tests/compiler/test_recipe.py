@@ -5,12 +5,15 @@ import pytest
 from microscopiq.compiler.quant.recipe import load_recipe, recipe_names
 from microscopiq.target.errors import ConfigError
 
+ACTIVATION = 'activation = "mx-int8"'
 GOOD = """
 name = "mine"
 description = "4 bits, the head at 8"
 method = "microscopiq"
 weight_format = "ms4"
 activation = "mx-int8"
+[options]
+sigmas = 2.5
 [[overrides]]
 pattern = "*head*"
 method = "rtn"
@@ -28,18 +31,18 @@ def written(tmp_path, text):
 def test_shipped_recipes_load(name):
     recipe = load_recipe(name)
     assert recipe.name == name
-    assert recipe.for_layer("any") == (recipe.method, recipe.weight_format)
+    assert recipe.for_layer("any")[:2] == (recipe.method, recipe.weight_format)
 
 
 def test_first_matching_override_wins(tmp_path):
     recipe = load_recipe(written(tmp_path, GOOD))
-    assert recipe.for_layer("model.head") == ("rtn", "int8")
-    assert recipe.for_layer("model.body") == ("microscopiq", "ms4")
+    assert recipe.for_layer("model.head") == ("rtn", "int8", {})
+    assert recipe.for_layer("model.body") == ("microscopiq", "ms4", {"sigmas": 2.5})
 
 
 def test_migration_is_off_unless_given(tmp_path):
     assert load_recipe(written(tmp_path, GOOD)).migration is None
-    strong = GOOD.replace("[[overrides]]", "migration = 0.7\n[[overrides]]")
+    strong = GOOD.replace(ACTIVATION, f"{ACTIVATION}\nmigration = 0.7")
     assert load_recipe(written(tmp_path, strong)).migration == 0.7
 
 
@@ -52,21 +55,38 @@ def test_unknown_recipe_names_the_nearest():
     ("old", "new", "message"),
     [
         ('method = "rtn"', 'method = "gtpq"', "unknown method 'gtpq'"),
-        ('"int8"', '"ms4"', "method 'rtn' has no weight format 'ms4'"),
+        ('"int8"', '"fineq"', "method 'rtn' has no weight format 'fineq'"),
+        ("sigmas", "sigma", "method 'microscopiq': unknown option 'sigma'; did you mean sigmas"),
+        ("2.5", "-1", "sigmas = -1; allowed: above 0"),
+        ("sigmas = 2.5", "damping = 'auto'", "damping = 'auto'; allowed: a number above 0 or"),
+        ("sigmas = 2.5", "inlier_scale = 'best'", "unknown inlier scale 'best'"),
+        ("[options]\nsigmas =", "options =", r"options = 2.5: an [options] table is needed"),
         ("pattern", "patern", "unknown override key 'patern'; did you mean pattern"),
         ('activation = "mx-int8"', "", "missing key 'activation'"),
         ('"mx-int8"', '"fp8"', "unknown activation format 'fp8'"),
-        (
-            "[[overrides]]",
-            "migration = 1.5\n[[overrides]]",
-            "migration = 1.5: a number from 0 to 1",
+        *(
+            (
+                ACTIVATION,
+                f"{ACTIVATION}\nmigration = {value}",
+                f"migration = {shown}: a number from 0",
+            )
+            for value, shown in (
+                ("1.5", "1.5"),
+                ("-0.1", "-0.1"),
+                ('"on"', "'on'"),
+                ("true", "True"),
+            )
         ),
-        ("[[overrides]]", 'migration = "on"\n[[overrides]]', "migration = 'on': a number from 0"),
-        ("[[overrides]]", "migration = true\n[[overrides]]", "migration = True: a number from 0"),
-        ("[[overrides]]", "overrides = 3\n[extra]", "tables are needed"),
+        ("[[overrides]]", "[[overrides2]]", "unknown key 'overrides2'; did you mean overrides"),
         ("method =", "method", "not TOML"),
     ],
 )
 def test_mistakes_are_named(tmp_path, old, new, message):
     with pytest.raises(ConfigError, match=message.replace("[", r"\[")):
         load_recipe(written(tmp_path, GOOD.replace(old, new)))
+
+
+def test_overrides_are_tables(tmp_path):
+    text = GOOD[: GOOD.index("[options]")] + "overrides = 3\n"
+    with pytest.raises(ConfigError, match=r"overrides = 3: \[\[overrides\]\] tables are needed"):
+        load_recipe(written(tmp_path, text))

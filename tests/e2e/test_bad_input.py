@@ -167,11 +167,22 @@ def test_arch_with_three_mistakes(tiny_toml, shell, demo_folder, tmp_path):
 
 
 def test_calibration(shell, demo_folder, tmp_path):
-    with raises(mq.ConfigError, "no recipe uses calibration data yet") as caught:
-        mq.quantize(small_model(), "int8", calibration={"x": np.zeros((2, 8), np.float32)})
+    with raises(mq.InputError, "sample 0, input 'x'", "float32[2, 8]", "given float32[3, 8]"):
+        mq.quantize(small_model(), "int8", calibration={"x": np.zeros((3, 8), np.float32)})
     model, output = demo_folder / "digits_cnn.onnx", tmp_path / "out.so"
-    result = shell("compile", model, "-o", output, "--calibration", "x.npz")
-    assert (result.code, result.err) == (2, f"error: {caught.value}\n")
+    result = shell("compile", model, "-o", output, "--calibration", tmp_path / "x.npz")
+    assert (result.code, result.err) == (
+        2,
+        f"error: input file not found: {tmp_path / 'x.npz'}\n",
+    )
+    result = shell("compile", model, "-o", output, "--calibration-cache", tmp_path)
+    assert (result.code, result.err) == (
+        2,
+        "error: --calibration-cache needs samples: --calibration X.npz\n",
+    )
+    quantized = mq.quantize(small_model(), "int8")
+    with raises(mq.ConfigError, "already quantized", "give the samples to `quantize`"):
+        mq.build(quantized, calibration={"x": np.zeros((2, 8), np.float32)})
 
 
 def test_layer_that_fits_no_tile(tiny_toml):

@@ -224,6 +224,17 @@ def test_messages(golden):
     golden("hazards.txt", "\n".join(refused(small(code), X) for code in faults) + "\n")
 
 
+def test_the_place_behind_a_loop_that_was_left():
+    """What an error says of an earlier instruction counts the passes that a `break` left out."""
+    # One pass of three, in the second one the break.
+    clip = isa.Clip(5, 1, 1, at(0, 1))
+    code = [isa.Loop(3), clip, isa.Break(5), load(), isa.EndLoop(), load(4), load(8), store(4)]
+    function = small(code)
+    offsets = np.cumsum([0, *(len(i.encode()) for i in function.code)])
+    _, writer, _ = (n for n, i in enumerate(function.code) if isinstance(i, isa.DmaLoad))
+    assert f"dma_in writes at pc {offsets[writer]:#x}, dma.load" in refused(function, X)
+
+
 def test_poison():
     """Outside of debug mode what nothing wrote is poison, in every call anew."""
     function = small([load(extent=1), *token(IN, OUT, 0), store()])

@@ -374,6 +374,7 @@ def _code(*code):
 REFUSED = {
     "loop without endloop": _code(isa.Loop(1)),
     "endloop: no loop is open": _code(isa.EndLoop()),
+    "break: no loop is open": _code(isa.Loop(2), isa.EndLoop(), isa.Break(0)),
     "loop: deeper than": _code(*[isa.Loop(1)] * (LOOP_DEPTH + 1)),
     "count 0": _code(isa.Loop(0), isa.EndLoop()),
     "operand 4 follows loop level 1; 1 loops": _code(

@@ -6,6 +6,8 @@ The C++ core runs the same programs: `core` compares the two.
 import numpy as np
 import pytest
 import tvm_ffi
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from microscopiq.runtime.reference import run
 from microscopiq.target.arch import load_arch
@@ -133,14 +135,15 @@ def test_exponent_and_codes(core, bits, values, exponent, codes):
     assert [array.tolist() for array in found] == [[exponent], codes]
 
 
-def copy_function() -> Function:
+def copy_function(tiles: int = 4, leaves: bool = False) -> Function:
     """Copy 10 bytes in tiles of 4 through two slots of spad, with tokens as a compiler does."""
     ring = Affine(0, turns=(1, *[0] * (LOOP_DEPTH - 1)), slots=2, slot_step=64)
     code = [
         isa.Clip(0, 1, 1, ZERO),
         isa.Sem(0, 2),
-        isa.Loop(4),  # the last tile is empty: its transfers do nothing
+        isa.Loop(tiles),  # those past the third are empty: their transfers do nothing
         isa.Clip(1, 4, 10, by_loop(0, 4)),
+        *([isa.Break(1)] if leaves else []),
         isa.Wait(Unit.DMA_IN, 0),
         isa.DmaLoad(Mem.SPAD, ring, 0, 0, by_loop(0, 4), 0, 1, 1, 0, 1),
         isa.Post(Unit.DMA_IN, 1),
@@ -155,6 +158,46 @@ def copy_function() -> Function:
 def test_loops_tokens_and_empty_tiles(core):
     (y,) = core(copy_function(), TINY, [np.arange(10, dtype=np.int8)])
     assert y.tolist() == list(range(10))
+
+
+def test_break_leaves_a_loop(core):
+    (y,) = core(copy_function(1000, leaves=True), TINY, [np.arange(10, dtype=np.int8)])
+    assert y.tolist() == list(range(10))
+
+
+LEVEL = st.tuples(st.integers(1, 3), st.integers(0, 4), st.booleans())
+
+
+@settings(max_examples=50, deadline=None)
+@given(levels=st.lists(LEVEL, min_size=1, max_size=4))
+def test_break_in_nested_loops(core, levels):
+    """Each pass of a loop stores a byte at the sum of its counters, unless a break left it."""
+    code = [*extents(1), isa.DmaLoad(Mem.SPAD, ZERO, 0, 0, ZERO, 0, 1, 1, 0, 0)]
+    place = Affine(0, tuple(4**level for level in range(4)) + (0,) * (LOOP_DEPTH - 4))
+    for depth, (count, limit, leaves) in enumerate(levels):
+        start = Affine(0, tuple(int(level <= depth) for level in range(LOOP_DEPTH)))
+        code += [isa.Loop(count), isa.Clip(4 + depth, 1, limit, start)]
+        code += [isa.Break(4 + depth)] if leaves else []
+        cut = Affine(0, tuple(place.strides[: depth + 1]) + (0,) * (LOOP_DEPTH - depth - 1))
+        code += [isa.DmaStore(1, cut, 0, 1, Mem.SPAD, ZERO, 0, 1, 0, 0)]
+    code += [isa.EndLoop() for _ in levels]
+    x = np.ones(1, np.int8)
+    arguments = (Argument("x", "int8", (1,)), Argument("y", "int8", (256,), True))
+    (y,) = core(function(code, *arguments), TINY, [x])
+    stored = set()
+
+    def walk(depth, counters):
+        if depth == len(levels):
+            return
+        count, limit, leaves = levels[depth]
+        for counter in range(count):
+            if leaves and sum(counters) + counter >= limit:
+                break
+            stored.add(sum(c * 4**level for level, c in enumerate((*counters, counter))))
+            walk(depth + 1, (*counters, counter))
+
+    walk(0, ())
+    assert set(np.flatnonzero(y).tolist()) == stored
 
 
 def test_memories_start_poisoned(core, production_mode):
@@ -236,6 +279,7 @@ def test_broken_structure_and_arguments():
     broken = {
         "loop without an endloop": [isa.Loop(2)],
         "endloop without a loop": [isa.EndLoop()],
+        "break without a loop": [isa.Loop(1), isa.EndLoop(), isa.Break(0)],
         "instructions after end": [isa.End(), isa.Sem(0, 1)],
         f"deeper than {LOOP_DEPTH}": [isa.Loop(1)] * (LOOP_DEPTH + 1),
     }

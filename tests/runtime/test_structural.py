@@ -30,7 +30,7 @@ TINY, SMALL, BIG = (
 )
 MODES = ("fast", "structural")
 WITH_OUTLIERS = [name for name, row in WEIGHT_FORMATS.items() if row.has_outliers]
-MAX_ROWS = 6
+MAX_ROWS, INPUTS = 6, 64
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 
 
@@ -142,8 +142,8 @@ def test_every_pe_holds_every_format(pe_weight_bits, multi_precision, name, data
 
 def in_turns(arch, weights, rows):
     """Stream so many rows through one of two planes, then the other, without a pause."""
-    code = [isa.Clip(0, MAX_ROWS, MAX_ROWS, at()), isa.Clip(1, 20, 20, at())]
-    code += [isa.DmaLoad(Mem.SPAD, at(), 20, 0, at(), 20, 1, 1, 0, 1)]
+    code = [isa.Clip(0, MAX_ROWS, MAX_ROWS, at()), isa.Clip(1, INPUTS, INPUTS, at())]
+    code += [isa.DmaLoad(Mem.SPAD, at(), INPUTS, 0, at(), INPUTS, 1, 1, 0, 1)]
     for plane, weight in enumerate(weights):
         n, k = weight.slots.shape
         part = (at(plane), at(0), weight.row.code, at(), at(), 2, 3)
@@ -153,10 +153,10 @@ def in_turns(arch, weights, rows):
     for number, m in enumerate(rows):
         acc = at(number % 2 * 512)
         code += [isa.Clip(4, m, m, at())]
-        code += [isa.Matmul(at(number % 2), at(), 20, acc, 80, 4, at(number > 1))]
+        code += [isa.Matmul(at(number % 2), at(), INPUTS, acc, 80, 4, at(number > 1))]
     store = isa.DmaStore(1, at(), 1024, 1, Mem.ACC, at(), 1024, 1, 5, 6)
     code += [isa.Clip(5, 1, 1, at()), isa.Clip(6, 1024, 1024, at()), store, isa.End()]
-    x = np.random.default_rng(0).integers(-128, 128, (MAX_ROWS, 20), np.int8)
+    x = np.random.default_rng(0).integers(-128, 128, (MAX_ROWS, INPUTS), np.int8)
     arguments = (Argument("x", "int8", x.shape), Argument("y", "int8", (1024,), True))
     function = Function("f", "", arguments, tuple(ordered(code)), pack(weights))
     module = create(Program.for_arch(arch, {"f": function}).to_bytes())
@@ -179,6 +179,30 @@ def test_matmuls_share_the_array(data):
     flagged, seed = data.draw(st.sampled_from([0.03, 0.1, 0.5])), data.draw(st.integers(0, 1 << 32))
     weights = [random_weight(name, n, k, seed + k, flagged=flagged) for k, n in shapes]
     in_turns(arch, weights, data.draw(st.lists(st.integers(1, MAX_ROWS), min_size=2, max_size=8)))
+
+
+@settings(max_examples=60, deadline=None, phases=PHASES)
+@given(st.data())
+def test_short_planes_go_down_behind_tall_ones(data):
+    """Their sums leave in order, at the depth and in the cycle that the timing says."""
+    arch = variant(data.draw(st.sampled_from([SMALL, BIG])), data.draw)
+    # Each of the planes is bare, or has a few outliers, or one in every row.
+    flagged, weights = [data.draw(st.sampled_from([0, 0.05, 1])) for _ in range(2)], []
+    for most, part in zip((arch.array_rows, 3), flagged, strict=True):
+        rows, cols = data.draw(st.integers(1, most)), data.draw(st.integers(1, 20))
+        seed = data.draw(st.integers(0, 1 << 32))
+        weights.append(random_weight("ms2", min(cols, arch.columns(2)), rows, seed, flagged=part))
+    in_turns(arch, weights, data.draw(st.lists(st.integers(1, MAX_ROWS), min_size=2, max_size=8)))
+
+
+@pytest.mark.parametrize("trim", [0, 1])
+def test_a_short_plane_starts_right_behind_a_tall_one(trim):
+    arch = dataclasses.replace(BIG, edge_trimming=trim)
+    weights = [random_weight("int4", 16, rows) for rows in (64, 3)]
+    cycles = in_turns(arch, weights, [6, 2, 6, 2, 6])["units"]["array"]
+    assert cycles["busy"] == 22
+    # What is left is behind the last of them: the tall plane's own rows and columns.
+    assert cycles["fill_drain"] == 64 + (16 if trim else 64) - 2
 
 
 ONE_PASS, TWO_PASSES = (0, 2), (3, 6)

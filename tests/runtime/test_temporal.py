@@ -108,6 +108,29 @@ def test_weights_of_two_take_the_whole_stream():
     assert record["units"]["array"]["temporal"] == record["temporal_adds"] == 0
 
 
+@pytest.mark.parametrize(("wide", "stay"), [(False, 1), (True, 3)])
+def test_a_short_plane_leaves_behind_the_last_cycle_of_a_tall_one(wide, stay):
+    """Rows that stay longer keep the array, and its exit, for as long."""
+    weights, x = [weight_of(8, rows, wide=wide) for rows in (8, 1)], activations(2, 8)
+    code = [*(isa.Clip(reg, size, size, at()) for reg, size in enumerate((2, 8, 1)))]
+    code += [isa.DmaLoad(Mem.SPAD, at(), 8, 0, at(), 8, 1, 1, 0, 1)]
+    code += [isa.DmaWeight(at(512 * plane), at(plane), 512) for plane in (0, 1)]
+    # The array starts when both planes are there.
+    code += [isa.Post(Unit.DMA_IN, 0), isa.Wait(Unit.WLOAD, 0)]
+    for plane, rows in enumerate((1, 2)):
+        code += [isa.Preload(at(plane), at(512 * plane), FINEQ, at(), at(), rows, 1)]
+    code += [isa.Post(Unit.WLOAD, 1), isa.Wait(Unit.ARRAY, 1)]
+    code += [isa.Matmul(at(plane), at(), 8, at(64 * plane), 32, 0, at()) for plane in (0, 1)]
+    code += [isa.Post(Unit.ARRAY, 2), isa.Wait(Unit.DMA_OUT, 2)]
+    code += [isa.DmaStore(1, at(), 32, 4, Mem.ACC, at(), 32, 4, 0, 1)]
+    record = call(code, SMALL, pack(weights), x, np.zeros((2, 8), np.float32))
+    array = record["units"]["array"]
+    assert array["busy"] + array["temporal"] == 2 * 2 * stay
+    # The first one's last sum leaves its 8 rows in cycle 2 x stay - 1 + 7. The second starts in
+    # cycle 2 x stay; its first sum leaves a cycle later than that, behind 8 rows too.
+    assert record["array_window"] == 8 + 1 + 4 * stay + 8 + 8 - 2
+
+
 @pytest.mark.parametrize(("row0", "rows"), [(0, 8), (20, 8), (24, 8), (40, 3), (119, 8), (127, 1)])
 def test_a_part_reads_the_groups_that_it_needs(row0, rows):
     weight, x = weight_of(11, 128), activations(3, rows)

@@ -1,3 +1,3 @@
 """One quantization algorithm per file; importing this package registers them all."""
 
-from . import fineq, microscopiq, rtn  # noqa: F401
+from . import fineq, gptq, microscopiq, rtn  # noqa: F401

@@ -11,7 +11,8 @@ import numpy as np
 from ....target.clusters import pattern_count
 from ....target.formats import CLUSTER, CLUSTER_PAIR, GROUP_SIZE, WEIGHT_FORMATS
 from ....target.packing import QuantizedWeight, blocks
-from ..base import method
+from ..base import NoOptions, method
+from ..statistics import Statistics
 
 STEPS = (1.0, 0.85, 0.7, 1.5, 3.0)
 """Steps tried per output channel and group, over the largest weight by 3. Below 1 the largest is
@@ -23,8 +24,13 @@ ROWS_AT_ONCE = 256
 """Output channels that are quantized together: some twenty arrays of their size live at a time."""
 
 
-@method("fineq", formats=("fineq",))
-def fineq(weight: np.ndarray, format_name: str) -> tuple[QuantizedWeight, dict[str, int]]:
+@method("fineq", formats=("fineq",), options=NoOptions)
+def fineq(
+    weight: np.ndarray,
+    format_name: str,
+    _: Statistics | None = None,
+    options: NoOptions | None = None,
+) -> tuple[QuantizedWeight, dict]:
     """Quantize ``(out, in)`` to clusters of 2 and 3 bits, by least error per pair of clusters.
 
     Returns

@@ -1,0 +1,173 @@
+"""Gathers the statistics of a model's layers, few at a time, and hands each layer its own."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tvm
+from tvm import relax
+
+from ...target.errors import ConfigError, InputError
+from .cache import Cache, cache_key
+from .observe import Rows, find_rows
+from .run import Runner, runner
+from .samples import Call, Input, model_inputs, read_calls
+
+ENTRY = "main"
+"""Function that the samples are inputs of."""
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Samples of a model's inputs, and how they are used.
+
+    Attributes
+    ----------
+    samples : iterable, mapping or numpy.ndarray
+        As `samples.read_calls` takes them; read once for a model, however often it is calibrated.
+    hessian_bytes : int
+        Bound of the second moments that are held at once, both kinds together. The model runs again
+        for each group of layers that fits; a layer that is larger is a group of its own.
+    held_out_every : int
+        Every so many calls of the model one is held out, at least the last of several; of a single
+        call, every so many rows. 0 holds none out.
+    cache_dir : str or Path, optional
+        Folder for statistics: the same model, samples and `held_out_every` find them there.
+    """
+
+    samples: Any
+    hessian_bytes: int = 1 << 30
+    held_out_every: int = 8
+    cache_dir: str | Path | None = None
+    _calls: dict[tuple[Input, ...], list[Call]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def __post_init__(self):
+        if self.hessian_bytes < 1:
+            raise ConfigError(f"hessian_bytes = {self.hessian_bytes}: at least 1 is needed")
+        if self.held_out_every < 0 or self.held_out_every == 1:
+            raise ConfigError(
+                f"held_out_every = {self.held_out_every}: 2 or more is needed, or 0 for none"
+            )
+
+    def calls(self, inputs: list[Input]) -> list[Call]:
+        """Return what a model with these inputs is called with; see `samples.read_calls`."""
+        key = tuple(inputs)
+        if key not in self._calls:
+            # Migration calibrates twice, and an iterator gives its samples once.
+            self._calls[key] = read_calls(self.samples, inputs)
+        return self._calls[key]
+
+
+def collect(
+    mod: tvm.IRModule,
+    parts: dict,
+    take: Callable,
+    calibration: Calibration,
+    progress: Progress | None = None,
+) -> None:
+    """Call ``take(layer, statistics)`` for each layer with a weight; `passes.quantize` starts it.
+
+    Parameters
+    ----------
+    mod : tvm.IRModule
+        Imported, in non-dataflow form.
+    parts : dict of GlobalVar to Partition
+        Its functions.
+    take : callable
+        What it gets is freed after it; None instead of statistics if no row reached the layer.
+    progress : callable, optional
+        Called as ``progress(done, total, what)`` after each call of the model.
+
+    Raises
+    ------
+    InputError
+        For samples that the model can't take, and for NaN or Inf in an activation.
+    ConfigError
+        When the cache's folder can't be written.
+    """
+    inputs = model_inputs(entry(mod))
+    calls = calibration.calls(inputs)
+    _Collection(mod, parts, calls, inputs, calibration).run(take, progress)
+
+
+def entry(mod: tvm.IRModule) -> relax.Function:
+    """Return the function that samples are inputs of."""
+    names = [gv.name_hint for gv in mod.functions]
+    if ENTRY not in names:
+        raise InputError(
+            f"calibration runs the function '{ENTRY}'; the module has only {', '.join(names)}"
+        )
+    return mod[ENTRY]
+
+
+class _Collection:
+    """State of one calibration."""
+
+    def __init__(self, mod, parts, calls: list[Call], inputs: list[Input], options: Calibration):
+        self.mod, self.parts, self.calls, self.options = mod, parts, calls, options
+        self.rows = find_rows(mod, parts, ENTRY)
+        self.numbers = {id(one): number for number, one in enumerate(self.rows)}
+        self.groups = split(self.rows, options.hessian_bytes)
+        self.cache: Cache | None = None
+        if options.cache_dir is not None:
+            key = cache_key(mod, inputs, calls, (options.held_out_every,))
+            self.cache = Cache(options.cache_dir, key)
+        self.done = 0
+
+    def run(self, take: Callable, progress: Progress | None) -> None:
+        """Take the groups one after the other: gather, hand out, forget."""
+        total = len(self.calls) * len(self.groups)
+
+        def step() -> None:
+            self.done += 1
+            if progress:
+                progress(self.done, total, what)
+
+        with ExitStack() as stack:
+            made: Runner | None = None
+            for number, group in enumerate(self.groups):
+                what = f"group {number + 1} of {len(self.groups)}, {len(group)} inputs of layers"
+                missing = [one for one in group if not self._load(one)]
+                if missing and made is None:
+                    made = stack.enter_context(runner(self.mod, self.parts, self.rows, ENTRY))
+                if made is not None and missing:
+                    self._gather(made, missing, step)
+                self.done = len(self.calls) * (number + 1)
+                for one in group:
+                    _hand_out(one, take)
+
+    def _load(self, one: Rows) -> bool:
+        return self.cache is not None and self.cache.load(self.numbers[id(one)], one)
+
+    def _gather(self, made: Runner, missing: list[Rows], step: Callable[[], None]) -> None:
+        for one in missing:
+            one.start()
+        made.run(self.calls, missing, self.options.held_out_every, step)
+        if self.cache is not None:
+            for one in missing:
+                self.cache.save(self.numbers[id(one)], one)
+
+
+def _hand_out(one: Rows, take: Callable) -> None:
+    statistics = one.ordered()
+    seen = any(group.rows or group.held_out_rows for group in statistics)
+    for layer in one.layers:
+        take(layer, statistics if seen else None)
+
+
+def split(rows: list[Rows], budget: int) -> list[list[Rows]]:
+    """Return consecutive groups whose statistics fit the budget, one at least in each."""
+    groups: list[list[Rows]] = []
+    free = 0
+    for one in rows:
+        if not groups or one.bytes > free:
+            groups.append([])
+            free = budget
+        groups[-1].append(one)
+        free -= one.bytes
+    return groups

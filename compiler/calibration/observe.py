@@ -1,0 +1,177 @@
+"""Makes the module of a calibration run, whose products call back and so show their rows."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import tvm
+from tvm import relax
+from tvm.relax.expr_functor import PyExprMutator, mutator
+
+from ..passes.graph import Graph, op_name, static_shape
+from ..passes.pack import matrices
+from ..passes.partition import WEIGHTED, Layer, Partition
+from ..quant.statistics import MOST_HELD_OUT, Statistics
+from .products import Convolution, Linear, Product, matmul
+
+
+@dataclass
+class Rows:
+    """Rows of activations that one or more layers multiply, and what is known of them.
+
+    Attributes
+    ----------
+    function : str
+        Where the layers are.
+    layers : list of Layer
+        The first shows its rows, which are the others' too.
+    groups, inputs : int
+        Of a convolution's matrices; one group for a linear layer.
+    columns : numpy.ndarray or None
+        The layers' order of the inputs, if not the source's.
+    statistics : list of Statistics
+        One per group, in the source's order; empty while nobody gathers them.
+    """
+
+    function: str
+    layers: list[Layer]
+    groups: int
+    inputs: int
+    columns: np.ndarray | None = None
+    statistics: list[Statistics] = field(default_factory=list)
+
+    @property
+    def bytes(self) -> int:
+        """Size of second moments and held-out rows while they are held."""
+        return self.groups * 4 * self.inputs * (self.inputs + MOST_HELD_OUT)
+
+    def start(self) -> None:
+        """Begin with sums of nothing."""
+        self.statistics = [Statistics(self.inputs) for _ in range(self.groups)]
+
+    def ordered(self) -> list[Statistics]:
+        """Give the statistics away, in the layers' order of the inputs."""
+        found, self.statistics = self.statistics, []
+        if self.columns is not None:
+            pick = np.ix_(self.columns, self.columns)
+            for one in found:
+                one.hessian = one.hessian[pick]
+                one.held_out = one.held_out[:, self.columns]
+                one.largest = one.largest[self.columns]
+        return found
+
+
+@dataclass(frozen=True)
+class Place:
+    """One operator that a run computes with BLAS."""
+
+    product: Product
+    operands: tuple
+    rows: Rows | None = None
+
+
+def find_rows(mod: tvm.IRModule, parts: dict, entry: str) -> list[Rows]:
+    """Return the rows of all weighted layers in execution order, those of `entry` first."""
+    found: list[Rows] = []
+    for gv, part in sorted(parts.items(), key=lambda item: item[0].name_hint != entry):
+        shared: dict[tuple, Rows] = {}
+        graph = Graph(mod[gv])
+        for layer in part.layers:
+            if layer.kind not in WEIGHTED:
+                continue
+            key = _key(graph, layer)
+            if key in shared:
+                shared[key].layers.append(layer)
+                continue
+            groups, _, inputs = matrices(layer).shape
+            shared[key] = Rows(gv.name_hint, [layer], groups, inputs, layer.columns)
+            found.append(shared[key])
+    return found
+
+
+def _key(graph: Graph, layer: Layer) -> tuple:
+    """Return what two layers have in common if they multiply the same rows."""
+    order = None if layer.columns is None else layer.columns.tobytes()
+    if layer.kind == "linear":
+        source = graph.value(layer.x)
+        # Torch exports a view of a linear layer's input for each layer that reads it.
+        while op_name(source) == "reshape":
+            source = graph.value(source.args[0])
+        return "linear", hash(source), layer.weight.shape[1], order
+    conv = _convolution(layer.call, layer.weight)
+    sizes = (conv.weight.shape[2:], conv.groups, conv.strides, conv.pads, conv.dilation)
+    return "conv2d", hash(graph.value(layer.x)), *sizes
+
+
+def observed(
+    mod: tvm.IRModule, parts: dict, rows: list[Rows], name: str
+) -> tuple[tvm.IRModule, list[Place]]:
+    """Return the module that calls a packed function `name` for its products, and which they are.
+
+    The function gets the place's number, the operands that aren't constant, and the result.
+    """
+    first = {id(one.layers[0]): one for one in rows}
+    places: list[Place] = []
+    for gv, part in parts.items():
+        numbers = {}
+        for call, place in _places(mod[gv], part, first):
+            numbers[hash(call)] = (len(places), place)
+            places.append(place)
+        rewrite = _Observe(mod, numbers, name)
+        rewrite.builder_.update_func(gv, rewrite.visit_expr(mod[gv]))
+        mod = rewrite.builder_.get()
+    return relax.transform.DeadCodeElimination()(mod), places
+
+
+def _places(function: relax.Function, part: Partition, first: dict[int, Rows]):
+    """Yield each operator that BLAS takes over with its place."""
+    graph = Graph(function)
+    layers = {hash(layer.call): layer for layer in part.layers}
+    for _, value in graph.order:
+        layer = layers.get(hash(value))
+        if layer is not None and layer.kind in WEIGHTED:
+            weight = graph.constant(value.args[1], copy=False)
+            linear = layer.kind == "linear"
+            product = Linear(weight) if linear else _convolution(value, weight)
+            yield value, Place(product, (value.args[0],), first.get(id(layer)))
+        elif op_name(value) == "matmul" and _plain(value):
+            yield value, Place(matmul, tuple(value.args))
+
+
+def _plain(call) -> bool:
+    """Tell whether BLAS computes a product as it is: float32 of known shape, and not nothing."""
+    return all(
+        str(expr.ty.dtype) == "float32" and np.prod(static_shape(expr) or (0,)) > 0
+        for expr in (call, *call.args)
+    )
+
+
+def _convolution(call, weight: np.ndarray) -> Convolution:
+    attrs = call.attrs
+    pads = [int(pad) for pad in attrs.padding]
+    pads = pads if len(pads) == 4 else [pads[0], pads[-1], pads[0], pads[-1]]
+    strides, dilation = [int(s) for s in attrs.strides], [int(d) for d in attrs.dilation]
+    return Convolution(
+        weight,
+        int(attrs.groups),
+        (strides[0], strides[-1]),
+        (pads[0], pads[1], pads[2], pads[3]),
+        (dilation[0], dilation[-1]),
+    )
+
+
+@mutator
+class _Observe(PyExprMutator):
+    """Replaces products by calls of a packed function."""
+
+    def __init__(self, mod, places: dict[int, tuple[int, Place]], name: str):
+        super().__init__(mod)
+        self.places, self.name = places, name
+
+    def visit_call_(self, call):
+        if hash(call) not in self.places:
+            return self.visit_expr_post_order(call)
+        number, place = self.places[hash(call)]
+        operands = [self.visit_expr(operand) for operand in place.operands]
+        result = relax.TensorType(static_shape(call), "float32")
+        arguments = [relax.prim_value(number), *operands]
+        return self.builder_.normalize(relax.op.call_dps_packed(self.name, arguments, result))

@@ -1,0 +1,89 @@
+"""Matrix products and convolutions of a calibration run: BLAS, and the rows it multiplied.
+
+TVM's own, unscheduled, take some hundred times as long.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+PATCH_BYTES = 1 << 24
+"""Size of the gathered rows of a convolution that are held at once."""
+
+Tap = Callable[[int, np.ndarray, int], None]
+"""Takes (group, rows ``(rows, in)``, number of the first row within the call)."""
+Product = Callable[[tuple[np.ndarray, ...], np.ndarray, Tap | None], None]
+"""Takes operands, the result's memory, and who wants to see the rows."""
+
+
+def matmul(operands: tuple[np.ndarray, ...], out: np.ndarray, _tap: Tap | None) -> None:
+    """Multiply two activations."""
+    np.matmul(*operands, out=out)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A product with a constant matrix ``(in, out)``."""
+
+    weight: np.ndarray
+
+    def __call__(self, operands: tuple[np.ndarray, ...], out: np.ndarray, tap: Tap | None) -> None:
+        """Multiply ``(..., in)``."""
+        inputs, outputs = self.weight.shape
+        rows = operands[0].reshape(-1, inputs)
+        if tap is not None:
+            tap(0, rows, 0)
+        np.matmul(rows, self.weight, out=out.reshape(-1, outputs))
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A convolution with a constant kernel, as a product with gathered rows.
+
+    Attributes
+    ----------
+    weight : numpy.ndarray
+        ``(out, in / groups, kernel height, kernel width)``.
+    pads : tuple of int
+        Top, left, bottom, right.
+    """
+
+    weight: np.ndarray
+    groups: int
+    strides: tuple[int, int]
+    pads: tuple[int, int, int, int]
+    dilation: tuple[int, int]
+
+    def __call__(self, operands: tuple[np.ndarray, ...], out: np.ndarray, tap: Tap | None) -> None:
+        """Convolve ``(batch, in, height, width)`` image by image."""
+        outputs, height, width = out.shape[1:]
+        matrices = self.weight.reshape(self.groups, outputs // self.groups, -1)
+        row_bytes = 4 * width * self.groups * matrices.shape[2]
+        step = max(1, PATCH_BYTES // row_bytes)
+        for number, image in enumerate(operands[0]):
+            windows = self.windows(image)
+            for top in range(0, height, step):
+                patches = self.patches(windows[:, top : min(top + step, height)])
+                part = out[number, :, top : top + step]
+                part[...] = np.matmul(matrices, patches).reshape(part.shape)
+                if tap is not None:
+                    for group, columns in enumerate(patches):
+                        tap(group, columns.T, (number * height + top) * width)
+
+    def windows(self, image: np.ndarray) -> np.ndarray:
+        """Return a view ``(in, height, width, kernel height, kernel width)`` of an image."""
+        top, left, bottom, right = self.pads
+        padded = np.pad(image, ((0, 0), (top, bottom), (left, right)))
+        (down, across), kernel = self.dilation, self.weight.shape[2:]
+        reach = (down * (kernel[0] - 1) + 1, across * (kernel[1] - 1) + 1)
+        view = sliding_window_view(padded, reach, axis=(1, 2))
+        return view[:, :: self.strides[0], :: self.strides[1], ::down, ::across]
+
+    def patches(self, windows: np.ndarray) -> np.ndarray:
+        """Return windows as ``(groups, in, pixels)``: channel, kernel row, kernel column."""
+        channels, height, width, *kernel = windows.shape
+        split = windows.reshape(self.groups, channels // self.groups, height, width, *kernel)
+        gathered = split.transpose(0, 1, 4, 5, 2, 3)
+        return gathered.reshape(self.groups, -1, height * width)

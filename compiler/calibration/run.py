@@ -1,0 +1,160 @@
+"""Runs the module of a calibration, sample by sample, on LLVM and BLAS."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import tvm
+import tvm_ffi
+from tvm import relax
+
+from ...runtime.arguments import last_line
+from ...target.errors import InputError
+from .observe import Rows, observed
+from .products import Tap
+from .samples import Call
+
+# The code between products is small and simple: optimizing it takes longer than it saves.
+LLVM = {"kind": "llvm", "opt-level": 0}
+_numbers = itertools.count()
+
+
+class _Enough(Exception):
+    """Ends a call of the model once all rows that are wanted were seen."""
+
+
+class Runner:
+    """A model whose products show their rows, made by `runner`.
+
+    Attributes
+    ----------
+    places : list of Place
+        By the number that the module calls with.
+    wanted : set of int
+        Ids of the `Rows` that are gathered.
+    stop_after, left : int or None
+        Places with wanted rows in a call, and those to come; None where a call may pass one twice.
+    error : Exception or None
+        What the callback raised in this call.
+    """
+
+    def __init__(self, mod: tvm.IRModule, parts: dict, rows: list[Rows], entry: str, name: str):
+        instrumented, self.places = observed(mod, parts, rows, name)
+        executable = relax.build(instrumented, target=tvm.target.Target(LLVM))
+        self.call = relax.VirtualMachine(executable, tvm.cpu())[entry]
+        self.entry = entry
+        self.wanted: set[int] = set()
+        self.stop_after: int | None = None
+        self.left: int | None = None
+        self.held_out_every = 0
+        self.held_out = False
+        self.where = ""
+        self.error: Exception | None = None
+
+    def run(
+        self, calls: list[Call], rows: list[Rows], held_out_every: int, step: Callable[[], None]
+    ) -> None:
+        """Add the rows of all calls to the statistics of `rows`.
+
+        Parameters
+        ----------
+        held_out_every : int
+            Every so many calls, or rows of a single call, are held out; 0 for none.
+        step : callable
+            Called after each call of the model.
+
+        Raises
+        ------
+        InputError
+            For NaN or Inf in an activation, and when the model refuses a sample.
+        """
+        self.wanted = {id(one) for one in rows}
+        once = all(one.function == self.entry for one in rows)
+        self.stop_after = len(rows) if once else None
+        held_out = _held_out(len(calls), held_out_every)
+        self.held_out_every = held_out_every if len(calls) == 1 else 0
+        for number, call in enumerate(calls):
+            self.where = f"calibration call {number}"
+            self.held_out = number in held_out
+            self._run(call)
+            step()
+
+    def _run(self, call: Call) -> None:
+        self.left, self.error = self.stop_after, None
+        try:
+            self.call(*map(tvm.runtime.tensor, call))
+        except Exception as error:
+            # What a packed function raises arrives as another class.
+            if isinstance(self.error, _Enough):
+                return
+            if self.error is not None:
+                raise self.error from None
+            raise InputError(f"{self.where}: the model fails: {last_line(error)}") from error
+
+    def observe(self, number: int, *tensors) -> None:
+        """Compute one product; the module calls this."""
+        try:
+            self._observe(number, *map(np.from_dlpack, tensors))
+        except Exception as error:
+            self.error = error
+            raise
+
+    def _observe(self, number: int, *arrays: np.ndarray) -> None:
+        place = self.places[number]
+        *operands, out = arrays
+        if place.rows is None or id(place.rows) not in self.wanted:
+            place.product(tuple(operands), out, None)
+            return
+        place.product(tuple(operands), out, self._tap(place.rows))
+        if self.left is not None:
+            self.left -= 1
+            if self.left == 0:
+                raise _Enough
+
+    def _tap(self, wanted: Rows) -> Tap:
+        def tap(group: int, rows: np.ndarray, start: int) -> None:
+            statistics = wanted.statistics[group]
+            try:
+                if not self.held_out_every:
+                    statistics.add(rows, self.held_out)
+                    return
+                apart = (np.arange(start, start + len(rows)) + 1) % self.held_out_every == 0
+                statistics.add(rows[apart], True)
+                statistics.add(rows[~apart])
+            except FloatingPointError:
+                raise InputError(self._not_finite(wanted, rows)) from None
+
+        return tap
+
+    def _not_finite(self, wanted: Rows, rows: np.ndarray) -> str:
+        layer, bad = wanted.layers[0].name, int((~np.isfinite(rows)).sum())
+        if not bad:
+            return (
+                f"{self.where}: inputs of layer '{layer}' are too large: the sum of their squares "
+                f"overflows float32 (largest magnitude {np.abs(rows).max():g})"
+            )
+        return (
+            f"{self.where}: {bad} of {rows.size} inputs of layer '{layer}' aren't finite, "
+            "all must be"
+        )
+
+
+@contextmanager
+def runner(mod: tvm.IRModule, parts: dict, rows: list[Rows], entry: str) -> Iterator[Runner]:
+    """Build a model's calibration module; its callback is there until the context ends."""
+    # A module looks packed functions up by global names, and when it is loaded.
+    name = f"microscopiq.observe{next(_numbers)}"
+    tvm_ffi.register_global_func(name, lambda *arguments: made.observe(*arguments))
+    try:
+        made = Runner(mod, parts, rows, entry, name)
+        yield made
+    finally:
+        tvm_ffi.registry.remove_global_func(name)
+
+
+def _held_out(calls: int, every: int) -> set[int]:
+    """Return which of several calls are held out: each `every`-th, at least the last one."""
+    if not every or calls == 1:
+        return set()
+    return set(range(every - 1, calls, every)) or {calls - 1}

@@ -1,0 +1,90 @@
+"""Quantizes and packs the weights of one layer, and says what that lost."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ...target.packing import QuantizedWeight, dequantize, pack
+from ..quant.base import quantize_weight
+from ..quant.recipe import Recipe
+from ..quant.statistics import Statistics
+from .partition import Layer
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What the machine loads for a layer, and the quantizer's record of it.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        ``(groups, out, in)``.
+    counts : dict
+        The method's events, over all groups.
+    calibration : dict
+        What is known from calibration; empty without it.
+    """
+
+    format: str
+    segment: bytes
+    shape: tuple[int, ...]
+    counts: dict[str, int]
+    calibration: dict = field(default_factory=dict)
+
+
+def matrices(layer: Layer) -> np.ndarray:
+    """Return a layer's weights as ``(groups, out, in)``: one matrix per group of a convolution."""
+    if layer.kind == "linear":
+        return layer.weight[None]
+    groups = int(layer.call.attrs.groups)
+    out = layer.weight.shape[0]
+    return layer.weight.reshape(groups, out // groups, -1)
+
+
+def pack_layer(
+    layer: Layer, recipe: Recipe, statistics: Sequence[Statistics] | None = None
+) -> Packed:
+    """Quantize and pack a layer's weights as a recipe says.
+
+    Parameters
+    ----------
+    statistics : sequence of Statistics, optional
+        One per group, in the order of the weight's columns.
+    """
+    method, format_name, options = recipe.for_layer(layer.name)
+    parts = matrices(layer)
+    known: Sequence[Statistics | None] = statistics or [None] * len(parts)
+    weights: list[QuantizedWeight] = []
+    counts: dict[str, int] = {}
+    dampings: list[float] = []
+    for matrix, rows in zip(parts, known, strict=True):
+        weight, found = quantize_weight(method, matrix, format_name, layer.name, rows, options)
+        weights.append(weight)
+        damping = found.pop("damping", None)
+        for name, count in found.items():
+            counts[name] = counts.get(name, 0) + count
+        if damping is not None:
+            dampings.append(damping)
+    report = _calibration(parts, weights, statistics) if statistics else {}
+    if dampings:
+        report["damping"] = float(np.median(dampings))
+    return Packed(format_name, pack(weights), parts.shape, counts, report)
+
+
+def _calibration(
+    parts: np.ndarray, weights: list[QuantizedWeight], statistics: Sequence[Statistics]
+) -> dict:
+    """Return a layer's rows and the error of its output on those that were held out."""
+    lost = power = 0.0
+    for matrix, weight, rows in zip(parts, weights, statistics, strict=True):
+        found = rows.held_out_loss(matrix, dequantize(weight))
+        lost, power = lost + found[0], power + found[1]
+    held_out = statistics[0].held_out_rows
+    error = lost / power if power > 0 else float(lost > 0)
+    return {
+        # JSON has no NaN.
+        "held_out_error": error if held_out else None,
+        "calibration_rows": statistics[0].rows,
+        "held_out_rows": held_out,
+    }

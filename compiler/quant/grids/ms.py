@@ -1,0 +1,289 @@
+"""MicroScopiQ's formats: inliers of one power of two per macro-block, outliers at twice the bits.
+
+Follows A1, A2 and A7 of the paper notes: blocks along output channels inside one input channel,
+3-sigma outliers, power-of-two inlier scales, one exponent per micro-block of outliers. Choices
+where the paper is silent: an outlier that its micro-block's exponent would push further off than
+clamping as an inlier stays an inlier.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ....target.errors import ConfigError, unknown_name
+from ....target.formats import (
+    MACRO_BLOCK,
+    MAX_OUTLIERS,
+    MICRO_BLOCK,
+    WEIGHT_FORMATS,
+    outlier_exponent_range,
+)
+from ....target.packing import QuantizedWeight, blocks
+from ....target.routing import passes
+from ..lower_slots import choose_lower_slots
+from .alignment import raised_floor
+
+INLIER_SCALES = ("mse", "floor", "ceil")
+SCALE_CANDIDATES = 3
+"""Powers of two tried per inlier scale, from the one that clips nothing downwards."""
+ISF_MIN, ISF_MAX = -100, 100
+MICROS = MACRO_BLOCK // MICRO_BLOCK
+
+
+@dataclass(frozen=True)
+class MsOptions:
+    """What the paper leaves open, and what its ablation switches off.
+
+    Attributes
+    ----------
+    sigmas : float
+        An outlier is further from its macro-block's mean than this many standard deviations.
+    inlier_scale : str
+        ``mse``: the power of two of least squared error; ``ceil``: the one that clips nothing;
+        ``floor``: that of the largest inlier, which clips up to an eighth of its octave.
+    """
+
+    sigmas: float = 3.0
+    inlier_scale: str = "mse"
+
+    def __post_init__(self):
+        if not self.sigmas > 0:
+            raise ConfigError(f"sigmas = {self.sigmas!r}; allowed: above 0")
+        if self.inlier_scale not in INLIER_SCALES:
+            raise ConfigError(unknown_name("inlier scale", str(self.inlier_scale), INLIER_SCALES))
+
+
+class MsGrid:
+    """The grid of `ms2` or `ms4`; see `grids.base.Grid`."""
+
+    def __init__(self, format_name: str, inputs: int, out: int, options: MsOptions):
+        self.row, self.options = WEIGHT_FORMATS[format_name], options
+        self.out, self.columns = out, blocks(out, MACRO_BLOCK) * MACRO_BLOCK
+        macro, micro = self.columns // MACRO_BLOCK, self.columns // MICRO_BLOCK
+        # Columns of each micro-block that exist: the last may be narrow, some only padding.
+        self.width = np.clip(out - MICRO_BLOCK * np.arange(micro), 0, MICRO_BLOCK)
+        self.isf = np.zeros((inputs, macro), np.int16)
+        self.empty = np.ones((inputs, macro), bool)  # without inliers: any scale does
+        self.exponent = np.zeros((inputs, micro), np.int16)
+        self.pairs = np.full((inputs, micro, MAX_OUTLIERS, 2), -1, np.int8)
+        self.floor = np.full((inputs, macro), ISF_MIN, np.int16)
+        self.lost = {
+            name: np.zeros(inputs, np.int64) for name in ("overflow", "demoted", "aligned")
+        }
+
+    def prepare(self, channels: np.ndarray, weights: np.ndarray) -> None:
+        count = len(channels)
+        macro = np.zeros((count, self.columns), np.float32)
+        macro[:, : self.out] = weights
+        # To about 1: squares stay in the range of fp32.
+        shift = np.frexp(np.abs(macro).max(axis=1))[1]
+        macro = np.ldexp(macro, -shift[:, None]).reshape(count, -1, MACRO_BLOCK)
+        outlier = self._find_outliers(channels, macro)
+        isf, self.empty[channels] = self._inlier_scale(macro, outlier)
+        wanted = isf + shift[:, None]
+        if self.empty[channels].any():
+            lowest = self._lowest_exponent(macro, outlier, shift)
+            wanted = np.where(self.empty[channels], lowest, wanted)
+        isf = np.clip(np.maximum(wanted, self.floor[channels]), ISF_MIN, ISF_MAX)
+        self.lost["aligned"][channels] = ((isf > wanted) & ~self.empty[channels]).sum(axis=1)
+        self.isf[channels] = isf
+        self._demote(channels, macro, outlier, isf - shift[:, None])
+        self._choose_slots(channels, macro, outlier, shift)
+        self.scale, self.inverse = self._spread(isf), self._spread(-isf)
+
+    def _spread(self, exponents: np.ndarray) -> np.ndarray:
+        """Return powers of two ``(c, out)`` of exponents ``(c, macro-blocks)``."""
+        powers = np.ldexp(np.float32(1), exponents.astype(np.int32))
+        return np.repeat(powers, MACRO_BLOCK, axis=1)[:, : self.out]
+
+    def _find_outliers(self, channels: np.ndarray, macro: np.ndarray) -> np.ndarray:
+        """Return the mask ``(c, macro-blocks, 128)``: at most 4 in a micro-block, with partners."""
+        valid = np.minimum(self.out - MACRO_BLOCK * np.arange(macro.shape[1]), MACRO_BLOCK)
+        centered = macro - (macro.sum(axis=2) / valid)[:, :, None]
+        if valid[-1] < MACRO_BLOCK:
+            centered[:, -1, valid[-1] :] = 0
+        std = np.sqrt(np.square(centered).sum(axis=2) / valid)
+        outlier = np.abs(centered) > self.options.sigmas * std[:, :, None]
+        mask = outlier.reshape(-1, MICRO_BLOCK)
+        most = np.tile(np.minimum(MAX_OUTLIERS, self.width // 2), len(channels))
+        many = np.flatnonzero(mask.sum(axis=1) > most)
+        self.lost["overflow"][channels] = 0
+        if len(many):
+            magnitude = np.where(mask[many], np.abs(macro.reshape(mask.shape)[many]), -1)
+            rank = np.argsort(np.argsort(-magnitude, axis=1, kind="stable"), axis=1, kind="stable")
+            kept = mask[many] & (rank < most[many, None])
+            dropped = (mask[many] & ~kept).sum(axis=1)
+            np.add.at(self.lost["overflow"], channels[many // len(self.width)], dropped)
+            mask[many] = kept
+        return outlier
+
+    def _inlier_scale(self, macro, outlier) -> tuple[np.ndarray, np.ndarray]:
+        """Return exponents ``(c, macro-blocks)`` of the inliers' steps, and where none are."""
+        inlier = np.where(outlier, np.float32(0), macro)
+        largest = np.abs(inlier).max(axis=2)
+        empty = largest == 0
+        safe = np.where(empty, 1, largest)
+        q_max = np.float32(self.row.q_max)
+        if self.options.inlier_scale == "floor":
+            return np.frexp(safe)[1] - 1 - (self.row.bits - 2), empty
+        top = np.ceil(np.log2(safe / q_max)).astype(np.int64)
+        if self.options.inlier_scale == "ceil":
+            return top, empty
+        best, best_error = top.copy(), np.full(top.shape, np.inf, np.float32)
+        for lower in range(SCALE_CANDIDATES):
+            scale = np.exp2((top - lower).astype(np.float32))[:, :, None]
+            q = inlier * (1 / scale)
+            np.rint(q, out=q)
+            np.clip(q, -q_max, q_max, out=q)
+            q *= scale
+            q -= inlier
+            error = np.einsum("cbi,cbi->cb", q, q)
+            better = error < best_error
+            best = np.where(better, top - lower, best)
+            best_error = np.where(better, error, best_error)
+        return best, empty
+
+    def _lowest_exponent(self, macro, outlier, shift) -> np.ndarray:
+        """Return the smallest exponent of the outliers of each macro-block, ISF_MIN if none."""
+        magnitude = np.where(outlier, np.abs(macro), 0).reshape(len(macro), -1, MICRO_BLOCK)
+        exponent = np.frexp(magnitude.max(axis=2))[1] - 1 + shift[:, None]
+        exponent = np.where(magnitude.any(axis=2), exponent, ISF_MAX)
+        lowest = exponent.reshape(len(macro), -1, MICROS).min(axis=2)
+        return np.where(lowest == ISF_MAX, ISF_MIN, lowest)
+
+    def _demote(self, channels, macro, outlier, isf) -> None:
+        """Turn outliers back into inliers where clamping costs less than the shared exponent."""
+        place, micro, magnitude = self._sparse(macro, outlier)
+        exponent = _shared_exponent(micro, magnitude)
+        as_outlier = np.abs(self._outlier_value(magnitude, exponent) - magnitude)
+        step = isf.reshape(-1)[micro // MICROS]
+        largest = np.ldexp(np.float32(self.row.q_max), step)
+        as_inlier = np.abs(np.minimum(magnitude, largest) - magnitude)
+        high = outlier_exponent_range(self.row.bits)[1]
+        unfit = (exponent < step) | (exponent - step > high)
+        demoted = (as_inlier <= as_outlier) | unfit
+        outlier.reshape(-1)[place[demoted]] = False
+        self.lost["demoted"][channels] = np.bincount(
+            micro[demoted] // len(self.width), minlength=len(channels)
+        )
+
+    def _sparse(self, macro, outlier) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the outliers' places in the flat block, their micro-blocks, magnitudes."""
+        place = np.flatnonzero(outlier)
+        return place, place // MICRO_BLOCK, np.abs(macro.reshape(-1)[place])
+
+    def _outlier_value(self, magnitude, exponent) -> np.ndarray:
+        """Return the nearest magnitudes of outliers; those below 2^E saturate up to it."""
+        steps = 1 << self.row.mantissa_bits
+        mantissa = np.rint((np.ldexp(magnitude, -exponent) - 1) * steps)
+        return np.ldexp(1 + np.clip(mantissa, 0, steps - 1) / np.float32(steps), exponent)
+
+    def _choose_slots(self, channels, macro, outlier, shift) -> None:
+        """Choose Lower slots and keep what `quantize` needs of the outliers, by channel."""
+        place, micro, magnitude = self._sparse(macro, outlier)
+        exponent = _shared_exponent(micro, magnitude)
+        exponent = exponent + shift[micro // len(self.width)]
+        flagged = np.unique(micro)
+        # All slots of a micro-block have one input channel, so A2's w^2 / Hinv is w^2.
+        saliency = np.square(macro.reshape(-1, MICRO_BLOCK)[flagged].astype(np.float64))
+        padding = np.arange(MICRO_BLOCK) >= self.width[flagged % len(self.width), None]
+        saliency[padding] = np.inf
+        chosen = choose_lower_slots(outlier.reshape(-1, MICRO_BLOCK)[flagged], saliency)
+        pairs = np.full((len(channels) * len(self.width), MAX_OUTLIERS, 2), -1, np.int8)
+        pairs[flagged] = chosen
+        self.pairs[channels] = pairs.reshape(len(channels), -1, MAX_OUTLIERS, 2)
+        shared = np.zeros(len(pairs), np.int16)
+        shared[micro] = exponent
+        self.exponent[channels] = shared.reshape(len(channels), -1)
+        entry, number = np.nonzero(chosen[:, :, 1] >= 0)
+        pruned = np.sort(flagged[entry] * MICRO_BLOCK + chosen[entry, number, 1])
+        ends = self.columns * np.arange(len(channels) + 1)
+        self.upper_exponent = exponent
+        self.upper, self.upper_ends = self._unpadded(place), np.searchsorted(place, ends)
+        self.lower, self.lower_ends = self._unpadded(pruned), np.searchsorted(pruned, ends)
+
+    def _unpadded(self, place: np.ndarray) -> np.ndarray:
+        """Return places in ``(c, out)`` of places in ``(c, columns)``."""
+        return place - place // self.columns * (self.columns - self.out)
+
+    def quantize(self, start: int, targets: np.ndarray) -> np.ndarray:
+        rows = len(targets)
+        values = targets * self.inverse[start : start + rows]
+        np.rint(values, out=values)
+        q_max = np.float32(self.row.q_max)
+        np.minimum(values, q_max, out=values)
+        np.maximum(values, -q_max, out=values)
+        values *= self.scale[start : start + rows]
+        flat, first = values.reshape(-1), start * self.out
+        begin, end = self.lower_ends[start], self.lower_ends[start + rows]
+        flat[self.lower[begin:end] - first] = 0
+        begin, end = self.upper_ends[start], self.upper_ends[start + rows]
+        upper = self.upper[begin:end] - first
+        target = targets.reshape(-1)[upper]
+        value = self._outlier_value(np.abs(target), self.upper_exponent[begin:end])
+        flat[upper] = np.copysign(value, target)
+        return values
+
+    def finish(self, values: np.ndarray) -> tuple[QuantizedWeight, dict[str, int]] | None:
+        weight = self._weight(values)
+        floor = raised_floor(weight, self.floor.T)
+        if floor is not None:
+            self.floor = np.minimum(floor.T, ISF_MAX).astype(np.int16)
+            return None
+        assert weight.pairs is not None and weight.relative_exponent is not None
+        flagged = weight.relative_exponent >= 0
+        outliers = int((weight.pairs[..., 0] >= 0).sum())
+        return weight, {
+            "outliers": outliers,
+            "flagged": int(flagged.sum()),
+            **{name: int(lost.sum()) for name, lost in self.lost.items()},
+            "pruned": outliers,
+            "second_passes": int((passes(weight.pairs[flagged]) > 1).sum()),
+        }
+
+    def _weight(self, values: np.ndarray) -> QuantizedWeight:
+        """Return the weight as the machine holds it: halves of outliers in their slots."""
+        bits, half = self.row.bits, self.row.mantissa_bits // 2
+        isf = self._settled_isf()
+        slots = np.empty(values.shape, np.uint8)
+        for start in range(0, len(values), MACRO_BLOCK):  # few at a time: they stay in the cache
+            part = np.s_[start : start + MACRO_BLOCK]
+            codes = (values[part] * self._spread(-self.isf[part])).astype(np.int8)
+            slots[part] = np.abs(codes) | (codes < 0).astype(np.int8) << (bits - 1)
+        k, micro, entry = np.nonzero(self.pairs[..., 0] >= 0)
+        upper, lower = (micro * MICRO_BLOCK + self.pairs[k, micro, entry, i] for i in (0, 1))
+        magnitude = np.ldexp(np.abs(values[k, upper]), -self.exponent[k, micro].astype(np.int32))
+        mantissa = ((magnitude - 1) * (1 << self.row.mantissa_bits)).astype(np.uint8)
+        sign = np.signbit(values[k, upper]).astype(np.uint8) << (bits - 1)
+        slots[k, upper] = sign | mantissa >> half
+        slots[k, lower] = sign | mantissa & ((1 << half) - 1)
+        used = blocks(self.out, MICRO_BLOCK)
+        flagged = (self.pairs[..., 0] >= 0).any(axis=2)
+        relative = np.where(flagged, self.exponent - np.repeat(isf, MICROS, axis=1), -1)
+        return QuantizedWeight(
+            self.row.name,
+            np.ascontiguousarray(slots.T),
+            isf=np.ascontiguousarray(isf.T),
+            relative_exponent=np.ascontiguousarray(relative.T[:used].astype(np.int16)),
+            pairs=np.ascontiguousarray(self.pairs.transpose(1, 0, 2, 3)[:used]),
+        )
+
+    def _settled_isf(self) -> np.ndarray:
+        """Return the scales; a block of zeros takes its column's largest, to widen no panel."""
+        zero = self.empty & ~(self.pairs[..., 0] >= 0).any(axis=2).reshape(
+            *self.empty.shape, MICROS
+        ).any(axis=2)
+        known = np.where(zero, ISF_MIN, self.isf)
+        largest = known.max(axis=0, initial=ISF_MIN)
+        largest = np.where(zero.all(axis=0), 0, largest)
+        return np.where(zero, largest, self.isf).astype(np.int16)
+
+
+def _shared_exponent(micro: np.ndarray, magnitude: np.ndarray) -> np.ndarray:
+    """Return floor(log2 max) over the outliers of each one's micro-block; `micro` ascends."""
+    if not len(micro):
+        return np.zeros(0, np.int32)
+    starts = np.flatnonzero(np.diff(micro, prepend=-1))
+    largest = np.maximum.reduceat(magnitude, starts)
+    counts = np.diff(np.append(starts, len(micro)))
+    return np.repeat(np.frexp(largest)[1] - 1, counts)
