@@ -108,8 +108,7 @@ def cache_key(
         if isinstance(function, relax.Function):
             text = function.script(show_meta=False)
             digest.update(f"{gv.name_hint} {len(text)}\n{text}".encode())
-            for constant in _constants(function):
-                _update(digest, constant)
+            _update_constants(digest, function)
         else:
             digest.update(f"{gv.name_hint} {tvm.ir.save_json(function)}\n".encode())
     digest.update(f"{len(calls)} calls of {', '.join(map(str, inputs))}\n".encode())
@@ -119,15 +118,12 @@ def cache_key(
     return digest.hexdigest()
 
 
-def _constants(function: relax.Function) -> list[np.ndarray]:
-    found: list[np.ndarray] = []
-
+def _update_constants(digest, function: relax.Function) -> None:
     def visit(expr):
         if isinstance(expr, tvm.ir.GenericConst):
-            found.append(expr.value.numpy())
+            _update(digest, expr.value.numpy())
 
     relax.analysis.post_order_visit(function, visit)
-    return found
 
 
 def _update(digest, array: np.ndarray) -> None:

@@ -20,7 +20,8 @@ Product = Callable[[tuple[np.ndarray, ...], np.ndarray, Tap | None], None]
 
 def matmul(operands: tuple[np.ndarray, ...], out: np.ndarray, _tap: Tap | None) -> None:
     """Multiply two activations."""
-    np.matmul(*operands, out=out)
+    left, right = operands
+    np.matmul(left, right, out=out)
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,9 @@ class Runner:
     def _run(self, call: Call) -> None:
         self.left, self.error = self.stop_after, None
         try:
-            self.call(*map(tvm.runtime.tensor, call))
+            # What isn't finite is found and named where it enters a layer.
+            with np.errstate(over="ignore", invalid="ignore"):
+                self.call(*map(tvm.runtime.tensor, call))
         except Exception as error:
             # What a packed function raises arrives as another class.
             if isinstance(self.error, _Enough):
@@ -145,6 +147,7 @@ def runner(mod: tvm.IRModule, parts: dict, rows: list[Rows], entry: str) -> Iter
     """Build a model's calibration module; its callback is there until the context ends."""
     # A module looks packed functions up by global names, and when it is loaded.
     name = f"microscopiq.observe{next(_numbers)}"
+    made: Runner
     tvm_ffi.register_global_func(name, lambda *arguments: made.observe(*arguments))
     try:
         made = Runner(mod, parts, rows, entry, name)

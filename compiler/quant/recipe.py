@@ -42,7 +42,7 @@ class Recipe:
 
     `options` are those of the method (docs/recipes.md). `output_order` is one of `OUTPUT_ORDERS`;
     it concerns layers whose format has outliers. `migration` is how much of the activations' range
-    goes into the weights, 0 to 1 (`passes.migrate`).
+    goes into the weights, 0 to 1 (`passes.migrate`): it needs calibration data.
     """
 
     name: str
@@ -63,9 +63,9 @@ class Recipe:
         return LayerRecipe(self.method, self.weight_format, self.options)
 
     def needs_statistics(self) -> bool:
-        """Tell whether migration, or a method that it names, can't do without calibration data."""
+        """Tell whether a method that it names can't do without calibration data."""
         methods = [self.method, *(row.method for row in self.overrides)]
-        return self.migration is not None or any(METHODS[name].needs_statistics for name in methods)
+        return any(METHODS[name].needs_statistics for name in methods)
 
 
 def recipe_names() -> list[str]:

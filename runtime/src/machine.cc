@@ -1,6 +1,6 @@
 #include "machine.h"
 
-#include <algorithm>
+#include <utility>
 
 #include "errors.h"
 #include "listing.h"
@@ -190,10 +190,10 @@ void Machine::Step(const End&) {
 template <typename Op>
 void Machine::Step(const Op& op) {
   if (watch_) watch_->Begin(Op::kUnit, record_.instructions);
-  const Outcome outcome = Execute(op);
+  Outcome outcome = Execute(op);
   if (!use_timing_) return;
   if (outcome) {
-    timing_.Dispatch(Op::kUnit, *outcome);
+    timing_.Dispatch(Op::kUnit, std::move(*outcome));
   } else {
     timing_.Control();
   }

@@ -65,6 +65,13 @@ const std::vector<int64_t>& PanelIndex::Rows(const Memory& wbuf, const Panel& pa
 
 namespace {
 
+// The builtin is a call where the CPU may lack the instruction.
+int CountBits(uint32_t bits) {
+  int count = 0;
+  for (; bits; bits &= bits - 1) ++count;
+  return count;
+}
+
 [[noreturn]] void FailOutlier(const Memory& wbuf, int64_t row_address, int block, int number,
                               const Outlier& outlier, const char* problem) {
   Fail(kSimError, wbuf.name(), " address ", Hex{row_address}, ": micro-block ", block, ", outlier ",
@@ -80,11 +87,11 @@ int64_t ReadOutliers(const Memory& wbuf, const Panel& panel, int64_t row_address
   const uint8_t* identifier = wbuf.Peek(row_address, 1 + panel.identifier_bytes()) + 1;
   uint32_t flags = 0;
   std::memcpy(&flags, identifier, panel.identifier_bytes());
-  wbuf.Peek(row_address, 1 + panel.identifier_bytes() + 4 * __builtin_popcount(flags));
+  wbuf.Peek(row_address, 1 + panel.identifier_bytes() + 4 * CountBits(flags));
   const uint8_t* entry = identifier + panel.identifier_bytes();
   const int first = col0 / kMicroBlock, end = (col0 + cols + kMicroBlock - 1) / kMicroBlock;
   uint32_t skipped = flags & ((1u << first) - 1);
-  entry += 4 * __builtin_popcount(skipped);
+  entry += 4 * CountBits(skipped);
   int64_t bytes_read = panel.identifier_bytes();
   const int micro_bits = panel.format->micro_bits;
   flags = (flags ^ skipped) & ((1u << end) - 1);

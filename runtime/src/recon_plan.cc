@@ -51,15 +51,16 @@ ReconShape MakeReconShape(const ArchNumbers& arch, int bits, int64_t rows, int64
 void AddReconRow(const ReconShape& shape, int row, const std::vector<Outlier>& outliers,
                  StripRows* strips) {
   strips->resize(shape.strips());
-  std::vector<HalfPair> pairs;
   for (size_t i = 0; i < outliers.size();) {
     const int block = outliers[i].upper / kMicroBlock;
-    pairs.clear();
+    OnePass pass;
+    bool routes = true;
     for (; i < outliers.size() && outliers[i].upper / kMicroBlock == block; ++i) {
-      pairs.push_back({outliers[i].upper % kMicroBlock, outliers[i].lower % kMicroBlock});
+      routes = pass.Take({outliers[i].upper % kMicroBlock, outliers[i].lower % kMicroBlock});
     }
-    const int passes = RoutesInOnePass(pairs) ? 1 : 2;
+    const int passes = routes ? 1 : 2;
     std::vector<ReconRow>& strip = (*strips)[block * kMicroBlock / shape.strip_columns];
+    if (strip.empty()) strip.reserve(shape.rows);
     if (strip.empty() || strip.back().row != row) strip.push_back({row, 0});
     strip.back().passes = std::max(strip.back().passes, passes);
   }
@@ -78,6 +79,7 @@ ReconPlan MakeReconPlan(const ReconShape& shape, const StripRows& rows) {
   plan.strips.resize(shape.strips());
   for (int strip = 0; strip < shape.strips(); ++strip) {
     Reservations reservations(plan.turns, shape.units);
+    if (strip < static_cast<int>(rows.size())) plan.strips[strip].reserve(2 * rows[strip].size());
     int64_t delay = 0;
     auto visit = [&](int row, int pass) {
       // One cycle after its PE worked, a value can be in a switch. The table counts at the door

@@ -1,5 +1,8 @@
 #include "recon_route.h"
 
+#include <algorithm>
+#include <array>
+
 #include "errors.h"
 
 namespace microscopiq {
@@ -38,6 +41,28 @@ uint64_t WayOfOwn(int column) {
   uint64_t links = 0;
   for (int rank = 0; rank < kMicroCrossRanks; ++rank) links |= StraightLink(rank, column);
   return links;
+}
+
+// By Upper and Lower the cross links of their way; 0 if it isn't rank after rank.
+using Crossings = std::array<std::array<uint64_t, kMicroBlock>, kMicroBlock>;
+
+constexpr Crossings MakeCrossings() {
+  Crossings crossings{};
+  for (int upper = 0; upper < kMicroBlock; ++upper) {
+    for (int lower = 0; lower < kMicroBlock; ++lower) {
+      const int difference = upper ^ lower;
+      if (difference == 0) continue;
+      const int shifted = difference / (difference & -difference);
+      if (shifted & (shifted + 1)) continue;
+      int column = lower;
+      for (int rank = 0; rank < kMicroCrossRanks; ++rank) {
+        if (!(difference >> rank & 1)) continue;
+        crossings[upper][lower] |= CrossLink(rank, column);
+        column ^= 1 << rank;
+      }
+    }
+  }
+  return crossings;
 }
 
 // Sets the commands of one pass. `entering` has the columns of the pairs and those that just pass.
@@ -106,23 +131,17 @@ bool Split(const std::vector<HalfPair>& pairs, unsigned second, BlockRoute* rout
 
 }  // namespace
 
+bool OnePass::Take(const HalfPair& pair) {
+  static constexpr Crossings kCrossings = MakeCrossings();
+  const uint64_t crossed = kCrossings[pair.upper][pair.lower];
+  routes_ = routes_ && crossed && !(used_ & crossed);
+  used_ |= crossed;
+  return routes_;
+}
+
 bool RoutesInOnePass(const std::vector<HalfPair>& pairs) {
-  uint64_t used = 0;
-  for (const HalfPair& pair : pairs) {
-    const int difference = pair.upper ^ pair.lower;
-    const int shifted = difference / (difference & -difference);
-    if (shifted & (shifted + 1)) return false;
-    uint64_t crossed = 0;
-    int column = pair.lower;
-    for (int rank = 0; rank < kMicroCrossRanks; ++rank) {
-      if (!(difference >> rank & 1)) continue;
-      crossed |= CrossLink(rank, column);
-      column ^= 1 << rank;
-    }
-    if (used & crossed) return false;
-    used |= crossed;
-  }
-  return true;
+  OnePass pass;
+  return std::all_of(pairs.begin(), pairs.end(), [&](const HalfPair& p) { return pass.Take(p); });
 }
 
 BlockRoute RouteBlock(const std::vector<HalfPair>& pairs) {

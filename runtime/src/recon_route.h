@@ -41,6 +41,18 @@ struct BlockRoute {
 // True if every Lower gets to its Upper while the values of all columns pass: each pair's columns
 // differ in consecutive bits, and no two pairs need the same cross link. The pairs are disjoint.
 bool RoutesInOnePass(const std::vector<HalfPair>& pairs);
+
+// The same, pair by pair.
+class OnePass {
+ public:
+  // Whether all pairs so far route.
+  bool Take(const HalfPair& pair);
+
+ private:
+  bool routes_ = true;
+  uint64_t used_ = 0;
+};
+
 BlockRoute RouteBlock(const std::vector<HalfPair>& pairs);
 
 }  // namespace microscopiq

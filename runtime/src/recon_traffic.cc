@@ -1,6 +1,7 @@
 #include "recon_traffic.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace microscopiq {
 namespace {
@@ -13,6 +14,18 @@ void MergeLater(int64_t shift, std::vector<uint64_t>* bits) {
     if (rest && i + words + 1 < bits->size()) later |= (*bits)[i + words + 1] << (64 - rest);
     (*bits)[i] |= later;
   }
+}
+
+// The first bit from `begin` on that isn't set; past the last one if there is none.
+int64_t NextClear(const std::vector<uint64_t>& bits, uint64_t begin) {
+  size_t word = begin / 64;
+  if (word == bits.size()) return static_cast<int64_t>(begin);
+  uint64_t clear = ~bits[word] & ~uint64_t{0} << begin % 64;
+  while (!clear) {
+    if (++word == bits.size()) return static_cast<int64_t>(word) * 64;
+    clear = ~bits[word];
+  }
+  return static_cast<int64_t>(word) * 64 + __builtin_ctzll(clear);
 }
 
 bool Visits(const ReconPlan* plan, size_t strip) {
@@ -137,7 +150,6 @@ void ReconTraffic::ReserveStrip(const Entry& entry, const ReconPlan& plan, size_
   Ahead& ahead = ahead_[strip];
   const std::vector<ReconVisit>& visits = plan.strips[strip];
   const int64_t last = start + (m - 1) * plan.turns;
-  table_.assign(plan.turns, 0);
   taken_.resize(plan.shape.units);
   for (int unit = 0; unit < plan.shape.units; ++unit) {
     taken_[unit].Draw(networks_[strip * plan.shape.units + unit], start, plan.turns);
@@ -170,22 +182,34 @@ void ReconTraffic::ReserveStrip(const Entry& entry, const ReconPlan& plan, size_
 }
 
 int ReconTraffic::Take(Series* wanted, size_t strip, const ReconPlan& plan) {
-  const int units = plan.shape.units;
-  int64_t residue = wanted->first % plan.turns;
-  for (;; ++wanted->first, residue = residue + 1 == plan.turns ? 0 : residue + 1) {
-    // The strip's own visits repeat alike: they meet if and only if they share a residue.
-    uint64_t& own = table_[residue];
-    for (int unit = 0; unit < units; ++unit) {
-      if (own >> unit & 1 || taken_[unit].Meets(*wanted)) continue;
-      own |= uint64_t{1} << unit;
-      networks_[strip * units + unit].push_back(*wanted);
-      return unit;
+  const auto end = [](int64_t most, const Taken& taken) { return std::max(most, taken.end()); };
+  const int64_t last_end = std::accumulate(taken_.begin(), taken_.end(), int64_t{0}, end);
+  int chosen = -1;
+  for (; chosen < 0 && wanted->last() + wanted->turns < last_end; wanted->first += chosen < 0) {
+    for (size_t unit = 0; unit < taken_.size() && chosen < 0; ++unit) {
+      if (!taken_[unit].Meets(*wanted)) chosen = static_cast<int>(unit);
     }
   }
+  if (chosen < 0) {
+    // It goes on for longer than all that came earlier.
+    int64_t first = INT64_MAX;
+    for (size_t unit = 0; unit < taken_.size(); ++unit) {
+      const int64_t free = taken_[unit].FirstFree(wanted->first);
+      if (free >= first) continue;
+      first = free;
+      chosen = static_cast<int>(unit);
+    }
+    wanted->first = first;
+  }
+  taken_[chosen].Keep(*wanted);
+  networks_[strip * plan.shape.units + chosen].push_back(*wanted);
+  return chosen;
 }
 
 void ReconTraffic::Taken::Draw(const std::vector<Series>& network, int64_t start, int64_t turns) {
   start_ = end_ = start;
+  turns_ = turns;
+  own_.assign((turns + 63) / 64, 0);
   for (const Series& series : network) end_ = std::max(end_, series.last() + 1);
   taken_.assign((end_ - start_ + 63) / 64, 0);
   for (const Series& series : network) {
@@ -200,12 +224,37 @@ void ReconTraffic::Taken::Draw(const std::vector<Series>& network, int64_t start
 }
 
 bool ReconTraffic::Taken::Meets(const Series& wanted) const {
+  if (Has(own_, ResidueOf(wanted.first))) return true;
   if (wanted.first >= end_) return false;
   if (wanted.last() + wanted.turns >= end_) return Has(within_, wanted.first - start_);
   for (int64_t cycle = wanted.first; cycle <= wanted.last(); cycle += wanted.turns) {
     if (Has(taken_, cycle - start_)) return true;
   }
   return false;
+}
+
+int64_t ReconTraffic::Taken::FirstFree(int64_t cycle) const {
+  if (cycle < end_) {
+    const int64_t free = start_ + NextClear(within_, cycle - start_);
+    if (free < end_) return free;
+    cycle = end_;
+  }
+  int64_t residue = ResidueOf(cycle), free = NextClear(own_, residue);
+  if (free >= turns_) {
+    cycle += turns_ - residue;
+    residue = 0;
+    free = NextClear(own_, 0);
+    if (free >= turns_) return INT64_MAX;
+  }
+  return cycle + free - residue;
+}
+
+void ReconTraffic::Taken::Keep(const Series& series) {
+  const uint64_t residue = ResidueOf(series.first), drawn = end_ - start_;
+  own_[residue / 64] |= uint64_t{1} << residue % 64;
+  for (uint64_t offset = residue; offset < drawn; offset += turns_) {
+    within_[offset / 64] |= uint64_t{1} << offset % 64;
+  }
 }
 
 void ReconTraffic::Forget(int64_t before) {

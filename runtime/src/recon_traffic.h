@@ -55,16 +55,29 @@ class ReconTraffic {
     // For matmuls that visit every `turns` cycles.
     void Draw(const std::vector<Series>& network, int64_t start, int64_t turns);
     bool Meets(const Series& wanted) const;
+    // First cycle, `cycle` or later, at which a series may start that goes on for longer than what
+    // was drawn; INT64_MAX if there is none.
+    int64_t FirstFree(int64_t cycle) const;
+    // A visit of the new matmul: its visits repeat alike, and meet if they share a residue.
+    void Keep(const Series& series);
+    int64_t end() const { return end_; }
 
    private:
-    int64_t start_ = 0;
-    static bool Has(const std::vector<uint64_t>& bits, int64_t cycle) {
-      return bits[cycle / 64] >> (cycle % 64) & 1;
+    int64_t start_ = 0, turns_ = 1;
+    static bool Has(const std::vector<uint64_t>& bits, uint64_t place) {
+      return bits[place / 64] >> (place % 64) & 1;
+    }
+    // Of the cycles since the start, which are few: 32 bits divide faster.
+    int64_t ResidueOf(int64_t cycle) const {
+      const uint64_t since = cycle - start_;
+      if (since <= UINT32_MAX) return static_cast<uint32_t>(since) % static_cast<uint32_t>(turns_);
+      return static_cast<int64_t>(since % turns_);
     }
 
     int64_t end_ = 0;               // the first cycle after all of them
     std::vector<uint64_t> taken_;   // by cycle from `start_` on
     std::vector<uint64_t> within_;  // whether that cycle or any some turns later is taken
+    std::vector<uint64_t> own_;     // by residue, the new matmul's own visits
   };
   // What the matmuls so far leave in a strip. Array rows past a short tile keep what an earlier
   // one left there. Times are those of its first column; -1 is before all.
@@ -107,8 +120,7 @@ class ReconTraffic {
   Ahead bare_;                                 // in the other strips
   std::vector<std::vector<Series>> networks_;  // by strip and unit
   // Of the strip whose visits are being granted:
-  std::vector<Taken> taken_;     // by unit
-  std::vector<uint64_t> table_;  // units taken by the strip's own visits, by residue
+  std::vector<Taken> taken_;  // by unit
 };
 
 }  // namespace microscopiq

@@ -1,6 +1,7 @@
 #include "timing.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "errors.h"
 
@@ -56,11 +57,11 @@ void Timing::AddTokens(int sem, int64_t delta) {
   Control();
 }
 
-void Timing::Dispatch(Unit unit, const Work& work) {
+void Timing::Dispatch(Unit unit, Work work) {
   if (arch_.overlap) {
-    Push(unit, {Kind::kWork, 0, 0, work, origin_});
+    Push(unit, {Kind::kWork, 0, 0, std::move(work), origin_});
   } else {
-    RunAlone(unit, work);
+    RunAlone(unit, std::move(work));
   }
 }
 
@@ -74,12 +75,12 @@ void Timing::DispatchPost(Unit unit, int sem, bool after_reading) {
   if (arch_.overlap) Push(unit, {kind, static_cast<uint8_t>(sem), 0, {}, origin_});
 }
 
-void Timing::RunAlone(Unit unit, const Work& work) {
-  const int64_t start = clock_;
+void Timing::RunAlone(Unit unit, Work work) {
+  const int64_t start = clock_, busy = work.busy;
   started_ = origin_;
-  StartWork(unit, work, start);
+  StartWork(unit, std::move(work), start);
   clock_ = states_[static_cast<int>(unit)].all_done;
-  Spend(unit, TailOf(unit), start + work.busy, clock_);
+  Spend(unit, TailOf(unit), start + busy, clock_);
   if (unit != Unit::kArray) Spend(Unit::kArray, WorkOf(unit), start, clock_);
   states_[static_cast<int>(unit)].free = clock_;
   Control();
@@ -156,7 +157,7 @@ bool Timing::StartNext(int64_t until) {
 void Timing::Start(int number, int64_t start) {
   const Unit unit = static_cast<Unit>(number);
   UnitState& state = states_[number];
-  const Op op = std::move(state.queue.front());
+  Op op = std::move(state.queue.front());
   state.queue.pop_front();
   state.stale = true;
   last_start_ = start;
@@ -171,7 +172,7 @@ void Timing::Start(int number, int64_t start) {
       } else {
         Spend(unit, Cause::kDma, wanted, start);
       }
-      StartWork(unit, op.work, start);
+      StartWork(unit, std::move(op.work), start);
       break;
     case Kind::kWait:
       TakeToken(unit, op.sem, wanted);

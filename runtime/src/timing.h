@@ -74,7 +74,7 @@ class Timing {
   void Control() { clock_ += arch_.sequencer_cycles; }
   // `sem`: the semaphore's count changes by `delta` at dispatch.
   void AddTokens(int sem, int64_t delta);
-  void Dispatch(Unit unit, const Work& work);
+  void Dispatch(Unit unit, Work work);
   void DispatchWait(Unit unit, int sem);
   // The token is there when all before has finished, or when its operands were read.
   void DispatchPost(Unit unit, int sem, bool after_reading);
@@ -119,7 +119,7 @@ class Timing {
   void Push(Unit unit, Op op);
   // What the heads that wait for a semaphore know of it is out of date.
   void StaleWaiters(int sem);
-  void RunAlone(Unit unit, const Work& work);
+  void RunAlone(Unit unit, Work work);
   // Earliest start of a unit's head, kNever if it is blocked or there is none.
   int64_t HeadStart(int unit);
   int64_t WaitStart(const Op& op, int64_t start);

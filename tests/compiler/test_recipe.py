@@ -5,7 +5,6 @@ import pytest
 from microscopiq.compiler.quant.recipe import load_recipe, recipe_names
 from microscopiq.target.errors import ConfigError
 
-ACTIVATION = 'activation = "mx-int8"'
 GOOD = """
 name = "mine"
 description = "4 bits, the head at 8"
@@ -42,7 +41,7 @@ def test_first_matching_override_wins(tmp_path):
 
 def test_migration_is_off_unless_given(tmp_path):
     assert load_recipe(written(tmp_path, GOOD)).migration is None
-    strong = GOOD.replace(ACTIVATION, f"{ACTIVATION}\nmigration = 0.7")
+    strong = GOOD.replace("[options]", "migration = 0.7\n[options]")
     assert load_recipe(written(tmp_path, strong)).migration == 0.7
 
 
@@ -64,20 +63,14 @@ def test_unknown_recipe_names_the_nearest():
         ("pattern", "patern", "unknown override key 'patern'; did you mean pattern"),
         ('activation = "mx-int8"', "", "missing key 'activation'"),
         ('"mx-int8"', '"fp8"', "unknown activation format 'fp8'"),
-        *(
-            (
-                ACTIVATION,
-                f"{ACTIVATION}\nmigration = {value}",
-                f"migration = {shown}: a number from 0",
-            )
-            for value, shown in (
-                ("1.5", "1.5"),
-                ("-0.1", "-0.1"),
-                ('"on"', "'on'"),
-                ("true", "True"),
-            )
-        ),
         ("[[overrides]]", "[[overrides2]]", "unknown key 'overrides2'; did you mean overrides"),
+        (
+            "[options]",
+            "migration = 1.5\n[options]",
+            "migration = 1.5: a number from 0 to 1",
+        ),
+        ("[options]", 'migration = "on"\n[options]', "migration = 'on': a number from 0"),
+        ("[options]", "migration = true\n[options]", "migration = True: a number from 0"),
         ("method =", "method", "not TOML"),
     ],
 )

@@ -144,6 +144,24 @@ def test_compile_stops_after_a_stage(shell, demo_folder, tmp_path):
     assert "Wrote nothing" in result.out
 
 
+def test_compile_with_samples(shell, demo_folder, tmp_path):
+    samples = tmp_path / "samples.npz"
+    np.savez(samples, x=np.random.default_rng(0).random((180, 1, 8, 8), np.float32))
+    model, folder = demo_folder / "digits_cnn.onnx", tmp_path / "cache"
+    options = ("--stop-after", "quantize", "--calibration", samples, "--calibration-cache", folder)
+    first = shell("compile", model, *options)
+    assert first.code == 0, first.err
+    header = next(line for line in first.out.splitlines() if "bits/weight" in line)
+    assert header.rstrip().endswith("held-out error")
+    (conv,) = (line for line in first.out.splitlines() if line.lstrip().startswith("conv2d"))
+    assert 0 < float(conv.split()[-2]) < 5 and conv.split()[-1] == "%"
+    files = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert len(files) == 7
+    again = shell("compile", model, *options)
+    assert again.out == first.out
+    assert files == {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+
 def test_run_prints_json_only(shell, library, images, tmp_path):
     np.savez(tmp_path / "x.npz", image=images)
     arguments = ("--input", tmp_path / "x.npz", "-o", tmp_path / "y.npz", "--json")
