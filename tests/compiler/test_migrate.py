@@ -158,9 +158,9 @@ def random_magnitudes(layers):
     return found
 
 
-def assert_near(mod, migrated, inputs) -> None:
-    pairs = zip(make.run_llvm(mod, inputs), make.run_llvm(migrated, inputs), strict=True)
-    for want, have in pairs:
+def assert_near(mod, migrated, inputs, function="main") -> None:
+    results = [make.run_llvm(each, inputs, function) for each in (mod, migrated)]
+    for want, have in zip(*results, strict=True):
         np.testing.assert_allclose(have, want, rtol=1e-5, atol=1e-5 * np.abs(want).max())
 
 
@@ -194,6 +194,18 @@ def test_weights_are_multiplied_and_readers_share_factors():
     assert all((one == factors[0]).all() for one in factors)
     for old, new in zip(layers, layers_of(partitions(result.mod)[1]), strict=True):
         np.testing.assert_allclose(new.weight, old.weight * factors[0], rtol=1e-6)
+
+
+def test_functions_have_factors_of_their_own():
+    builder = relax.BlockBuilder()
+    for name, body in (("main", shared), ("other", gated)):
+        make.add_function(builder, name, body, ROWS)
+    before, parts = partitions(builder.get())
+    result = migrate(before, parts, {}, random_magnitudes(layers_of(parts)), 0.7)
+    for name in ("main", "other"):
+        assert_near(before, result.mod, make.inputs_of(before, name), name)
+    assert sorted(result.multiplies.values()) == [0, 1]
+    assert len(result.factors) == len(layers_of(parts)) == 6
 
 
 def test_factors_are_smoothquants():
