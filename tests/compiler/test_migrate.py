@@ -164,14 +164,30 @@ def assert_near(mod, migrated, inputs, function="main") -> None:
         np.testing.assert_allclose(have, want, rtol=1e-5, atol=1e-5 * np.abs(want).max())
 
 
+def assert_factors_fit(result, layers, magnitudes) -> None:
+    """Check factors against the weights that are quantized, norms and readers' factors in them."""
+    weights = collections.defaultdict(list)
+    for old, new in zip(layers, layers_of(partitions(result.mod)[1]), strict=True):
+        factors = result.factors[id(old)]
+        groups = 1 if old.kind == "linear" else int(old.call.attrs.groups)
+        columns = np.abs(new.weight).reshape(groups, new.weight.shape[0] // groups, -1).max(axis=1)
+        columns = columns.reshape(len(factors), -1).max(axis=1) / factors
+        weights[factors.tobytes()].append((columns, magnitudes[id(old)], factors))
+    for rows in weights.values():
+        columns, largest, factors = (np.max(part, axis=0) for part in zip(*rows, strict=True))
+        np.testing.assert_allclose(channel_factors(largest, columns, 0.7), factors, rtol=1e-5)
+
+
 @pytest.mark.parametrize("name", BODIES)
 def test_the_module_computes_the_same(name):
     body, shape, folded, multiplied = BODIES[name]
     mod = make.module(body, shape)
     before, parts = partitions(mod)
     layers = layers_of(parts)
-    result = migrate(before, parts, {}, random_magnitudes(layers), 0.7)
+    magnitudes = random_magnitudes(layers)
+    result = migrate(before, parts, {}, magnitudes, 0.7)
     relax.analysis.well_formed(result.mod)
+    assert_factors_fit(result, layers, magnitudes)
     assert_near(mod, result.mod, make.inputs_of(mod))
     placed = collections.Counter(result.placed[id(layer)] for layer in layers)
     assert (placed[FOLDED], placed[MULTIPLIED]) == (folded, multiplied)
