@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ class Calibration:
     Attributes
     ----------
     samples : iterable, mapping or numpy.ndarray
-        As `samples.read_calls` takes them; read once.
+        As `samples.read_calls` takes them; read once for a model, however often it is calibrated.
     hessian_bytes : int
         Bound of the second moments that are held at once, both kinds together. The model runs again
         for each group of layers that fits; a layer that is larger is a group of its own.
@@ -42,6 +42,9 @@ class Calibration:
     hessian_bytes: int = 1 << 30
     held_out_every: int = 8
     cache_dir: str | Path | None = None
+    _calls: dict[tuple[Input, ...], list[Call]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self):
         if self.hessian_bytes < 1:
@@ -50,6 +53,14 @@ class Calibration:
             raise ConfigError(
                 f"held_out_every = {self.held_out_every}: 2 or more is needed, or 0 for none"
             )
+
+    def calls(self, inputs: list[Input]) -> list[Call]:
+        """Return what a model with these inputs is called with; see `samples.read_calls`."""
+        key = tuple(inputs)
+        if key not in self._calls:
+            # Migration calibrates twice, and an iterator gives its samples once.
+            self._calls[key] = read_calls(self.samples, inputs)
+        return self._calls[key]
 
 
 def collect(
@@ -80,7 +91,7 @@ def collect(
         When the cache's folder can't be written.
     """
     inputs = model_inputs(entry(mod))
-    calls = read_calls(calibration.samples, inputs)
+    calls = calibration.calls(inputs)
     _Collection(mod, parts, calls, inputs, calibration).run(take, progress)
 
 

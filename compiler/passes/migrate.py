@@ -49,14 +49,13 @@ class Migration:
 
 def migrate_model(
     mod: tvm.IRModule, parts: dict, names: dict[str, str], calibrate: Callable, alpha: float
-) -> tuple[tvm.IRModule, dict, dict[str, str]]:
-    """Return a migrated module, its partitions and its parameter names.
+) -> tuple[tvm.IRModule, dict]:
+    """Return a migrated module and its partitions.
 
     Parameters
     ----------
     calibrate : callable
-        Called as ``calibrate(mod, parts, take)``; it calls ``take(layer, statistics)`` once for
-        every layer with a weight, with None if no row ever reached it.
+        As `quantize.quantize_model` takes it.
     """
     largest: dict[int, np.ndarray] = {}
 
@@ -72,7 +71,7 @@ def migrate_model(
             new.migration = done.placed.get(id(old), "")
         for _ in range(done.multiplies[gv]):
             part.host[part.host.index(("multiply", OTHER_REASON))] = ("multiply", MULTIPLY)
-    return done.mod, after, done.names
+    return done.mod, after
 
 
 def channel_largest(layer: Layer, statistics: Sequence[Statistics]) -> np.ndarray:

@@ -73,7 +73,8 @@ def quantize_model(
         Called as ``progress(done, total, layer name)``.
     calibrate : callable, optional
         Called as ``calibrate(mod, parts, take)``: it has to call ``take(layer, statistics)`` once
-        for every layer with a weight, whose statistics aren't needed any more after it.
+        for every layer with a weight, whose statistics aren't needed any more after it. A recipe
+        with migration does so twice, and the second time with the migrated module.
 
     Raises
     ------
@@ -98,10 +99,10 @@ def quantize_model(
     if recipe.migration is not None:
         if calibrate is None:
             raise ConfigError(
-                f"recipe '{recipe.name}': migration = {recipe.migration} needs calibration data, "
-                "and none was given"
+                f"recipe '{recipe.name}': migration = {recipe.migration} needs calibration data: "
+                "give `calibration` some inputs of the model, or leave migration out"
             )
-        mod, parts, _ = migrate_model(mod, parts, names, calibrate, recipe.migration)
+        mod, parts = migrate_model(mod, parts, names, calibrate, recipe.migration)
     if recipe.activation != FP32:
         for gv, part in parts.items():
             order_outputs(mod[gv], part, recipe)

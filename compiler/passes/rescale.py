@@ -60,11 +60,17 @@ class Plan:
         return MULTIPLIED if edits is None else FOLDED
 
     def weights(self, layers: list[Layer]) -> np.ndarray:
-        """Return float32 ``(in,)``: largest magnitude of each channel's weights in all layers."""
+        """Return ``(in,)``: largest magnitude of each channel's weights in all layers.
+
+        The weights are those that will be quantized, with a batch norm behind in them.
+        """
         found = []
         for layer in layers:
-            weight = np.abs(self.constant(layer.call, 1))
-            if layer.kind == "linear":
+            linear = layer.kind == "linear"
+            weight = np.abs(layer.weight.T if linear else layer.weight)
+            for factor in self._rows(layer):
+                weight = weight * factor
+            if linear:
                 found.append(weight.max(axis=1))
             else:
                 groups = int(layer.call.attrs.groups)
@@ -75,7 +81,7 @@ class Plan:
     def constant(self, call, index: int) -> np.ndarray:
         """Return a call's operand with its changes so far, rounded once."""
         value = self.graph.constant(call.args[index])
-        factors = self.edits.get(hash(call), {}).get(index, [])
+        factors = self._factors(call, index)
         if not factors:
             return value
         changed = value.astype(np.float64)
@@ -90,6 +96,17 @@ class Plan:
             new = self.constant(call, index)
             found[index] = relax.const(new)
             _rename(names, self.graph.constant(call.args[index]), new)
+        return found
+
+    def _factors(self, call, index: int) -> list[np.ndarray]:
+        return self.edits.get(hash(call), {}).get(index, [])
+
+    def _rows(self, layer: Layer) -> list[np.ndarray]:
+        """Return what a layer's weight is multiplied by so far: its readers' factors."""
+        found = list(self._factors(layer.call, 1))
+        for call in layer.absorbed:
+            if op_name(call) == "nn.batch_norm":
+                found += [factor.reshape(-1, 1, 1, 1) for factor in self._factors(call, 1)]
         return found
 
     def _note(self, edit: Edit) -> None:
