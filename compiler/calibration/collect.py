@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ class Calibration:
     Attributes
     ----------
     samples : iterable, mapping or numpy.ndarray
-        As `samples.read_calls` takes them; read once.
+        As `samples.read_calls` takes them; read once, though a model may be calibrated twice.
     hessian_bytes : int
         Bound of the second moments that are held at once, both kinds together. The model runs again
         for each group of layers that fits; a layer that is larger is a group of its own.
@@ -42,6 +42,9 @@ class Calibration:
     hessian_bytes: int = 1 << 30
     held_out_every: int = 8
     cache_dir: str | Path | None = None
+    _read: list[tuple[list[Input], list[Call]]] = field(
+        default_factory=list, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self):
         if self.hessian_bytes < 1:
@@ -50,6 +53,14 @@ class Calibration:
             raise ConfigError(
                 f"held_out_every = {self.held_out_every}: 2 or more is needed, or 0 for none"
             )
+
+    def calls(self, inputs: list[Input]) -> list[Call]:
+        """Return the samples as calls of a model with these inputs."""
+        for known, calls in self._read:
+            if known == inputs:
+                return calls
+        self._read.append((inputs, read_calls(self.samples, inputs)))
+        return self._read[-1][1]
 
 
 def collect(
@@ -80,8 +91,7 @@ def collect(
         When the cache's folder can't be written.
     """
     inputs = model_inputs(entry(mod))
-    calls = read_calls(calibration.samples, inputs)
-    _Collection(mod, parts, calls, inputs, calibration).run(take, progress)
+    _Collection(mod, parts, inputs, calibration).run(take, progress)
 
 
 def entry(mod: tvm.IRModule) -> relax.Function:
@@ -97,14 +107,15 @@ def entry(mod: tvm.IRModule) -> relax.Function:
 class _Collection:
     """State of one calibration."""
 
-    def __init__(self, mod, parts, calls: list[Call], inputs: list[Input], options: Calibration):
-        self.mod, self.parts, self.calls, self.options = mod, parts, calls, options
+    def __init__(self, mod, parts: dict, inputs: list[Input], options: Calibration):
+        self.mod, self.parts, self.options = mod, parts, options
+        self.calls = options.calls(inputs)
         self.rows = find_rows(mod, parts, ENTRY)
         self.numbers = {id(one): number for number, one in enumerate(self.rows)}
         self.groups = split(self.rows, options.hessian_bytes)
         self.cache: Cache | None = None
         if options.cache_dir is not None:
-            key = cache_key(mod, inputs, calls, (options.held_out_every,))
+            key = cache_key(mod, inputs, self.calls, (options.held_out_every,))
             self.cache = Cache(options.cache_dir, key)
         self.done = 0
 
