@@ -1,9 +1,7 @@
 """The one path from a model to a program: every way in goes through these stages."""
 
-import dataclasses
 import functools
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -212,8 +210,6 @@ def _calibration(options: Options):
     if samples is None:
         return None
     chosen = samples if isinstance(samples, Calibration) else Calibration(samples)
-    if isinstance(chosen.samples, Iterator):  # migration calibrates twice
-        chosen = dataclasses.replace(chosen, samples=list(chosen.samples))
     report = _stage_progress(options, "calibrate")
     return functools.partial(collect, calibration=chosen, progress=report)
 

@@ -10,6 +10,14 @@ SQNR_DB = {
     # Scales are powers of two: up to 6 dB below a scale that fits.
     "microscopiq-w4a8": 10.0,
     "microscopiq-w2a8": 2.0,
+    # Weights alone, a scale and a zero point for each group; GPTQ looks at the outputs instead.
+    "rtn-w4a16": 14.0,
+    "rtn-w2a16": 1.0,
+    "gptq-w4a16": 14.0,
+    "gptq-w2a16": 1.0,
+    "gptq-w4a8": 12.0,
+    "microscopiq-w4a16": 10.0,
+    "microscopiq-w2a16": 2.0,
     # An activation's scale is a power of two as well, at 3 bits and a sign.
     "microscopiq-w4a4": 6.0,
     "microscopiq-w2a4": 1.0,

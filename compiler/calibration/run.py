@@ -35,8 +35,8 @@ class Runner:
         Ids of the `Rows` that are gathered.
     stop_after, left : int or None
         Places with wanted rows in a call, and those to come; None where a call may pass one twice.
-    error : Exception or None
-        What the callback raised in this call.
+    error : BaseException or None
+        What the callback raised in this call; Ctrl-C too.
     """
 
     def __init__(self, mod: tvm.IRModule, parts: dict, rows: list[Rows], entry: str, name: str):
@@ -50,7 +50,7 @@ class Runner:
         self.held_out_every = 0
         self.held_out = False
         self.where = ""
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
 
     def run(
         self, calls: list[Call], rows: list[Rows], held_out_every: int, step: Callable[[], None]
@@ -98,7 +98,7 @@ class Runner:
         """Compute one product; the module calls this."""
         try:
             self._observe(number, *map(np.from_dlpack, tensors))
-        except Exception as error:
+        except BaseException as error:
             self.error = error
             raise
 

@@ -12,6 +12,7 @@ from tvm.relax import op
 import microscopiq as mq
 from microscopiq.compiler.driver import run_stages
 from microscopiq.compiler.options import Options
+from microscopiq.compiler.quant.recipe import load_recipe
 from microscopiq.target.errors import ConfigError, InputError
 from tests.compiler import relax_modules as make
 from tests.compiler.calibrated import gathered, log_model, positive, same
@@ -88,6 +89,19 @@ def test_a_generator_may_reuse_its_buffer(one_input):
 
     listed = [positive(2, 5, seed=seed) for seed in range(4)]
     assert same(gathered(one_input, listed), gathered(one_input, stream(), hessian_bytes=1))
+
+
+def test_samples_are_read_once_by_recipes_that_calibrate_twice(one_input):
+    recipe = dataclasses.replace(load_recipe("int8"), migration=0.5)
+    listed = [positive(2, 5, seed=seed) for seed in range(4)]
+    steps = []
+    options = Options(recipe, "tiny-4x4", progress=lambda *step: steps.append(step))
+    wanted, found = (
+        run_stages(one_input, dataclasses.replace(options, calibration=samples))
+        for samples in (listed, iter(listed))
+    )
+    assert sum(step[0] == "calibrate" for step in steps) == 2 * 2 * 4
+    assert wanted.program.to_bytes() == found.program.to_bytes()
 
 
 MISTAKES = {
