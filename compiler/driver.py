@@ -16,7 +16,7 @@ from .calibration.collect import Calibration, collect
 from .options import STAGES, Options
 from .passes.lower import LOWERED, emit_programs, leave_to_host, schedule_operators
 from .passes.quantize import HOST, LAYERS, is_quantized, quantize_model
-from .passes.repair import repair_cumsum
+from .passes.repair import repair
 from .quant.recipe import load_recipe
 
 
@@ -98,7 +98,7 @@ def load_model(source, example_inputs: tuple | None = None) -> tvm.IRModule:
 
 def run_import(state: Compilation) -> None:
     """Repair what the frontend left and bring the module to normal form."""
-    state.mod = relax.transform.CanonicalizeBindings()(repair_cumsum(state.mod))
+    state.mod = relax.transform.CanonicalizeBindings()(repair(state.mod))
 
 
 def run_quantize(state: Compilation) -> None:

@@ -1,6 +1,7 @@
 """Tiny models of common architectures through torch.export: all products on the array, exact."""
 
 import collections
+import json
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 import microscopiq as mq
 from microscopiq.compiler.driver import compile_model
 from microscopiq.compiler.options import Options
+from microscopiq.compiler.passes.quantize import LAYERS
 from microscopiq.compiler.verify import run_reference
 
 transformers = pytest.importorskip("transformers", reason="package transformers is missing")
@@ -89,3 +91,27 @@ def test_strict_refuses_a_product_the_array_has_no_form_for():
     mod = mq.load_model(model, (torch.zeros(1, 4, 16),))
     with pytest.raises(mq.UnsupportedError, match=r"nn.conv1d: the array's gather is two-dim"):
         compile_model(mod, Options(strict=True))
+
+
+class Transposed(torch.nn.Module):
+    """A linear layer of an input that isn't contiguous: torch exports copies of its weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.mix = torch.nn.Linear(6, 5)
+
+    def forward(self, x):
+        return self.mix(x.flatten(2).transpose(1, 2))
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_linear_layer_of_a_transposed_input_is_one(batch):
+    torch.manual_seed(0)
+    model, x = Transposed().eval(), torch.randn(batch, 6, 4, 4)
+    quantized = mq.quantize(mq.load_model(model, (x,)), recipe="int8")
+    layers = [row for row in json.loads(str(quantized.attrs[LAYERS])).values() if "m" in row]
+    assert [(row["layer"], row["kind"], row["m"]) for row in layers] == [
+        ("mix", "linear", 16 * batch)
+    ]
+    found = mq.Session(mq.build(quantized)).run(x.numpy()).outputs[0]
+    np.testing.assert_allclose(found, model(x).detach().numpy(), atol=0.05)
