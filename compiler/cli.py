@@ -18,7 +18,7 @@ import typer
 from .. import __version__
 from ..target.arch import DEFAULT_ARCH
 from ..target.errors import ConfigError, MicroscopiqError
-from . import cli_estimate
+from . import cli_estimate, cli_study
 from .cli_files import Layers, Roofline, Trace, check_paths, write_reports
 from .cli_options import ArchName, Json, Recipe, TechnologyName
 from .options import STAGES
@@ -225,6 +225,7 @@ def run(
 app.command(
     epilog="Example: [bold]microscopiq estimate --preset llama2-7b-layer --tokens 2048[/bold]"
 )(cli_estimate.estimate)
+app.add_typer(cli_study.app, name="study", help="Compare recipes, or the steps of one, on a model.")
 
 
 @app.command()

@@ -39,10 +39,11 @@ def check_plot(path: str | Path) -> None:
     if Path(path).suffix not in DATES:
         raise ConfigError(f"roofline '{path}': the name must end in {', '.join(DATES)}")
     check_folder(path)
-    _matplotlib()
+    figure_class()
 
 
-def _matplotlib():
+def figure_class():
+    """Return matplotlib's Figure, which draws without a screen."""
     try:
         import matplotlib
         from matplotlib.figure import Figure
@@ -73,7 +74,7 @@ def write_roofline(path: str | Path, result: RunResult, program: Program) -> Non
     found = points(result)
     if not found:
         raise InputError("no roofline: no call of this run multiplies")
-    figure = _matplotlib()(figsize=(11, 6), dpi=150, layout="constrained")
+    figure = figure_class()(figsize=(11, 6), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     _roofs(axes, found, program.arch_numbers["dram_bandwidth_bytes_per_cycle"])
     _scatter(axes, found)

@@ -5,6 +5,7 @@ from ..study import STUDY_FORMATS
 from .asymmetric import AsymmetricGrid
 from .base import Grid
 from .groups import GroupGrid
+from .loose import LooseMsGrid
 from .ms import MsGrid, MsOptions
 
 __all__ = ["Grid", "GroupGrid", "MsGrid", "MsOptions", "make_grid"]
@@ -19,5 +20,7 @@ def make_grid(format_name: str, rows, options: MsOptions | None = None) -> Grid:
         return AsymmetricGrid(format_name, rows)
     if WEIGHT_FORMATS[format_name].has_outliers:
         inputs, out = rows.shape
-        return MsGrid(format_name, inputs, out, options or MsOptions())
+        chosen = options or MsOptions()
+        kind = MsGrid if chosen.on_machine else LooseMsGrid
+        return kind(format_name, inputs, out, chosen)
     return GroupGrid(format_name, rows)

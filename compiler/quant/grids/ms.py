@@ -21,6 +21,7 @@ from ....target.formats import (
 from ....target.packing import QuantizedWeight, blocks
 from ....target.routing import passes
 from ..lower_slots import choose_lower_slots
+from ..study import StudyWeight
 from .alignment import raised_floor
 
 INLIER_SCALES = ("mse", "floor", "ceil")
@@ -41,16 +42,34 @@ class MsOptions:
     inlier_scale : str
         ``mse``: the power of two of least squared error; ``ceil``: the one that clips nothing;
         ``floor``: that of the largest inlier, which clips up to an eighth of its octave.
+    outlier_block : int
+        Output channels whose outliers share an exponent: 8, the machine's, or 128 to compare.
+    prune : bool
+        Whether Lower halves take slots of pruned inliers, as on the machine; if not, outliers
+        have room of their own, to compare.
     """
 
     sigmas: float = 3.0
     inlier_scale: str = "mse"
+    outlier_block: int = MICRO_BLOCK
+    prune: bool = True
+
+    @property
+    def on_machine(self) -> bool:
+        """Whether the bytes that a machine loads can hold what comes out."""
+        return self.prune and self.outlier_block == MICRO_BLOCK
 
     def __post_init__(self):
         if not self.sigmas > 0:
             raise ConfigError(f"sigmas = {self.sigmas!r}; allowed: above 0")
         if self.inlier_scale not in INLIER_SCALES:
             raise ConfigError(unknown_name("inlier scale", str(self.inlier_scale), INLIER_SCALES))
+        if self.outlier_block not in (MICRO_BLOCK, MACRO_BLOCK):
+            raise ConfigError(
+                f"outlier_block = {self.outlier_block!r}; allowed: {MICRO_BLOCK}, {MACRO_BLOCK}"
+            )
+        if not isinstance(self.prune, bool):
+            raise ConfigError(f"prune = {self.prune!r}; allowed: true, false")
 
 
 class MsGrid:
@@ -105,7 +124,7 @@ class MsGrid:
         std = np.sqrt(np.square(centered).sum(axis=2) / valid)
         outlier = np.abs(centered) > self.options.sigmas * std[:, :, None]
         mask = outlier.reshape(-1, MICRO_BLOCK)
-        most = np.tile(np.minimum(MAX_OUTLIERS, self.width // 2), len(channels))
+        most = self._most_outliers(len(channels))
         many = np.flatnonzero(mask.sum(axis=1) > most)
         self.lost["overflow"][channels] = 0
         if len(many):
@@ -116,6 +135,14 @@ class MsGrid:
             np.add.at(self.lost["overflow"], channels[many // len(self.width)], dropped)
             mask[many] = kept
         return outlier
+
+    def _most_outliers(self, count: int) -> np.ndarray:
+        """Return how many outliers each micro-block of so many channels can hold."""
+        return np.tile(np.minimum(MAX_OUTLIERS, self.width // 2), count)
+
+    def _sharing(self, micro: np.ndarray) -> np.ndarray:
+        """Return the numbers of the blocks that share an exponent, ascending as `micro`."""
+        return micro
 
     def _inlier_scale(self, macro, outlier) -> tuple[np.ndarray, np.ndarray]:
         """Return exponents ``(c, macro-blocks)`` of the inliers' steps, and where none are."""
@@ -154,7 +181,7 @@ class MsGrid:
     def _demote(self, channels, macro, outlier, isf) -> None:
         """Turn outliers back into inliers where clamping costs less than the shared exponent."""
         place, micro, magnitude = self._sparse(macro, outlier)
-        exponent = _shared_exponent(micro, magnitude)
+        exponent = self._shared_exponent(micro, magnitude)
         as_outlier = np.abs(self._outlier_value(magnitude, exponent) - magnitude)
         step = isf.reshape(-1)[micro // MICROS]
         largest = np.ldexp(np.float32(self.row.q_max), step)
@@ -172,6 +199,15 @@ class MsGrid:
         place = np.flatnonzero(outlier)
         return place, place // MICRO_BLOCK, np.abs(macro.reshape(-1)[place])
 
+    def _shared_exponent(self, micro: np.ndarray, magnitude: np.ndarray) -> np.ndarray:
+        """Return floor(log2 max) over the outliers that share one; `micro` ascends."""
+        if not len(micro):
+            return np.zeros(0, np.int32)
+        starts = np.flatnonzero(np.diff(self._sharing(micro), prepend=-1))
+        largest = np.maximum.reduceat(magnitude, starts)
+        counts = np.diff(np.append(starts, len(micro)))
+        return np.repeat(np.frexp(largest)[1] - 1, counts)
+
     def _outlier_value(self, magnitude, exponent) -> np.ndarray:
         """Return the nearest magnitudes of outliers; those below 2^E saturate up to it."""
         steps = 1 << self.row.mantissa_bits
@@ -181,7 +217,7 @@ class MsGrid:
     def _choose_slots(self, channels, macro, outlier, shift) -> None:
         """Choose Lower slots and keep what `quantize` needs of the outliers, by channel."""
         place, micro, magnitude = self._sparse(macro, outlier)
-        exponent = _shared_exponent(micro, magnitude)
+        exponent = self._shared_exponent(micro, magnitude)
         exponent = exponent + shift[micro // len(self.width)]
         flagged = np.unique(micro)
         # All slots of a micro-block have one input channel, so A2's w^2 / Hinv is w^2.
@@ -224,7 +260,7 @@ class MsGrid:
         flat[upper] = np.copysign(value, target)
         return values
 
-    def finish(self, values: np.ndarray) -> tuple[QuantizedWeight, dict[str, int]] | None:
+    def finish(self, values: np.ndarray) -> tuple[QuantizedWeight | StudyWeight, dict] | None:
         weight = self._weight(values)
         floor = raised_floor(weight, self.floor.T)
         if floor is not None:
@@ -277,13 +313,3 @@ class MsGrid:
         largest = known.max(axis=0, initial=ISF_MIN)
         largest = np.where(zero.all(axis=0), 0, largest)
         return np.where(zero, largest, self.isf).astype(np.int16)
-
-
-def _shared_exponent(micro: np.ndarray, magnitude: np.ndarray) -> np.ndarray:
-    """Return floor(log2 max) over the outliers of each one's micro-block; `micro` ascends."""
-    if not len(micro):
-        return np.zeros(0, np.int32)
-    starts = np.flatnonzero(np.diff(micro, prepend=-1))
-    largest = np.maximum.reduceat(magnitude, starts)
-    counts = np.diff(np.append(starts, len(micro)))
-    return np.repeat(np.frexp(largest)[1] - 1, counts)

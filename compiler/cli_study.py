@@ -1,0 +1,126 @@
+"""The command `microscopiq study`: recipes, or the steps of one, compared on a model."""
+
+import csv
+import dataclasses
+import io
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..target.arch import DEFAULT_ARCH
+from .cli_options import ArchName, Json
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
+
+RECIPES = "rtn-w4a16,gptq-w4a16,microscopiq-w4a16,int4,gptq-w4a8,microscopiq-w4a8"
+Model = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="Model to study.")]
+Samples = Annotated[
+    Path,
+    typer.Option(
+        "--calibration",
+        metavar="X.npz",
+        help="Inputs by name, samples along the first dimension; every fourth measures.",
+    ),
+]
+Csv = Annotated[Path | None, typer.Option("--csv", metavar="F.csv", help="Write the rows.")]
+Plot = Annotated[
+    Path | None, typer.Option("--plot", metavar="F.svg", help="Draw errors over bits.")
+]
+
+
+@app.command()
+def compare(
+    model: Model,
+    calibration: Samples,
+    recipes: Annotated[
+        str, typer.Option(metavar="NAME,...", help="Recipes or .toml files, comma-separated.")
+    ] = RECIPES,
+    arch: ArchName = DEFAULT_ARCH,
+    table: Csv = None,
+    plot: Plot = None,
+    as_json: Json = False,
+) -> None:
+    """Compare recipes: error, bits, time to quantize, cycles, energy."""
+    _study(model, calibration, [name.strip() for name in recipes.split(",")], arch,
+           (table, plot, as_json))  # fmt: skip
+
+
+@app.command()
+def ablation(
+    model: Model,
+    calibration: Samples,
+    arch: ArchName = DEFAULT_ARCH,
+    table: Csv = None,
+    plot: Plot = None,
+    as_json: Json = False,
+) -> None:
+    """Add MicroScopiQ's ideas one by one, in the order of the paper's Table 7."""
+    from .study.ablation import ablation_recipes
+
+    _study(model, calibration, ablation_recipes(), arch, (table, plot, as_json))
+
+
+def _study(model: Path, calibration: Path, recipes: list, arch: str, wanted: tuple) -> None:
+    from ..runtime.roofline import check_plot
+    from ..runtime.whole_file import check_folder
+    from .cli_arrays import read_samples
+    from .cli_progress import StageBars
+    from .driver import load_model, write_file
+    from .study.compare import compare as run_study
+    from .study.plot import write_plot
+
+    table, plot, as_json = wanted
+    if table is not None:
+        check_folder(table)
+    if plot is not None:
+        check_plot(plot)
+    mod = load_model(model)
+    samples = read_samples(calibration, mod, None).samples
+    with StageBars() as bars:
+        rows = run_study(mod, recipes, samples, arch, bars)
+    records = [dataclasses.asdict(row) for row in rows]
+    if table is not None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(records[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(records)
+        write_file(table, text.getvalue())
+    if plot is not None:
+        write_plot(plot, rows)
+    if as_json:
+        print(json.dumps(records))
+    else:
+        _print(rows, [path for path in (table, plot) if path is not None])
+
+
+def _print(rows: list, written: list[Path]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE, padding=(0, 1))
+    table.add_column("recipe", no_wrap=True)
+    for heading in ("error", "agree %", "bits", "layer error", "quantize s", "cycles", "energy uJ"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        table.add_row(
+            row.recipe,
+            f"{row.relative_error:.3g}",
+            f"{100 * row.agreement:.1f}",
+            f"{row.bits_per_weight:.2f}",
+            "" if row.held_out_error is None else f"{row.held_out_error:.2g}",
+            f"{row.quantize_s:.1f}",
+            "host" if row.cycles is None else f"{row.cycles:,}",
+            "" if row.energy_pj is None else f"{row.energy_pj / 1e6:.4g}",
+        )
+    console = Console(width=110, highlight=False)
+    console.print(table)
+    console.print(
+        "error: squared distance of the outputs from fp32's over those, on samples that calibrated "
+        "nothing;\nlayer error: the same of a layer alone, median; agree: largest element where "
+        "fp32 has it."
+    )
+    for path in written:
+        print(f"Wrote {path}")

@@ -1,0 +1,1 @@
+"""Studies: what recipes, and the steps of one, cost and gain on a user's model."""

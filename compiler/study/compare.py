@@ -1,0 +1,162 @@
+"""Recipes side by side on one model: error, bits, time to quantize, cycles, energy.
+
+Samples are cut into those that calibrate and those that the outputs are compared on: nothing of a
+quantizer sees the latter. Recipes that the machine runs are measured on the simulator; the others,
+for weights alone or in formats for comparison, run on the host.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import tvm
+from tvm import relax
+
+from ...runtime.session import Session
+from ...target.errors import InputError
+from ..api import build
+from ..calibration.collect import ENTRY, entry
+from ..calibration.run import runner
+from ..calibration.samples import Call, model_inputs, read_calls
+from ..driver import load_model, quantize
+from ..passes.host_layers import host_layers
+from ..passes.partition import function_names, partition
+from ..passes.quantize import LAYERS
+from ..quant.recipe import Recipe, load_recipe
+
+UNSEEN_EVERY = 4
+"""Of so many samples one is for comparing outputs, at least the last."""
+Progress = Callable[[str, int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a recipe gave on a model.
+
+    Attributes
+    ----------
+    relative_error : float
+        Squared distance of all outputs from fp32's over those, on samples nobody calibrated with.
+    agreement : float
+        Share of the first output's rows whose largest element is where fp32 has it.
+    bits_per_weight : float
+        Of quantized weights, their scales and outliers included.
+    held_out_error : float or None
+        Median over the layers of their relative output error on held-out rows.
+    quantize_s : float
+        CPU seconds, calibration included.
+    cycles, energy_pj : int, float or None
+        Of one call, on the simulator; None where the host computes.
+    """
+
+    recipe: str
+    relative_error: float
+    agreement: float
+    bits_per_weight: float
+    held_out_error: float | None
+    quantize_s: float
+    cycles: int | None = None
+    energy_pj: float | None = None
+
+
+def compare(source, recipes, samples, arch, progress: Progress | None = None) -> list[Row]:
+    """Return a row per recipe, by name, TOML path, or object.
+
+    Parameters
+    ----------
+    source : anything that `load_model` takes
+    samples : iterable
+        As `calibration.samples.read_calls` takes them; two at least.
+
+    Raises
+    ------
+    MicroscopiqError
+        As `quantize` and `build`; `InputError` for fewer than two samples.
+    """
+    mod = load_model(source)
+    calls = read_calls(samples, model_inputs(entry(mod)))
+    if len(calls) < 2:
+        raise InputError(
+            "a study needs two samples at least: some to calibrate, others to compare outputs on"
+        )
+    unseen = calls[UNSEEN_EVERY - 1 :: UNSEEN_EVERY] or calls[-1:]
+    seen = [call for call in calls if not any(call is other for other in unseen)]
+    with on_blas(mod) as run:
+        exact = [run(call) for call in unseen]
+    chosen = [load_recipe(recipe) for recipe in recipes]
+    rows = []
+    for number, recipe in enumerate(chosen):
+        if progress:
+            progress("study", number, len(chosen), recipe.name)
+        rows.append(_row(mod, recipe, seen, unseen, exact, arch))
+    return rows
+
+
+def _row(mod, recipe: Recipe, seen: list[Call], unseen: list[Call], exact: list, arch) -> Row:
+    start = time.process_time()
+    quantized = quantize(mod, recipe, [tuple(call) for call in seen])
+    seconds = time.process_time() - start
+    layers = json.loads(str(quantized.attrs[LAYERS]))
+    records = [row for row in layers.values() if "weights" in row] + host_layers(quantized)
+    cycles = energy = None
+    if any(row.get("kind") != "quantize" for row in layers.values()):
+        session = Session(build(quantized, arch))
+        results = [session.run(*call) for call in unseen]
+        outputs = [result.outputs for result in results]
+        cycles, energy = results[0].cycles, float(sum(results[0].energy_pj.values()))
+    else:
+        with on_blas(quantized) as run:
+            outputs = [run(call) for call in unseen]
+    weights = sum(row["weights"] for row in records)
+    bits = sum(row["weights"] * row["bits_per_weight"] for row in records)
+    errors = [row["held_out_error"] for row in records if row.get("held_out_error") is not None]
+    return Row(
+        recipe.name,
+        _relative_error(exact, outputs),
+        _agreement(exact, outputs),
+        bits / weights if weights else float("nan"),
+        float(np.median(errors)) if errors else None,
+        seconds,
+        cycles,
+        energy,
+    )
+
+
+def _relative_error(exact: list, found: list) -> float:
+    lost = power = 0.0
+    for wanted, given in zip(exact, found, strict=True):
+        for want, have in zip(wanted, given, strict=True):
+            if np.issubdtype(want.dtype, np.floating):
+                lost += float(np.square(have.astype(np.float64) - want).sum())
+                power += float(np.square(want.astype(np.float64)).sum())
+    return lost / power if power else float(lost > 0)
+
+
+def _agreement(exact: list, found: list) -> float:
+    same = [
+        np.argmax(want[0], axis=-1) == np.argmax(have[0], axis=-1)
+        for want, have in zip(exact, found, strict=True)
+    ]
+    return float(np.mean(np.concatenate([np.atleast_1d(one).reshape(-1) for one in same])))
+
+
+@contextmanager
+def on_blas(mod: tvm.IRModule):
+    """Give a function from a call's arrays to outputs; products run on BLAS, the rest on LLVM."""
+    mod = relax.transform.ToNonDataflow()(mod)
+    parts = {gv: partition(mod[gv], {}) for gv in function_names(mod)}
+    with runner(mod, parts, [], ENTRY) as made:
+
+        def run(call: Call) -> list[np.ndarray]:
+            return _arrays(made.call(*(tvm.runtime.tensor(array) for array in call)))
+
+        yield run
+
+
+def _arrays(outputs) -> list[np.ndarray]:
+    if hasattr(outputs, "numpy"):
+        return [outputs.numpy()]
+    return [array for item in outputs for array in _arrays(item)]
