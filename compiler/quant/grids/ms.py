@@ -23,12 +23,12 @@ from ....target.routing import passes
 from ..lower_slots import choose_lower_slots
 from ..study import StudyWeight
 from .alignment import raised_floor
+from .ms_weight import ISF_MIN, MICROS, Chosen, ms_weight, spread
 
 INLIER_SCALES = ("mse", "floor", "ceil")
 SCALE_CANDIDATES = 3
 """Powers of two tried per inlier scale, from the one that clips nothing downwards."""
-ISF_MIN, ISF_MAX = -100, 100
-MICROS = MACRO_BLOCK // MICRO_BLOCK
+ISF_MAX = 100
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,12 @@ class MsGrid:
         macro, micro = self.columns // MACRO_BLOCK, self.columns // MICRO_BLOCK
         # Columns of each micro-block that exist: the last may be narrow, some only padding.
         self.width = np.clip(out - MICRO_BLOCK * np.arange(micro), 0, MICRO_BLOCK)
-        self.isf = np.zeros((inputs, macro), np.int16)
-        self.empty = np.ones((inputs, macro), bool)  # without inliers: any scale does
-        self.exponent = np.zeros((inputs, micro), np.int16)
-        self.pairs = np.full((inputs, micro, MAX_OUTLIERS, 2), -1, np.int8)
+        self.chosen = Chosen(
+            np.zeros((inputs, macro), np.int16),
+            np.ones((inputs, macro), bool),
+            np.zeros((inputs, micro), np.int16),
+            np.full((inputs, micro, MAX_OUTLIERS, 2), -1, np.int8),
+        )
         self.floor = np.full((inputs, macro), ISF_MIN, np.int16)
         self.lost = {
             name: np.zeros(inputs, np.int64) for name in ("overflow", "demoted", "aligned")
@@ -98,22 +100,17 @@ class MsGrid:
         shift = np.frexp(np.abs(macro).max(axis=1))[1]
         macro = np.ldexp(macro, -shift[:, None]).reshape(count, -1, MACRO_BLOCK)
         outlier = self._find_outliers(channels, macro)
-        isf, self.empty[channels] = self._inlier_scale(macro, outlier)
+        isf, self.chosen.empty[channels] = self._inlier_scale(macro, outlier)
         wanted = isf + shift[:, None]
-        if self.empty[channels].any():
+        if self.chosen.empty[channels].any():
             lowest = self._lowest_exponent(macro, outlier, shift)
-            wanted = np.where(self.empty[channels], lowest, wanted)
+            wanted = np.where(self.chosen.empty[channels], lowest, wanted)
         isf = np.clip(np.maximum(wanted, self.floor[channels]), ISF_MIN, ISF_MAX)
-        self.lost["aligned"][channels] = ((isf > wanted) & ~self.empty[channels]).sum(axis=1)
-        self.isf[channels] = isf
+        self.lost["aligned"][channels] = ((isf > wanted) & ~self.chosen.empty[channels]).sum(axis=1)
+        self.chosen.isf[channels] = isf
         self._demote(channels, macro, outlier, isf - shift[:, None])
         self._choose_slots(channels, macro, outlier, shift)
-        self.scale, self.inverse = self._spread(isf), self._spread(-isf)
-
-    def _spread(self, exponents: np.ndarray) -> np.ndarray:
-        """Return powers of two ``(c, out)`` of exponents ``(c, macro-blocks)``."""
-        powers = np.ldexp(np.float32(1), exponents.astype(np.int32))
-        return np.repeat(powers, MACRO_BLOCK, axis=1)[:, : self.out]
+        self.scale, self.inverse = spread(isf, self.out), spread(-isf, self.out)
 
     def _find_outliers(self, channels: np.ndarray, macro: np.ndarray) -> np.ndarray:
         """Return the mask ``(c, macro-blocks, 128)``: at most 4 in a micro-block, with partners."""
@@ -227,10 +224,10 @@ class MsGrid:
         chosen = choose_lower_slots(outlier.reshape(-1, MICRO_BLOCK)[flagged], saliency)
         pairs = np.full((len(channels) * len(self.width), MAX_OUTLIERS, 2), -1, np.int8)
         pairs[flagged] = chosen
-        self.pairs[channels] = pairs.reshape(len(channels), -1, MAX_OUTLIERS, 2)
+        self.chosen.pairs[channels] = pairs.reshape(len(channels), -1, MAX_OUTLIERS, 2)
         shared = np.zeros(len(pairs), np.int16)
         shared[micro] = exponent
-        self.exponent[channels] = shared.reshape(len(channels), -1)
+        self.chosen.exponent[channels] = shared.reshape(len(channels), -1)
         entry, number = np.nonzero(chosen[:, :, 1] >= 0)
         pruned = np.sort(flagged[entry] * MICRO_BLOCK + chosen[entry, number, 1])
         ends = self.columns * np.arange(len(channels) + 1)
@@ -261,7 +258,7 @@ class MsGrid:
         return values
 
     def finish(self, values: np.ndarray) -> tuple[QuantizedWeight | StudyWeight, dict] | None:
-        weight = self._weight(values)
+        weight = ms_weight(self.row, self.chosen, values)
         floor = raised_floor(weight, self.floor.T)
         if floor is not None:
             self.floor = np.minimum(floor.T, ISF_MAX).astype(np.int16)
@@ -276,40 +273,3 @@ class MsGrid:
             "pruned": outliers,
             "second_passes": int((passes(weight.pairs[flagged]) > 1).sum()),
         }
-
-    def _weight(self, values: np.ndarray) -> QuantizedWeight:
-        """Return the weight as the machine holds it: halves of outliers in their slots."""
-        bits, half = self.row.bits, self.row.mantissa_bits // 2
-        isf = self._settled_isf()
-        slots = np.empty(values.shape, np.uint8)
-        for start in range(0, len(values), MACRO_BLOCK):  # few at a time: they stay in the cache
-            part = np.s_[start : start + MACRO_BLOCK]
-            codes = (values[part] * self._spread(-self.isf[part])).astype(np.int8)
-            slots[part] = np.abs(codes) | (codes < 0).astype(np.int8) << (bits - 1)
-        k, micro, entry = np.nonzero(self.pairs[..., 0] >= 0)
-        upper, lower = (micro * MICRO_BLOCK + self.pairs[k, micro, entry, i] for i in (0, 1))
-        magnitude = np.ldexp(np.abs(values[k, upper]), -self.exponent[k, micro].astype(np.int32))
-        mantissa = ((magnitude - 1) * (1 << self.row.mantissa_bits)).astype(np.uint8)
-        sign = np.signbit(values[k, upper]).astype(np.uint8) << (bits - 1)
-        slots[k, upper] = sign | mantissa >> half
-        slots[k, lower] = sign | mantissa & ((1 << half) - 1)
-        used = blocks(self.out, MICRO_BLOCK)
-        flagged = (self.pairs[..., 0] >= 0).any(axis=2)
-        relative = np.where(flagged, self.exponent - np.repeat(isf, MICROS, axis=1), -1)
-        return QuantizedWeight(
-            self.row.name,
-            np.ascontiguousarray(slots.T),
-            isf=np.ascontiguousarray(isf.T),
-            relative_exponent=np.ascontiguousarray(relative.T[:used].astype(np.int16)),
-            pairs=np.ascontiguousarray(self.pairs.transpose(1, 0, 2, 3)[:used]),
-        )
-
-    def _settled_isf(self) -> np.ndarray:
-        """Return the scales; a block of zeros takes its column's largest, to widen no panel."""
-        zero = self.empty & ~(self.pairs[..., 0] >= 0).any(axis=2).reshape(
-            *self.empty.shape, MICROS
-        ).any(axis=2)
-        known = np.where(zero, ISF_MIN, self.isf)
-        largest = known.max(axis=0, initial=ISF_MIN)
-        largest = np.where(zero.all(axis=0), 0, largest)
-        return np.where(zero, largest, self.isf).astype(np.int16)
