@@ -16,8 +16,8 @@ import json
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +26,6 @@ import tvm
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from tvm import relax
 
 import microscopiq as mq
 from benchmarks.models import (
@@ -39,10 +38,9 @@ from benchmarks.models import (
     minilm,
     resnet20,
 )
-from microscopiq.compiler.calibration.run import runner
 from microscopiq.compiler.passes.host_layers import host_layers
-from microscopiq.compiler.passes.partition import function_names, partition
 from microscopiq.compiler.quant.recipe import FP32, Recipe
+from microscopiq.compiler.study.compare import on_blas
 
 PUBLISHED = {"damping": 0.01, "refinements": 0}
 GROUPS = (128, 64, 32)
@@ -65,20 +63,6 @@ def recipes(bits: int) -> dict[str, Recipe]:
         label: Recipe(label, "", method, weight_format, FP32, options=options)
         for label, (method, weight_format, options) in rows.items()
     }
-
-
-@contextmanager
-def on_blas(mod: tvm.IRModule) -> Iterator[Run]:
-    """Build a module whose products run on BLAS; TVM's own are some hundred times slower."""
-    mod = relax.transform.ToNonDataflow()(mod)
-    parts = {gv: partition(mod[gv], {}) for gv in function_names(mod)}
-    with runner(mod, parts, [], "main") as made:
-
-        def run(*arrays: np.ndarray) -> np.ndarray:
-            out = made.call(*(tvm.runtime.tensor(np.ascontiguousarray(a)) for a in arrays))
-            return (out if hasattr(out, "numpy") else out[0]).numpy()
-
-        yield run
 
 
 @functools.cache
@@ -198,7 +182,8 @@ def measure(name: str, recipe: Recipe | None) -> dict:
                 mod = mq.quantize(mod, recipe=recipe, calibration=samples)
                 seconds += time.process_time() - start
                 records.extend(host_layers(mod))
-            return opened.enter_context(on_blas(mod))
+            run = opened.enter_context(on_blas(mod))
+            return lambda *arrays: run(tuple(map(np.ascontiguousarray, arrays)))[0]
 
         quality = MEASURES[name].run(build)
     weights = sum(row["weights"] for row in records)

@@ -187,7 +187,7 @@ def quantize(source, recipe, calibration=None, progress=None) -> tvm.IRModule:
     ----------
     calibration : iterable or Calibration, optional
         Samples of the model's inputs: arrays, mappings by input name, or tuples in order. A
-        data-free recipe uses them for its report alone.
+        method that rounds to nearest uses them for its report alone.
 
     Raises
     ------

@@ -47,9 +47,8 @@ def keep_on_host(part: Partition, packed: dict[int, Packed], recipe: Recipe) -> 
 
 def _part_from_int8(layer: Layer, part: Partition) -> None:
     """Let a layer read and give fp32: also what it read from and gave to as int8."""
-    sources = [layer] if layer.source is None else [layer, layer.source]
-    for source in sources:
-        if not source.requantize and source is layer:
+    for source in (layer, layer.source):
+        if source is None or not source.requantize:
             continue
         source.requantize = False
         for reader in part.layers:

@@ -128,25 +128,6 @@ def quantize_model(
     return mod.with_attrs(attrs)
 
 
-def quantize_layers(
-    mod: tvm.IRModule, recipe: Recipe, calibrate: Calibrate | None = None
-) -> dict[str, np.ndarray]:
-    """Return the values ``(groups, out, in)`` that a recipe for weights alone gives each layer.
-
-    For whoever runs the model elsewhere: nothing is rewritten.
-    """
-    names = json.loads(str(mod.attrs[NAMES])) if mod.attrs and NAMES in mod.attrs else {}
-    mod = relax.transform.ToNonDataflow()(mod)
-    parts = {gv: partition(mod[gv], names) for gv in function_names(mod)}
-    packed = _pack(mod, parts, recipe, None, calibrate)
-    layers = [layer for part in parts.values() for layer in part.layers]
-    return {
-        layer.name: packed[id(layer)].values
-        for layer in layers
-        if id(layer) in packed and packed[id(layer)].values is not None
-    }
-
-
 def is_quantized(mod: tvm.IRModule) -> bool:
     """Tell whether a module already went through `quantize_model`."""
     return bool(mod.attrs and LAYERS in mod.attrs)

@@ -43,11 +43,20 @@ class Order:
         return np.ascontiguousarray(self.factor / np.diagonal(self.factor))
 
 
+class TooLittleDamping(Exception):
+    """The damped Hessian has no Cholesky factor in float32."""
+
+
 def ordered(hessian: np.ndarray, damping: float) -> Order:
     """Return channels by falling power with the factor of ``H + damping * mean(diag H) * I``.
 
-    Channels of large power first (GPTQ's act-order): those after them can make good their errors.
+    Without a factor if nothing is to be compensated: infinite damping, or all inputs 0. Channels
+    of large power come first (GPTQ's act-order): those after them can make good their errors.
     Where the formats scale along output channels, the order of inputs costs nothing.
+
+    Raises
+    ------
+    TooLittleDamping
     """
     power = np.diagonal(hessian)
     channels = np.argsort(-power, kind="stable")
@@ -60,7 +69,7 @@ def ordered(hessian: np.ndarray, damping: float) -> Order:
     matrix[np.diag_indices_from(matrix)] += np.float32(damping)
     factor, failed = lapack.spotrf(matrix.T, lower=0, clean=1, overwrite_a=1)
     if failed:
-        return Order(channels, None)
+        raise TooLittleDamping(damping)
     return Order(channels, factor.T[::-1, ::-1])
 
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from .compensation import Order, ordered
+from .compensation import Order, TooLittleDamping, ordered
 from .statistics import Statistics
 
 DAMPINGS = (0.003, 0.01, 0.03, 0.1, 0.2, 0.4, 1.0, 3.0, math.inf)
 """Parts of the mean diagonal to choose from; infinite is no compensation at all."""
 FIRST = 3
-"""Where the search starts: near the best of most layers."""
+"""Where the search starts, in `DAMPINGS`."""
 UNSEEN = 0.1
 """Damping where no rows are held out to choose it by."""
 
@@ -52,7 +52,11 @@ def choose_damping(statistics: Statistics, noise: np.ndarray) -> Choice:
     def expected(number: int) -> float:
         nonlocal best
         if number not in tried:
-            order = ordered(statistics.hessian, DAMPINGS[number])
+            try:
+                order = ordered(statistics.hessian, DAMPINGS[number])
+            except TooLittleDamping:
+                tried[number] = math.inf
+                return math.inf
             seen = held_out[:, order.channels].T
             if order.factor is not None:
                 seen = solve_triangular(order.factor, seen, check_finite=False)

@@ -8,7 +8,7 @@ import numpy as np
 from ...target.errors import ConfigError
 from ...target.formats import MACRO_BLOCK
 from ...target.packing import QuantizedWeight
-from .compensation import Order, ordered, refine, sweep
+from .compensation import Order, TooLittleDamping, ordered, refine, sweep
 from .damping import choose_damping
 from .grids import Grid
 from .statistics import Statistics, power
@@ -71,7 +71,13 @@ def compensated(
         damping, order, doubtful = choice.damping, choice.order, choice.expected > DOUBTFUL
     else:
         damping, doubtful = options.damping, False
-        order = ordered(statistics.hessian, options.damping)
+        try:
+            order = ordered(statistics.hessian, options.damping)
+        except TooLittleDamping:
+            raise ConfigError(
+                f"damping = {options.damping} is too little: the Hessian of {statistics.rows} "
+                "rows has no factor with it; take more, or 'held-out'"
+            ) from None
     if order.factor is None:
         return _solve(weights, make, nearest, None)[:2]
 

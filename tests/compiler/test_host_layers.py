@@ -11,8 +11,9 @@ from tvm import relax
 import microscopiq as mq
 from microscopiq.compiler.driver import load_model
 from microscopiq.compiler.passes.host_layers import host_layers
-from microscopiq.compiler.passes.quantize import HOST, LAYERS, quantize_layers
-from microscopiq.compiler.quant.recipe import Recipe, load_recipe
+from microscopiq.compiler.passes.quantize import HOST, LAYERS
+from microscopiq.compiler.quant.base import quantize_weight, values_of
+from microscopiq.compiler.quant.recipe import Override, Recipe
 from microscopiq.target.errors import UnsupportedError
 
 X = np.random.default_rng(0).standard_normal((2, 3, 8, 8)).astype(np.float32)
@@ -65,25 +66,24 @@ def test_the_host_computes_with_the_quantized_values(model, imported, recipe):
     assert {("nn.conv2d", 2), ("matmul", 3)} <= reasons
     out = on_llvm(quantized)
     np.testing.assert_array_equal(mq.Session(mq.build(quantized)).run(X).outputs[0], out)
-    # The same values in the model itself give the same.
-    calibrated = load_recipe(recipe)
-    if recipe.startswith("gptq"):
-        return
-    values = quantize_layers(imported, calibrated)
-    assert values.keys() == {row["layer"] for row in records}
+
+
+def rounded(weight: torch.Tensor) -> torch.Tensor:
+    matrix = weight.reshape(len(weight), -1).numpy()
+    found, _ = quantize_weight("rtn", matrix, "uint4-g128", "x")
+    return torch.from_numpy(values_of(found)).reshape(weight.shape)
 
 
 def test_rounded_values_in_torch_give_the_same(model, imported):
-    values = quantize_layers(imported, load_recipe("rtn-w4a16"))
     copy = Model().eval()
     with torch.no_grad():
-        for name in ("second", "wide", "narrow", "last"):
-            weight = copy.get_submodule(name).weight
-            weight.copy_(torch.from_numpy(values[name]).reshape(weight.shape))
         # The batch norm is in the first layer's weights.
-        factor = 1 / torch.sqrt(copy.norm.running_var + copy.norm.eps)
-        folded = torch.from_numpy(values["first"]).reshape(copy.first.weight.shape)
-        copy.first.weight.copy_(folded / factor[:, None, None, None])
+        factor = (1 / torch.sqrt(copy.norm.running_var + copy.norm.eps))[:, None, None, None]
+        copy.first.weight.copy_(rounded(copy.first.weight * factor) / factor)
+        for layer in (copy.wide, copy.narrow, copy.last):
+            layer.weight.copy_(rounded(layer.weight))
+        groups = copy.second.weight.chunk(2)
+        copy.second.weight.copy_(torch.cat([rounded(group) for group in groups]))
         expected = copy(torch.from_numpy(X)).numpy()
     out = on_llvm(mq.quantize(imported, recipe="rtn-w4a16"))
     np.testing.assert_allclose(out, expected, rtol=2e-4, atol=2e-4)
@@ -94,8 +94,6 @@ def test_one_layer_on_the_host_among_others_on_the_array(imported):
         "name": "mixed", "description": "", "method": "rtn", "weight_format": "int8",
         "activation": "mx-int8",
     }  # fmt: skip
-    from microscopiq.compiler.quant.recipe import Override
-
     recipe = Recipe(**table, overrides=(Override("narrow", "rtn", "uint8-g32"),))
     quantized = mq.quantize(imported, recipe=recipe)
     assert [row["layer"] for row in host_layers(quantized)] == ["narrow"]

@@ -211,6 +211,17 @@ def test_formats_for_comparison(fmt):
     assert errors[1] < 0.9 * errors[0]
 
 
+def test_too_little_damping_is_refused_and_the_search_passes_it_by():
+    """Of one row there is one direction: nothing but damping makes the rest positive definite."""
+    matrix, statistics = _heavy_tailed(20, 300), Statistics(300)
+    statistics.add(np.full((1, 300), 1e3, np.float32))
+    with pytest.raises(ConfigError, match="damping = 1e-12 is too little: the Hessian of 1 rows"):
+        quantize_weight("gptq", matrix, "int4", "x", statistics, {"damping": 1e-12})
+    statistics.add(_rows(300, 40), held_out=True)
+    weight, _ = quantize_weight("gptq", matrix, "int4", "x", statistics)
+    assert weight.slots.shape == matrix.shape
+
+
 def test_held_out_rows_are_kept_evenly_and_apart():
     statistics = Statistics(3)
     rows = np.arange(3 * 5000, dtype=np.float32).reshape(-1, 3)
