@@ -42,7 +42,7 @@ from microscopiq.compiler.passes.host_layers import host_layers
 from microscopiq.compiler.quant.recipe import FP32, Recipe
 from microscopiq.compiler.study.compare import on_blas
 
-PUBLISHED = {"damping": 0.01, "refinements": 0}
+PUBLISHED = {"damping": 0.01, "refinements": 0, "upstream": False}
 GROUPS = (128, 64, 32)
 LENGTHS = (32, 64, 128)
 BATCH, SEQUENCE, IMAGES = 16, 256, 200

@@ -3,7 +3,7 @@
 TVM's own, unscheduled, take some hundred times as long.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,8 @@ Tap = Callable[[int, np.ndarray, int], None]
 """Takes (group, rows ``(rows, in)``, number of the first row within the call)."""
 Product = Callable[[tuple[np.ndarray, ...], np.ndarray, Tap | None], None]
 """Takes operands, the result's memory, and who wants to see the rows."""
+Part = tuple[int, np.ndarray, int]
+"""What a `Tap` takes."""
 
 
 def matmul(operands: tuple[np.ndarray, ...], out: np.ndarray, _tap: Tap | None) -> None:
@@ -32,11 +34,14 @@ class Linear:
 
     def __call__(self, operands: tuple[np.ndarray, ...], out: np.ndarray, tap: Tap | None) -> None:
         """Multiply ``(..., in)``."""
-        inputs, outputs = self.weight.shape
-        rows = operands[0].reshape(-1, inputs)
-        if tap is not None:
-            tap(0, rows, 0)
-        np.matmul(rows, self.weight, out=out.reshape(-1, outputs))
+        for part in self.parts(operands[0]):
+            if tap is not None:
+                tap(*part)
+            np.matmul(part[1], self.weight, out=out.reshape(-1, self.weight.shape[1]))
+
+    def parts(self, x: np.ndarray) -> Iterator[Part]:
+        """Yield all rows of an operand, in the order in which a tap sees them."""
+        yield 0, x.reshape(-1, self.weight.shape[0]), 0
 
 
 @dataclass(frozen=True)
@@ -61,17 +66,28 @@ class Convolution:
         """Convolve ``(batch, in, height, width)`` image by image."""
         outputs, height, width = out.shape[1:]
         matrices = self.weight.reshape(self.groups, outputs // self.groups, -1)
-        row_bytes = 4 * width * self.groups * matrices.shape[2]
-        step = max(1, PATCH_BYTES // row_bytes)
-        for number, image in enumerate(operands[0]):
+        for number, top, patches in self.gathered(operands[0]):
+            part = out[number, :, top : top + patches.shape[2] // width]
+            part[...] = np.matmul(matrices, patches).reshape(part.shape)
+            if tap is not None:
+                for group, columns in enumerate(patches):
+                    tap(group, columns.T, (number * height + top) * width)
+
+    def parts(self, x: np.ndarray) -> Iterator[Part]:
+        """Yield all rows of an operand, in the order in which a tap sees them."""
+        height, width = self.windows(x[0]).shape[1:3]
+        for number, top, patches in self.gathered(x):
+            for group, columns in enumerate(patches):
+                yield group, columns.T, (number * height + top) * width
+
+    def gathered(self, images: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
+        """Yield (image, first row of its result, patches), few enough for `PATCH_BYTES`."""
+        for number, image in enumerate(images):
             windows = self.windows(image)
+            height, width = windows.shape[1:3]
+            step = max(1, PATCH_BYTES // (4 * width * windows[:, 0, 0].size))
             for top in range(0, height, step):
-                patches = self.patches(windows[:, top : min(top + step, height)])
-                part = out[number, :, top : top + step]
-                part[...] = np.matmul(matrices, patches).reshape(part.shape)
-                if tap is not None:
-                    for group, columns in enumerate(patches):
-                        tap(group, columns.T, (number * height + top) * width)
+                yield number, top, self.patches(windows[:, top : top + step])
 
     def windows(self, image: np.ndarray) -> np.ndarray:
         """Return a view ``(in, height, width, kernel height, kernel width)`` of an image."""
@@ -88,3 +104,6 @@ class Convolution:
         split = windows.reshape(self.groups, channels // self.groups, height, width, *kernel)
         gathered = split.transpose(0, 1, 4, 5, 2, 3)
         return gathered.reshape(self.groups, -1, height * width)
+
+
+Weighted = Linear | Convolution

@@ -13,6 +13,7 @@ from .damping import choose_damping
 from .grids import Grid
 from .statistics import Statistics, power
 from .study import StudyWeight
+from .upstream import toward_source
 
 PROBE = 2 * MACRO_BLOCK
 """Output channels that tell how much noise rounding adds to each input channel."""
@@ -41,10 +42,13 @@ class Compensation:
     refinements : int or "converged"
         Passes over all channels after the first; ``"converged"``: until they gain little, at most
         `MOST_PASSES`, and of a large matrix those that `PASSES_MACS` allows.
+    upstream : bool
+        Make good, too, what quantized layers before this one changed.
     """
 
     damping: float | str = "held-out"
     refinements: int | str = "converged"
+    upstream: bool = True
 
     def __post_init__(self):
         number = isinstance(self.damping, int | float) and not isinstance(self.damping, bool)
@@ -52,6 +56,8 @@ class Compensation:
             raise ConfigError(
                 f"damping = {self.damping!r}; allowed: a number above 0 or 'held-out'"
             )
+        if not isinstance(self.upstream, bool):
+            raise ConfigError(f"upstream = {self.upstream!r}; allowed: true, false")
         count = self.refinements
         if count != "converged" and not (isinstance(count, int) and 0 <= count <= 100):
             raise ConfigError(f"refinements = {count!r}; allowed: 0 to 100 or 'converged'")
@@ -79,6 +85,8 @@ def compensated(
     The counts have ``damping`` if errors were compensated.
     """
     weights = np.ascontiguousarray(weight.T)
+    if options.upstream:
+        weights = toward_source(weights, statistics)
     nearest = Order(np.arange(len(weights)), None)
     if isinstance(options.damping, str):
         choice = choose_damping(statistics, _noise(weights[:, :PROBE], make))
