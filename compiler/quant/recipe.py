@@ -67,9 +67,10 @@ class Recipe:
         return LayerRecipe(self.method, self.weight_format, self.options)
 
     def needs_statistics(self) -> bool:
-        """Tell whether a method that it names can't do without calibration data."""
+        """Tell whether its migration or a method that it names needs calibration data."""
         methods = [self.method, *(row.method for row in self.overrides)]
-        return any(METHODS[name].needs_statistics for name in methods)
+        needed = any(METHODS[name].needs_statistics for name in methods)
+        return needed or self.migration is not None
 
 
 def recipe_names() -> list[str]:

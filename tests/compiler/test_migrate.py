@@ -23,8 +23,7 @@ from microscopiq.target.errors import ConfigError, InputError
 from tests.compiler import relax_modules as make
 from tests.tolerance import sqnr_db
 
-W4A4 = load_recipe("microscopiq-w4a4")
-MIGRATED = dataclasses.replace(W4A4, name="migrated", migration=0.7)
+MIGRATED = dataclasses.replace(load_recipe("microscopiq-w4a4"), name="migrated", migration=0.7)
 
 
 def norm(emit, x, **attrs):
@@ -290,12 +289,19 @@ def loaded(frontend):
     return load_model(proto), x.numpy(), model(x).detach().numpy()
 
 
-@pytest.mark.parametrize("frontend", ["torch", "onnx"])
-def test_four_bits_lose_less_with_migration(frontend):
-    """The machine computes what LLVM does, the names stay, and the error falls by 6 dB or more."""
+@pytest.mark.parametrize(
+    ("frontend", "plain", "migrating", "gain_db"),
+    [
+        ("torch", "microscopiq-w4a4", "microscopiq-w4a4-migrated", 6),
+        ("onnx", "microscopiq-w4a4", "microscopiq-w4a4-migrated", 6),
+        ("torch", "int8", "smoothquant-w8a8", 6),
+    ],
+)
+def test_less_is_lost_with_migration(frontend, plain, migrating, gain_db):
+    """The machine computes what LLVM does, the names stay, and the error falls."""
     mod, x, wanted = loaded(frontend)
     found, names = {}, {}
-    for recipe in (W4A4, MIGRATED):
+    for recipe in map(load_recipe, (plain, migrating)):
         samples = (x + shift for shift in (0.0, 0.01))  # an iterator: it can be read once
         quantized = quantize(mod, recipe, calibration=samples)
         state = make.compiled(quantized, recipe, "microscopiq-16x16")
@@ -304,8 +310,8 @@ def test_four_bits_lose_less_with_migration(frontend):
         found[recipe.name] = sqnr_db(wanted, y)
         rows = json.loads(str(quantized.attrs[LAYERS])).values()
         names[recipe.name] = [row["layer"] for row in rows if row["kind"] == "linear"]
-    assert found["migrated"] > found["microscopiq-w4a4"] + 6
-    assert names["migrated"] == names["microscopiq-w4a4"]
+    assert found[migrating] > found[plain] + gain_db
+    assert names[migrating] == names[plain]
     assert [row["migration"] for row in rows if row["kind"] == "linear"] == [
         *[FOLDED] * 3, MULTIPLIED,
     ]  # fmt: skip
