@@ -324,6 +324,21 @@ def test_fineq_keeps_outliers_and_their_neighbours():
     assert counts == {"outlier_clusters": 2, "zeroed": 2, "clipped": 0}
 
 
+def test_fineq_by_threshold():
+    """Beyond 4 times the least: a zero in the pair; else 2 bits, though a zero would cost less."""
+    matrix = np.float32(
+        [[3, 3, 0.8] * 2 + [1, 0.2, -1, 0, 0, 0] + [0, 1, 1, 1, 1, 1] * 19 + [3, 1]]
+    )
+    weight, _ = quantize_weight("fineq", matrix, "fineq", "x", None, {"rule": "threshold4"})
+    by_error, _ = quantize_weight("fineq", matrix, "fineq", "x")
+    assert weight.scale.tolist() == by_error.scale.tolist() == [[1]]
+    # 3 <= 4 * 0.8; 1 > 4 * 0.2; a weight of 0 counts; in the last pair nothing but 3 and 1 does.
+    assert weight.pattern.tolist() == [[0, 2] + [1] * 19 + [0]]
+    assert by_error.pattern[0, 0] == 3 and not by_error.pattern[0, 2:21].any()
+    assert dequantize(weight)[0, :12].tolist() == [1] * 6 + [1, 0, -1, 0, 0, 0]
+    assert dequantize(weight)[0, -2:].tolist() == [1, 1]
+
+
 def test_figure_3_of_the_paper():
     """2.99 and -3.50 in one micro-block: Upper 01, Lower 00 and Upper 11, Lower 11."""
     matrix = np.tile(np.float32([0.1, -0.1]), MACRO_BLOCK // 2)[:, None].copy()
