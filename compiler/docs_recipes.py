@@ -6,7 +6,16 @@ import json
 
 from ..target.formats import ACTIVATION_FORMATS
 from .quant.base import METHODS
-from .quant.recipe import DEFAULT_RECIPE, FP32, OUTPUT_ORDERS, load_recipe, recipe_names
+from .quant.recipe import (
+    AWQ,
+    DEFAULT_RECIPE,
+    DEFAULT_STRENGTH,
+    FP32,
+    OUTPUT_ORDERS,
+    SMOOTHQUANT,
+    load_recipe,
+    recipe_names,
+)
 
 HEAD = f"""# Recipes
 
@@ -22,8 +31,9 @@ own does as well.
 KEYS = f"""
 Activation formats: {{activations}}, of [formats.md](formats.md), and `{FP32}`: weights alone are
 quantized, and their layers stay on the host. Keys that may be left out: `output_order` ({{orders}})
-and `migration`, the share of the activations' range that goes into the weights, 0 to 1; it needs
-samples. `overrides` have `pattern`, `method`, `weight_format` and `options`, for layers by name.
+and `migration`, which needs samples: the share of the activations' range that goes into the weights,
+0 to 1, `"{SMOOTHQUANT}"` for {DEFAULT_STRENGTH}, or `"{AWQ}"` for factors searched by the outputs' error.
+`overrides` have `pattern`, `method`, `weight_format` and `options`, for layers by name.
 """
 
 

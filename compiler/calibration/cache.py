@@ -16,9 +16,9 @@ from ..quant.statistics import held_out_stride
 from .observe import Rows
 from .samples import Call, Input
 
-VERSION = 1
+VERSION = 2
 """Of the files and of what is in them: raise it when either changes."""
-ARRAYS = ("hessian", "held_out", "largest", "rows", "held_out_rows")
+ARRAYS = ("hessian", "held_out", "largest", "magnitudes", "rows", "held_out_rows")
 
 
 class Cache:
@@ -60,7 +60,7 @@ class Cache:
         rows.start()
         for group, one in enumerate(rows.statistics):
             one.hessian, one.held_out = arrays["hessian"][group], arrays["held_out"][group]
-            one.largest = arrays["largest"][group]
+            one.largest, one.magnitudes = arrays["largest"][group], arrays["magnitudes"][group]
             one.rows = int(arrays["rows"][group])
             one.held_out_rows = int(arrays["held_out_rows"][group])
         return True
@@ -86,6 +86,7 @@ def _check(arrays: dict[str, np.ndarray], rows: Rows) -> None:
         "hessian": (square, real),
         "held_out": ((groups, kept, inputs), real),
         "largest": ((groups, inputs), real),
+        "magnitudes": ((groups, inputs), np.dtype(np.float64)),
         "rows": ((groups,), count),
         "held_out_rows": ((groups,), count),
     }

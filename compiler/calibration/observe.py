@@ -57,6 +57,7 @@ class Rows:
                 one.hessian = one.hessian[pick]
                 one.held_out = one.held_out[:, self.columns]
                 one.largest = one.largest[self.columns]
+                one.magnitudes = one.magnitudes[self.columns]
         return found
 
 

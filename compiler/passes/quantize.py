@@ -25,6 +25,7 @@ from ..tir.compute_gemm import gemm
 from ..tir.compute_quantize import quantize
 from ..tir.operators import Conv, Gemm, Quantize
 from ..tir.unpack import unpack
+from .factors import make_rule
 from .graph import op_name, static_shape
 from .host_layers import HOST_LAYERS, emit_on_host, keep_on_host
 from .migrate import migrate_model
@@ -99,10 +100,10 @@ def quantize_model(
     if recipe.migration is not None:
         if calibrate is None:
             raise ConfigError(
-                f"recipe '{recipe.name}': migration = {recipe.migration} needs calibration data: "
+                f"recipe '{recipe.name}': migration = {recipe.migration!r} needs calibration data: "
                 "give `calibration` some inputs of the model, or leave migration out"
             )
-        mod, parts = migrate_model(mod, parts, names, calibrate, recipe.migration)
+        mod, parts = migrate_model(mod, parts, names, calibrate, make_rule(recipe))
     if recipe.activation != FP32:
         for gv, part in parts.items():
             order_outputs(mod[gv], part, recipe)

@@ -21,6 +21,11 @@ ACTIVATIONS = (*ACTIVATION_FORMATS, FP32)
 OUTPUT_ORDERS = ("source", "norm")
 """Orders of a linear layer's output channels: the model's, or macro-blocks by norm."""
 
+AWQ, SMOOTHQUANT = "awq", "smoothquant"
+"""Names of rules for factors between activations and weights."""
+DEFAULT_STRENGTH = 0.7
+"""SmoothQuant's strength if none is given: MicroScopiQ's (A2)."""
+
 
 class LayerRecipe(NamedTuple):
     """What a recipe does to one layer; `options` differ from the method's defaults."""
@@ -46,7 +51,7 @@ class Recipe:
 
     `options` are those of the method (docs/recipes.md). `output_order` is one of `OUTPUT_ORDERS`;
     it concerns layers whose format has outliers. `migration` is how much of the activations' range
-    goes into the weights, 0 to 1 (`passes.migrate`): it needs calibration data.
+    goes into the weights, 0 to 1, or the name of a rule (`passes.factors`): it needs samples.
     """
 
     name: str
@@ -57,7 +62,7 @@ class Recipe:
     overrides: tuple[Override, ...] = ()
     output_order: str = "source"
     options: dict = field(default_factory=dict)
-    migration: float | None = None
+    migration: float | str | None = None
 
     def for_layer(self, name: str) -> LayerRecipe:
         """Return what happens to a layer, by its name."""
@@ -113,12 +118,17 @@ def _from_table(table: dict, where: str) -> Recipe:
         mistakes.append(unknown_name("activation format", activation, ACTIVATIONS))
     if table.get("output_order", OUTPUT_ORDERS[0]) not in OUTPUT_ORDERS:
         mistakes.append(unknown_name("output order", str(table["output_order"]), OUTPUT_ORDERS))
-    alpha = table.get("migration", 0.0)
-    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 <= alpha <= 1:
-        mistakes.append(f"migration = {alpha!r}: a number from 0 to 1 is needed")
+    mistakes += _migration_mistakes(table.get("migration", 0.0))
     if mistakes:
         raise ConfigError(f"{where}: {len(mistakes)} mistake(s):\n  " + "\n  ".join(mistakes))
     return Recipe(**{**table, "overrides": tuple(Override(**row) for row in overrides)})
+
+
+def _migration_mistakes(value) -> list[str]:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value in (AWQ, SMOOTHQUANT) or (number and 0 <= value <= 1):
+        return []
+    return [f"migration = {value!r}: a number from 0 to 1, '{SMOOTHQUANT}' or '{AWQ}' is needed"]
 
 
 def _required(field_: dataclasses.Field) -> bool:

@@ -1,4 +1,4 @@
-"""What calibration knows about the inputs of one matrix: second moments and largest magnitudes."""
+"""What calibration knows about the inputs of one matrix: second moments and magnitudes."""
 
 from dataclasses import dataclass, field
 
@@ -25,6 +25,8 @@ class Statistics:
         float32 ``(kept, in)``: held-out rows, at most `MOST_HELD_OUT`, evenly chosen.
     largest : numpy.ndarray
         float32 ``(in,)``: largest magnitude of each channel in the calibration rows.
+    magnitudes : numpy.ndarray
+        float64 ``(in,)``: sum of each channel's magnitudes over the calibration rows.
     rows, held_out_rows : int
         How many of each were added.
     """
@@ -33,6 +35,7 @@ class Statistics:
     hessian: np.ndarray = field(init=False, repr=False)
     held_out: np.ndarray = field(init=False, repr=False)
     largest: np.ndarray = field(init=False, repr=False)
+    magnitudes: np.ndarray = field(init=False, repr=False)
     rows: int = 0
     held_out_rows: int = 0
 
@@ -40,6 +43,7 @@ class Statistics:
         self.hessian = np.zeros((self.inputs, self.inputs), np.float32)
         self.held_out = np.zeros((0, self.inputs), np.float32)
         self.largest = np.zeros(self.inputs, np.float32)
+        self.magnitudes = np.zeros(self.inputs)
 
     def add(self, x: np.ndarray, held_out: bool = False) -> None:
         """Add rows ``(rows, in)``, float32; of the calibration rows only sums are kept.
@@ -60,8 +64,9 @@ class Statistics:
         self.hessian += part
         self.rows += len(x)
         for start in range(0, len(x), ROWS_AT_ONCE):
-            largest = np.abs(x[start : start + ROWS_AT_ONCE]).max(axis=0, initial=0)
-            np.maximum(self.largest, largest, out=self.largest)
+            magnitude = np.abs(x[start : start + ROWS_AT_ONCE])
+            np.maximum(self.largest, magnitude.max(axis=0, initial=0), out=self.largest)
+            self.magnitudes += magnitude.sum(axis=0, dtype=np.float64)
 
     def _hold_out(self, x: np.ndarray) -> None:
         before = held_out_stride(self.held_out_rows)

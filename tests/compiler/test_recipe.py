@@ -43,6 +43,8 @@ def test_migration_is_off_unless_given(tmp_path):
     assert load_recipe(written(tmp_path, GOOD)).migration is None
     strong = GOOD.replace("[options]", "migration = 0.7\n[options]")
     assert load_recipe(written(tmp_path, strong)).migration == 0.7
+    named = GOOD.replace("[options]", "migration = 'awq'\n[options]")
+    assert load_recipe(written(tmp_path, named)).migration == "awq"
 
 
 def test_unknown_recipe_names_the_nearest():
