@@ -11,6 +11,7 @@ from .quant.recipe import (
     DEFAULT_RECIPE,
     DEFAULT_STRENGTH,
     FP32,
+    HOST_ACTIVATIONS,
     OUTPUT_ORDERS,
     SMOOTHQUANT,
     load_recipe,
@@ -29,11 +30,13 @@ own does as well.
 """
 
 KEYS = f"""
-Activation formats: {{activations}}, of [formats.md](formats.md), and `{FP32}`: weights alone are
-quantized, and their layers stay on the host. Keys that may be left out: `output_order` ({{orders}})
-and `migration`, which needs samples: the share of the activations' range that goes into the weights,
-0 to 1, `"{SMOOTHQUANT}"` for {DEFAULT_STRENGTH}, or `"{AWQ}"` for factors searched by the outputs' error.
-`overrides` have `pattern`, `method`, `weight_format` and `options`, for layers by name.
+Activation formats: {{activations}}, of [formats.md](formats.md), and {{others}}, which keep
+layers on the host: `{FP32}` quantizes weights alone, the others are for comparison, with one fp32
+scale per token (per image, before a convolution). Keys that may be left out: `output_order`
+({{orders}}) and `migration`, which needs samples: the share of the activations' range that
+goes into weights, 0 to 1, `"{SMOOTHQUANT}"` for {DEFAULT_STRENGTH}, or `"{AWQ}"` for factors
+searched by the outputs' error. `overrides` have `pattern`, `method`, `weight_format` and `options`,
+for layers by name.
 """
 
 
@@ -48,7 +51,11 @@ def recipes() -> str:
             f"{_samples(recipe.needs_statistics())} | {', '.join(overrides) or 'none'} | "
             f"{recipe.description} |"
         )
-    keys = KEYS.format(activations=_names(ACTIVATION_FORMATS), orders=_names(OUTPUT_ORDERS))
+    keys = KEYS.format(
+        activations=_names(ACTIVATION_FORMATS),
+        others=_names(HOST_ACTIVATIONS),
+        orders=_names(OUTPUT_ORDERS),
+    )
     methods = ["## Methods", "", "| name | weight formats | samples | what it does |"]
     methods.append("|---|---|---|---|")
     for name, entry in sorted(METHODS.items()):

@@ -7,12 +7,15 @@ import numpy as np
 
 from ...target.packing import QuantizedWeight, bits_per_weight, dequantize, pack
 from ..quant.base import quantize_weight, values_of
-from ..quant.recipe import FP32, Recipe
+from ..quant.recipe import Recipe
 from ..quant.statistics import Statistics
 from ..quant.study import StudyWeight
 from .partition import Layer
 
-FP32_REASON = "the recipe keeps activations in fp32, which the array doesn't multiply"
+
+def host_reason(activation: str) -> str:
+    """Return why layers stay on the host whose activations the array doesn't multiply."""
+    return f"the recipe keeps activations in {activation}, which the array doesn't multiply"
 
 
 @dataclass(frozen=True)
@@ -93,9 +96,9 @@ def pack_layer(
     stored = [weight for weight in weights if isinstance(weight, QuantizedWeight)]
     segment = pack(stored)
     packed = replace(packed, bits_per_weight=bits_per_weight(segment, parts.size))
-    if recipe.activation == FP32:
+    if recipe.on_host:
         values = np.stack([dequantize(weight) for weight in stored])
-        return replace(packed, values=values, reason=FP32_REASON)
+        return replace(packed, values=values, reason=host_reason(recipe.activation))
     return replace(packed, segment=segment)
 
 

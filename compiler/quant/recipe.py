@@ -11,13 +11,15 @@ from ...target.formats import ACTIVATION_FORMATS, DEFAULT_ACTIVATION, WEIGHT_FOR
 from ...target.tables import read_table, table_names
 from . import methods as _registered  # noqa: F401  (importing registers the algorithms)
 from .base import METHODS, method_options
-from .study import STUDY_FORMATS
+from .study import STUDY_ACTIVATIONS, STUDY_FORMATS
 
 RECIPE_DIR = Path(__file__).parent / "recipes"
 DEFAULT_RECIPE = "microscopiq-w4a8"
 FP32 = "fp32"
 """Activation format of recipes for weights alone: their layers stay on the host."""
-ACTIVATIONS = (*ACTIVATION_FORMATS, FP32)
+HOST_ACTIVATIONS = (FP32, *STUDY_ACTIVATIONS)
+"""Activation formats that the array doesn't multiply."""
+ACTIVATIONS = (*ACTIVATION_FORMATS, *HOST_ACTIVATIONS)
 OUTPUT_ORDERS = ("source", "norm")
 """Orders of a linear layer's output channels: the model's, or macro-blocks by norm."""
 
@@ -70,6 +72,11 @@ class Recipe:
             if fnmatch.fnmatchcase(name, row.pattern):
                 return LayerRecipe(row.method, row.weight_format, row.options)
         return LayerRecipe(self.method, self.weight_format, self.options)
+
+    @property
+    def on_host(self) -> bool:
+        """Whether no layer runs on the array, because of its activations."""
+        return self.activation in HOST_ACTIVATIONS
 
     def needs_statistics(self) -> bool:
         """Tell whether its migration or a method that it names needs calibration data."""

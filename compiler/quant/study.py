@@ -82,3 +82,5 @@ STUDY_FORMATS = {
         StudyFormat("fp8-channel", 8, 0, FP8),
     )
 }
+STUDY_ACTIVATIONS = {"int8-token": INT8, "fp8-token": FP8}
+"""Codes of activations for comparison, which have one fp32 scale per token."""
