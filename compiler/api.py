@@ -11,8 +11,17 @@ from .calibration.collect import Calibration
 from .driver import compile_model, load_model, quantize
 from .options import Options
 from .quant.recipe import DEFAULT_RECIPE, Recipe
+from .weight_report import weight_report
 
-__all__ = ["Calibration", "build", "disassemble", "export_library", "load_model", "quantize"]
+__all__ = [
+    "Calibration",
+    "build",
+    "disassemble",
+    "export_library",
+    "load_model",
+    "quantize",
+    "weight_report",
+]
 
 
 def build(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         export_library,
         load_model,
         quantize,
+        weight_report,
     )
     from .runtime.session import RunResult, Session
 
@@ -42,6 +43,7 @@ __all__ = [
     "export_library",
     "load_model",
     "quantize",
+    "weight_report",
 ]
 
 _HOMES = {
@@ -53,6 +55,7 @@ _HOMES = {
     "export_library": ".compiler.api",
     "load_model": ".compiler.api",
     "quantize": ".compiler.api",
+    "weight_report": ".compiler.api",
 }
 
 

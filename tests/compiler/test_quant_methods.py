@@ -363,6 +363,25 @@ def test_microscopiq_keeps_outliers_and_prunes_the_least_that_routes(fmt):
     assert 0 < dearer < counts["flagged"] / 4
 
 
+@pytest.mark.parametrize("fmt", ["ms2", "ms4"])
+def test_microscopiq_counts_what_is_clipped(fmt):
+    """Inliers a half beyond the largest code or more, and outliers rounded out of their octave."""
+    matrix = _heavy_tailed(MACRO_BLOCK, 64)
+    weight, counts = quantize_weight("microscopiq", matrix, fmt, "x", None, {"sigmas": 2.0})
+    row, magnitude = weight.row, np.abs(matrix).astype(np.float64)
+    step = np.exp2(weight.isf[0].astype(float))
+    codes, beyond = np.rint(magnitude / step), 0
+    for micro, k in zip(*np.nonzero(weight.relative_exponent >= 0), strict=True):
+        upper, lower = weight.pairs[micro, k, weight.pairs[micro, k, :, 0] >= 0].T + 8 * micro
+        exponent = np.exp2(float(weight.relative_exponent[micro, k])) * step[k]
+        steps = 1 << row.mantissa_bits
+        mantissa = np.rint((magnitude[upper, k] / exponent - 1) * steps)
+        beyond += ((mantissa < 0) | (mantissa >= steps)).sum()
+        codes[upper, k] = codes[lower, k] = 0
+    assert counts["saturated"] == (codes > row.q_max).sum() + beyond
+    assert beyond > 0 and counts["saturated"] > beyond
+
+
 def _pair_error(pair: np.ndarray, step: float) -> float:
     """Return the least squared error of two clusters, by trying all there is."""
     narrow, wide = step * np.arange(-1, 2), step * np.arange(-3, 4)
@@ -387,7 +406,7 @@ def test_fineq_takes_the_best_pattern_of_each_pair():
     # A pattern says the same of the second cluster, which the 22nd pair of 128 inputs doesn't have.
     clusters = np.where(np.arange(weight.pattern.shape[1]) == 21, 1, 2)
     assert counts["outlier_clusters"] == ((weight.pattern > 0) * clusters).sum() > 0
-    assert counts["zeroed"] > 0 and counts["clipped"] > 0
+    assert counts["zeroed"] > 0 and counts["saturated"] > 0
 
 
 def test_fineq_keeps_outliers_and_their_neighbours():
@@ -397,7 +416,7 @@ def test_fineq_keeps_outliers_and_their_neighbours():
     assert weight.scale.tolist() == [[1]]
     assert weight.pattern[0, :2].tolist() == [0, 2] and not weight.pattern[0, 3:].any()
     assert dequantize(weight)[0, :12].tolist() == [1, -1, 0, 1, 0, 1, 3, 0, -2, 0, 0, 2]
-    assert counts == {"outlier_clusters": 2, "zeroed": 2, "clipped": 0}
+    assert counts == {"outlier_clusters": 2, "zeroed": 2, "saturated": 0}
 
 
 def test_fineq_by_threshold():

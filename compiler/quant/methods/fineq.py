@@ -65,7 +65,7 @@ def fineq(
     weight : QuantizedWeight
     counts : dict of str to int
         ``outlier_clusters`` with two weights of 3 bits, ``zeroed`` weights that aren't zero but
-        aren't stored, ``clipped`` weights whose nearest level has more bits than their place.
+        aren't stored, ``saturated`` weights whose nearest level has more bits than their place.
     """
     row = WEIGHT_FORMATS[format_name]
     out, inputs = weight.shape
@@ -73,7 +73,7 @@ def fineq(
     slots = np.zeros((out, inputs), np.uint8)
     scale = np.zeros((groups, out), np.float16)
     pattern = np.zeros((out, pattern_count(inputs)), np.uint8)
-    counts = dict.fromkeys(("outlier_clusters", "zeroed", "clipped"), 0)
+    counts = dict.fromkeys(("outlier_clusters", "zeroed", "saturated"), 0)
     for first in range(0, out, ROWS_AT_ONCE):
         rows = np.s_[first : first + ROWS_AT_ONCE]
         for group, start in enumerate(starts):
@@ -184,5 +184,5 @@ def _count(part, step, pattern, q, q_max) -> dict[str, int]:
     return {
         "outlier_clusters": int(outlier.sum()),
         "zeroed": int((unstored & (ratio != 0)).sum()),
-        "clipped": int((~unstored & (nearest > np.abs(q))).sum()),
+        "saturated": int((~unstored & (nearest > np.abs(q))).sum()),
     }
