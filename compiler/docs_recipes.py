@@ -8,6 +8,7 @@ from ..target.formats import ACTIVATION_FORMATS
 from .quant.base import METHODS
 from .quant.recipe import (
     AWQ,
+    CACHES,
     DEFAULT_RECIPE,
     DEFAULT_STRENGTH,
     FP32,
@@ -35,8 +36,9 @@ layers on the host: `{FP32}` quantizes weights alone, the others are for compari
 scale per token (per image, before a convolution). Keys that may be left out: `output_order`
 ({{orders}}) and `migration`, which needs samples: the share of the activations' range that
 goes into weights, 0 to 1, `"{SMOOTHQUANT}"` for {DEFAULT_STRENGTH}, or `"{AWQ}"` for factors
-searched by the outputs' error. `overrides` have `pattern`, `method`, `weight_format` and `options`,
-for layers by name.
+searched by the outputs' error; and `kv_cache` ({{caches}}): keys and values of
+attention are rounded on the host as a cache would hold them. `overrides` have `pattern`, `method`,
+`weight_format` and `options`, for layers by name.
 """
 
 
@@ -55,6 +57,7 @@ def recipes() -> str:
         activations=_names(ACTIVATION_FORMATS),
         others=_names(HOST_ACTIVATIONS),
         orders=_names(OUTPUT_ORDERS),
+        caches=_names(CACHES),
     )
     methods = ["## Methods", "", "| name | weight formats | samples | what it does |"]
     methods.append("|---|---|---|---|")

@@ -19,7 +19,7 @@ from ...target.errors import ConfigError, UnsupportedError
 from ...target.formats import ACTIVATION_FORMATS, GROUP_SIZE
 from ...target.packing import bits_per_weight
 from ..quant.base import check_finite
-from ..quant.recipe import Recipe
+from ..quant.recipe import FP32, Recipe
 from ..quant.statistics import Statistics
 from ..quant.study import STUDY_ACTIVATIONS
 from ..tir.compute_gemm import gemm
@@ -30,6 +30,7 @@ from ..tir.unpack import unpack
 from .factors import make_rule
 from .graph import op_name, static_shape
 from .host_layers import HOST_LAYERS, emit_on_host, keep_on_host
+from .kv_cache import round_caches
 from .migrate import migrate_model
 from .order import order_outputs
 from .pack import Packed, pack_layer
@@ -82,7 +83,7 @@ def quantize_model(
     Raises
     ------
     ConfigError
-        For a recipe with migration and no `calibrate`.
+        For a recipe with migration and no `calibrate`, or with a cache and no attention.
     UnsupportedError
         With `strict`, listing operators and reasons.
     InputError
@@ -91,6 +92,8 @@ def quantize_model(
     names = json.loads(str(mod.attrs[NAMES])) if mod.attrs and NAMES in mod.attrs else {}
     # Quantized inputs are shared by all readers, which may stand in different dataflow blocks.
     mod = relax.transform.ToNonDataflow()(mod)
+    if recipe.kv_cache != FP32:
+        mod = round_caches(mod, recipe)
     parts = {gv: partition(mod[gv], names) for gv in function_names(mod)}
     if strict:
         _refuse_host_anchors(parts)

@@ -11,7 +11,7 @@ from ...target.formats import ACTIVATION_FORMATS, DEFAULT_ACTIVATION, WEIGHT_FOR
 from ...target.tables import read_table, table_names
 from . import methods as _registered  # noqa: F401  (importing registers the algorithms)
 from .base import METHODS, method_options
-from .study import STUDY_ACTIVATIONS, STUDY_FORMATS
+from .study import KV_FORMATS, STUDY_ACTIVATIONS, STUDY_FORMATS
 
 RECIPE_DIR = Path(__file__).parent / "recipes"
 DEFAULT_RECIPE = "microscopiq-w4a8"
@@ -20,6 +20,7 @@ FP32 = "fp32"
 HOST_ACTIVATIONS = (FP32, *STUDY_ACTIVATIONS)
 """Activation formats that the array doesn't multiply."""
 ACTIVATIONS = (*ACTIVATION_FORMATS, *HOST_ACTIVATIONS)
+CACHES = (FP32, *KV_FORMATS)
 OUTPUT_ORDERS = ("source", "norm")
 """Orders of a linear layer's output channels: the model's, or macro-blocks by norm."""
 
@@ -54,6 +55,7 @@ class Recipe:
     `options` are those of the method (docs/recipes.md). `output_order` is one of `OUTPUT_ORDERS`;
     it concerns layers whose format has outliers. `migration` is how much of the activations' range
     goes into the weights, 0 to 1, or the name of a rule (`passes.factors`): it needs samples.
+    `kv_cache` is how keys and values of attention are held, one of `CACHES` (`passes.kv_cache`).
     """
 
     name: str
@@ -65,6 +67,7 @@ class Recipe:
     output_order: str = "source"
     options: dict = field(default_factory=dict)
     migration: float | str | None = None
+    kv_cache: str = FP32
 
     def for_layer(self, name: str) -> LayerRecipe:
         """Return what happens to a layer, by its name."""
@@ -125,6 +128,8 @@ def _from_table(table: dict, where: str) -> Recipe:
         mistakes.append(unknown_name("activation format", activation, ACTIVATIONS))
     if table.get("output_order", OUTPUT_ORDERS[0]) not in OUTPUT_ORDERS:
         mistakes.append(unknown_name("output order", str(table["output_order"]), OUTPUT_ORDERS))
+    if table.get("kv_cache", FP32) not in CACHES:
+        mistakes.append(unknown_name("format of a cache", str(table["kv_cache"]), CACHES))
     mistakes += _migration_mistakes(table.get("migration", 0.0))
     if mistakes:
         raise ConfigError(f"{where}: {len(mistakes)} mistake(s):\n  " + "\n  ".join(mistakes))

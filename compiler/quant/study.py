@@ -84,3 +84,31 @@ STUDY_FORMATS = {
 }
 STUDY_ACTIVATIONS = {"int8-token": INT8, "fp8-token": FP8}
 """Codes of activations for comparison, which have one fp32 scale per token."""
+
+
+@dataclass(frozen=True)
+class KvFormat:
+    """A cache of keys and values, with an fp16 scale and minimum per group.
+
+    Attributes
+    ----------
+    bits : int
+        Of a code.
+    group : int
+        Tokens of a key's channel, and channels of a token's value, that share a scale.
+    recent : int
+        Tokens that stay in full precision.
+    """
+
+    bits: int
+    group: int
+    recent: int
+
+    @property
+    def bits_per_element(self) -> float:
+        """Of the rounded tokens, scales and minima of whole groups included."""
+        return self.bits + 2 * SCALE_BITS / self.group
+
+
+KV_FORMATS = {"kv2-g128": KvFormat(2, 128, 128)}
+"""Caches for comparison: MicroScopiQ's (A2), in KIVI's layout."""
