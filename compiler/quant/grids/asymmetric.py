@@ -40,6 +40,9 @@ class AsymmetricGrid:
         self.zero = np.rint(-self.low * factor / self.scale)
 
     def prepare(self, channels: np.ndarray, weights: np.ndarray) -> None:
+        self.keep(channels)
+
+    def keep(self, channels: np.ndarray) -> None:
         self.channels = channels
 
     def quantize(self, start: int, targets: np.ndarray) -> np.ndarray:

@@ -31,6 +31,9 @@ class ChannelGrid:
             self.scale = np.maximum(full * narrowed, TINY)
 
     def prepare(self, channels: np.ndarray, weights: np.ndarray) -> None:
+        self.keep(channels)
+
+    def keep(self, channels: np.ndarray) -> None:
         self.channels = channels
 
     def quantize(self, start: int, targets: np.ndarray) -> np.ndarray:
