@@ -43,6 +43,8 @@ from microscopiq.compiler.quant.recipe import FP32, Recipe
 from microscopiq.compiler.study.compare import on_blas
 
 PUBLISHED = {"damping": 0.01, "refinements": 0, "upstream": False}
+RULES = {"awq": "awq"}
+"""Migration that belongs to a method."""
 GROUPS = (128, 64, 32)
 LENGTHS = (32, 64, 128)
 BATCH, SEQUENCE, IMAGES = 16, 256, 200
@@ -59,8 +61,11 @@ def recipes(bits: int) -> dict[str, Recipe]:
         rows[f"rtn {name}"] = ("rtn", name, {})
         rows[f"gptq, published {name}"] = ("gptq", name, PUBLISHED)
         rows[f"gptq {name}"] = ("gptq", name, {})
+        rows[f"awq {name}"] = ("awq", name, {})
     return {
-        label: Recipe(label, "", method, weight_format, FP32, options=options)
+        label: Recipe(
+            label, "", method, weight_format, FP32, options=options, migration=RULES.get(method)
+        )
         for label, (method, weight_format, options) in rows.items()
     }
 

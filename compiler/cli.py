@@ -131,6 +131,7 @@ def compile_command(
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail if a matmul or conv2d stays on the host.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Quantize and compile a model to a library that holds its program."""
     if output is None and stop_after is None:
@@ -140,7 +141,7 @@ def compile_command(
     from .api import check_library_path, export_library
     from .cli_arrays import read_samples
     from .cli_progress import StageBars
-    from .cli_report import print_compilation
+    from .cli_report import compilation_record, print_compilation
     from .driver import compile_model, load_model, run_stages
     from .options import Options
 
@@ -158,7 +159,11 @@ def compile_command(
         else:
             state = compile_model(mod, options)
             export_library(state.executable, output)
-    print_compilation(model, state, None if stop else output)
+    written = None if stop else output
+    if as_json:
+        print(json.dumps(compilation_record(model, state, written)))
+    else:
+        print_compilation(model, state, written)
 
 
 @app.command(

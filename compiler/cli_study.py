@@ -14,7 +14,10 @@ from .cli_options import ArchName, Json
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
 
-RECIPES = "rtn-w4a16,gptq-w4a16,microscopiq-w4a16,int4,gptq-w4a8,microscopiq-w4a8"
+RECIPES = (
+    "rtn-w4a16,gptq-w4a16,awq-w4a16,microscopiq-w4a16,"
+    "int4,gptq-w4a8,microscopiq-w4a8,smoothquant-w8a8"
+)
 Model = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="Model to study.")]
 Samples = Annotated[
     Path,
