@@ -58,33 +58,35 @@ class Convolution:
     dilation: tuple[int, int]
 
     def __call__(self, operands: tuple[np.ndarray, ...], out: np.ndarray, tap: Tap | None) -> None:
-        """Convolve ``(batch, in, height, width)`` image by image."""
-        outputs, height, width = out.shape[1:]
+        """Convolve ``(batch, in, height, width)``, several small images or rows of a large one."""
+        batch, outputs, height, width = out.shape
         matrices = self.weight.reshape(self.groups, outputs // self.groups, -1)
         row_bytes = 4 * width * self.groups * matrices.shape[2]
-        step = max(1, PATCH_BYTES // row_bytes)
-        for number, image in enumerate(operands[0]):
-            windows = self.windows(image)
+        step = min(height, max(1, PATCH_BYTES // row_bytes))
+        images = max(1, PATCH_BYTES // (row_bytes * height))
+        windows = self.windows(operands[0])
+        for number in range(0, batch, images):
             for top in range(0, height, step):
-                patches = self.patches(windows[:, top : min(top + step, height)])
-                part = out[number, :, top : top + step]
-                part[...] = np.matmul(matrices, patches).reshape(part.shape)
+                patches = self.patches(windows[number : number + images, :, top : top + step])
+                part = out[number : number + images, :, top : top + step]
+                found = np.matmul(matrices, patches).reshape(outputs, len(part), *part.shape[2:])
+                part[...] = found.swapaxes(0, 1)
                 if tap is not None:
                     for group, columns in enumerate(patches):
                         tap(group, columns.T, (number * height + top) * width)
 
-    def windows(self, image: np.ndarray) -> np.ndarray:
-        """Return a view ``(in, height, width, kernel height, kernel width)`` of an image."""
+    def windows(self, data: np.ndarray) -> np.ndarray:
+        """Return a view ``(batch, in, height, width, kernel height, kernel width)`` of images."""
         top, left, bottom, right = self.pads
-        padded = np.pad(image, ((0, 0), (top, bottom), (left, right)))
+        padded = np.pad(data, ((0, 0), (0, 0), (top, bottom), (left, right)))
         (down, across), kernel = self.dilation, self.weight.shape[2:]
         reach = (down * (kernel[0] - 1) + 1, across * (kernel[1] - 1) + 1)
-        view = sliding_window_view(padded, reach, axis=(1, 2))
-        return view[:, :: self.strides[0], :: self.strides[1], ::down, ::across]
+        view = sliding_window_view(padded, reach, axis=(2, 3))
+        return view[:, :, :: self.strides[0], :: self.strides[1], ::down, ::across]
 
     def patches(self, windows: np.ndarray) -> np.ndarray:
         """Return windows as ``(groups, in, pixels)``: channel, kernel row, kernel column."""
-        channels, height, width, *kernel = windows.shape
-        split = windows.reshape(self.groups, channels // self.groups, height, width, *kernel)
-        gathered = split.transpose(0, 1, 4, 5, 2, 3)
-        return gathered.reshape(self.groups, -1, height * width)
+        batch, channels, height, width, *kernel = windows.shape
+        shape = (batch, self.groups, channels // self.groups, height, width, *kernel)
+        gathered = windows.reshape(shape).transpose(1, 2, 5, 6, 0, 3, 4)
+        return gathered.reshape(self.groups, -1, batch * height * width)
