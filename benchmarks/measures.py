@@ -1,10 +1,10 @@
 """What quantized weights cost a real model: one measure per model, and how it is taken.
 
-Weights alone are quantized and calibrated on inputs that the measure doesn't see; the quantized
-Relax module runs on LLVM with its products on BLAS. Perplexity of BabyLlama and stories260K on
-`selfgen.json` (calibrated on sequences sampled here), share of ResNet-20's classes and of Silero's
-decisions that stay those of fp32, mean squared distance of the DDPM's noise from fp32's, accuracy
-of all-MiniLM-L6-v2 on Banking77.
+Recipes are calibrated on inputs that the measure doesn't see. Where weights alone are quantized the
+Relax module runs on LLVM with its products on BLAS, else on the simulator. Measures: perplexity of
+BabyLlama and stories260K on `selfgen.json` (calibrated on sequences sampled here), share of
+ResNet-20's classes and of Silero's decisions that stay those of fp32, mean squared distance of the
+DDPM's noise from fp32's, accuracy of all-MiniLM-L6-v2 on Banking77.
 """
 
 import functools
@@ -21,9 +21,9 @@ import tvm
 import microscopiq as mq
 from benchmarks.models import MODELS, RealModel, banking77, ddpm, llama2c, minilm, resnet20, silero
 from benchmarks.models.speech import speech
-from microscopiq.compiler.passes.host_layers import host_layers
 from microscopiq.compiler.quant.recipe import Recipe
-from microscopiq.compiler.study.compare import on_blas
+from microscopiq.compiler.study.compare import mean_bits, on_blas, quantized_layers, running
+from microscopiq.target.arch import DEFAULT_ARCH
 
 LENGTHS = (32, 64, 128)
 BATCH, SEQUENCE, IMAGES, CHUNKS = 16, 256, 200, 125
@@ -172,25 +172,25 @@ def measure(name: str, recipe: Recipe | None, cache_dir: Path | None = None) -> 
         def build(module: torch.nn.Module, example: tuple[torch.Tensor, ...], samples: list) -> Run:
             nonlocal seconds
             mod = imported(module, example)
-            if recipe is not None:
-                start = time.process_time()
-                calibration = mq.Calibration(samples, cache_dir=cache_dir)
-                mod = mq.quantize(mod, recipe=recipe, calibration=calibration)
-                seconds += time.process_time() - start
-                records.extend(host_layers(mod))
-            run = opened.enter_context(on_blas(mod))
-            return lambda *arrays: run(tuple(map(np.ascontiguousarray, arrays)))
+            if recipe is None:
+                run = opened.enter_context(on_blas(mod))
+                return lambda *arrays: run(tuple(map(np.ascontiguousarray, arrays)))
+            start = time.process_time()
+            calibration = mq.Calibration(samples, cache_dir=cache_dir)
+            mod = mq.quantize(mod, recipe=recipe, calibration=calibration)
+            seconds += time.process_time() - start
+            records.extend(quantized_layers(mod))
+            runs = opened.enter_context(running(mod, DEFAULT_ARCH))
+            return lambda *arrays: runs(tuple(map(np.ascontiguousarray, arrays))).outputs
 
         quality = MEASURES[name].run(build)
-    weights = sum(row["weights"] for row in records)
-    bits = sum(row["weights"] * row["bits_per_weight"] for row in records)
     errors = [row["held_out_error"] for row in records]
     return {
         "model": name,
         "recipe": "fp32" if recipe is None else recipe.name,
         "measure": MEASURES[name].name,
         "quality": quality,
-        "bits": bits / weights if weights else 32.0,
+        "bits": mean_bits(records) if recipe else 32.0,
         "held_out_error": float(np.median(errors)) if errors else 0.0,
         "cpu_s": seconds,
     }
