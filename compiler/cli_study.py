@@ -143,15 +143,22 @@ def _print_points(rows: list, written: list[Path]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from .study.dse import short_keys
+
     good = sorted((row for row in rows if not row.error), key=lambda row: row.seconds)
     table = Table(box=box.SIMPLE, padding=(0, 1))
-    table.add_column("point")
-    for heading in ("cycles", "latency us", "energy uJ", "area mm2", "util. %"):
+    table.add_column("recipe", no_wrap=True)
+    keys = list(short_keys(rows[0].point))
+    for key in keys:
+        words = key.replace("_", " ")
+        table.add_column(words, justify="right", min_width=max(map(len, words.split())))
+    for heading in ("cycles", "us", "uJ", "mm2", "util. %"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("Pareto")
+    table.add_column("best", no_wrap=True)
     for row in good:
         table.add_row(
-            row.point.name,
+            row.point.recipe,
+            *(short_keys(row.point)[key] for key in keys),
             f"{row.cycles:,}",
             f"{1e6 * row.seconds:.4g}",
             f"{row.energy_pj / 1e6:.4g}",
@@ -162,8 +169,9 @@ def _print_points(rows: list, written: list[Path]) -> None:
     console = Console(width=110, highlight=False)
     if good:
         console.print(table)
-        console.print("Pareto: no other point is better in latency, energy or area and as good in "
-                      "the others.")  # fmt: skip
+        console.print(
+            "best: no other point is as good in latency, energy and area and better in one."
+        )
     for row in rows:
         if row.error:
             console.print(f"failed: {row.point.name}: {row.error}", soft_wrap=True)

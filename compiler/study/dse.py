@@ -55,7 +55,7 @@ class Row:
     error : str
         Why the point failed; empty if it didn't.
     pareto : bool
-        No other point is better in one of `OBJECTIVES` and as good in the others.
+        No other point is as good in all `OBJECTIVES` and better in one.
     """
 
     point: Point
@@ -114,6 +114,23 @@ def points(recipes: Sequence[str], sweep: Mapping[str, Sequence[int]]) -> list[P
             f"{len(machines) * len(recipes):,} points; allowed: up to {MOST_POINTS:,}"
         )
     return [Point(str(recipe), keys) for recipe in recipes for keys in machines]
+
+
+def short_name(point: Point, among: Sequence[Point]) -> str:
+    """Return a point's name without the keys that are the same in all."""
+    row, rows = short_keys(point), [short_keys(other) for other in among]
+    shown = [f"{key}={value}" for key, value in row.items() if len({r[key] for r in rows}) > 1]
+    return " ".join([point.recipe, *shown])
+
+
+def short_keys(point: Point) -> dict[str, str]:
+    """Return a point's keys and values, rows and columns as one: ``64x64``."""
+    rest = {key: str(value) for key, value in point.keys.items()}
+    found = {}
+    for short, keys in SHORT.items():
+        if all(key in rest for key in keys):
+            found[short] = "x".join(rest.pop(key) for key in keys)
+    return found | rest
 
 
 def explore(
