@@ -138,7 +138,7 @@ def compile_command(
         raise ConfigError("compile needs an output file: -o OUT.so (or --stop-after STAGE)")
     if calibration_cache is not None and calibration is None:
         raise ConfigError("--calibration-cache needs samples: --calibration X.npz")
-    from .api import check_library_path, export_library
+    from .api import Calibration, check_library_path, export_library
     from .cli_arrays import read_samples
     from .cli_progress import StageBars
     from .cli_report import compilation_record, print_compilation
@@ -152,7 +152,11 @@ def compile_command(
         mod = load_model(model)
         samples = None
         if calibration is not None:
-            samples = read_samples(calibration, mod, calibration_cache, sequential)
+            samples = Calibration(
+                read_samples(calibration, mod),
+                cache_dir=calibration_cache,
+                sequential=sequential,
+            )
         options = Options(recipe, arch, dump_dir, stop, strict, bars, samples)
         if stop:
             state = run_stages(mod, options)

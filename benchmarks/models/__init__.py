@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
 __all__ = ["MODELS", "MissingData", "RealModel", "data_dir", "data_file"]
@@ -54,6 +55,12 @@ class RealModel:
     module: torch.nn.Module
     example_inputs: tuple[torch.Tensor, ...]
     batches: Callable[..., list[tuple[torch.Tensor, ...]]]
+
+    def example_outputs(self) -> list[np.ndarray]:
+        """Return the outputs of fp32 for the example inputs."""
+        outputs = self.module(*self.example_inputs)
+        tensors = outputs if isinstance(outputs, tuple) else (outputs,)
+        return [tensor.detach().numpy() for tensor in tensors]
 
 
 def data_dir() -> Path:
@@ -101,6 +108,12 @@ def _load_ddpm(**options: int) -> RealModel:
     return ddpm.load(**options)
 
 
+def _load_silero(**options: int) -> RealModel:
+    from . import silero
+
+    return silero.load(**options)
+
+
 def _load_stories260k(**options: int) -> RealModel:
     from . import llama2c
 
@@ -117,6 +130,7 @@ MODELS: dict[str, Callable[..., RealModel]] = {
     "minilm": _load_minilm,
     "resnet20": _load_resnet20,
     "ddpm": _load_ddpm,
+    "silero": _load_silero,
     "stories260k": _load_stories260k,
     "babyllama": _load_babyllama,
 }

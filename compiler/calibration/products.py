@@ -63,47 +63,54 @@ class Convolution:
     dilation: tuple[int, int]
 
     def __call__(self, operands: tuple[np.ndarray, ...], out: np.ndarray, tap: Tap | None) -> None:
-        """Convolve ``(batch, in, height, width)`` image by image."""
-        outputs, height, width = out.shape[1:]
+        """Convolve ``(batch, in, height, width)``, several small images or rows of a large one."""
+        outputs = out.shape[1]
         matrices = self.weight.reshape(self.groups, outputs // self.groups, -1)
-        for number, top, patches in self.gathered(operands[0]):
-            part = out[number, :, top : top + patches.shape[2] // width]
-            part[...] = np.matmul(matrices, patches).reshape(part.shape)
+        for number, top, start, windows in self.gathered(operands[0]):
+            patches = self.patches(windows)
+            part = out[number : number + len(windows), :, top : top + windows.shape[2]]
+            found = np.matmul(matrices, patches).reshape(outputs, len(part), *part.shape[2:])
+            part[...] = found.swapaxes(0, 1)
             if tap is not None:
                 for group, columns in enumerate(patches):
-                    tap(group, columns.T, (number * height + top) * width)
+                    tap(group, columns.T, start)
 
     def parts(self, x: np.ndarray) -> Iterator[Part]:
         """Yield all rows of an operand, in the order in which a tap sees them."""
-        height, width = self.windows(x[0]).shape[1:3]
-        for number, top, patches in self.gathered(x):
-            for group, columns in enumerate(patches):
-                yield group, columns.T, (number * height + top) * width
+        for _, _, start, windows in self.gathered(x):
+            for group, columns in enumerate(self.patches(windows)):
+                yield group, columns.T, start
 
-    def gathered(self, images: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
-        """Yield (image, first row of its result, patches), few enough for `PATCH_BYTES`."""
-        for number, image in enumerate(images):
-            windows = self.windows(image)
-            height, width = windows.shape[1:3]
-            step = max(1, PATCH_BYTES // (4 * width * windows[:, 0, 0].size))
+    def gathered(self, x: np.ndarray) -> Iterator[tuple[int, int, int, np.ndarray]]:
+        """Yield windows few enough for `PATCH_BYTES`.
+
+        Before them the first image and the first row of its result, and how many pixels came
+        before all those.
+        """
+        windows = self.windows(x)
+        height, width = windows.shape[2:4]
+        row_bytes = 4 * windows[0, :, 0].size
+        step, images = max(1, PATCH_BYTES // row_bytes), max(1, PATCH_BYTES // (row_bytes * height))
+        for number in range(0, len(x), images):
             for top in range(0, height, step):
-                yield number, top, self.patches(windows[:, top : top + step])
+                part = windows[number : number + images, :, top : top + step]
+                yield number, top, (number * height + top) * width, part
 
-    def windows(self, image: np.ndarray) -> np.ndarray:
-        """Return a view ``(in, height, width, kernel height, kernel width)`` of an image."""
+    def windows(self, data: np.ndarray) -> np.ndarray:
+        """Return a view ``(batch, in, height, width, kernel height, kernel width)`` of images."""
         top, left, bottom, right = self.pads
-        padded = np.pad(image, ((0, 0), (top, bottom), (left, right)))
+        padded = np.pad(data, ((0, 0), (0, 0), (top, bottom), (left, right)))
         (down, across), kernel = self.dilation, self.weight.shape[2:]
         reach = (down * (kernel[0] - 1) + 1, across * (kernel[1] - 1) + 1)
-        view = sliding_window_view(padded, reach, axis=(1, 2))
-        return view[:, :: self.strides[0], :: self.strides[1], ::down, ::across]
+        view = sliding_window_view(padded, reach, axis=(2, 3))
+        return view[:, :, :: self.strides[0], :: self.strides[1], ::down, ::across]
 
     def patches(self, windows: np.ndarray) -> np.ndarray:
         """Return windows as ``(groups, in, pixels)``: channel, kernel row, kernel column."""
-        channels, height, width, *kernel = windows.shape
-        split = windows.reshape(self.groups, channels // self.groups, height, width, *kernel)
-        gathered = split.transpose(0, 1, 4, 5, 2, 3)
-        return gathered.reshape(self.groups, -1, height * width)
+        batch, channels, height, width, *kernel = windows.shape
+        shape = (batch, self.groups, channels // self.groups, height, width, *kernel)
+        gathered = windows.reshape(shape).transpose(1, 2, 5, 6, 0, 3, 4)
+        return gathered.reshape(self.groups, -1, batch * height * width)
 
 
 Weighted = Linear | Convolution

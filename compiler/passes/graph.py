@@ -23,6 +23,18 @@ def static_shape(expr) -> tuple[int, ...] | None:
         return None
 
 
+def function_calls(function: relax.Function) -> list[str]:
+    """Return the names of the PrimFuncs that a function calls, once for each call."""
+    found: list[str] = []
+
+    def visit(expr):
+        if op_name(expr) == "call_tir":
+            found.append(expr.args[0].name_hint)
+
+    relax.analysis.post_order_visit(function, visit)
+    return found
+
+
 class Graph:
     """Definitions and uses of the variables of one function."""
 

@@ -12,7 +12,7 @@ from ...target.isa.program import Function, Program
 from ..tir.emit import emit
 from ..tir.operators import ATTRIBUTE, Gemm, from_attribute
 from ..tir.schedule import scheduled
-from .graph import op_name
+from .graph import function_calls, op_name
 from .partition import function_names
 from .quantize import HOST, LAYERS
 
@@ -53,7 +53,7 @@ def leave_to_host(mod: tvm.IRModule, arch: Arch, strict: bool = False) -> tvm.IR
         )
     layers, host = json.loads(str(mod.attrs[LAYERS])), json.loads(str(mod.attrs[HOST]))
     for gv in function_names(mod):
-        calls = [name for name in _called(mod[gv]) if name in left]
+        calls = [name for name in function_calls(mod[gv]) if name in left]
         if calls:
             host.append([gv.name_hint, "matmul", TWO_ACTIVATIONS, len(calls)])
     layers = {name: row for name, row in layers.items() if name not in left}
@@ -69,18 +69,6 @@ def on_host(operator, arch: Arch) -> bool:
     """Tell whether an operator is a product of two activations that a machine can't multiply."""
     two_activations = isinstance(operator, Gemm) and not operator.weight_format
     return two_activations and "int8" not in arch.weight_formats
-
-
-def _called(function: relax.Function) -> list[str]:
-    """Return the names of the PrimFuncs that a function calls, once for each call."""
-    found: list[str] = []
-
-    def visit(expr):
-        if op_name(expr) == "call_tir":
-            found.append(expr.args[0].name_hint)
-
-    relax.analysis.post_order_visit(function, visit)
-    return found
 
 
 def schedule_operators(mod: tvm.IRModule, arch: Arch) -> dict[str, tirx.PrimFunc]:

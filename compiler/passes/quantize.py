@@ -165,7 +165,7 @@ def _pack(mod, parts: dict[Any, Partition], recipe: Recipe, progress, calibrate)
         return values
 
     if calibrate is not None:
-        calibrate(mod, parts, take, True)
+        calibrate(mod, parts, take, recipe.compensates())
     else:
         for layer in layers:
             take(layer, None)

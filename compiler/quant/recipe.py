@@ -11,6 +11,7 @@ from ...target.formats import ACTIVATION_FORMATS, DEFAULT_ACTIVATION, WEIGHT_FOR
 from ...target.tables import read_table, table_names
 from . import methods as _registered  # noqa: F401  (importing registers the algorithms)
 from .base import METHODS, method_options
+from .solve import Compensation
 from .study import KV_FORMATS, STUDY_ACTIVATIONS, STUDY_FORMATS
 
 RECIPE_DIR = Path(__file__).parent / "recipes"
@@ -83,9 +84,15 @@ class Recipe:
 
     def needs_statistics(self) -> bool:
         """Tell whether its migration or a method that it names needs calibration data."""
-        methods = [self.method, *(row.method for row in self.overrides)]
-        needed = any(METHODS[name].needs_statistics for name in methods)
+        needed = any(METHODS[name].needs_statistics for name in self._methods())
         return needed or self.migration is not None
+
+    def compensates(self) -> bool:
+        """Tell whether a method that it names makes good what layers before a layer changed."""
+        return any(issubclass(METHODS[name].options, Compensation) for name in self._methods())
+
+    def _methods(self) -> list[str]:
+        return [self.method, *(row.method for row in self.overrides)]
 
 
 def recipe_names() -> list[str]:

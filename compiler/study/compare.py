@@ -7,7 +7,7 @@ for weights alone or in formats for comparison, run on the host.
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -99,30 +99,60 @@ def _row(mod, recipe: Recipe, seen: list[Call], unseen: list[Call], exact: list,
     start = time.process_time()
     quantized = quantize(mod, recipe, [tuple(call) for call in seen])
     seconds = time.process_time() - start
-    layers = json.loads(str(quantized.attrs[LAYERS]))
-    records = [row for row in layers.values() if "weights" in row] + host_layers(quantized)
-    cycles = energy = None
-    if any(row.get("kind") != "quantize" for row in layers.values()):
-        session = Session(build(quantized, arch))
-        results = [session.run(*call) for call in unseen]
-        outputs = [result.outputs for result in results]
-        cycles, energy = results[0].cycles, float(sum(results[0].energy_pj.values()))
-    else:
-        with on_blas(quantized) as run:
-            outputs = [run(call) for call in unseen]
-    weights = sum(row["weights"] for row in records)
-    bits = sum(row["weights"] * row["bits_per_weight"] for row in records)
+    with running(quantized, arch) as run:
+        results = [run(call) for call in unseen]
+    records = quantized_layers(quantized)
     errors = [row["held_out_error"] for row in records if row.get("held_out_error") is not None]
+    outputs = [result.outputs for result in results]
     return Row(
         recipe.name,
         _relative_error(exact, outputs),
         _agreement(exact, outputs),
-        bits / weights if weights else float("nan"),
+        mean_bits(records),
         float(np.median(errors)) if errors else None,
         seconds,
-        cycles,
-        energy,
+        results[0].cycles,
+        results[0].energy_pj,
     )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Outputs of one call; cycles and energy where the simulator computed them."""
+
+    outputs: list[np.ndarray]
+    cycles: int | None = None
+    energy_pj: float | None = None
+
+
+def quantized_layers(mod: tvm.IRModule) -> list[dict]:
+    """Return the records of a quantized module's layers with weights, on machine and host."""
+    layers = json.loads(str(mod.attrs[LAYERS]))
+    return [row for row in layers.values() if "weights" in row] + host_layers(mod)
+
+
+def mean_bits(records: list[dict]) -> float:
+    """Return the bits of a weight over all layers, NaN without any."""
+    weights = sum(row["weights"] for row in records)
+    bits = sum(row["weights"] * row["bits_per_weight"] for row in records)
+    return bits / weights if weights else float("nan")
+
+
+@contextmanager
+def running(mod: tvm.IRModule, arch) -> Iterator[Callable[[Call], Outcome]]:
+    """Give what runs a quantized module: the simulator, or the host if all layers are on it."""
+    layers = json.loads(str(mod.attrs[LAYERS]))
+    if all(row.get("kind") == "quantize" for row in layers.values()):
+        with on_blas(mod) as run:
+            yield lambda call: Outcome(run(call))
+        return
+    session = Session(build(mod, arch))
+
+    def simulate(call: Call) -> Outcome:
+        result = session.run(*call)
+        return Outcome(result.outputs, result.cycles, float(sum(result.energy_pj.values())))
+
+    yield simulate
 
 
 def _relative_error(exact: list, found: list) -> float:

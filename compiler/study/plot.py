@@ -1,4 +1,4 @@
-"""A plot of a study: error over bits, one point per recipe."""
+"""Plots of studies: error over bits by recipe; energy over latency and area by machine."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,8 +6,14 @@ from pathlib import Path
 from ...runtime.roofline import DATES, figure_class
 from ...runtime.whole_file import whole_file
 from .compare import Row
+from .dse import Row as DseRow
+from .dse import short_name
 
 SIZE = (7.0, 4.5)
+PARETO_SIZE = (8.0, 6.5)
+MOST_NAMED = 16
+TWO_COLUMNS = 75
+"""Characters of a name that there is no room for two of."""
 
 
 def write_plot(path: str | Path, rows: Sequence[Row]) -> None:
@@ -25,6 +31,59 @@ def write_plot(path: str | Path, rows: Sequence[Row]) -> None:
     axes.set_ylabel("squared error of the outputs over fp32's")
     axes.grid(True, which="both", linewidth=0.3)
     axes.margins(x=0.15)
+    _save(figure, path)
+
+
+def write_pareto(path: str | Path, rows: Sequence[DseRow]) -> None:
+    """Draw energy over latency, area as colour; below are the points that no other beats.
+
+    Points that failed aren't drawn.
+    """
+    good = [row for row in rows if not row.error]
+    best = sorted((row for row in good if row.pareto), key=lambda row: row.seconds or 0.0)
+    figure = figure_class()(figsize=PARETO_SIZE, layout="constrained")
+    axes = figure.add_subplot()
+    for some, style in ((good, {"s": 30}), (best, {"s": 55, "edgecolors": "black"})):
+        dots = axes.scatter(
+            *_places(some),
+            c=[row.area_mm2 for row in some],
+            vmin=min(row.area_mm2 or 0.0 for row in good),
+            vmax=max(row.area_mm2 or 0.0 for row in good),
+            **style,
+        )
+    figure.colorbar(dots, label="area in mm\N{SUPERSCRIPT TWO}")
+    named, every = best[:MOST_NAMED], [row.point for row in good]
+    for number, place in enumerate(zip(*_places(named), strict=True), start=1):
+        axes.annotate(str(number), place, (5, 4), textcoords="offset points", fontsize=7)
+    lines = [
+        axes.plot([], [], linestyle="none", label=f"{number}: {short_name(row.point, every)}")[0]
+        for number, row in enumerate(named, start=1)
+    ]
+    if len(named) < len(best):
+        lines += axes.plot([], [], linestyle="none", label=f"and {len(best) - len(named)} more")
+    columns = 2 if max(len(line.get_label()) for line in lines) < TWO_COLUMNS else 1
+    figure.legend(
+        handles=lines, loc="outside lower left", ncols=columns, fontsize=6, handlelength=0
+    )
+    axes.set_xscale("log")
+    axes.set_xlabel("latency in \N{MICRO SIGN}s")
+    axes.set_ylabel("dynamic energy in \N{MICRO SIGN}J")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("{x:g}")
+    axes.tick_params(which="both", labelsize=7)
+    axes.grid(True, which="both", linewidth=0.3)
+    _save(figure, path)
+
+
+def _places(rows: Sequence[DseRow]) -> tuple[list[float], list[float]]:
+    """Return latencies in microseconds and energies in microjoules."""
+    return [1e6 * (row.seconds or 0.0) for row in rows], [
+        (row.energy_pj or 0.0) / 1e6 for row in rows
+    ]
+
+
+def _save(figure, path: str | Path) -> None:
     kind = Path(path).suffix
     with whole_file(path) as file:
         metadata = dict.fromkeys(DATES[kind])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from microscopiq.compiler.study.ablation import STEPS, ablation_recipes
+from microscopiq.compiler.study.ablation import ablation_recipes, steps
 from microscopiq.compiler.study.compare import compare
 from microscopiq.target.errors import InputError
 
@@ -60,7 +60,7 @@ def test_ablation(shell, files, tmp_path):
     result = shell("study", "ablation", model, "--calibration", samples, "--plot", plot)
     assert (result.code, result.err) == (0, "")
     lines = result.out.splitlines()
-    places = [next(i for i, line in enumerate(lines) if step.name in line) for step in STEPS]
+    places = [next(i for i, line in enumerate(lines) if step.name in line) for step in steps()]
     assert places == sorted(places)
     assert max(map(len, lines)) <= 110
     assert result.out.endswith(f"Wrote {plot}\n")
@@ -71,7 +71,9 @@ def test_each_idea_of_the_paper_moves_the_error_as_it_says(files):
     model, samples = files
     with np.load(samples) as arrays:
         rows = compare(model, ablation_recipes(), [arrays["x"]], "microscopiq-64x64")
-    errors = dict(zip((step.name for step in STEPS), (r.relative_error for r in rows), strict=True))
+    errors = dict(
+        zip((step.name for step in steps()), (r.relative_error for r in rows), strict=True)
+    )
     two_bits = errors["MX-INT-2"]
     assert errors["MX-INT-4"] < two_bits
     assert errors["+ exponent per 8, reduced"] <= errors["+ outliers, exponent per 128"] < two_bits
@@ -91,6 +93,8 @@ def test_refusals(shell, files, tmp_path):
     wrong = shell("study", "compare", model, "--calibration", samples, "--recipes", "int5")
     assert (wrong.code, wrong.out) == (2, "")
     assert wrong.err.startswith("error: unknown recipe 'int5'; did you mean int")
+    wrong = shell("study", "ablation", model, "--calibration", samples, "--bits", 3)
+    assert (wrong.code, wrong.out, wrong.err) == (2, "", "error: bits = 3; allowed: 2, 4\n")
     wrong = shell("study", "ablation", model, "--calibration", samples, "--plot", tmp_path / "p.x")
     assert (wrong.code, wrong.out) == (2, "")
     assert "the name must end in" in wrong.err

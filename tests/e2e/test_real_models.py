@@ -7,11 +7,17 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks.models import MODELS, MissingData
+from benchmarks.models import MODELS, MissingData, data_file
 from benchmarks.quality import measure
 from microscopiq.compiler.driver import load_model
 
-LEAST_SQNR_DB = {"resnet20": 6.0, "ddpm": 18.0, "stories260k": 12.0, "babyllama": 10.0}
+LEAST_SQNR_DB = {
+    "resnet20": 6.0,
+    "ddpm": 18.0,
+    "silero": 16.0,
+    "stories260k": 12.0,
+    "babyllama": 10.0,
+}
 """W4A8 without data; a little below what was measured, so that a regression shows."""
 
 FRESH = """
@@ -82,3 +88,31 @@ def test_real_model_equals_reference(name, recipe, least):
     assert row["output_equal"]
     assert row["sqnr_db"] > least
     assert np.isfinite(row["sqnr_db"])
+
+
+def test_silero_is_the_network_of_its_onnx_file():
+    """The module that is measured decides as the authors' graph does, and keeps the same state."""
+    try:
+        real = MODELS["silero"](batch=2)
+        path = data_file("silero_vad", "silero_vad_16k_op15.onnx")
+    except MissingData as error:
+        pytest.skip(str(error))
+    torch = pytest.importorskip("torch")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    from benchmarks.models import silero
+    from benchmarks.models.speech import speech
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    theirs = np.zeros((2, 2, silero.UNITS), np.float32)
+    ours = silero.start(2)
+    speaking = []
+    for x in silero.chunks(speech(2, seed=2)):
+        with torch.no_grad():
+            found, *ours = real.module(x, *ours)
+        inputs = {"input": x.numpy(), "state": theirs, "sr": np.array(silero.RATE, np.int64)}
+        wanted, theirs = session.run(None, inputs)
+        np.testing.assert_allclose(found.numpy(), wanted, atol=2e-5)
+        np.testing.assert_allclose(np.stack(ours), theirs, atol=1e-4)
+        speaking.append(wanted >= silero.THRESHOLD)
+    # Both answers occur, so that agreement says something.
+    assert 0.3 < np.mean(speaking) < 0.9
