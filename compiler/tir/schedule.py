@@ -9,20 +9,21 @@ from tvm import s_tir
 
 from ...target.arch import Arch
 from ...target.errors import CapacityError
-from ...target.formats import GROUP_SIZE, WEIGHT_FORMATS
+from ...target.formats import GROUP_SIZE
 from ...target.packing import blocks
-from .compute_gemm import GemmTile, gemm, round_up
+from .compute_gemm import gemm
 from .compute_quantize import QuantizeTile, quantize
 from .intrinsics import ACC, OBUF, SPAD, WBUF, matmul_intrinsic
 from .operators import Gemm, Operator, Quantize
+from .tile import SMALLEST, TILE, GemmTile, array_tile, round_up, to_text
 
 RING = 2
 """Slots of every on-chip buffer that is refilled in a loop: load, compute and store overlap."""
 MAX_TILE_M = 1024
-SMALLEST = 2
-"""TVM simplifies loops of one iteration away before it compares with an intrinsic, so no tile
-has them; `clip` trims what is too much."""
 F32, I32 = 4, 4
+PIECE_BYTES, MOST_PIECES = 1 << 16, 4
+"""A large tile of results is stored in pieces: the channel isn't shared within a transfer, and
+what the array needs next shouldn't wait for all of it."""
 
 
 def scheduled(op: Operator, arch: Arch) -> s_tir.Schedule:
@@ -32,17 +33,11 @@ def scheduled(op: Operator, arch: Arch) -> s_tir.Schedule:
     return schedule_gemm(op, default_gemm_tile(op, arch))
 
 
-def array_tile(op: Gemm, arch: Arch) -> tuple[int, int]:
-    """Return (columns, rows) of the array that one weight plane of this operator uses."""
-    bits = WEIGHT_FORMATS[op.weight_format].bits if op.weight_format else 8
-    # Planes must not straddle a group of 128 inputs or a block of 128 columns.
-    columns = _power_of_two_below(min(arch.columns(bits), GROUP_SIZE))
-    rows = _power_of_two_below(min(arch.array_rows, GROUP_SIZE))
-    return max(SMALLEST, min(columns, op.n)), max(SMALLEST, min(rows, op.k))
-
-
-def _power_of_two_below(value: int) -> int:
-    return 1 << (value.bit_length() - 1)
+def store_pieces(op: Gemm, tile_m: int) -> int:
+    """Return in how many pieces a tile of results is stored: 64 KB each, at most 4."""
+    element = 1 if op.requantize else F32
+    size = tile_m * min(op.n, GROUP_SIZE) * element
+    return min(MOST_PIECES, blocks(size, PIECE_BYTES))
 
 
 def rows_that_fit(op: Gemm, arch: Arch) -> dict[str, tuple[int, int, int]]:
@@ -81,7 +76,8 @@ def default_gemm_tile(op: Gemm, arch: Arch) -> GemmTile:
         )
     # Small tiles let load, compute and store overlap; where they can't, planes are loaded once.
     tiles = blocks(op.m, min(largest, MAX_TILE_M if arch.overlap else op.m))
-    return GemmTile(max(SMALLEST, blocks(op.m, tiles)), array_n, array_k)
+    tile_m = max(SMALLEST, blocks(op.m, tiles))
+    return GemmTile(tile_m, array_n, array_k, store_pieces=store_pieces(op, tile_m))
 
 
 def default_quantize_tile(op: Quantize, arch: Arch) -> QuantizeTile:
@@ -100,34 +96,33 @@ def schedule_gemm(op: Gemm, tile: GemmTile) -> s_tir.Schedule:
     Loops: image, conv group, block of 128 columns, tile of rows, group of 128 inputs; within a
     group, planes of the array by columns and rows.
     """
-    sch = s_tir.Schedule(tvm.IRModule({"main": gemm(op, tile)}))
+    sch = s_tir.Schedule(tvm.IRModule({"main": gemm(op, tile).with_attr(TILE, to_text(tile))}))
     names = _block_names(sch)
-    i, c, nb, m, nj = sch.get_loops(sch.get_sblock("out"))
-    m0, m1 = sch.split(m, [None, tile.tile_m])
+    outer = _outer_loops(sch, "out", tile)
     if op.requantize:
-        sch.compute_at(sch.get_sblock("q"), m0, preserve_unit_loops=True)
-        rows = sch.get_loops(sch.get_sblock("bits"))[3]
-        first_m0, _ = sch.split(rows, [None, tile.tile_m])
+        sch.compute_at(sch.get_sblock("q"), outer[3], preserve_unit_loops=True)
+        first = _outer_loops(sch, "bits", tile)
         for name in ("exponent", "out_exponent"):
-            sch.reverse_compute_at(sch.get_sblock(name), first_m0, preserve_unit_loops=True)
+            sch.reverse_compute_at(sch.get_sblock(name), first[3], preserve_unit_loops=True)
         # Exponents and codes of a tile come from the same loops.
-        m0 = sch.merge(first_m0, m0)
-        nb = sch.get_loops(sch.get_sblock("bits"))[2]
+        sch.merge(first[3], outer[3])
+        outer = sch.get_loops(sch.get_sblock("bits"))[:4]
     for name in ("y_clamp", "y_residual", "y_bias", "y"):
         if name in names:
-            sch.compute_at(sch.get_sblock(name), m0, preserve_unit_loops=True)
+            sch.compute_at(sch.get_sblock(name), outer[3], preserve_unit_loops=True)
     row, column, g = sch.get_loops(sch.get_sblock("y"))[-3:]
     sch.reorder(g, row, column)
     psum = sch.get_sblock("psum")
     sch.compute_at(psum, g, preserve_unit_loops=True)
+    nb, m0 = (outer[2], outer[3]) if tile.order == "columns" else (outer[3], outer[2])
     places = {
-        "x_tile": (g, SPAD),
-        "w_tile": (g, WBUF),
+        "w_tile": ({"group": g, "block": nb, "all": outer[1]}[tile.w_home], WBUF),
+        "x_tile": ({"group": g, "tile": m0, "all": outer[1]}[tile.x_home], SPAD),
         "w_scale_tile": (g, WBUF),
         "w_exponent_tile": (nb, WBUF),
         "x_exponent_tile": (m0, SPAD),
         "bias_tile": (nb, OBUF),
-        "residual_tile": (m0, OBUF),
+        "residual_tile": (outer[3], OBUF),
     }
     for name, (loop, scope) in places.items():
         if name in names:
@@ -148,6 +143,16 @@ def schedule_gemm(op: Gemm, tile: GemmTile) -> s_tir.Schedule:
     dtype = "int32" if op.weight_format else "int8"
     sch.tensorize(row, matmul_intrinsic(tile.tile_m, tile.array_n, tile.array_k, dtype))
     return sch
+
+
+def _outer_loops(sch: s_tir.Schedule, block: str, tile: GemmTile) -> list:
+    """Split rows into tiles; return the loops over images, conv groups and the two of the tile."""
+    i, c, nb, m = sch.get_loops(sch.get_sblock(block))[:4]
+    m0, m1 = sch.split(m, [None, tile.tile_m])
+    if tile.order == "columns":
+        return [i, c, nb, m0]
+    sch.reorder(m0, nb, m1)
+    return [i, c, m0, nb]
 
 
 def schedule_quantize(op: Quantize, tile: QuantizeTile) -> s_tir.Schedule:
