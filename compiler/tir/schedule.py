@@ -1,29 +1,20 @@
-"""Tile schedules: real TIR schedules that put each transfer at its loop and tensorize.
-
-The default tile is an analytical rule from the architecture: as many rows as the double-buffered
-memories hold, because a weight plane that is loaded once should stream as many rows as it can.
-"""
+"""Tile schedules: real TIR schedules that put each transfer at its loop and tensorize."""
 
 import tvm
 from tvm import s_tir
 
 from ...target.arch import Arch
-from ...target.errors import CapacityError
-from ...target.formats import GROUP_SIZE
 from ...target.packing import blocks
 from .compute_gemm import gemm
 from .compute_quantize import QuantizeTile, quantize
 from .intrinsics import ACC, OBUF, SPAD, WBUF, matmul_intrinsic
 from .operators import Gemm, Operator, Quantize
-from .tile import SMALLEST, TILE, GemmTile, array_tile, round_up, to_text
+from .tile import F32, TILE, GemmTile, to_text
+from .tile_space import default_gemm_tile
 
 RING = 2
 """Slots of every on-chip buffer that is refilled in a loop: load, compute and store overlap."""
 MAX_TILE_M = 1024
-F32, I32 = 4, 4
-PIECE_BYTES, MOST_PIECES = 1 << 16, 4
-"""A large tile of results is stored in pieces: the channel isn't shared within a transfer, and
-what the array needs next shouldn't wait for all of it."""
 
 
 def scheduled(op: Operator, arch: Arch) -> s_tir.Schedule:
@@ -31,53 +22,6 @@ def scheduled(op: Operator, arch: Arch) -> s_tir.Schedule:
     if isinstance(op, Quantize):
         return schedule_quantize(op, default_quantize_tile(op, arch))
     return schedule_gemm(op, default_gemm_tile(op, arch))
-
-
-def store_pieces(op: Gemm, tile_m: int) -> int:
-    """Return in how many pieces a tile of results is stored: 64 KB each, at most 4."""
-    element = 1 if op.requantize else F32
-    size = tile_m * min(op.n, GROUP_SIZE) * element
-    return min(MOST_PIECES, blocks(size, PIECE_BYTES))
-
-
-def rows_that_fit(op: Gemm, arch: Arch) -> dict[str, tuple[int, int, int]]:
-    """Return per memory (capacity, bytes whatever the rows, bytes per row of a tile)."""
-    array_n, array_k = array_tile(op, arch)
-    block = round_up(min(op.n, GROUP_SIZE), array_n)
-    group = round_up(min(op.k, GROUP_SIZE), array_k)
-    outputs = 1 + op.residual
-    exponents = 0 if op.conv else op.groups
-    spad = RING * (group + exponents) + (RING * (block + 1) if op.requantize else 0)
-    return {
-        "spad": (arch.spad_bytes, RING * op.batch if op.conv else 0, spad),
-        "acc": (arch.acc_bytes, 0, RING * I32 * block),
-        "obuf": (arch.obuf_bytes, RING * F32 * block * op.bias, RING * F32 * block * outputs),
-    }
-
-
-def default_gemm_tile(op: Gemm, arch: Arch) -> GemmTile:
-    """Return the tile of a GEMM: the most rows that fit, balanced over the tiles of M.
-
-    Raises
-    ------
-    CapacityError
-        When not even one row fits; the message has the table of buffers.
-    """
-    array_n, array_k = array_tile(op, arch)
-    table = rows_that_fit(op, arch)
-    largest = min((capacity - fixed) // row for capacity, fixed, row in table.values())
-    if largest < SMALLEST:
-        lines = [f"{'memory':8} {'capacity':>10} {'needed for 2 rows':>20}"]
-        for name, (capacity, fixed, row) in table.items():
-            lines.append(f"{name:8} {capacity:>10,} {fixed + SMALLEST * row:>20,}")
-        raise CapacityError(
-            f"no tile of its GEMM (M {op.m}, N {op.n}, K {op.k}, batch {op.batch}) fits "
-            f"{arch.name} (bytes, double-buffered):\n  " + "\n  ".join(lines)
-        )
-    # Small tiles let load, compute and store overlap; where they can't, planes are loaded once.
-    tiles = blocks(op.m, min(largest, MAX_TILE_M if arch.overlap else op.m))
-    tile_m = max(SMALLEST, blocks(op.m, tiles))
-    return GemmTile(tile_m, array_n, array_k, store_pieces=store_pieces(op, tile_m))
 
 
 def default_quantize_tile(op: Quantize, arch: Arch) -> QuantizeTile:
