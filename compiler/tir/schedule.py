@@ -17,11 +17,17 @@ RING = 2
 MAX_TILE_M = 1024
 
 
-def scheduled(op: Operator, arch: Arch) -> s_tir.Schedule:
-    """Return the operator's tiled PrimFunc under the default schedule of an architecture."""
+def scheduled(op: Operator, arch: Arch, tile: GemmTile | None = None) -> s_tir.Schedule:
+    """Return the operator's tiled PrimFunc.
+
+    Parameters
+    ----------
+    tile : GemmTile, optional
+        Decisions of a product; those of the default schedule unless given.
+    """
     if isinstance(op, Quantize):
         return schedule_quantize(op, default_quantize_tile(op, arch))
-    return schedule_gemm(op, default_gemm_tile(op, arch))
+    return schedule_gemm(op, tile or default_gemm_tile(op, arch))
 
 
 def default_quantize_tile(op: Quantize, arch: Arch) -> QuantizeTile:

@@ -29,7 +29,7 @@ def _stand_in(op: Gemm) -> bytes:
     return stand_in_segment(op)
 
 
-def candidate_program(op: Gemm, tile: GemmTile, arch: Arch) -> bytes:
+def candidate_program(op: Gemm, tile: GemmTile, arch: Arch, segment: bytes | None = None) -> bytes:
     """Return the program of one candidate, with the operator's weights or some like them.
 
     Raises
@@ -37,20 +37,26 @@ def candidate_program(op: Gemm, tile: GemmTile, arch: Arch) -> bytes:
     MicroscopiqError
         When the tile doesn't fit.
     """
-    segment = _SEGMENTS[op] if op in _SEGMENTS else _stand_in(op)
+    if segment is None:
+        segment = _SEGMENTS[op] if op in _SEGMENTS else _stand_in(op)
     tree = ScheduledTree(op, tile, *gemm_tree(op, tile))
     function = emit_tree(tree, arch, FUNCTION, FUNCTION, segment)
     return Program.for_arch(arch, {FUNCTION: function}).to_bytes()
 
 
-def program_cycles(blob: bytes) -> int:
-    """Return the cycles of a candidate's program."""
+def program_record(blob: bytes) -> dict:
+    """Return the call record of a candidate's program."""
     module = tvm.get_global_func("microscopiq.runtime.create")(blob)
     module["microscopiq.time"](FUNCTION)
-    return json.loads(str(module["microscopiq.stats"]()))[0]["cycles"]
+    return json.loads(str(module["microscopiq.stats"]()))[0]
+
+
+def call_record(op: Gemm, tile: GemmTile, arch: Arch, segment: bytes) -> dict:
+    """Return the call record of an operator under a schedule, with these weights."""
+    return program_record(candidate_program(op, tile, arch, segment))
 
 
 def measure(op: Gemm, tile: GemmTile, arch: str | Arch) -> int:
     """Return the cycles of a candidate."""
     machine = load_arch(arch)
-    return program_cycles(candidate_program(op, tile, machine))
+    return program_record(candidate_program(op, tile, machine))["cycles"]

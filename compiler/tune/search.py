@@ -63,7 +63,8 @@ class Search(ms.search_strategy.PySearchStrategy):
             tile = tile_of(space.mod, self.machine)
             if tile is not None:
                 self.spaces[structure(tile)] = space
-        known = set(measured_tiles(database, self.module, self.machine)) if database else set()
+        records = records_of(database, self.module, self.machine) if database else []
+        known = {tile for tile, _ in records}
         first = default_gemm_tile(self.op, self.machine)
         tiles = [tile for tile in legal_tiles(self.op, self.machine) if tile not in known]
         self.random.shuffle(tiles)
@@ -119,8 +120,8 @@ class Search(ms.search_strategy.PySearchStrategy):
         return Search(self.model, self.arch, self.seed)
 
 
-def measured_tiles(database, module, arch: Arch) -> list[GemmTile]:
-    """Return the tiles of a module that a database has records of.
+def records_of(database, module, arch: Arch) -> list[tuple[GemmTile, float]]:
+    """Return the tiles of a module that a database has records of, and their seconds.
 
     Raises
     ------
@@ -131,10 +132,12 @@ def measured_tiles(database, module, arch: Arch) -> list[GemmTile]:
         return []
     workload = database.commit_workload(module)
     found = []
-    for record in database.get_top_k(workload, len(database)):
+    for record in database.get_all_tuning_records():
+        if not record.workload.same_as(workload):
+            continue
         schedule = s_tir.Schedule(module)
         record.trace.apply_to_schedule(schedule, remove_postproc=True)
         tile = tile_of(schedule.mod, arch)
         if tile is not None:
-            found.append(tile)
+            found.append((tile, float(record.run_secs[0])))
     return found
