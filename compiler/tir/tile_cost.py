@@ -17,6 +17,8 @@ from .tile import F32, GemmTile, array_tile, largest_panel
 FLAGGED_SHARE = 0.038
 """Share of micro-blocks with outliers where weights are unknown: all-MiniLM-L6-v2 has 3.7 % in
 `ms4`, 4.2 % in `ms2`."""
+VISIT_GAP = 2
+"""Cycles lost to each visiting row where one product follows another, as measured."""
 DISPATCHED_PER_PLANE, DISPATCHED_PER_PANEL, DISPATCHED_PER_TILE = 8, 16, 20
 """Instructions that the sequencer dispatches for a plane, a panel and a tile of results."""
 
@@ -77,6 +79,10 @@ def tile_cost(op: Gemm, tile: GemmTile, arch: Arch) -> TileCost:
     streamed = outside * op.m * planes
     # A plane is loaded while another one streams: the longer of the two counts.
     steps = (tiles - 1) * max(rows * turns, depth) + max(last * turns, depth)
+    fill = depth + tile.array_n - 2
+    if turns > 1:
+        # Visits to ReCoN keep their order: a product waits for those ahead to thin out.
+        steps += tiles * (fill + VISIT_GAP * turns)
     results, element = outside * op.m * op.n, 1 if op.requantize else F32
     extra = op.bias + op.residual + (op.low is not None or op.high is not None) + 2 * op.requantize
     lanes, latency = arch.vector_lanes or math.inf, arch.dram_latency_cycles
@@ -92,7 +98,6 @@ def tile_cost(op: Gemm, tile: GemmTile, arch: Arch) -> TileCost:
         )
     )
     drain = rows * block / lanes
-    fill = depth + tile.array_n - 2
     panels = outside * tiles * op.column_blocks * op.groups
     busy = outside * planes * steps
     refills = [

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import tvm
-from tvm import s_tir
 from tvm.s_tir import meta_schedule as ms
 
 from ...target.arch import Arch
@@ -11,7 +10,7 @@ from ...target.errors import ConfigError
 from ..tir.compute_gemm import gemm
 from ..tir.operators import ATTRIBUTE, Gemm, from_attribute
 from ..tir.tile import GemmTile
-from .space import check_machine, machine_of, tile_of
+from .space import check_machine, machine_of, tile_of, unchecked
 
 RECORDS = "database_tuning_record.json"
 
@@ -109,6 +108,6 @@ def best_tile(database, module, arch: Arch) -> tuple[float, GemmTile] | None:
 
 def tile_of_record(record, module, arch: Arch) -> GemmTile | None:
     """Return the decisions of a record, None if it isn't one of this backend."""
-    schedule = s_tir.Schedule(module)
+    schedule = unchecked(module)
     record.trace.apply_to_schedule(schedule, remove_postproc=True)
     return tile_of(schedule.mod, arch)

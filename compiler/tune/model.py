@@ -4,7 +4,6 @@ It learns the ratio of measured cycles to the estimate by formula (`tir.tile_cos
 one operator teaches helps with the next one, and an untrained model ranks as the formula does.
 """
 
-import dataclasses
 import math
 from pathlib import Path
 
@@ -21,21 +20,27 @@ from ..tir.tile import ORDERS, W_HOMES, X_HOMES, GemmTile, footprint
 from ..tir.tile_cost import tile_cost
 from .space import arch_of, operator_of, tile_of
 
-ROUNDS = 40
+ROUNDS = 30
 PARAMETERS = {"max_depth": 6, "eta": 0.3, "nthread": 1, "verbosity": 0, "tree_method": "hist"}
 MOST_SAMPLES = 4000
+PARTS = ("array", "recon", "weight_load", "vector", "sequencer", "dma", "planes", "refills",
+         "head", "tail")  # fmt: skip
+"""Of a cost: what the model sees as shares of the estimate."""
 
 
-def features(op: Gemm, tile: GemmTile, arch: Arch) -> list[float]:
-    """Return what the model sees of a candidate: work, traffic, occupancy, and the decisions."""
+def features(op: Gemm, tile: GemmTile, arch: Arch) -> tuple[list[float], float]:
+    """Return what the model sees of a candidate, and the estimate by formula.
+
+    Work, traffic, occupancy, and the decisions themselves.
+    """
     cost = tile_cost(op, tile, arch)
     estimate = cost.cycles
     need = footprint(op, tile)
     last = op.m % tile.tile_m or tile.tile_m
     moved = cost.read_x + cost.read_w + cost.written
-    parts = [value / estimate for value in dataclasses.astuple(cost)[:9]]
+    parts = [getattr(cost, name) / estimate for name in PARTS]
     sizes = [op.m, op.n, op.k, op.batch * op.conv_groups, tile.tile_m, blocks(op.m, tile.tile_m)]
-    return [
+    seen = [
         *parts,
         *(math.log2(value) for value in (estimate, *sizes)),
         last / tile.tile_m,
@@ -52,6 +57,7 @@ def features(op: Gemm, tile: GemmTile, arch: Arch) -> list[float]:
         op.bias + op.residual + op.requantize,
         op.conv is not None,
     ]
+    return seen, estimate
 
 
 @derived_object
@@ -82,7 +88,7 @@ class TileModel(ms.cost_model.PyCostModel):
         self.booster = None
         self.rows: list[list[float]] = []
         self.targets: list[float] = []
-        self.cache: dict[tuple, list[float]] = {}
+        self.cache: dict[tuple, tuple[list[float], float]] = {}
 
     def load(self, path: str) -> None:
         """Start warm: with the trees of an earlier run."""
@@ -119,8 +125,9 @@ class TileModel(ms.cost_model.PyCostModel):
     def learn(self, op: Gemm, arch: Arch, measured: list[tuple[GemmTile, float]]) -> None:
         """Add measured cycles, and train anew on what was measured last."""
         for tile, cycles in measured:
-            self.rows.append(self._features(op, tile, arch))
-            self.targets.append(math.log(cycles / tile_cost(op, tile, arch).cycles))
+            row, estimate = self._features(op, tile, arch)
+            self.rows.append(row)
+            self.targets.append(math.log(cycles / estimate))
         if not measured:
             return
         data = self.xgboost.DMatrix(
@@ -133,14 +140,14 @@ class TileModel(ms.cost_model.PyCostModel):
         """Return a score for each tile: minus the logarithm of the cycles to expect."""
         if not tiles:
             return np.zeros(0)
-        estimates = np.log([tile_cost(op, tile, arch).cycles for tile in tiles])
+        seen = [self._features(op, tile, arch) for tile in tiles]
+        estimates = np.log([estimate for _, estimate in seen])
         if self.booster is None:
             return -estimates
-        rows = np.array([self._features(op, tile, arch) for tile in tiles])
-        data = self.xgboost.DMatrix(rows, nthread=1)
+        data = self.xgboost.DMatrix(np.array([row for row, _ in seen]), nthread=1)
         return -(estimates + self.booster.predict(data))
 
-    def _features(self, op: Gemm, tile: GemmTile, arch: Arch) -> list[float]:
+    def _features(self, op: Gemm, tile: GemmTile, arch: Arch) -> tuple[list[float], float]:
         key = (op, tile, arch.name)
         if key not in self.cache:
             self.cache[key] = features(op, tile, arch)

@@ -16,7 +16,7 @@ from ..tir.operators import Gemm
 from ..tir.tile import GemmTile
 from ..tir.tile_space import default_gemm_tile, legal_tiles
 from .model import TileModel
-from .space import SAMPLED, arch_of, operator_of, structure, tile_of
+from .space import SAMPLED, arch_of, operator_of, structure, tile_of, unchecked
 
 GREEDY = 0.9
 """Share of a batch that the model chooses."""
@@ -59,6 +59,8 @@ class Search(ms.search_strategy.PySearchStrategy):
         if self.op is None:
             return
         self.spaces = {}
+        self.plain = unchecked(self.module)
+        self.arguments = ms.arg_info.ArgInfo.from_entry_func(self.module, remove_preproc=True)
         for space in design_spaces:
             tile = tile_of(space.mod, self.machine)
             if tile is not None:
@@ -106,10 +108,9 @@ class Search(ms.search_strategy.PySearchStrategy):
         for inst, name in zip(sampled, SAMPLED, strict=True):
             place = [int(value) for value in inst.attrs[0]].index(getattr(tile, name))
             trace = trace.with_decision(inst, place, remove_postproc=True)
-        schedule = s_tir.Schedule(self.module)
+        # A schedule of a module takes milliseconds to make, a copy of one doesn't.
+        schedule = self.plain.copy()
         trace.apply_to_schedule(schedule, remove_postproc=True)
-        if not hasattr(self, "arguments"):
-            self.arguments = ms.arg_info.ArgInfo.from_entry_func(self.module, remove_preproc=True)
         return ms.search_strategy.MeasureCandidate(schedule, self.arguments)
 
     def notify_runner_results(self, measure_candidates, results) -> None:
@@ -131,11 +132,11 @@ def records_of(database, module, arch: Arch) -> list[tuple[GemmTile, float]]:
     if not database.has_workload(module):
         return []
     workload = database.commit_workload(module)
-    found = []
+    found, plain = [], unchecked(module)
     for record in database.get_all_tuning_records():
         if not record.workload.same_as(workload):
             continue
-        schedule = s_tir.Schedule(module)
+        schedule = plain.copy()
         record.trace.apply_to_schedule(schedule, remove_postproc=True)
         tile = tile_of(schedule.mod, arch)
         if tile is not None:

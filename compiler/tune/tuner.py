@@ -33,7 +33,7 @@ from .space import space
 
 TASKS = "tvm.s_tir.meta_schedule"
 MODEL = "cost_model.json"
-BATCH = 32
+BATCH = 64
 
 
 @dataclass
