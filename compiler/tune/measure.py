@@ -46,9 +46,7 @@ def candidate_program(op: Gemm, tile: GemmTile, arch: Arch, segment: bytes | Non
 
 def program_record(blob: bytes) -> dict:
     """Return the call record of a candidate's program."""
-    module = tvm.get_global_func("microscopiq.runtime.create")(blob)
-    module["microscopiq.time"](FUNCTION)
-    return json.loads(str(module["microscopiq.stats"]()))[0]
+    return json.loads(str(tvm.get_global_func("microscopiq.runtime.time_program")(blob, FUNCTION)))
 
 
 def call_record(op: Gemm, tile: GemmTile, arch: Arch, segment: bytes) -> dict:

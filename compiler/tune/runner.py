@@ -9,6 +9,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
 
+from ...target.arch import Arch
 from ..tir.operators import Gemm
 from .artifact import Candidate
 from .measure import measure, use_segments
@@ -95,6 +96,11 @@ class _Measured(ms.runner.PyRunnerFuture):
             return ms.runner.RunnerResult(None, f"{type(error).__name__}: {error}")
 
 
+def measured(future: Future, arch: Arch):
+    """Return what MetaSchedule waits for: the seconds of cycles that are still to come."""
+    return _Measured(future, arch.clock_mhz * 1e6)
+
+
 @derived_object
 class Runner(ms.runner.PyRunner):
     """Seconds are the timing core's cycles over the clock; `tune_relax(..., runner=Runner())`."""
@@ -107,6 +113,5 @@ class Runner(ms.runner.PyRunner):
         futures = []
         for item in runner_inputs:
             text = str(item.artifact_path)
-            clock = Candidate.from_text(text).arch.clock_mhz * 1e6
-            futures.append(_Measured(self.workers.submit(text), clock))
+            futures.append(measured(self.workers.submit(text), Candidate.from_text(text).arch))
         return futures

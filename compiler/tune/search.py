@@ -6,6 +6,7 @@ default schedule: what is tuned never loses to it.
 """
 
 import random
+import sys
 
 from tvm import s_tir
 from tvm.ir.utils import derived_object
@@ -32,12 +33,19 @@ class Search(ms.search_strategy.PySearchStrategy):
         Ranks the candidates; by chance without one.
     arch : str or Arch, optional
         The machine; the one that a task's target names unless given.
+    trials : int, optional
+        Candidates of all its clones together: MetaSchedule itself stops at the end of a batch.
     """
 
     def __init__(
-        self, model: TileModel | None = None, arch: str | Arch | None = None, seed: int = 1
+        self,
+        model: TileModel | None = None,
+        arch: str | Arch | None = None,
+        seed: int = 1,
+        trials: int | None = None,
     ):
         self.model, self.arch, self.seed = model, arch, seed
+        self.shared = [sys.maxsize if trials is None else trials]
         self.op: Gemm | None = None
         self.left: list[GemmTile] = []
         self.spaces: dict[tuple, s_tir.Schedule] = {}
@@ -79,11 +87,12 @@ class Search(ms.search_strategy.PySearchStrategy):
 
     def generate_measure_candidates(self):
         """Return the next batch, None when all is measured."""
-        count = min(self.batch, self.budget, len(self.left))
+        count = min(self.batch, self.budget, self.shared[0], len(self.left))
         if count <= 0:
             return None
         chosen = self._choose(count)
         self.budget -= count
+        self.shared[0] -= count
         taken = set(chosen)
         self.left = [tile for tile in self.left if tile not in taken]
         self.fresh = False
@@ -118,7 +127,9 @@ class Search(ms.search_strategy.PySearchStrategy):
 
     def clone(self):
         """Return a search of its own for another task, with the same model."""
-        return Search(self.model, self.arch, self.seed)
+        other = Search(self.model, self.arch, self.seed)
+        other.shared = self.shared
+        return other
 
 
 def records_of(database, module, arch: Arch) -> list[tuple[GemmTile, float]]:

@@ -157,8 +157,8 @@ class Settings:
     ----------
     workers : int, optional
         Processes that measure; 0 measures in this one.
-    runner : Runner, optional
-        Measures elsewhere (`tune.remote`).
+    tracker : str, optional
+        ``host:port`` of TVM's RPC tracker, whose servers measure (`tune.remote`).
     cost_model : Path, optional
         Trees of an earlier run to start with.
     model : bool
@@ -166,7 +166,7 @@ class Settings:
     """
 
     workers: int | None = None
-    runner: object = None
+    tracker: str | None = None
     cost_model: Path | None = None
     model: bool = True
     seed: int = 1
@@ -213,9 +213,14 @@ def _run(result: Tuning, trials: int, folder: Path, settings: Settings) -> None:
     watch = Watch(tasks, arch, trials, settings.report)
     try:
         if left > 0:
-            search = Search(model, arch, settings.seed)
+            search = Search(model, arch, settings.seed, left)
             contexts = [_context(task, modules[task.op], arch, search) for task in tasks]
-            runner = settings.runner or Runner(workers)
+            if settings.tracker is None:
+                runner = Runner(workers)
+            else:
+                from .remote import RemoteRunner
+
+                runner = RemoteRunner(settings.tracker, segments)
             _measure(contexts, tasks, left, database, (runner, arch, model, watch))
     except KeyboardInterrupt:
         result.interrupted = True

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         load_model,
         quantize,
     )
+    from .compiler.tune.tuner import tune
     from .runtime.session import RunResult, Session
 
 __version__ = "0.1.0"
@@ -42,6 +43,7 @@ __all__ = [
     "export_library",
     "load_model",
     "quantize",
+    "tune",
 ]
 
 _HOMES = {
@@ -53,6 +55,7 @@ _HOMES = {
     "export_library": ".compiler.api",
     "load_model": ".compiler.api",
     "quantize": ".compiler.api",
+    "tune": ".compiler.tune.tuner",
 }
 
 
