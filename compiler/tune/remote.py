@@ -8,6 +8,7 @@ tracker for another.
 import json
 import queue
 import threading
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from tvm import rpc
@@ -21,7 +22,9 @@ from .measure import FUNCTION, candidate_program, use_segments
 from .runner import measured
 
 KEY = "microscopiq"
-TIMEOUT_SECONDS = 60
+TIMEOUT_SECONDS = 120
+POLL_SECONDS = 0.5
+"""How often who waits for a session looks whether the tracker has a new server."""
 TIME = "microscopiq.runtime.time_program"
 
 
@@ -47,12 +50,11 @@ class Servers:
         except Exception as error:
             reason = str(error).strip().splitlines()[-1]
             raise ConfigError(f"no RPC tracker answers at {tracker}: {reason}") from None
-        found = [item for item in summary["server_info"] if item["key"] == f"server:{key}"]
-        if not found:
+        self.count = len(_registered(summary, key))
+        if not self.count:
             raise ConfigError(f"the tracker at {tracker} has no server with the key '{key}'")
-        self.count = len(found)
         self.free: queue.SimpleQueue = queue.SimpleQueue()
-        self.lost, self.lock = 0, threading.Lock()
+        self.open, self.lock = 0, threading.Lock()
 
     def cycles(self, blob: bytes) -> int:
         """Return the cycles of a candidate's program.
@@ -62,22 +64,61 @@ class Servers:
         Exception
             When the server is lost, or the program fails there.
         """
-        session = self._session()
+        session, begun = self._session()
         try:
             record = json.loads(str(session.get_function(TIME)(blob, FUNCTION)))
         except Exception:
-            with self.lock:
-                self.lost += 1
+            self._forget()
             raise
-        self.free.put(session)
+        self.free.put((session, begun))
         return int(record["cycles"])
 
-    def _session(self):
+    def _session(self) -> tuple:
+        """Return a session that is free, or a new one if a server has none yet."""
+        while True:
+            try:
+                session, begun = self.free.get(timeout=0 if self._may_open() else POLL_SECONDS)
+            except queue.Empty:
+                if self._claim():
+                    return self._request(), time.monotonic()
+                continue
+            # A server ends a session when its time is up, whatever it does then.
+            if time.monotonic() - begun < self.timeout / 2:
+                return session, begun
+            del session
+            self._forget()
+
+    def _may_open(self) -> bool:
+        with self.lock:
+            return self.open < self.count
+
+    def _claim(self) -> bool:
+        """Tell whether a server that the tracker has now is without a session, and take it."""
+        summary = rpc.connect_tracker(self.host, self.port).summary()
+        with self.lock:
+            self.count = len(_registered(summary, self.key))
+            if not self.count:
+                raise ConnectionError("the tracker has no server any more")
+            if self.open >= self.count:
+                return False
+            self.open += 1
+            return True
+
+    def _request(self):
         try:
-            return self.free.get_nowait()
-        except queue.Empty:
             tracker = rpc.connect_tracker(self.host, self.port)
             return tracker.request(self.key, session_timeout=self.timeout, max_retry=1)
+        except Exception:
+            self._forget()
+            raise
+
+    def _forget(self) -> None:
+        with self.lock:
+            self.open -= 1
+
+
+def _registered(summary: dict, key: str) -> list:
+    return [item for item in summary["server_info"] if item["key"] == f"server:{key}"]
 
 
 def _address(text: str) -> tuple[str, int]:
