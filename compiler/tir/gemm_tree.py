@@ -36,7 +36,7 @@ class _Nest:
         """Open a loop in the innermost one, unless it has one iteration."""
         if extent == 1:
             return ZERO
-        loop = Loop("", extent)
+        loop = Loop("loop", extent)
         self.body.append(loop)
         self.path, self.body = (*self.path, loop), loop.body
         return Linear(0, ((loop, step),))

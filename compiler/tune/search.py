@@ -58,6 +58,10 @@ class Search(ms.search_strategy.PySearchStrategy):
         self.module = context.mod
         self.random = random.Random(self.seed)
 
+    def stop(self) -> None:
+        """Propose nothing more, in any clone."""
+        self.shared[0] = 0
+
     def pre_tuning(
         self, max_trials, num_trials_per_iter, design_spaces, database=None, cost_model=None
     ) -> None:

@@ -2,7 +2,9 @@
 
 import contextlib
 import logging
+import signal
 import sys
+import threading
 import time
 import types
 from collections.abc import Callable, Iterator
@@ -221,9 +223,9 @@ def _run(result: Tuning, trials: int, folder: Path, settings: Settings) -> None:
                 from .remote import RemoteRunner
 
                 runner = RemoteRunner(settings.tracker, segments)
-            _measure(contexts, tasks, left, database, (runner, arch, model, watch))
-    except KeyboardInterrupt:
-        result.interrupted = True
+            with _stops(search) as stopped:
+                _measure(contexts, tasks, left, database, (runner, arch, model, watch))
+            result.interrupted = bool(stopped)
     finally:
         workers.close()
     result.trials, result.seconds = watch.measured, time.monotonic() - begin
@@ -248,7 +250,7 @@ def _resume(task: Task, database, module, arch: Arch, model: TileModel | None) -
 
 def _context(task: Task, module, arch: Arch, search: Search):
     kind = tvm_target.Target({"tag": "microscopiq", "model": arch.name})
-    with _own_intrinsics_only():
+    with own_intrinsics_only():
         return ms.TuneContext(
             mod=module,
             target=kind,
@@ -261,7 +263,7 @@ def _context(task: Task, module, arch: Arch, search: Search):
 
 
 @contextlib.contextmanager
-def _own_intrinsics_only() -> Iterator[None]:
+def own_intrinsics_only() -> Iterator[None]:
     """Spare us TVM's tensor intrinsics for GPUs and CPUs, whose import takes half a minute."""
     name = "tvm.s_tir.tensor_intrin"
     if name in sys.modules:
@@ -272,6 +274,28 @@ def _own_intrinsics_only() -> Iterator[None]:
         yield
     finally:
         del sys.modules[name]
+
+
+@contextlib.contextmanager
+def _stops(search: Search) -> Iterator[list]:
+    """Let Ctrl-C end the search after the batch that is under way, and say so in the list.
+
+    An exception would have to cross MetaSchedule's C++, and could leave half a record on disk.
+    """
+    stopped: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield stopped
+        return
+
+    def stop(number, _frame):
+        stopped.append(number)
+        search.stop()
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield stopped
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _measure(contexts, tasks: list[Task], left: int, database, parts: tuple) -> None:
@@ -290,7 +314,8 @@ def _measure(contexts, tasks: list[Task], left: int, database, parts: tuple) -> 
             task_weights=[float(task.count) for task in tasks],
             work_dir="",
             max_trials_global=left,
-            num_trials_per_iter=min(BATCH, left),
+            # Every task gets a batch or more.
+            num_trials_per_iter=max(1, min(BATCH, left // (2 * len(tasks)))),
             builder=Builder(arch),
             runner=runner,
             database=database,
