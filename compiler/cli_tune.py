@@ -40,13 +40,13 @@ def tune(
     from .tune.tuner import Settings, tune_model
 
     with _Bar() as bar:
-        settings = Settings(workers, tracker, cost_model, True, seed, bar)
+        settings = Settings(workers, tracker, cost_model, seed=seed, report=bar)
         result = tune_model(model, trials, work_dir, arch, recipe, settings)
     if as_json:
         print(json.dumps(rows_of(result)))
     else:
         _print(result, work_dir)
-    if result.interrupted:
+    if result.outcome.interrupted:
         print(f"stopped: the same command goes on from '{work_dir}'", file=sys.stderr)
         raise typer.Exit(EXIT_INTERRUPTED)
 
@@ -55,9 +55,9 @@ def rows_of(result) -> dict:
     """Return what a run found, for `--json`."""
     return {
         "arch": result.arch.name,
-        "trials": result.trials,
-        "seconds": result.seconds,
-        "interrupted": result.interrupted,
+        "trials": result.outcome.trials,
+        "seconds": result.outcome.seconds,
+        "interrupted": result.outcome.interrupted,
         "operators": [
             {
                 "layer": task.layer,
@@ -113,7 +113,7 @@ def _print(result, work_dir: Path) -> None:
     )
     console.print(
         f"{before:,} -> {after:,} cycles of these layers ({100 * (1 - after / before):.1f} % "
-        f"less); {result.trials:,} candidates in {result.seconds:.1f} s. Use it: "
+        f"less); {result.outcome.trials:,} candidates in {result.outcome.seconds:.1f} s. Use it: "
         f"microscopiq compile MODEL --tuning-db {work_dir}"
     )
 

@@ -1,6 +1,7 @@
 """Tunes the products and convolutions of a model: `microscopiq.tune` and `microscopiq tune`."""
 
 import contextlib
+import dataclasses
 import logging
 import signal
 import sys
@@ -92,19 +93,16 @@ class Tuning:
     ----------
     database : tvm.s_tir.meta_schedule.Database
     tasks : list of Task
-    trials, seconds : int, float
-        Candidates measured by this run, and its time.
-    interrupted : bool
-        Ended by Ctrl-C; what was measured is kept.
+    outcome : Outcome
+    compilation : Compilation
+        With default schedules.
     """
 
     database: object
     tasks: list[Task]
     arch: Arch
-    trials: int = 0
-    seconds: float = 0.0
-    interrupted: bool = False
-    compilation: Compilation | None = field(default=None, repr=False)
+    outcome: "Outcome"
+    compilation: Compilation = field(repr=False)
 
 
 def tune(
@@ -146,9 +144,9 @@ def tune_model(
     tasks = tasks_of(state)
     if not tasks:
         raise ConfigError("nothing to tune: no product or convolution of the model is accelerated")
-    result = Tuning(database, tasks, machine, compilation=state)
-    _run(result, trials, Path(work_dir), settings)
-    return result
+    settings = dataclasses.replace(settings, save=Path(work_dir) / MODEL)
+    outcome = tune_tasks(tasks, machine, database, trials, settings)
+    return Tuning(database, tasks, machine, outcome, state)
 
 
 @dataclass
@@ -161,8 +159,8 @@ class Settings:
         Processes that measure; 0 measures in this one.
     tracker : str, optional
         ``host:port`` of TVM's RPC tracker, whose servers measure (`tune.remote`).
-    cost_model : Path, optional
-        Trees of an earlier run to start with.
+    cost_model, save : Path, optional
+        Trees of an earlier run to start with, and where to keep those of this one.
     model : bool
         Without one the candidates are drawn by chance.
     """
@@ -170,6 +168,7 @@ class Settings:
     workers: int | None = None
     tracker: str | None = None
     cost_model: Path | None = None
+    save: Path | None = None
     model: bool = True
     seed: int = 1
     report: Report | None = None
@@ -199,9 +198,26 @@ def make_task(op: Gemm, arch: Arch, segment: bytes, layer: str, count: int = 1) 
     return Task(op, layer, count, segment, record["cycles"], bound, record["cycles"], tile=tile)
 
 
-def _run(result: Tuning, trials: int, folder: Path, settings: Settings) -> None:
-    """Measure until the trials are used up; Ctrl-C ends it early."""
-    arch, tasks, database = result.arch, result.tasks, result.database
+@dataclass(frozen=True)
+class Outcome:
+    """How a run went: candidates measured, seconds, and whether Ctrl-C ended it."""
+
+    trials: int
+    seconds: float
+    interrupted: bool
+
+
+def tune_tasks(
+    tasks: list[Task], arch: Arch, database, trials: int, settings: Settings | None = None
+) -> Outcome:
+    """Measure candidates of operators until the trials are used up; fill in the tasks' best.
+
+    Parameters
+    ----------
+    trials : int
+        Candidates in all, with those of the database.
+    """
+    settings = settings or Settings()
     segments = {task.op: task.segment for task in tasks if task.segment}
     workers = Workers(settings.workers, segments)
     model = TileModel(arch, settings.seed) if settings.model else None
@@ -211,31 +227,31 @@ def _run(result: Tuning, trials: int, folder: Path, settings: Settings) -> None:
     if settings.cost_model is not None and model is not None:
         model.load(str(settings.cost_model))
     left = trials - sum(task.trials for task in tasks)
-    begin = time.monotonic()
-    watch = Watch(tasks, arch, trials, settings.report)
+    watch, begin, stopped = Watch(tasks, arch, trials, settings.report), time.monotonic(), []
     try:
         if left > 0:
             search = Search(model, arch, settings.seed, left)
             contexts = [_context(task, modules[task.op], arch, search) for task in tasks]
-            if settings.tracker is None:
-                runner = Runner(workers)
-            else:
-                from .remote import RemoteRunner
-
-                runner = RemoteRunner(settings.tracker, segments)
             with _stops(search) as stopped:
+                runner = _runner(settings, workers, segments)
                 _measure(contexts, tasks, left, database, (runner, arch, model, watch))
-            result.interrupted = bool(stopped)
     finally:
         workers.close()
-    result.trials, result.seconds = watch.measured, time.monotonic() - begin
     for task in tasks:
         best = best_tile(database, modules[task.op], arch)
         if best is not None:
-            task.best = round(best[0] * arch.clock_mhz * 1e6)
-            task.tile = best[1]
-    if model is not None:
-        model.save(str(folder / MODEL))
+            task.best, task.tile = round(best[0] * arch.clock_mhz * 1e6), best[1]
+    if model is not None and settings.save is not None:
+        model.save(str(settings.save))
+    return Outcome(watch.measured, time.monotonic() - begin, bool(stopped))
+
+
+def _runner(settings: Settings, workers: Workers, segments: dict):
+    if settings.tracker is None:
+        return Runner(workers)
+    from .remote import RemoteRunner
+
+    return RemoteRunner(settings.tracker, segments)
 
 
 def _resume(task: Task, database, module, arch: Arch, model: TileModel | None) -> None:

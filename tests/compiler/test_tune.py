@@ -49,7 +49,7 @@ def cycles(executable) -> int:
 
 def test_tuned_beats_no_default_and_is_what_compiles(tuned):
     model, folder, result = tuned
-    assert result.trials == 90 and not result.interrupted
+    assert result.outcome.trials == 90 and not result.outcome.interrupted
     assert all(task.best <= task.default and not task.failed for task in result.tasks)
     module = mq.quantize(model, RECIPE)
     with result.database:
@@ -66,10 +66,10 @@ def test_tuned_beats_no_default_and_is_what_compiles(tuned):
 def test_resume_measures_nothing_twice(tuned):
     model, folder, before = tuned
     again = tune_model(model, 90, folder, ARCH, RECIPE, IN_PROCESS)
-    assert again.trials == 0
+    assert again.outcome.trials == 0
     assert [task.best for task in again.tasks] == [task.best for task in before.tasks]
     more = tune_model(model, 100, folder, ARCH, RECIPE, IN_PROCESS)
-    assert more.trials == 10
+    assert more.outcome.trials == 10
     database = open_database(folder, ARCH)
     for task in more.tasks:
         tiles = [tile for tile, _ in records_of(database, workload(task.op), ARCH)]
@@ -107,8 +107,8 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path):
     model = make.model("chain")
     settings = dataclasses.replace(IN_PROCESS, report=stop)
     result = tune_model(model, 300, tmp_path, ARCH, RECIPE, settings)
-    assert result.interrupted and 0 < result.trials < 300
-    assert len(open_database(tmp_path, ARCH)) == result.trials
+    assert result.outcome.interrupted and 0 < result.outcome.trials < 300
+    assert len(open_database(tmp_path, ARCH)) == result.outcome.trials
 
 
 def test_from_the_side_of_metaschedule(tmp_path):
