@@ -4,8 +4,8 @@ python -m benchmarks.tuning [--trials N] [--seeds N] [--json]
 
 Ten layers of `benchmarks.schedules`, each tuned alone from the same random first batch, without the
 default schedule and without other layers: what the model itself is worth. A figure is the mean,
-over the seeds, of cycles of the best found over those of the best known of any run. Search and trees
-are the same, so that only what they look at differs: TVM's features are those of the scheduled TIR.
+over the seeds, of cycles of the best found over those of the best known of any run. Search and
+trees are the same, so that only what they see differs: TVM's features are of the scheduled TIR.
 """
 
 import argparse

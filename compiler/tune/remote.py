@@ -7,6 +7,7 @@ tracker for another.
 
 import json
 import queue
+import socket
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,6 +24,7 @@ from .runner import measured
 
 KEY = "microscopiq"
 TIMEOUT_SECONDS = 120
+CONNECT_SECONDS = 10
 POLL_SECONDS = 0.5
 """How often who waits for a session looks whether the tracker has a new server."""
 TIME = "microscopiq.runtime.time_program"
@@ -46,6 +48,8 @@ class Servers:
         self.host, self.port = _address(tracker)
         self.key, self.timeout = key, timeout
         try:
+            # TVM's own client would try for a minute.
+            socket.create_connection((self.host, self.port), CONNECT_SECONDS).close()
             summary = rpc.connect_tracker(self.host, self.port).summary()
         except Exception as error:
             reason = str(error).strip().splitlines()[-1]
