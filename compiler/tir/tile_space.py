@@ -14,7 +14,7 @@ from .operators import Gemm
 from .tile import F32, ORDERS, SMALLEST, W_HOMES, X_HOMES, GemmTile, array_tile, fits, footprint
 from .tile_cost import tile_cost
 
-MAX_TILE_M = 4096
+MAX_TILE_M, PLAIN_ROWS = 4096, 1024
 TILE_COUNTS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128, 192, 256)
 """Into how many tiles rows are cut, as far as that makes any difference."""
 TILE_ROWS = (16, 32, 48, 64, 80, 96, 128, 160, 192, 256, 384, 512, 768, 1024)
@@ -97,11 +97,19 @@ def default_gemm_tile(op: Gemm, arch: Arch) -> GemmTile:
     ]
     if tiles:
         return min(tiles, key=lambda tile: tile_cost(op, tile, arch).cycles)
-    return _most_rows(op, arch)
+    return plain_tile(op, arch)
 
 
-def _most_rows(op: Gemm, arch: Arch) -> GemmTile:
-    """Return the plainest tile with as many rows as fit, for memories that hold few."""
+def plain_tile(op: Gemm, arch: Arch) -> GemmTile:
+    """Return the tile that loads all it needs again, double-buffered, with the most rows that fit.
+
+    It needs least memory of all: for machines whose memories hold no other, and for tests.
+
+    Raises
+    ------
+    CapacityError
+        When not even two rows fit; the message has the table of memories.
+    """
     plain = _tile(op, arch, SMALLEST)
     sizes = {"spad": arch.spad_bytes, "acc": arch.acc_bytes, "obuf": arch.obuf_bytes}
     need = footprint(op, plain)
@@ -112,7 +120,7 @@ def _most_rows(op: Gemm, arch: Arch) -> GemmTile:
             f"no tile of its GEMM (M {op.m}, N {op.n}, K {op.k}, batch {op.batch}) fits "
             f"{arch.name} (bytes, double-buffered):\n  " + "\n  ".join(lines)
         )
-    low, high = SMALLEST, max(SMALLEST, op.m)
+    low, high = SMALLEST, max(SMALLEST, min(op.m, PLAIN_ROWS) if arch.overlap else op.m)
     while low < high:
         middle = (low + high + 1) // 2
         need = footprint(op, _tile(op, arch, middle))
