@@ -31,6 +31,7 @@ def build(
     recipe: str | Path | Recipe = DEFAULT_RECIPE,
     strict: bool = False,
     calibration=None,
+    tuning_db: str | Path | None = None,
 ):
     """Return the executable of a model for an architecture.
 
@@ -42,6 +43,8 @@ def build(
         Name or TOML path.
     calibration : iterable or Calibration, optional
         As `quantize` takes it.
+    tuning_db : str or Path, optional
+        Work folder of `tune`, whose best schedules are taken.
 
     Returns
     -------
@@ -53,7 +56,9 @@ def build(
     MicroscopiqError
         `InputError`, `ConfigError`, `UnsupportedError` or `CapacityError`.
     """
-    options = Options(recipe=recipe, arch=arch, strict=strict, calibration=calibration)
+    options = Options(
+        recipe=recipe, arch=arch, strict=strict, calibration=calibration, tuning_db=tuning_db
+    )
     return compile_model(mod, options).executable
 
 

@@ -18,7 +18,7 @@ import typer
 from .. import __version__
 from ..target.arch import DEFAULT_ARCH
 from ..target.errors import ConfigError, MicroscopiqError
-from . import cli_estimate, cli_study
+from . import cli_estimate, cli_study, cli_tune
 from .cli_files import Layers, Roofline, Trace, check_paths, write_reports
 from .cli_options import ArchName, Json, Recipe, TechnologyName
 from .options import STAGES
@@ -131,6 +131,10 @@ def compile_command(
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail if a matmul or conv2d stays on the host.")
     ] = False,
+    tuning_db: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Schedules that `tune` found, by its work folder."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Quantize and compile a model to a library that holds its program."""
@@ -157,7 +161,7 @@ def compile_command(
                 cache_dir=calibration_cache,
                 sequential=sequential,
             )
-        options = Options(recipe, arch, dump_dir, stop, strict, bars, samples)
+        options = Options(recipe, arch, dump_dir, stop, strict, bars, samples, tuning_db)
         if stop:
             state = run_stages(mod, options)
         else:
@@ -240,6 +244,9 @@ def run(
 app.command(
     epilog="Example: [bold]microscopiq estimate --preset llama2-7b-layer --tokens 2048[/bold]"
 )(cli_estimate.estimate)
+app.command(
+    epilog="Example: [bold]microscopiq tune model.onnx --trials 2000 --work-dir tuned[/bold]"
+)(cli_tune.tune)
 app.add_typer(cli_study.app, name="study", help="Compare recipes, or the steps of one, on a model.")
 
 

@@ -14,7 +14,13 @@ from ..target.errors import ConfigError, InputError
 from ..target.isa.program import Program
 from .calibration.collect import Calibration, collect
 from .options import STAGES, Options
-from .passes.lower import LOWERED, emit_programs, leave_to_host, schedule_operators
+from .passes.lower import (
+    LOWERED,
+    emit_programs,
+    leave_to_host,
+    quantized_functions,
+    schedule_operators,
+)
 from .passes.quantize import HOST, LAYERS, is_quantized, quantize_model
 from .passes.repair import repair
 from .quant.recipe import load_recipe
@@ -32,6 +38,8 @@ class Compilation:
         Runs on LLVM; the reference for the program.
     program : Program or None
     executable : tvm.relax.VMExecutable or None
+    tuned : int
+        Distinct operators whose schedule comes from a tuning database.
     """
 
     options: Options
@@ -39,6 +47,7 @@ class Compilation:
     mod: tvm.IRModule
     quantized: tvm.IRModule | None = None
     schedules: dict = field(default_factory=dict)
+    tuned: int = 0
     program: Program | None = None
     executable: object = None
 
@@ -119,7 +128,23 @@ def run_quantize(state: Compilation) -> None:
 def run_schedule(state: Compilation) -> None:
     """Tile every distinct operator for the architecture."""
     state.mod = leave_to_host(state.mod, state.arch, state.options.strict)
-    state.schedules = schedule_operators(state.mod, state.arch)
+    tiles = _tuned(state)
+    state.schedules = schedule_operators(state.mod, state.arch, tiles)
+    state.tuned = len(tiles)
+
+
+def _tuned(state: Compilation) -> dict:
+    """Return the tiles that a tuning database has for the module's operators."""
+    from tvm.s_tir.meta_schedule import Database
+
+    folder = state.options.tuning_db
+    if folder is None and Database.current() is None:
+        return {}
+    from .tune.database import open_database, tuned_tiles
+
+    database = None if folder is None else open_database(folder, state.arch)
+    functions = [function for _, function in quantized_functions(state.mod)]
+    return tuned_tiles(functions, state.arch, database)
 
 
 def run_emit(state: Compilation) -> None:

@@ -35,6 +35,8 @@ class Options:
         as "calibrate".
     calibration : iterable, Calibration or None
         Samples of the model's inputs.
+    tuning_db : Path or None
+        Work folder of `tune`: its best schedules; those of `with database:` unless given.
     """
 
     recipe: str | Path | Recipe = DEFAULT_RECIPE
@@ -44,6 +46,7 @@ class Options:
     strict: bool = False
     progress: Progress | None = None
     calibration: Any = None
+    tuning_db: str | Path | None = None
 
     def __post_init__(self):
         if self.stop_after is not None and self.stop_after not in STAGES:

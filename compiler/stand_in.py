@@ -16,9 +16,8 @@ from ..target.packing import QuantizedWeight, blocks, empty, pack
 from ..target.segment import panels, shape_only
 from .quant.methods.fineq import FineqOptions, fineq
 from .tir.operators import Gemm
+from .tir.tile_cost import FLAGGED_SHARE
 
-FLAGGED_SHARE = 0.038
-"""Share of micro-blocks with outliers: all-MiniLM-L6-v2 has 3.7 % in `ms4`, 4.2 % in `ms2`."""
 TEMPLATES = 32
 """Panels with outliers that differ; a larger weight repeats them in random order."""
 ROUTABLE = (1, 2, 3, 4, 6, 7)

@@ -12,6 +12,7 @@ from ...target.isa.program import Function, Program
 from ..tir.emit import emit
 from ..tir.operators import ATTRIBUTE, Gemm, from_attribute
 from ..tir.schedule import scheduled
+from ..tir.tile import GemmTile
 from .graph import function_calls, op_name
 from .partition import function_names
 from .quantize import HOST, LAYERS
@@ -71,8 +72,15 @@ def on_host(operator, arch: Arch) -> bool:
     return two_activations and "int8" not in arch.weight_formats
 
 
-def schedule_operators(mod: tvm.IRModule, arch: Arch) -> dict[str, tirx.PrimFunc]:
+def schedule_operators(
+    mod: tvm.IRModule, arch: Arch, tiles: dict[str, GemmTile] | None = None
+) -> dict[str, tirx.PrimFunc]:
     """Return the scheduled PrimFunc of every distinct operator of a quantized module.
+
+    Parameters
+    ----------
+    tiles : dict of str to GemmTile, optional
+        Tuned decisions by the operator's attribute; others get the default schedule.
 
     Raises
     ------
@@ -91,7 +99,8 @@ def schedule_operators(mod: tvm.IRModule, arch: Arch) -> dict[str, tirx.PrimFunc
         operator = from_attribute(attribute)
         check_format(operator, arch)
         try:
-            schedules[attribute] = scheduled(operator, arch).mod["main"]
+            tile = (tiles or {}).get(attribute)
+            schedules[attribute] = scheduled(operator, arch, tile).mod["main"]
         except CapacityError as error:
             raise CapacityError(f"layer '{layer}': {error}") from None
     return schedules

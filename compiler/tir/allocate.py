@@ -1,5 +1,6 @@
 """Places on-chip buffers: where each lives, how long, and at which address."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...target.arch import Arch
@@ -49,9 +50,13 @@ def common_path(paths: list[tuple[Loop, ...]]) -> tuple[Loop, ...]:
 
 
 def allocate(
-    buffers: dict[str, Buffer], homes: dict[str, tuple[Loop, ...]], arch: Arch, ring: int, what: str
+    buffers: dict[str, Buffer],
+    homes: dict[str, tuple[Loop, ...]],
+    arch: Arch,
+    ring: Callable[[str], int],
+    what: str,
 ) -> dict[str, Placed]:
-    """Return every buffer with an address; buffers refilled in a loop get a ring of slots.
+    """Return every buffer with an address; those refilled in a loop get `ring(name)` slots.
 
     Raises
     ------
@@ -66,7 +71,7 @@ def allocate(
     }
     placed, used = {}, dict.fromkeys(Mem, 0)
     for name, buffer in buffers.items():
-        slots = ring if homes[name] else 1
+        slots = ring(name) if homes[name] else 1
         placed[name] = Placed(buffer, homes[name], slots, used[buffer.mem])
         used[buffer.mem] += slots * buffer.slot_bytes
     full = [mem for mem in capacity if used[mem] > capacity[mem]]

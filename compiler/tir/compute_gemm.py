@@ -5,29 +5,12 @@ by LLVM. With a tile, every transfer between memories is a stage of its own, pad
 tiles, so that a schedule can place it; both compute the same numbers.
 """
 
-from dataclasses import dataclass
-
 from tvm import te, tirx
 
 from ...target.formats import GROUP_SIZE
-from ...target.packing import blocks
 from .compute_quantize import exponent_bits, exponent_of, power_of_two, quantized
 from .operators import ATTRIBUTE, Gemm, to_attribute
-
-
-@dataclass(frozen=True)
-class GemmTile:
-    """Sizes of one tile: rows streamed, array columns and array rows."""
-
-    tile_m: int
-    array_n: int
-    array_k: int
-
-
-def round_up(value: int, step: int) -> int:
-    """Return the smallest multiple of a step that is not below the value."""
-    return blocks(value, step) * step
-
+from .tile import GemmTile, round_up
 
 # fp32 sum that starts at -0.0, the only start that changes no first summand, not even -0.0.
 _ordered_sum = te.comm_reducer(

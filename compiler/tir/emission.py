@@ -9,6 +9,7 @@ from ...target.errors import IsaError
 from ...target.isa.program import Argument
 from ...target.isa.spec import EXTENT_REGISTERS, SEMAPHORES, Affine, Instruction, Unit
 from .allocate import Buffer, Placed, address
+from .tile import GemmTile
 from .tree import Linear, Loop
 
 Build = Callable[["Emitter", tuple[Loop, ...]], Instruction]
@@ -26,6 +27,22 @@ class Op:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class ScheduledTree:
+    """A scheduled operator: its loops and stages, and the shape of each stage's buffer.
+
+    Attributes
+    ----------
+    tile : GemmTile or None
+        The decisions behind a GEMM's loops.
+    """
+
+    operator: Any  # an Operator; each kind's lowering knows its own
+    tile: GemmTile | None
+    root: Loop
+    shapes: dict[str, tuple[int, ...]]
+
+
 @dataclass
 class Lowered:
     """What an operator kind gives the emitter: arguments, buffers and the ops of a stage."""
@@ -39,11 +56,13 @@ class Lowered:
 class Emitter:
     """State of one emission."""
 
-    operator: Any  # an Operator; each kind's lowering knows its own
+    operator: Any
     arch: Arch
     name: str
     shapes: dict[str, tuple[int, ...]]
+    boxes: dict[str, tuple[int, ...]]  # how far each stage reaches
     tile_rows: int
+    tile: GemmTile | None = None
     placed: dict[str, Placed] = field(default_factory=dict)
     extents: dict[tuple, int] = field(default_factory=dict)
     semaphores: list[int] = field(default_factory=list)

@@ -16,11 +16,13 @@ from ...target.isa.instructions import Loop as LoopInstruction
 from ...target.isa.program import Function
 from ...target.isa.spec import LOOP_DEPTH, Instruction, Unit
 from .allocate import affine, allocate, common_path
-from .emission import Emitter, Op
-from .emit_gemm import lower_gemm
+from .emission import Emitter, Op, ScheduledTree
+from .emit_gemm import RESULTS, lower_gemm
+from .emit_planes import PLANE
 from .emit_quantize import lower_quantize
 from .operators import ATTRIBUTE, Quantize, from_attribute
 from .schedule import RING
+from .tile import TILE, from_text
 from .tree import Linear, Loop, read_tree
 
 ROW_AXIS = {"psum_update_o": 4, "bits": 0}
@@ -42,10 +44,17 @@ def emit(func: tirx.PrimFunc, arch: Arch, name: str, layer: str, weights: bytes)
     CapacityError
         When its buffers don't fit the memories of the architecture.
     """
-    operator = from_attribute(str(func.attrs[ATTRIBUTE]))
-    root, shapes = read_tree(func)
+    tile = from_text(str(func.attrs[TILE])) if TILE in func.attrs else None
+    tree = ScheduledTree(from_attribute(str(func.attrs[ATTRIBUTE])), tile, *read_tree(func))
+    return emit_tree(tree, arch, name, layer, weights)
+
+
+def emit_tree(tree: ScheduledTree, arch: Arch, name: str, layer: str, weights: bytes) -> Function:
+    """Return the function of a scheduled operator's tree; see `emit`. It may be used once."""
+    operator, root = tree.operator, tree.root
     _name_loops(root)
-    emitter = Emitter(operator, arch, name, shapes, _tile_rows(root))
+    boxes = {stage.name: stage.extents for stage in _leaves(root)}
+    emitter = Emitter(operator, arch, name, tree.shapes, boxes, _tile_rows(root), tree.tile)
     if isinstance(operator, Quantize):
         lowered = lower_quantize(emitter)
     else:
@@ -57,10 +66,22 @@ def emit(func: tirx.PrimFunc, arch: Arch, name: str, layer: str, weights: bytes)
     homes = {
         key: common_path([op.loops for op in ops if key in op.reads + op.writes]) for key in buffers
     }
-    emitter.placed = allocate(buffers, homes, arch, RING, f"{name} ({layer})")
+    emitter.placed = allocate(buffers, homes, arch, _slots(emitter), f"{name} ({layer})")
     _add_tokens(emitter, root, homes)
     code, notes = _linearize(emitter, root)
     return Function(name, layer, lowered.arguments, code, weights, operator.macs, notes)
+
+
+def _slots(emitter: Emitter) -> Callable[[str], int]:
+    """Return how many slots a buffer gets that is refilled in a loop."""
+    tile = emitter.tile
+
+    def of(buffer: str) -> int:
+        if tile is None or buffer == PLANE:
+            return RING
+        return tile.result_slots if buffer in RESULTS else tile.load_slots
+
+    return of
 
 
 AXES = {
@@ -105,9 +126,10 @@ def _expand(loop: Loop, stages: dict[str, Callable]) -> None:
             _expand(child, stages)
             body.append(child)
             continue
-        for op in stages[child.name](child):
-            op.loops = child.loops
-            body.append(op)
+        for node in stages[child.name](child):
+            for op in _leaves(node):
+                op.loops = child.loops + ((node,) if isinstance(node, Loop) else ())
+            body.append(node)
     loop.body = body
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
-from ...target.formats import ACTIVATION_FORMATS, GROUP_SIZE, ROWS_INT8, WEIGHT_FORMATS
+from ...target.formats import ACTIVATION_FORMATS, ROWS_INT8, WEIGHT_FORMATS
 from ...target.isa import instructions as isa
 from ...target.isa.program import Argument
 from ...target.isa.spec import Affine, Mem, Unit
@@ -23,6 +23,7 @@ from .emit_loads import (
     load_x,
     load_x_exponent,
     output_offset,
+    panel_number,
     row_extent,
 )
 from .emit_planes import PLANE, matmul
@@ -30,9 +31,8 @@ from .operators import Gemm
 from .tree import Stage
 
 I32 = 4
-PIECE_BYTES, MOST_PIECES = 1 << 16, 4
-"""A large tile of results is stored in pieces: the channel isn't shared within a transfer, and
-what the array needs next shouldn't wait for all of it."""
+RESULTS = ("acc", "y", "q", "out_exponent")
+"""Buffers that computing fills; loads fill the others."""
 
 
 def _nothing(_stage):
@@ -47,9 +47,10 @@ def lower_gemm(emitter: Emitter, weights: bytes) -> Lowered:
     arguments = gemm_arguments(op)
     index = {argument.name: number for number, argument in enumerate(arguments)}
     e_cols = 1 if op.conv else op.groups
-    group = shapes["x_tile"][-1]
+    _, _, x_groups, x_rows, group = emitter.boxes["x_tile"]
+    _, w_blocks, w_groups = emitter.boxes["w_tile"][:3]
     buffers = [
-        Buffer("x", Mem.SPAD, tile_m, group),
+        Buffer("x", Mem.SPAD, x_rows, x_groups * group),
         Buffer("x_exponent", Mem.SPAD, 1 if op.conv else tile_m, e_cols),
         Buffer("acc", Mem.ACC, tile_m, I32 * block, I32),
         Buffer("y", Mem.OBUF, tile_m, F32 * block, F32),
@@ -61,14 +62,16 @@ def lower_gemm(emitter: Emitter, weights: bytes) -> Lowered:
         Buffer(PLANE, Mem.WBUF, 0, 0),
     ]
     if op.weight_format:
-        buffers.append(Buffer("w", Mem.WBUF, 1, int(panel_bytes(weights).max())))
+        largest = int(panel_bytes(weights).max())
+        buffers.append(Buffer("w", Mem.WBUF, w_blocks * w_groups, largest))
     else:
-        buffers.append(Buffer("w", Mem.WBUF, block, group))
+        buffers.append(Buffer("w", Mem.WBUF, w_blocks * block, w_groups * group))
     stages: dict[str, Callable] = {
         name: _nothing for name in ("w_scale_tile", "psum_init", "exponent")
     }
     for name, function in GEMM_STAGES.items():
         stages[name] = partial(function, op, index)
+    stages["out"] = partial(_store, emitter.tile.store_pieces, op, index)
     return Lowered(arguments, {buffer.name: buffer for buffer in buffers}, stages)
 
 
@@ -109,7 +112,7 @@ def _drain(op: Gemm, index, stage: Stage):
             src=emitter.at("acc", m, ZERO, path),
             src_pitch=emitter.pitch("acc"),
             format=WEIGHT_FORMATS[op.weight_format].code if packed else ROWS_INT8,
-            wscale=emitter.at("w", ZERO, ZERO, path)
+            wscale=emitter.at("w", panel_number(op, nb, g), ZERO, path)
             if packed
             else emitter.at("w_exponent", ZERO, g, path),
             wscale_pitch=0 if packed else op.groups,
@@ -193,7 +196,7 @@ def _requantize(op: Gemm, index, stage: Stage):
     return [Op(Unit.VECTOR, ("y", "out_exponent"), ("q",), build, note="requantize to int8")]
 
 
-def _store(op: Gemm, index, stage: Stage):
+def _store(pieces: int, op: Gemm, index, stage: Stage):
     i, c, nb, m, _ = stage.starts
     source, element = ("q", 1) if op.requantize else ("y", F32)
 
@@ -212,8 +215,7 @@ def _store(op: Gemm, index, stage: Stage):
             cols=column_extent(emitter, nb),
         )
 
-    rows, columns = stage.extents[3], min(op.n, GROUP_SIZE)
-    pieces = min(MOST_PIECES, blocks(rows * columns * element, PIECE_BYTES))
+    rows = stage.extents[3]
     piece = blocks(rows, pieces)
     return [
         Op(
@@ -262,6 +264,5 @@ GEMM_STAGES: dict[str, Callable] = {
     "y_clamp": _clamp,
     "bits": _requantize_exponent,
     "q": _requantize,
-    "out": _store,
     "out_exponent": _store_exponent,
 }

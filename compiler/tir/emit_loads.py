@@ -6,7 +6,7 @@ from ...target.isa.spec import Mem, Unit
 from .allocate import affine
 from .emission import Emitter, Op
 from .operators import Gemm
-from .tree import Linear, Stage
+from .tree import Linear, Loop, Stage
 
 F32 = 4
 ZERO = Linear()
@@ -24,12 +24,22 @@ def input_extent(emitter: Emitter, g: Linear) -> int:
     return emitter.clip(GROUP_SIZE, emitter.operator.k, g * GROUP_SIZE)
 
 
+def panel_number(op: Gemm, nb: Linear, g: Linear) -> Linear:
+    """Return the place of a panel among those of a conv group."""
+    return nb * op.groups + g
+
+
 def fixed_extent(emitter: Emitter, count: int = 1) -> int:
     return emitter.clip(count, count, ZERO)
 
 
 def load_x(op: Gemm, index, stage: Stage):
     i, c, g, m, _ = stage.starts
+    groups, tile_rows = stage.extents[2:4]
+
+    def extents(emitter):
+        inputs = input_extent(emitter, g) if groups == 1 else fixed_extent(emitter, op.k)
+        return {"rows": emitter.clip(tile_rows, op.m, m), "cols": inputs}
 
     def rows(emitter, path):
         return isa.DmaLoad(
@@ -41,8 +51,7 @@ def load_x(op: Gemm, index, stage: Stage):
             src_pitch=op.k,
             src_step=1,
             element=1,
-            rows=row_extent(emitter, m),
-            cols=input_extent(emitter, g),
+            **extents(emitter),
         )
 
     def im2col(emitter, path):
@@ -56,8 +65,7 @@ def load_x(op: Gemm, index, stage: Stage):
             src=affine(i * (op.conv_groups * image) + c * image, path),
             row0=affine(m, path),
             col0=affine(g * GROUP_SIZE, path),
-            rows=row_extent(emitter, m),
-            cols=input_extent(emitter, g),
+            **extents(emitter),
             height=conv.height,
             width=conv.width,
             out_width=conv.out_width,
@@ -72,6 +80,8 @@ def load_x(op: Gemm, index, stage: Stage):
         )
 
     note = "activation rows of this tile, one group of inputs"
+    if groups > 1:
+        note = "activation rows, all inputs"
     return [Op(Unit.DMA_IN, (), ("x",), im2col if op.conv else rows, note=note)]
 
 
@@ -106,16 +116,21 @@ def load_x_exponent(op: Gemm, index, stage: Stage):
 
 def load_w(op: Gemm, index, stage: Stage):
     lead, nb, g, _, _ = stage.starts
+    column_blocks, groups = stage.extents[1:3]
+    # Panels that stay are loaded by a loop of their own; they follow each other in the segment.
+    panels = Loop("panels", column_blocks * groups)
+    step = Linear(0, ((panels, 1),)) if panels.extent > 1 else ZERO
 
     def panel(emitter, path):
-        number = lead * (op.column_blocks * op.groups) + nb * op.groups + g
+        number = lead * (op.column_blocks * op.groups) + panel_number(op, nb, g) + step
         return isa.DmaWeight(
-            dst=emitter.at("w", ZERO, ZERO, path),
+            dst=emitter.at("w", panel_number(op, nb, g) + step, ZERO, path),
             panel=affine(number, path),
             capacity=emitter.pitch("w"),
         )
 
     def rows(emitter, path):
+        columns = column_extent(emitter, nb) if column_blocks == 1 else fixed_extent(emitter, op.n)
         return isa.DmaLoad(
             mem=Mem.WBUF,
             dst=emitter.at("w", ZERO, ZERO, path),
@@ -125,12 +140,18 @@ def load_w(op: Gemm, index, stage: Stage):
             src_pitch=op.k,
             src_step=1,
             element=1,
-            rows=column_extent(emitter, nb),
-            cols=input_extent(emitter, g),
+            rows=columns,
+            cols=input_extent(emitter, g) if groups == 1 else fixed_extent(emitter, op.k),
         )
 
+    if not op.weight_format:
+        return [Op(Unit.DMA_IN, (), ("w",), rows, note="rows of the second operand")]
     note = "weight panel: 128 inputs x 128 outputs"
-    return [Op(Unit.DMA_IN, (), ("w",), panel if op.weight_format else rows, note=note)]
+    load = Op(Unit.DMA_IN, (), ("w",), panel, note=note)
+    if panels.extent == 1:
+        return [load]
+    panels.body.append(load)
+    return [panels]
 
 
 def load_w_exponent(op: Gemm, index, stage: Stage):

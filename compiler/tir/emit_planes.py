@@ -8,12 +8,13 @@ from ...target.isa.spec import Affine, Unit
 from ...target.packing import blocks
 from .allocate import affine
 from .emission import Emitter, Op
-from .emit_loads import ZERO, row_extent
+from .emit_loads import ZERO, panel_number, row_extent
 from .operators import Gemm
-from .schedule import RING
 from .tree import Loop, Stage
 
 PLANE = "plane"
+PLANES = 2
+"""Weight planes of the array: one streams while the other is loaded."""
 
 
 def matmul(op: Gemm, index, stage: Stage):
@@ -38,14 +39,14 @@ def matmul(op: Gemm, index, stage: Stage):
             return isa.Preload(**panel_part(emitter, path))
         return isa.PreloadRows(
             **part(emitter, path),
-            src=emitter.at("w", column, k, path),
+            src=emitter.at("w", nb * GROUP_SIZE + column, g * GROUP_SIZE + k, path),
             src_pitch=emitter.pitch("w"),
         )
 
     def panel_part(emitter, path):
         return {
             **part(emitter, path),
-            "src": emitter.at("w", ZERO, ZERO, path),
+            "src": emitter.at("w", panel_number(op, nb, g), ZERO, path),
             "format": WEIGHT_FORMATS[op.weight_format].code,
             "row0": affine(k, path),
             "col0": affine(column, path),
@@ -54,7 +55,7 @@ def matmul(op: Gemm, index, stage: Stage):
     def stream(emitter, path):
         return isa.Matmul(
             plane=_plane(emitter, path, left_out),
-            src=emitter.at("x", m, k, path),
+            src=emitter.at("x", m, g * GROUP_SIZE + k, path),
             src_pitch=emitter.pitch("x"),
             dst=emitter.at("acc", m, column, path),
             dst_pitch=emitter.pitch("acc"),
@@ -94,7 +95,7 @@ def _left_out(op: Gemm, stage: Stage) -> dict[Loop, int]:
     empty = op.groups * rows.extent - blocks(op.k, stage.extents[-1])
     inner = stage.loops[stage.loops.index(groups) + 1 : stage.loops.index(rows)]
     columns = math.prod(loop.extent for loop in inner)
-    if empty == 0 or (columns > 1 and empty % RING):
+    if empty == 0 or (columns > 1 and empty % PLANES):
         return {}
     return {groups: empty * columns}
 

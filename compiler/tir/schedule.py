@@ -1,87 +1,33 @@
-"""Tile schedules: real TIR schedules that put each transfer at its loop and tensorize.
-
-The default tile is an analytical rule from the architecture: as many rows as the double-buffered
-memories hold, because a weight plane that is loaded once should stream as many rows as it can.
-"""
+"""Tile schedules: real TIR schedules that put each transfer at its loop and tensorize."""
 
 import tvm
 from tvm import s_tir
 
 from ...target.arch import Arch
-from ...target.errors import CapacityError
-from ...target.formats import GROUP_SIZE, WEIGHT_FORMATS
 from ...target.packing import blocks
-from .compute_gemm import GemmTile, gemm, round_up
+from .compute_gemm import gemm
 from .compute_quantize import QuantizeTile, quantize
 from .intrinsics import ACC, OBUF, SPAD, WBUF, matmul_intrinsic
 from .operators import Gemm, Operator, Quantize
+from .tile import F32, TILE, GemmTile, to_text
+from .tile_space import default_gemm_tile
 
 RING = 2
 """Slots of every on-chip buffer that is refilled in a loop: load, compute and store overlap."""
 MAX_TILE_M = 1024
-SMALLEST = 2
-"""TVM simplifies loops of one iteration away before it compares with an intrinsic, so no tile
-has them; `clip` trims what is too much."""
-F32, I32 = 4, 4
 
 
-def scheduled(op: Operator, arch: Arch) -> s_tir.Schedule:
-    """Return the operator's tiled PrimFunc under the default schedule of an architecture."""
+def scheduled(op: Operator, arch: Arch, tile: GemmTile | None = None) -> s_tir.Schedule:
+    """Return the operator's tiled PrimFunc.
+
+    Parameters
+    ----------
+    tile : GemmTile, optional
+        Decisions of a product; those of the default schedule unless given.
+    """
     if isinstance(op, Quantize):
         return schedule_quantize(op, default_quantize_tile(op, arch))
-    return schedule_gemm(op, default_gemm_tile(op, arch))
-
-
-def array_tile(op: Gemm, arch: Arch) -> tuple[int, int]:
-    """Return (columns, rows) of the array that one weight plane of this operator uses."""
-    bits = WEIGHT_FORMATS[op.weight_format].bits if op.weight_format else 8
-    # Planes must not straddle a group of 128 inputs or a block of 128 columns.
-    columns = _power_of_two_below(min(arch.columns(bits), GROUP_SIZE))
-    rows = _power_of_two_below(min(arch.array_rows, GROUP_SIZE))
-    return max(SMALLEST, min(columns, op.n)), max(SMALLEST, min(rows, op.k))
-
-
-def _power_of_two_below(value: int) -> int:
-    return 1 << (value.bit_length() - 1)
-
-
-def rows_that_fit(op: Gemm, arch: Arch) -> dict[str, tuple[int, int, int]]:
-    """Return per memory (capacity, bytes whatever the rows, bytes per row of a tile)."""
-    array_n, array_k = array_tile(op, arch)
-    block = round_up(min(op.n, GROUP_SIZE), array_n)
-    group = round_up(min(op.k, GROUP_SIZE), array_k)
-    outputs = 1 + op.residual
-    exponents = 0 if op.conv else op.groups
-    spad = RING * (group + exponents) + (RING * (block + 1) if op.requantize else 0)
-    return {
-        "spad": (arch.spad_bytes, RING * op.batch if op.conv else 0, spad),
-        "acc": (arch.acc_bytes, 0, RING * I32 * block),
-        "obuf": (arch.obuf_bytes, RING * F32 * block * op.bias, RING * F32 * block * outputs),
-    }
-
-
-def default_gemm_tile(op: Gemm, arch: Arch) -> GemmTile:
-    """Return the tile of a GEMM: the most rows that fit, balanced over the tiles of M.
-
-    Raises
-    ------
-    CapacityError
-        When not even one row fits; the message has the table of buffers.
-    """
-    array_n, array_k = array_tile(op, arch)
-    table = rows_that_fit(op, arch)
-    largest = min((capacity - fixed) // row for capacity, fixed, row in table.values())
-    if largest < SMALLEST:
-        lines = [f"{'memory':8} {'capacity':>10} {'needed for 2 rows':>20}"]
-        for name, (capacity, fixed, row) in table.items():
-            lines.append(f"{name:8} {capacity:>10,} {fixed + SMALLEST * row:>20,}")
-        raise CapacityError(
-            f"no tile of its GEMM (M {op.m}, N {op.n}, K {op.k}, batch {op.batch}) fits "
-            f"{arch.name} (bytes, double-buffered):\n  " + "\n  ".join(lines)
-        )
-    # Small tiles let load, compute and store overlap; where they can't, planes are loaded once.
-    tiles = blocks(op.m, min(largest, MAX_TILE_M if arch.overlap else op.m))
-    return GemmTile(max(SMALLEST, blocks(op.m, tiles)), array_n, array_k)
+    return schedule_gemm(op, tile or default_gemm_tile(op, arch))
 
 
 def default_quantize_tile(op: Quantize, arch: Arch) -> QuantizeTile:
@@ -100,34 +46,33 @@ def schedule_gemm(op: Gemm, tile: GemmTile) -> s_tir.Schedule:
     Loops: image, conv group, block of 128 columns, tile of rows, group of 128 inputs; within a
     group, planes of the array by columns and rows.
     """
-    sch = s_tir.Schedule(tvm.IRModule({"main": gemm(op, tile)}))
+    sch = s_tir.Schedule(tvm.IRModule({"main": gemm(op, tile).with_attr(TILE, to_text(tile))}))
     names = _block_names(sch)
-    i, c, nb, m, nj = sch.get_loops(sch.get_sblock("out"))
-    m0, m1 = sch.split(m, [None, tile.tile_m])
+    outer = _outer_loops(sch, "out", tile)
     if op.requantize:
-        sch.compute_at(sch.get_sblock("q"), m0, preserve_unit_loops=True)
-        rows = sch.get_loops(sch.get_sblock("bits"))[3]
-        first_m0, _ = sch.split(rows, [None, tile.tile_m])
+        sch.compute_at(sch.get_sblock("q"), outer[3], preserve_unit_loops=True)
+        first = _outer_loops(sch, "bits", tile)
         for name in ("exponent", "out_exponent"):
-            sch.reverse_compute_at(sch.get_sblock(name), first_m0, preserve_unit_loops=True)
+            sch.reverse_compute_at(sch.get_sblock(name), first[3], preserve_unit_loops=True)
         # Exponents and codes of a tile come from the same loops.
-        m0 = sch.merge(first_m0, m0)
-        nb = sch.get_loops(sch.get_sblock("bits"))[2]
+        sch.merge(first[3], outer[3])
+        outer = sch.get_loops(sch.get_sblock("bits"))[:4]
     for name in ("y_clamp", "y_residual", "y_bias", "y"):
         if name in names:
-            sch.compute_at(sch.get_sblock(name), m0, preserve_unit_loops=True)
+            sch.compute_at(sch.get_sblock(name), outer[3], preserve_unit_loops=True)
     row, column, g = sch.get_loops(sch.get_sblock("y"))[-3:]
     sch.reorder(g, row, column)
     psum = sch.get_sblock("psum")
     sch.compute_at(psum, g, preserve_unit_loops=True)
+    nb, m0 = (outer[2], outer[3]) if tile.order == "columns" else (outer[3], outer[2])
     places = {
-        "x_tile": (g, SPAD),
-        "w_tile": (g, WBUF),
+        "w_tile": ({"group": g, "block": nb, "all": outer[1]}[tile.w_home], WBUF),
+        "x_tile": ({"group": g, "tile": m0, "all": outer[1]}[tile.x_home], SPAD),
         "w_scale_tile": (g, WBUF),
         "w_exponent_tile": (nb, WBUF),
         "x_exponent_tile": (m0, SPAD),
         "bias_tile": (nb, OBUF),
-        "residual_tile": (m0, OBUF),
+        "residual_tile": (outer[3], OBUF),
     }
     for name, (loop, scope) in places.items():
         if name in names:
@@ -148,6 +93,16 @@ def schedule_gemm(op: Gemm, tile: GemmTile) -> s_tir.Schedule:
     dtype = "int32" if op.weight_format else "int8"
     sch.tensorize(row, matmul_intrinsic(tile.tile_m, tile.array_n, tile.array_k, dtype))
     return sch
+
+
+def _outer_loops(sch: s_tir.Schedule, block: str, tile: GemmTile) -> list:
+    """Split rows into tiles; return the loops over images, conv groups and the two of the tile."""
+    i, c, nb, m = sch.get_loops(sch.get_sblock(block))[:4]
+    m0, m1 = sch.split(m, [None, tile.tile_m])
+    if tile.order == "columns":
+        return [i, c, nb, m0]
+    sch.reorder(m0, nb, m1)
+    return [i, c, m0, nb]
 
 
 def schedule_quantize(op: Quantize, tile: QuantizeTile) -> s_tir.Schedule:

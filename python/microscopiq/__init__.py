@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         quantize,
         weight_report,
     )
+    from .compiler.tune.tuner import tune
     from .runtime.session import RunResult, Session
 
 __version__ = "0.1.0"
@@ -45,6 +46,7 @@ __all__ = [
     "export_library",
     "load_model",
     "quantize",
+    "tune",
     "weight_report",
 ]
 
@@ -58,6 +60,7 @@ _HOMES = {
     "export_library": ".compiler.api",
     "load_model": ".compiler.api",
     "quantize": ".compiler.api",
+    "tune": ".compiler.tune.tuner",
     "weight_report": ".compiler.api",
 }
 

@@ -291,6 +291,20 @@ ffi::Module Load(const ffi::Bytes& blob) {
   return Translate([&] { return ffi::Module(ffi::make_object<ProgramModule>(blob)); });
 }
 
+// Times a function of a saved program: one round trip for a tuner whose simulator is elsewhere.
+ffi::String TimeProgram(const ffi::Bytes& blob, const ffi::String& name) {
+  return Translate([&] {
+    const Program program =
+        ParseProgram(reinterpret_cast<const uint8_t*>(blob.data()), blob.size());
+    const auto found = program.functions.find(name);
+    if (found == program.functions.end()) {
+      Fail(kInputError, "no function '", std::string(name), "' in the program");
+    }
+    Machine machine(program.arch);
+    return ffi::String(machine.Time(found->second, nullptr).ToJson());
+  });
+}
+
 ffi::Array<ffi::String> Variants() {
   ffi::Array<ffi::String> names;
   for (const std::string& name : KernelNames()) names.push_back(name);
@@ -390,6 +404,7 @@ bool SetDebug(bool on) { return debug_default.exchange(on); }
 TVM_FFI_STATIC_INIT_BLOCK() {
   tvm::ffi::reflection::GlobalDef()
       .def("microscopiq.runtime.create", Load)
+      .def("microscopiq.runtime.time_program", TimeProgram)
       .def("microscopiq.runtime.kernels", Variants)
       .def("microscopiq.runtime.select_kernels", SelectVariant)
       .def("microscopiq.runtime.switch_commands", SwitchCommands)

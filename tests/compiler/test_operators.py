@@ -44,7 +44,7 @@ FINEQ_8X8 = dataclasses.replace(
 """Temporal PEs with tiles that cut groups of 24 inputs, and clusters of 3, anywhere."""
 
 
-def both(op, arch_name, seed: int):
+def both(op, arch_name, seed: int, tile=None):
     """Return the outputs of the reference and of the program on the same random arguments."""
     arch, rng = load_arch(arch_name), np.random.default_rng(seed)
     segment, decoded = b"", []
@@ -57,7 +57,7 @@ def both(op, arch_name, seed: int):
         segment = pack(weights)
         pairs = [integers(weight) for weight in weights]
         decoded = [np.stack([p[0] for p in pairs]), np.stack([p[1] for p in pairs])]
-    function = emit(scheduled(op, arch).mod["main"], arch, "f", "test", segment)
+    function = emit(scheduled(op, arch, tile).mod["main"], arch, "f", "test", segment)
     given_arrays = {
         a.name: random_array(rng, a, op.activation) for a in function.arguments if not a.is_output
     }
@@ -90,8 +90,8 @@ def run(function, inputs, outputs):
     return [result.numpy() for result in results]
 
 
-def assert_equal_bits(op, arch_name, seed=0):
-    expected, found = both(op, arch_name, seed)
+def assert_equal_bits(op, arch_name, seed=0, tile=None):
+    expected, found = both(op, arch_name, seed, tile)
     for want, have in zip(expected, found, strict=True):
         view = {4: np.int32, 1: np.int8}[want.dtype.itemsize]
         np.testing.assert_array_equal(want.view(view), have.view(view), err_msg=str(op))

@@ -8,6 +8,7 @@ from microscopiq.compiler.stand_in import stand_in_segment
 from microscopiq.compiler.tir.emit import emit
 from microscopiq.compiler.tir.operators import Conv, Gemm, Quantize
 from microscopiq.compiler.tir.schedule import scheduled
+from microscopiq.compiler.tir.tile_space import plain_tile
 from microscopiq.target.arch import load_arch
 from microscopiq.target.isa import instructions as isa
 
@@ -42,7 +43,9 @@ share their clips."""
 def sizes(op) -> tuple[int, int, int]:
     """Return what a run executes, instructions and tiles (matmuls or quants), and code bytes."""
     segment = stand_in_segment(op) if isinstance(op, Gemm) else b""
-    code = emit(scheduled(op, ARCH).mod["main"], ARCH, "f", "layer", segment).code
+    # The same way to tile at every size: the default may take another one for a larger operator.
+    tile = plain_tile(op, ARCH) if isinstance(op, Gemm) else None
+    code = emit(scheduled(op, ARCH, tile).mod["main"], ARCH, "f", "layer", segment).code
     tile = isa.Matmul if isinstance(op, Gemm) else isa.Quant
     executed = tiles = 0
     loops = [1]

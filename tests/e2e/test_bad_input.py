@@ -187,9 +187,10 @@ def test_calibration(shell, demo_folder, tmp_path):
 
 def test_layer_that_fits_no_tile(tiny_toml):
     path = tiny_toml(acc_bytes="acc_bytes = 64", obuf_bytes="obuf_bytes = 64")
-    table = ("memory", "capacity", "spad", "acc", "64", "128", "obuf")
+    # Two rows of 32 sums of 4 bytes; one tile needs no second slot.
+    table = ("memory", "capacity", "spad", "acc", "64", "256", "obuf")
     with raises(mq.CapacityError, "layer 'fc': no tile", "tiny-4x4", *table):
-        mq.build(small_model(), arch=path)
+        mq.build(small_model(weight=np.ones((8, 32), np.float32)), arch=path)
     path = tiny_toml(wbuf_bytes="wbuf_bytes = 64")
     # 128 x 128 weights of 4 bits are 8,192 bytes.
     weight = np.ones((128, 128), np.float32)

@@ -1,0 +1,1 @@
+"""Tuning of tile schedules by TVM's MetaSchedule: space, builder, runner, search, cost model."""

@@ -1,0 +1,69 @@
+"""What the builder hands to a runner: an operator and its decisions, as text."""
+
+import dataclasses
+import json
+
+from tvm.ir.utils import derived_object
+from tvm.s_tir import meta_schedule as ms
+
+from ...target.arch import Arch, load_arch
+from ...target.errors import MicroscopiqError
+from ..tir.operators import Gemm, from_attribute, to_attribute
+from ..tir.tile import GemmTile
+from .space import arch_of, operator_of, tile_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """An operator, its decisions, and the machine."""
+
+    op: Gemm
+    tile: GemmTile
+    arch: Arch
+
+    def to_text(self) -> str:
+        """Return the text form: a builder's artifact path."""
+        keys = {field.name: getattr(self.arch, field.name) for field in dataclasses.fields(Arch)}
+        parts = {"op": to_attribute(self.op), "tile": dataclasses.asdict(self.tile), "arch": keys}
+        return json.dumps(parts)
+
+    @staticmethod
+    def from_text(text: str) -> "Candidate":
+        """Return the candidate of a text form."""
+        parts = json.loads(text)
+        keys = {**parts["arch"], "weight_formats": tuple(parts["arch"]["weight_formats"])}
+        op = from_attribute(parts["op"])
+        assert isinstance(op, Gemm)
+        return Candidate(op, GemmTile(**parts["tile"]), Arch(**keys))
+
+
+@derived_object
+class Builder(ms.builder.PyBuilder):
+    """Reads the decisions out of candidates; `tune_relax(..., builder=Builder())`.
+
+    What a candidate's program is, its runner makes: in another process, or for another machine.
+
+    Parameters
+    ----------
+    arch : str or Arch, optional
+        The machine; the one that a candidate's target names unless given.
+    """
+
+    def __init__(self, arch: str | Arch | None = None):
+        self.arch = arch
+
+    def build(self, build_inputs):
+        """Return an artifact for each candidate, or why there is none."""
+        return [self._one(item) for item in build_inputs]
+
+    def _one(self, item):
+        try:
+            arch = arch_of(item.target) if self.arch is None else load_arch(self.arch)
+            op, tile = operator_of(item.mod), None
+            if isinstance(op, Gemm):
+                tile = tile_of(item.mod, arch)
+            if tile is None:
+                return ms.builder.BuilderResult(None, "the array doesn't run this function")
+            return ms.builder.BuilderResult(Candidate(op, tile, arch).to_text(), None)
+        except MicroscopiqError as error:
+            return ms.builder.BuilderResult(None, f"{type(error).__name__}: {error}")

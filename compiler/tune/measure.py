@@ -1,0 +1,60 @@
+"""One candidate: from its decisions to the cycles that the timing core counts."""
+
+import functools
+import json
+
+import tvm
+
+from ...target.arch import Arch, load_arch
+from ...target.isa.program import Program
+from ..stand_in import stand_in_segment
+from ..tir.emission import ScheduledTree
+from ..tir.emit import emit_tree
+from ..tir.gemm_tree import gemm_tree
+from ..tir.operators import Gemm
+from ..tir.tile import GemmTile
+
+FUNCTION = "candidate"
+
+_SEGMENTS: dict[Gemm, bytes] = {}
+
+
+def use_segments(segments: dict[Gemm, bytes]) -> None:
+    """Measure these operators with weights of their own from now on, in this process."""
+    _SEGMENTS.update(segments)
+
+
+@functools.lru_cache(maxsize=64)
+def _stand_in(op: Gemm) -> bytes:
+    return stand_in_segment(op)
+
+
+def candidate_program(op: Gemm, tile: GemmTile, arch: Arch, segment: bytes | None = None) -> bytes:
+    """Return the program of one candidate, with the operator's weights or some like them.
+
+    Raises
+    ------
+    MicroscopiqError
+        When the tile doesn't fit.
+    """
+    if segment is None:
+        segment = _SEGMENTS[op] if op in _SEGMENTS else _stand_in(op)
+    tree = ScheduledTree(op, tile, *gemm_tree(op, tile))
+    function = emit_tree(tree, arch, FUNCTION, FUNCTION, segment)
+    return Program.for_arch(arch, {FUNCTION: function}).to_bytes()
+
+
+def program_record(blob: bytes) -> dict:
+    """Return the call record of a candidate's program."""
+    return json.loads(str(tvm.get_global_func("microscopiq.runtime.time_program")(blob, FUNCTION)))
+
+
+def call_record(op: Gemm, tile: GemmTile, arch: Arch, segment: bytes) -> dict:
+    """Return the call record of an operator under a schedule, with these weights."""
+    return program_record(candidate_program(op, tile, arch, segment))
+
+
+def measure(op: Gemm, tile: GemmTile, arch: str | Arch) -> int:
+    """Return the cycles of a candidate."""
+    machine = load_arch(arch)
+    return program_record(candidate_program(op, tile, machine))["cycles"]

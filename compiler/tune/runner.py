@@ -1,0 +1,117 @@
+"""Runs candidates on the simulator's timing core, in worker processes."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from concurrent.futures import Future, ProcessPoolExecutor
+
+from tvm.ir.utils import derived_object
+from tvm.s_tir import meta_schedule as ms
+
+from ...target.arch import Arch
+from ..tir.operators import Gemm
+from .artifact import Candidate
+from .measure import measure, use_segments
+
+
+def _start(segments: dict[Gemm, bytes]) -> None:
+    # Ctrl-C is the parent's business, which ends its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    use_segments(segments)
+
+
+def _cycles(text: str) -> int:
+    candidate = Candidate.from_text(text)
+    return measure(candidate.op, candidate.tile, candidate.arch)
+
+
+class Workers:
+    """Worker processes that measure; each keeps the weights that it was started with.
+
+    Parameters
+    ----------
+    count : int, optional
+        Processes; as many as this one may use cores unless given, and 0 to measure in this one.
+    segments : dict, optional
+        Weights by operator; others are measured with weights that only have their shape.
+    """
+
+    def __init__(self, count: int | None = None, segments: dict[Gemm, bytes] | None = None):
+        self.count = len(os.sched_getaffinity(0)) if count is None else count
+        self.segments = segments or {}
+        self.pool: ProcessPoolExecutor | None = None
+        if not self.count:
+            use_segments(self.segments)
+
+    def submit(self, text: str) -> Future:
+        """Return the cycles to come of a candidate."""
+        if not self.count:
+            return _done(text)
+        if self.pool is None:
+            self.pool = self._open()
+        try:
+            return self.pool.submit(_cycles, text)
+        except RuntimeError:
+            # A worker died of its candidate: those after it get workers of their own.
+            self.pool = self._open()
+            return self.pool.submit(_cycles, text)
+
+    def _open(self) -> ProcessPoolExecutor:
+        # A fork is ready at once, but only safe while no other thread holds a lock.
+        kind = "fork" if threading.active_count() == 1 else "spawn"
+        context = multiprocessing.get_context(kind)
+        return ProcessPoolExecutor(self.count, context, _start, (self.segments,))
+
+    def close(self) -> None:
+        """End the workers without waiting for what they have begun."""
+        if self.pool is not None:
+            self.pool.shutdown(wait=False, cancel_futures=True)
+            self.pool = None
+
+
+def _done(text: str) -> Future:
+    future: Future = Future()
+    try:
+        future.set_result(_cycles(text))
+    except Exception as error:
+        future.set_exception(error)
+    return future
+
+
+@derived_object
+class _Measured(ms.runner.PyRunnerFuture):
+    def __init__(self, future: Future, clock_hz: float):
+        super().__init__()
+        self.future, self.clock_hz = future, clock_hz
+
+    def done(self):
+        return self.future.done()
+
+    def result(self):
+        try:
+            return ms.runner.RunnerResult([self.future.result() / self.clock_hz], None)
+        except Exception as error:
+            # A candidate that can't be measured ends, not the run.
+            return ms.runner.RunnerResult(None, f"{type(error).__name__}: {error}")
+
+
+def measured(future: Future, arch: Arch):
+    """Return what MetaSchedule waits for: the seconds of cycles that are still to come."""
+    return _Measured(future, arch.clock_mhz * 1e6)
+
+
+@derived_object
+class Runner(ms.runner.PyRunner):
+    """Seconds are the timing core's cycles over the clock; `tune_relax(..., runner=Runner())`."""
+
+    def __init__(self, workers: Workers | None = None):
+        self.workers = workers or Workers()
+
+    def run(self, runner_inputs):
+        """Return a future for each candidate."""
+        futures = []
+        for item in runner_inputs:
+            text = str(item.artifact_path)
+            futures.append(measured(self.workers.submit(text), Candidate.from_text(text).arch))
+        return futures

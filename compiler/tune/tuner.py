@@ -1,0 +1,369 @@
+"""Tunes the products and convolutions of a model: `microscopiq.tune` and `microscopiq tune`."""
+
+import contextlib
+import dataclasses
+import logging
+import signal
+import sys
+import threading
+import time
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tvm import target as tvm_target
+from tvm.ir.utils import derived_object
+from tvm.s_tir import meta_schedule as ms
+
+from ...target.arch import DEFAULT_ARCH, Arch, load_arch
+from ...target.errors import ConfigError
+from ..driver import Compilation, load_model, run_stages
+from ..options import Options
+from ..passes.lower import quantized_functions
+from ..quant.recipe import DEFAULT_RECIPE, Recipe
+from ..tir.operators import ATTRIBUTE, Gemm, from_attribute
+from ..tir.tile import GemmTile
+from ..tir.tile_space import default_gemm_tile, legal_tiles
+from .artifact import Builder
+from .bound import Bound, bound_of
+from .database import best_tile, open_database, workload
+from .measure import call_record
+from .model import TileModel
+from .runner import Runner, Workers
+from .search import Search, records_of
+from .space import space
+
+TASKS = "tvm.s_tir.meta_schedule"
+MODEL = "cost_model.json"
+BATCH = 64
+
+
+@dataclass
+class Task:
+    """An operator to tune, for all layers that have it.
+
+    Attributes
+    ----------
+    segment : bytes
+        Weights of the first of its layers: candidates are measured with them.
+    default : int
+        Cycles of the default schedule.
+    best : int
+        Least cycles so far.
+    """
+
+    op: Gemm
+    layer: str
+    count: int
+    segment: bytes
+    default: int
+    bound: Bound
+    best: int
+    trials: int = 0
+    failed: int = 0
+    tile: GemmTile | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a run tells while it goes on: see `tune`."""
+
+    done: int
+    total: int
+    task: Task
+    seconds_left: float
+    tasks: list[Task]
+
+    @property
+    def share(self) -> float:
+        """Bound over the cycles so far, of all tasks together."""
+        best = sum(task.best * task.count for task in self.tasks)
+        return sum(task.bound.cycles * task.count for task in self.tasks) / best
+
+
+Report = Callable[[Progress], None]
+
+
+@dataclass
+class Tuning:
+    """What `tune_model` found.
+
+    Attributes
+    ----------
+    database : tvm.s_tir.meta_schedule.Database
+    tasks : list of Task
+    outcome : Outcome
+    compilation : Compilation
+        With default schedules.
+    """
+
+    database: object
+    tasks: list[Task]
+    arch: Arch
+    outcome: "Outcome"
+    compilation: Compilation = field(repr=False)
+
+
+def tune(
+    mod,
+    trials: int,
+    work_dir: str | Path,
+    arch: str | Path | Arch = DEFAULT_ARCH,
+    recipe: str | Path | Recipe = DEFAULT_RECIPE,
+):
+    """Tune a model's products and convolutions; return the database for `with database:`.
+
+    Parameters
+    ----------
+    mod : anything that `load_model` takes
+    trials : int
+        Candidates to measure, with those that the folder has already.
+    work_dir : str or Path
+        Folder of the database; a run that was ended goes on from what is there.
+
+    Raises
+    ------
+    ConfigError
+        When the folder has a database of another architecture or version, or xgboost is missing.
+    """
+    return tune_model(mod, trials, work_dir, arch, recipe).database
+
+
+def tune_model(
+    mod, trials: int, work_dir, arch, recipe=DEFAULT_RECIPE, settings: "Settings | None" = None
+) -> Tuning:
+    """Tune as `tune` does, and return more of it."""
+    settings = settings or Settings()
+    if trials < 1:
+        raise ConfigError(f"{trials} trials; allowed: from 1 on")
+    machine = load_arch(arch)
+    database = open_database(work_dir, machine, create=True)
+    options = Options(recipe=recipe, arch=machine, stop_after="emit")
+    state = run_stages(load_model(mod), options)
+    tasks = tasks_of(state)
+    if not tasks:
+        raise ConfigError("nothing to tune: no product or convolution of the model is accelerated")
+    settings = dataclasses.replace(settings, save=Path(work_dir) / MODEL)
+    outcome = tune_tasks(tasks, machine, database, trials, settings)
+    return Tuning(database, tasks, machine, outcome, state)
+
+
+@dataclass
+class Settings:
+    """Choices of a run that hardly anybody needs.
+
+    Attributes
+    ----------
+    workers : int, optional
+        Processes that measure; 0 measures in this one.
+    tracker : str, optional
+        ``host:port`` of TVM's RPC tracker, whose servers measure (`tune.remote`).
+    cost_model, save : Path, optional
+        Trees of an earlier run to start with, and where to keep those of this one.
+    model : bool
+        Without one the candidates are drawn by chance.
+    """
+
+    workers: int | None = None
+    tracker: str | None = None
+    cost_model: Path | None = None
+    save: Path | None = None
+    model: bool = True
+    seed: int = 1
+    report: Report | None = None
+
+
+def tasks_of(state: Compilation) -> list[Task]:
+    """Return a task for each distinct operator of a compiled model, by its work."""
+    assert state.quantized is not None and state.program is not None
+    found: dict[Gemm, list] = {}
+    for gv, function in quantized_functions(state.quantized):
+        op = from_attribute(str(function.attrs[ATTRIBUTE]))
+        emitted = state.program.functions.get(gv.name_hint)
+        if isinstance(op, Gemm) and emitted is not None and legal_tiles(op, state.arch):
+            found.setdefault(op, []).append(emitted)
+    tasks = [
+        make_task(op, state.arch, same[0].weights, same[0].layer, len(same))
+        for op, same in found.items()
+    ]
+    return sorted(tasks, key=lambda task: -task.default * task.count)
+
+
+def make_task(op: Gemm, arch: Arch, segment: bytes, layer: str, count: int = 1) -> Task:
+    """Return the task of an operator with these weights."""
+    tile = default_gemm_tile(op, arch)
+    record = call_record(op, tile, arch, segment)
+    bound = bound_of(op, arch, segment, record)
+    return Task(op, layer, count, segment, record["cycles"], bound, record["cycles"], tile=tile)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run went: candidates measured, seconds, and whether Ctrl-C ended it."""
+
+    trials: int
+    seconds: float
+    interrupted: bool
+
+
+def tune_tasks(
+    tasks: list[Task], arch: Arch, database, trials: int, settings: Settings | None = None
+) -> Outcome:
+    """Measure candidates of operators until the trials are used up; fill in the tasks' best.
+
+    Parameters
+    ----------
+    trials : int
+        Candidates in all, with those of the database.
+    """
+    settings = settings or Settings()
+    segments = {task.op: task.segment for task in tasks if task.segment}
+    workers = Workers(settings.workers, segments)
+    model = TileModel(arch, settings.seed) if settings.model else None
+    modules = {task.op: workload(task.op) for task in tasks}
+    for task in tasks:
+        _resume(task, database, modules[task.op], arch, model)
+    if settings.cost_model is not None and model is not None:
+        model.load(str(settings.cost_model))
+    left = trials - sum(task.trials for task in tasks)
+    watch, begin, stopped = Watch(tasks, arch, trials, settings.report), time.monotonic(), []
+    try:
+        if left > 0:
+            search = Search(model, arch, settings.seed, left)
+            contexts = [_context(task, modules[task.op], arch, search) for task in tasks]
+            with _stops(search) as stopped:
+                runner = _runner(settings, workers, segments)
+                _measure(contexts, tasks, left, database, (runner, arch, model, watch))
+    finally:
+        workers.close()
+    for task in tasks:
+        best = best_tile(database, modules[task.op], arch)
+        if best is not None:
+            task.best, task.tile = round(best[0] * arch.clock_mhz * 1e6), best[1]
+    if model is not None and settings.save is not None:
+        model.save(str(settings.save))
+    return Outcome(watch.measured, time.monotonic() - begin, bool(stopped))
+
+
+def _runner(settings: Settings, workers: Workers, segments: dict):
+    if settings.tracker is None:
+        return Runner(workers)
+    from .remote import RemoteRunner
+
+    return RemoteRunner(settings.tracker, segments)
+
+
+def _resume(task: Task, database, module, arch: Arch, model: TileModel | None) -> None:
+    """Count what a database has of a task, and learn from it."""
+    known = records_of(database, module, arch)
+    measured = [(tile, seconds * arch.clock_mhz * 1e6) for tile, seconds in known if seconds < 1e9]
+    task.trials = len(known)
+    task.best = min([task.best, *(round(cycles) for _, cycles in measured)])
+    if model is not None and measured:
+        model.learn(task.op, arch, measured)
+
+
+def _context(task: Task, module, arch: Arch, search: Search):
+    kind = tvm_target.Target({"tag": "microscopiq", "model": arch.name})
+    with own_intrinsics_only():
+        return ms.TuneContext(
+            mod=module,
+            target=kind,
+            space_generator=space(arch),
+            search_strategy=search.clone(),
+            task_name=task.layer,
+            num_threads=1,
+            rand_state=1,
+        )
+
+
+@contextlib.contextmanager
+def own_intrinsics_only() -> Iterator[None]:
+    """Spare us TVM's tensor intrinsics for GPUs and CPUs, whose import takes half a minute."""
+    name = "tvm.s_tir.tensor_intrin"
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = types.ModuleType(name)
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+
+
+@contextlib.contextmanager
+def _stops(search: Search) -> Iterator[list]:
+    """Let Ctrl-C end the search after the batch that is under way, and say so in the list.
+
+    An exception would have to cross MetaSchedule's C++, and could leave half a record on disk.
+    """
+    stopped: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield stopped
+        return
+
+    def stop(number, _frame):
+        stopped.append(number)
+        search.stop()
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield stopped
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _measure(contexts, tasks: list[Task], left: int, database, parts: tuple) -> None:
+    runner, arch, model, watch = parts
+    logger = logging.getLogger(TASKS)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    scheduler = f"{TASKS}.task_scheduler"
+    logging.getLogger(scheduler).setLevel(logging.ERROR)
+    callbacks = [ms.measure_callback.AddToDatabase(), watch]
+    if model is not None:
+        callbacks.insert(1, ms.measure_callback.UpdateCostModel())
+    try:
+        ms.tune_tasks(
+            tasks=contexts,
+            task_weights=[float(task.count) for task in tasks],
+            work_dir="",
+            max_trials_global=left,
+            # Every task gets a batch or more.
+            num_trials_per_iter=max(1, min(BATCH, left // (2 * len(tasks)))),
+            builder=Builder(arch),
+            runner=runner,
+            database=database,
+            cost_model=model if model is not None else "random",
+            measure_callbacks=callbacks,
+        )
+    finally:
+        logger.setLevel(level)
+
+
+@derived_object
+class Watch(ms.measure_callback.PyMeasureCallback):
+    """Counts trials, keeps the best, and reports."""
+
+    def __init__(self, tasks: list[Task], arch: Arch, total: int, report: Report | None):
+        self.tasks, self.arch, self.total, self.report = tasks, arch, total, report
+        self.begin, self.measured = time.monotonic(), 0
+        self.before = sum(task.trials for task in tasks)
+
+    def apply(self, task_scheduler, task_id, measure_candidates, builder_results, runner_results):
+        """Take note of a batch."""
+        task = self.tasks[int(task_id)]
+        for result in runner_results:
+            self.measured += 1
+            task.trials += 1
+            if result.run_secs:
+                cycles = round(float(result.run_secs[0]) * self.arch.clock_mhz * 1e6)
+                task.best = min(task.best, cycles)
+            else:
+                task.failed += 1
+        if self.report is not None:
+            done = self.before + self.measured
+            pace = (time.monotonic() - self.begin) / max(1, self.measured)
+            left = max(0.0, (self.total - done) * pace)
+            self.report(Progress(done, self.total, task, left, self.tasks))
