@@ -12,7 +12,15 @@ from .driver import compile_model, load_model, quantize
 from .options import Options
 from .quant.recipe import DEFAULT_RECIPE, Recipe
 
-__all__ = ["Calibration", "build", "disassemble", "export_library", "load_model", "quantize"]
+__all__ = [
+    "Calibration",
+    "Recipe",
+    "build",
+    "disassemble",
+    "export_library",
+    "load_model",
+    "quantize",
+]
 
 
 def build(

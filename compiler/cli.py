@@ -116,6 +116,12 @@ def compile_command(
         Path | None,
         typer.Option(metavar="DIR", help="Keep what was gathered from the samples, for next time."),
     ] = None,
+    sequential: Annotated[
+        bool,
+        typer.Option(
+            help="Calibrate each layer on what the quantized layers before it give: slower, better."
+        ),
+    ] = True,
     dump_dir: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write a file per stage to this folder.")
     ] = None,
@@ -145,7 +151,7 @@ def compile_command(
         mod = load_model(model)
         samples = None
         if calibration is not None:
-            samples = read_samples(calibration, mod, calibration_cache)
+            samples = read_samples(calibration, mod, calibration_cache, sequential)
         options = Options(recipe, arch, dump_dir, stop, strict, bars, samples)
         if stop:
             state = run_stages(mod, options)

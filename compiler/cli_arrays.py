@@ -43,7 +43,7 @@ def read_inputs(path: Path, names: list[str]) -> list[np.ndarray]:
     return list(arrays.values())
 
 
-def read_samples(path: Path, mod, cache_dir: Path | None) -> Calibration:
+def read_samples(path: Path, mod, cache_dir: Path | None, sequential: bool) -> Calibration:
     """Return calibration from a file of samples, stacked along the first dimension.
 
     Parameters
@@ -52,6 +52,8 @@ def read_samples(path: Path, mod, cache_dir: Path | None) -> Calibration:
         As `read_inputs` takes it.
     mod : tvm.IRModule
         Imported model.
+    cache_dir, sequential
+        As `Calibration` has them.
 
     Raises
     ------
@@ -59,7 +61,9 @@ def read_samples(path: Path, mod, cache_dir: Path | None) -> Calibration:
         As `read_inputs`, and for a model that calibration can't run.
     """
     names = [want.name for want in model_inputs(entry(mod))]
-    return Calibration([tuple(read_inputs(path, names))], cache_dir=cache_dir)
+    return Calibration(
+        [tuple(read_inputs(path, names))], cache_dir=cache_dir, sequential=sequential
+    )
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

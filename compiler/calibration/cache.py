@@ -16,9 +16,11 @@ from ..quant.statistics import held_out_stride
 from .observe import Rows
 from .samples import Call, Input
 
-VERSION = 1
+VERSION = 2
 """Of the files and of what is in them: raise it when either changes."""
 ARRAYS = ("hessian", "held_out", "largest", "rows", "held_out_rows")
+OF_SOURCE = ("drift", "source")
+"""Arrays that are there if a layer before is quantized."""
 
 
 class Cache:
@@ -37,6 +39,12 @@ class Cache:
                 f"can't make the folder '{folder}' for calibration: {error.strerror}"
             ) from None
 
+    def follow(self, values: np.ndarray) -> None:
+        """Let what comes next depend on the quantized weight of a layer before."""
+        digest = hashlib.sha256(self.key.encode())
+        _update(digest, values)
+        self.key = digest.hexdigest()
+
     def path(self, number: int) -> Path:
         """Return the file of the rows of that number."""
         return self.folder / f"{self.key[:32]}-{number:04d}.npz"
@@ -51,7 +59,8 @@ class Cache:
             with np.load(path, allow_pickle=False) as file:
                 if str(file["key"]) != self.key:
                     raise ValueError("it is of other weights, samples or settings")
-                arrays = {name: file[name] for name in ARRAYS}
+                names = [*ARRAYS, *(name for name in OF_SOURCE if name in file.files)]
+                arrays = {name: file[name] for name in names}
             _check(arrays, rows)
         except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -63,13 +72,16 @@ class Cache:
             one.largest = arrays["largest"][group]
             one.rows = int(arrays["rows"][group])
             one.held_out_rows = int(arrays["held_out_rows"][group])
+            for name in OF_SOURCE:
+                setattr(one, name, arrays[name][group] if name in arrays else None)
         return True
 
     def save(self, number: int, rows: Rows) -> None:
         """Write the statistics of some rows; the file appears whole or not at all."""
         arrays = {
             name: np.stack([np.asarray(getattr(one, name)) for one in rows.statistics])
-            for name in ARRAYS
+            for name in (*ARRAYS, *OF_SOURCE)
+            if getattr(rows.statistics[0], name) is not None
         }
         with whole_file(self.path(number)) as file:
             np.savez(file, allow_pickle=False, key=np.array(self.key), **arrays)
@@ -88,9 +100,11 @@ def _check(arrays: dict[str, np.ndarray], rows: Rows) -> None:
         "largest": ((groups, inputs), real),
         "rows": ((groups,), count),
         "held_out_rows": ((groups,), count),
+        "drift": (square, real),
+        "source": ((groups, kept, inputs), real),
     }
-    for name, (shape, dtype) in wanted.items():
-        array = arrays[name]
+    for name, array in arrays.items():
+        shape, dtype = wanted[name]
         if array.shape != shape or array.dtype != dtype:
             raise ValueError(
                 f"{name} is {array.dtype}{list(array.shape)}, not {dtype}{list(shape)}"

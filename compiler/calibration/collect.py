@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tvm
 from tvm import relax
 
 from ...target.errors import ConfigError, InputError
+from ..passes.partition import Layer
 from .cache import Cache, cache_key
 from .observe import Rows, find_rows
 from .run import Runner, runner
@@ -36,12 +38,17 @@ class Calibration:
         call, every so many rows. 0 holds none out.
     cache_dir : str or Path, optional
         Folder for statistics: the same model, samples and `held_out_every` find them there.
+    sequential : bool
+        Show each layer what the quantized layers before it give, so that it can make good what
+        they changed: the model runs twice for each input of layers. If not, every layer sees what
+        fp32 gives, and the model runs once for all layers that `hessian_bytes` holds.
     """
 
     samples: Any
     hessian_bytes: int = 1 << 30
     held_out_every: int = 8
     cache_dir: str | Path | None = None
+    sequential: bool = True
     _calls: dict[tuple[Input, ...], list[Call]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -67,6 +74,7 @@ def collect(
     mod: tvm.IRModule,
     parts: dict,
     take: Callable,
+    sequential: bool,
     calibration: Calibration,
     progress: Progress | None = None,
 ) -> None:
@@ -79,7 +87,10 @@ def collect(
     parts : dict of GlobalVar to Partition
         Its functions.
     take : callable
-        What it gets is freed after it; None instead of statistics if no row reached the layer.
+        What it gets is freed after it; None instead of statistics if no row reached the layer. It
+        returns the layer's quantized values, ``(groups, out, in)``, or None.
+    sequential : bool
+        Whether the caller can do with layers one after the other, if `calibration` asks for it.
     progress : callable, optional
         Called as ``progress(done, total, what)`` after each call of the model.
 
@@ -92,7 +103,8 @@ def collect(
     """
     inputs = model_inputs(entry(mod))
     calls = calibration.calls(inputs)
-    _Collection(mod, parts, calls, inputs, calibration).run(take, progress)
+    one_by_one = sequential and calibration.sequential
+    _Collection(mod, parts, calls, inputs, calibration, one_by_one).run(take, progress)
 
 
 def entry(mod: tvm.IRModule) -> relax.Function:
@@ -108,11 +120,22 @@ def entry(mod: tvm.IRModule) -> relax.Function:
 class _Collection:
     """State of one calibration."""
 
-    def __init__(self, mod, parts, calls: list[Call], inputs: list[Input], options: Calibration):
+    def __init__(
+        self,
+        mod,
+        parts,
+        calls: list[Call],
+        inputs: list[Input],
+        options: Calibration,
+        sequential: bool,
+    ):
         self.mod, self.parts, self.calls, self.options = mod, parts, calls, options
         self.rows = find_rows(mod, parts, ENTRY)
         self.numbers = {id(one): number for number, one in enumerate(self.rows)}
-        self.groups = split(self.rows, options.hessian_bytes)
+        self.sequential = sequential
+        one_by_one = [[one] for one in self.rows]
+        self.groups = one_by_one if sequential else split(self.rows, options.hessian_bytes)
+        self.quantized: list[tuple[Layer, np.ndarray]] = []
         self.cache: Cache | None = None
         if options.cache_dir is not None:
             key = cache_key(mod, inputs, calls, (options.held_out_every,))
@@ -136,10 +159,13 @@ class _Collection:
                 if missing and made is None:
                     made = stack.enter_context(runner(self.mod, self.parts, self.rows, ENTRY))
                 if made is not None and missing:
+                    for layer, values in self.quantized:
+                        made.quantize(layer, values)
+                    self.quantized.clear()
                     self._gather(made, missing, step)
                 self.done = len(self.calls) * (number + 1)
                 for one in group:
-                    _hand_out(one, take)
+                    self._hand_out(one, take)
 
     def _load(self, one: Rows) -> bool:
         return self.cache is not None and self.cache.load(self.numbers[id(one)], one)
@@ -152,12 +178,15 @@ class _Collection:
             for one in missing:
                 self.cache.save(self.numbers[id(one)], one)
 
-
-def _hand_out(one: Rows, take: Callable) -> None:
-    statistics = one.ordered()
-    seen = any(group.rows or group.held_out_rows for group in statistics)
-    for layer in one.layers:
-        take(layer, statistics if seen else None)
+    def _hand_out(self, one: Rows, take: Callable) -> None:
+        statistics = one.ordered()
+        seen = any(group.rows or group.held_out_rows for group in statistics)
+        for layer in one.layers:
+            values = take(layer, statistics if seen else None)
+            if self.sequential and values is not None:
+                self.quantized.append((layer, values))
+                if self.cache is not None:
+                    self.cache.follow(values)
 
 
 def split(rows: list[Rows], budget: int) -> list[list[Rows]]:

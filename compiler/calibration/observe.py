@@ -13,6 +13,8 @@ from ..passes.partition import WEIGHTED, Layer, Partition
 from ..quant.statistics import MOST_HELD_OUT, Statistics
 from .products import Convolution, Linear, Product, matmul
 
+TINY = np.finfo(np.float32).tiny
+
 
 @dataclass
 class Rows:
@@ -52,11 +54,8 @@ class Rows:
         """Give the statistics away, in the layers' order of the inputs."""
         found, self.statistics = self.statistics, []
         if self.columns is not None:
-            pick = np.ix_(self.columns, self.columns)
             for one in found:
-                one.hessian = one.hessian[pick]
-                one.held_out = one.held_out[:, self.columns]
-                one.largest = one.largest[self.columns]
+                one.order(self.columns)
         return found
 
 
@@ -67,6 +66,7 @@ class Place:
     product: Product
     operands: tuple
     rows: Rows | None = None
+    layer: Layer | None = None
 
 
 def find_rows(mod: tvm.IRModule, parts: dict, entry: str) -> list[Rows]:
@@ -132,7 +132,7 @@ def _places(function: relax.Function, part: Partition, first: dict[int, Rows]):
             weight = graph.constant(value.args[1], copy=False)
             linear = layer.kind == "linear"
             product = Linear(weight) if linear else _convolution(value, weight)
-            yield value, Place(product, (value.args[0],), first.get(id(layer)))
+            yield value, Place(product, (value.args[0],), first.get(id(layer)), layer)
         elif op_name(value) == "matmul" and _plain(value):
             yield value, Place(matmul, tuple(value.args))
 
@@ -157,6 +157,34 @@ def _convolution(call, weight: np.ndarray) -> Convolution:
         (pads[0], pads[1], pads[2], pads[3]),
         (dilation[0], dilation[-1]),
     )
+
+
+def source_weight(layer: Layer, values: np.ndarray, original: np.ndarray) -> np.ndarray:
+    """Return quantized values ``(groups, out, in)`` in the place of a call's own weight.
+
+    Parameters
+    ----------
+    original : numpy.ndarray
+        That weight, ``(in, out)`` or a kernel. The layer's may have other orders of its channels
+        and the factors of a batch norm behind it.
+    """
+    linear = layer.kind == "linear"
+    source = original.T if linear else original.reshape(len(original), -1)
+    before = matrices(layer).reshape(source.shape)
+    found = np.empty_like(before)
+    place = np.ix_(
+        *(np.arange(size) if order is None else order
+          for order, size in zip((layer.order, layer.columns), source.shape, strict=True))
+    )  # fmt: skip
+    found[place] = values.reshape(before.shape)
+    ordered = np.empty_like(before)
+    ordered[place] = before
+    if not np.array_equal(ordered, source):
+        factor = (ordered * source).sum(axis=1) / np.maximum(np.square(source).sum(axis=1), TINY)
+        used = factor != 0
+        found[used] /= factor[used, None]
+        found[~used] = source[~used]
+    return found.T.copy() if linear else found.reshape(original.shape)
 
 
 @mutator

@@ -3,7 +3,7 @@
 TVM's own, unscheduled, take some hundred times as long.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,8 @@ Tap = Callable[[int, np.ndarray, int], None]
 """Takes (group, rows ``(rows, in)``, number of the first row within the call)."""
 Product = Callable[[tuple[np.ndarray, ...], np.ndarray, Tap | None], None]
 """Takes operands, the result's memory, and who wants to see the rows."""
+Part = tuple[int, np.ndarray, int]
+"""What a `Tap` takes."""
 
 
 def matmul(operands: tuple[np.ndarray, ...], out: np.ndarray, _tap: Tap | None) -> None:
@@ -32,11 +34,14 @@ class Linear:
 
     def __call__(self, operands: tuple[np.ndarray, ...], out: np.ndarray, tap: Tap | None) -> None:
         """Multiply ``(..., in)``."""
-        inputs, outputs = self.weight.shape
-        rows = operands[0].reshape(-1, inputs)
-        if tap is not None:
-            tap(0, rows, 0)
-        np.matmul(rows, self.weight, out=out.reshape(-1, outputs))
+        for part in self.parts(operands[0]):
+            if tap is not None:
+                tap(*part)
+            np.matmul(part[1], self.weight, out=out.reshape(-1, self.weight.shape[1]))
+
+    def parts(self, x: np.ndarray) -> Iterator[Part]:
+        """Yield all rows of an operand, in the order in which a tap sees them."""
+        yield 0, x.reshape(-1, self.weight.shape[0]), 0
 
 
 @dataclass(frozen=True)
@@ -59,21 +64,34 @@ class Convolution:
 
     def __call__(self, operands: tuple[np.ndarray, ...], out: np.ndarray, tap: Tap | None) -> None:
         """Convolve ``(batch, in, height, width)``, several small images or rows of a large one."""
-        batch, outputs, height, width = out.shape
+        outputs, height, width = out.shape[1:]
         matrices = self.weight.reshape(self.groups, outputs // self.groups, -1)
-        row_bytes = 4 * width * self.groups * matrices.shape[2]
+        for number, top, windows in self.pieces(operands[0]):
+            patches = self.patches(windows)
+            part = out[number : number + len(windows), :, top : top + windows.shape[2]]
+            found = np.matmul(matrices, patches).reshape(outputs, len(part), *part.shape[2:])
+            part[...] = found.swapaxes(0, 1)
+            if tap is not None:
+                for group, columns in enumerate(patches):
+                    tap(group, columns.T, (number * height + top) * width)
+
+    def parts(self, x: np.ndarray) -> Iterator[Part]:
+        """Yield all rows of an operand, in the order in which a tap sees them."""
+        height, width = self.windows(x[:1]).shape[2:4]
+        for number, top, windows in self.pieces(x):
+            for group, columns in enumerate(self.patches(windows)):
+                yield group, columns.T, (number * height + top) * width
+
+    def pieces(self, data: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
+        """Yield (first image, first row of its result, windows), few enough for `PATCH_BYTES`."""
+        windows = self.windows(data)
+        batch, _, height, width = windows.shape[:4]
+        row_bytes = 4 * width * windows[0, :, 0, 0].size
         step = min(height, max(1, PATCH_BYTES // row_bytes))
         images = max(1, PATCH_BYTES // (row_bytes * height))
-        windows = self.windows(operands[0])
         for number in range(0, batch, images):
             for top in range(0, height, step):
-                patches = self.patches(windows[number : number + images, :, top : top + step])
-                part = out[number : number + images, :, top : top + step]
-                found = np.matmul(matrices, patches).reshape(outputs, len(part), *part.shape[2:])
-                part[...] = found.swapaxes(0, 1)
-                if tap is not None:
-                    for group, columns in enumerate(patches):
-                        tap(group, columns.T, (number * height + top) * width)
+                yield number, top, windows[number : number + images, :, top : top + step]
 
     def windows(self, data: np.ndarray) -> np.ndarray:
         """Return a view ``(batch, in, height, width, kernel height, kernel width)`` of images."""
@@ -90,3 +108,6 @@ class Convolution:
         shape = (batch, self.groups, channels // self.groups, height, width, *kernel)
         gathered = windows.reshape(shape).transpose(1, 2, 5, 6, 0, 3, 4)
         return gathered.reshape(self.groups, -1, batch * height * width)
+
+
+Weighted = Linear | Convolution

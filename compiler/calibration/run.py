@@ -1,8 +1,10 @@
 """Runs the module of a calibration, sample by sample, on LLVM and BLAS."""
 
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import tvm
@@ -11,8 +13,9 @@ from tvm import relax
 
 from ...runtime.arguments import last_line
 from ...target.errors import InputError
-from .observe import Rows, observed
-from .products import Tap
+from ..passes.partition import Layer
+from .observe import Rows, observed, source_weight
+from .products import Part, Product, Tap, Weighted
 from .samples import Call
 
 # The code between products is small and simple: optimizing it takes longer than it saves.
@@ -37,6 +40,8 @@ class Runner:
         Places with wanted rows in a call, and those to come; None where a call may pass one twice.
     error : BaseException or None
         What the callback raised in this call; Ctrl-C too.
+    quantized : dict of int to Product
+        By the number of a place: what it computes with its layer's quantized weight.
     """
 
     def __init__(self, mod: tvm.IRModule, parts: dict, rows: list[Rows], entry: str, name: str):
@@ -51,6 +56,17 @@ class Runner:
         self.held_out = False
         self.where = ""
         self.error: BaseException | None = None
+        self.quantized: dict[int, Product] = {}
+        self.as_source = True
+        self.source: deque[tuple[int, np.ndarray]] = deque()
+
+    def quantize(self, layer: Layer, values: np.ndarray) -> None:
+        """Compute a layer with ``(groups, out, in)`` from now on, after its source's rows."""
+        for number, place in enumerate(self.places):
+            product = place.product
+            if place.layer is layer and isinstance(product, Weighted):
+                weight = source_weight(layer, values, product.weight)
+                self.quantized[number] = replace(product, weight=weight)
 
     def run(
         self, calls: list[Call], rows: list[Rows], held_out_every: int, step: Callable[[], None]
@@ -77,7 +93,15 @@ class Runner:
         for number, call in enumerate(calls):
             self.where = f"calibration call {number}"
             self.held_out = number in held_out
+            if self.quantized:
+                self.source.clear()
+                self.as_source = True
+                self._run(call)
+                self.as_source = False
             self._run(call)
+            if self.source:
+                raise self._other_way()
+            self.as_source = True
             step()
 
     def _run(self, call: Call) -> None:
@@ -105,25 +129,48 @@ class Runner:
     def _observe(self, number: int, *arrays: np.ndarray) -> None:
         place = self.places[number]
         *operands, out = arrays
+        product = place.product if self.as_source else self.quantized.get(number, place.product)
         if place.rows is None or id(place.rows) not in self.wanted:
-            place.product(tuple(operands), out, None)
+            product(tuple(operands), out, None)
             return
-        place.product(tuple(operands), out, self._tap(place.rows))
+        if self.quantized and self.as_source:
+            self.source.append((number, operands[0].copy()))
+            product(tuple(operands), out, None)
+        else:
+            product(tuple(operands), out, self._tap(place.rows, self._source_parts(number)))
         if self.left is not None:
             self.left -= 1
             if self.left == 0:
                 raise _Enough
 
-    def _tap(self, wanted: Rows) -> Tap:
+    def _source_parts(self, number: int) -> Iterator[Part] | None:
+        """Return the rows that a place had in the source model's turn of this call."""
+        if not self.quantized:
+            return None
+        if not self.source or self.source[0][0] != number:
+            raise self._other_way()
+        product = self.places[number].product
+        assert isinstance(product, Weighted)
+        return product.parts(self.source.popleft()[1])
+
+    def _other_way(self) -> InputError:
+        return InputError(
+            f"{self.where}: with quantized layers the model takes another way through its branches "
+            "than without, so their rows can't be compared: give Calibration(sequential=False)"
+        )
+
+    def _tap(self, wanted: Rows, parts: Iterator[Part] | None) -> Tap:
         def tap(group: int, rows: np.ndarray, start: int) -> None:
             statistics = wanted.statistics[group]
+            source = None if parts is None else next(parts)[1]
             try:
                 if not self.held_out_every:
-                    statistics.add(rows, self.held_out)
+                    statistics.add(rows, self.held_out, source)
                     return
                 apart = (np.arange(start, start + len(rows)) + 1) % self.held_out_every == 0
-                statistics.add(rows[apart], True)
-                statistics.add(rows[~apart])
+                for held_out, mask in ((True, apart), (False, ~apart)):
+                    other = None if source is None else source[mask]
+                    statistics.add(rows[mask], held_out, other)
             except FloatingPointError:
                 raise InputError(self._not_finite(wanted, rows)) from None
 

@@ -63,7 +63,7 @@ def migrate_model(
         if statistics:
             largest[id(layer)] = channel_largest(layer, statistics)
 
-    calibrate(mod, parts, take)
+    calibrate(mod, parts, take, False)
     done = migrate(mod, parts, names, largest, alpha)
     after = {gv: partition(done.mod[gv], done.names) for gv in parts}
     for gv, part in after.items():

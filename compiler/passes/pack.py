@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ...target.packing import QuantizedWeight, bits_per_weight, dequantize, pack
+from ...target.packing import QuantizedWeight, bits_per_weight, pack
 from ..quant.base import quantize_weight, values_of
 from ..quant.recipe import FP32, Recipe
 from ..quant.statistics import Statistics
@@ -58,8 +58,8 @@ def matrices(layer: Layer) -> np.ndarray:
 
 def pack_layer(
     layer: Layer, recipe: Recipe, statistics: Sequence[Statistics] | None = None
-) -> Packed:
-    """Quantize and pack a layer's weights as a recipe says.
+) -> tuple[Packed, np.ndarray | None]:
+    """Quantize and pack a layer's weights as a recipe says; with statistics, return values too.
 
     Parameters
     ----------
@@ -80,30 +80,32 @@ def pack_layer(
             counts[name] = counts.get(name, 0) + count
         if damping is not None:
             dampings.append(damping)
-    report = _calibration(parts, weights, statistics) if statistics else {}
+    study = [weight for weight in weights if isinstance(weight, StudyWeight)]
+    on_host = study or recipe.activation == FP32
+    values = None
+    if statistics or on_host:
+        values = np.stack([values_of(weight) for weight in weights])
+    report = _calibration(parts, values, statistics) if statistics else {}
     if dampings:
         report["damping"] = float(np.median(dampings))
     packed = Packed(format_name, b"", parts.shape, counts, report)
-    study = [weight for weight in weights if isinstance(weight, StudyWeight)]
     if study:
         bits = float(np.mean([weight.bits for weight in study]))
-        values = np.stack([weight.values for weight in study])
         reason = f"no machine decodes weights in {format_name}"
-        return replace(packed, bits_per_weight=bits, values=values, reason=reason)
+        return replace(packed, bits_per_weight=bits, values=values, reason=reason), values
     stored = [weight for weight in weights if isinstance(weight, QuantizedWeight)]
     segment = pack(stored)
     packed = replace(packed, bits_per_weight=bits_per_weight(segment, parts.size))
     if recipe.activation == FP32:
-        values = np.stack([dequantize(weight) for weight in stored])
-        return replace(packed, values=values, reason=FP32_REASON)
-    return replace(packed, segment=segment)
+        return replace(packed, values=values, reason=FP32_REASON), values
+    return replace(packed, segment=segment), values
 
 
-def _calibration(parts: np.ndarray, weights: list, statistics: Sequence[Statistics]) -> dict:
+def _calibration(parts: np.ndarray, values, statistics: Sequence[Statistics]) -> dict:
     """Return a layer's rows and the error of its output on those that were held out."""
     lost = power = 0.0
-    for matrix, weight, rows in zip(parts, weights, statistics, strict=True):
-        found = rows.held_out_loss(matrix, values_of(weight))
+    for matrix, quantized, rows in zip(parts, values, statistics, strict=True):
+        found = rows.held_out_loss(matrix, quantized)
         lost, power = lost + found[0], power + found[1]
     held_out = statistics[0].held_out_rows
     error = lost / power if power > 0 else float(lost > 0)

@@ -41,9 +41,10 @@ HOST = "microscopiq.host"
 NAMES = "microscopiq.names"
 """Module attribute: JSON of parameter names by content digest, from the frontend."""
 
-Take = Callable[[Layer, Sequence[Statistics] | None], None]
-"""Quantizes a layer with the statistics of its groups, None if no row ever reached it."""
-Calibrate = Callable[[tvm.IRModule, dict[Any, Partition], Take], None]
+Take = Callable[[Layer, Sequence[Statistics] | None], np.ndarray | None]
+"""Quantizes a layer with the statistics of its groups, None if no row ever reached it; returns its
+values ``(groups, out, in)``, if it has statistics."""
+Calibrate = Callable[[tvm.IRModule, dict[Any, Partition], Take, bool], None]
 
 
 @dataclass
@@ -72,8 +73,9 @@ def quantize_model(
     progress : callable, optional
         Called as ``progress(done, total, layer name)``.
     calibrate : callable, optional
-        Called as ``calibrate(mod, parts, take)``: it has to call ``take(layer, statistics)`` once
-        for every layer with a weight, whose statistics aren't needed any more after it. A recipe
+        Called as ``calibrate(mod, parts, take, sequential)``: it has to call ``take(layer,
+        statistics)`` once for every layer with a weight, whose statistics aren't needed any more
+        after it; `sequential` says that it may let later layers see the quantized ones. A recipe
         with migration does so twice, and the second time with the migrated module.
 
     Raises
@@ -150,13 +152,14 @@ def _pack(mod, parts: dict[Any, Partition], recipe: Recipe, progress, calibrate)
     layers = [layer for part in parts.values() for layer in part.layers if layer.kind in WEIGHTED]
     packed: dict[int, Packed] = {}
 
-    def take(layer: Layer, statistics) -> None:
-        packed[id(layer)] = pack_layer(layer, recipe, statistics)
+    def take(layer: Layer, statistics) -> np.ndarray | None:
+        packed[id(layer)], values = pack_layer(layer, recipe, statistics)
         if progress:
             progress(len(packed), len(layers), layer.name)
+        return values
 
     if calibrate is not None:
-        calibrate(mod, parts, take)
+        calibrate(mod, parts, take, True)
     else:
         for layer in layers:
             take(layer, None)

@@ -13,10 +13,16 @@ from .damping import choose_damping
 from .grids import Grid
 from .statistics import Statistics, power
 from .study import StudyWeight
+from .upstream import toward_source
 
 PROBE = 2 * MACRO_BLOCK
 """Output channels that tell how much noise rounding adds to each input channel."""
 
+MOST_PASSES = 16
+PASSES_MACS = 100_000_000_000
+"""Multiply-accumulates of passes over one matrix: a pass of 4096 x 4096 has 69e9, some 2 s."""
+CONVERGED = 0.01
+"""Part of the error that a pass has to gain for another one."""
 DOUBTFUL = 0.7
 """Expected part of rounding to nearest's error from which on both are tried."""
 
@@ -33,12 +39,16 @@ class Compensation:
     damping : float or "held-out"
         Part of the mean diagonal that is added to the Hessian's; ``"held-out"`` chooses it on
         rows held out, GPTQ's own is 0.01.
-    refinements : int
-        Passes over all channels after the first.
+    refinements : int or "converged"
+        Passes over all channels after the first; ``"converged"``: until they gain little, at most
+        `MOST_PASSES`, and of a large matrix those that `PASSES_MACS` allows.
+    upstream : bool
+        Make good, too, what quantized layers before this one changed.
     """
 
     damping: float | str = "held-out"
-    refinements: int = 1
+    refinements: int | str = "converged"
+    upstream: bool = True
 
     def __post_init__(self):
         number = isinstance(self.damping, int | float) and not isinstance(self.damping, bool)
@@ -46,8 +56,18 @@ class Compensation:
             raise ConfigError(
                 f"damping = {self.damping!r}; allowed: a number above 0 or 'held-out'"
             )
-        if not (isinstance(self.refinements, int) and 0 <= self.refinements <= 100):
-            raise ConfigError(f"refinements = {self.refinements!r}; allowed: 0 to 100")
+        if not isinstance(self.upstream, bool):
+            raise ConfigError(f"upstream = {self.upstream!r}; allowed: true, false")
+        count = self.refinements
+        if count != "converged" and not (isinstance(count, int) and 0 <= count <= 100):
+            raise ConfigError(f"refinements = {count!r}; allowed: 0 to 100 or 'converged'")
+
+    def passes(self, shape: tuple[int, int]) -> int:
+        """Return how many passes a matrix ``(in, out)`` gets at most."""
+        if isinstance(self.refinements, int):
+            return self.refinements
+        inputs, out = shape
+        return int(np.clip(PASSES_MACS // (inputs * inputs * out), 1, MOST_PASSES))
 
 
 def rounded(weight: np.ndarray, make: Make) -> tuple[QuantizedWeight | StudyWeight, dict]:
@@ -65,6 +85,8 @@ def compensated(
     The counts have ``damping`` if errors were compensated.
     """
     weights = np.ascontiguousarray(weight.T)
+    if options.upstream:
+        weights = toward_source(weights, statistics)
     nearest = Order(np.arange(len(weights)), None)
     if isinstance(options.damping, str):
         choice = choose_damping(statistics, _noise(weights[:, :PROBE], make))
@@ -82,8 +104,11 @@ def compensated(
         return _solve(weights, make, nearest, None)[:2]
 
     def improve(values: np.ndarray, grid: Grid) -> np.ndarray:
-        for _ in range(options.refinements):
-            values = refine(weights, values, statistics.hessian, damping, grid)
+        for number in range(options.passes(weights.shape)):
+            keep = number % 2 == 0
+            values, gain = refine(weights, values, statistics.hessian, damping, grid, keep)
+            if options.refinements == "converged" and abs(gain) < CONVERGED:
+                break
         return values
 
     found, counts, values = _solve(weights, make, order, improve)

@@ -16,6 +16,7 @@ from .target.errors import (
 if TYPE_CHECKING:
     from .compiler.api import (
         Calibration,
+        Recipe,
         build,
         disassemble,
         export_library,
@@ -33,6 +34,7 @@ __all__ = [
     "InputError",
     "IsaError",
     "MicroscopiqError",
+    "Recipe",
     "RunResult",
     "Session",
     "SimError",
@@ -46,6 +48,7 @@ __all__ = [
 
 _HOMES = {
     "Calibration": ".compiler.api",
+    "Recipe": ".compiler.api",
     "RunResult": ".runtime.session",
     "Session": ".runtime.session",
     "build": ".compiler.api",

@@ -19,20 +19,28 @@ from tests.compiler import relax_modules as make
 Found = dict[str, tuple[Layer, list[Statistics] | None]]
 
 
-def gathered(source, samples, recipe="int8", steps=None, **options) -> Found:
-    """Return each layer and its statistics by the layer's name, in the order of their taking."""
+def gathered(
+    source, samples, recipe="int8", steps=None, sequential=False, values=None, **options
+) -> Found:
+    """Return each layer and its statistics by the layer's name, in the order of their taking.
+
+    `values` gets the quantized values by the layer's name.
+    """
     found: Found = {}
     mod = relax.transform.CanonicalizeBindings()(load_model(source))
-    calibration = Calibration(samples, **options)
+    calibration = Calibration(samples, sequential=sequential, **options)
 
-    def calibrate(mod, parts, take):
+    def calibrate(mod, parts, take, one_by_one):
         def keep(layer, statistics):
             # Layers of two functions can have the same name.
             name = layer.name if layer.name not in found else f"{layer.name} again"
             found[name] = (layer, statistics)
-            take(layer, statistics)
+            chosen = take(layer, statistics)
+            if values is not None:
+                values[name] = chosen
+            return chosen
 
-        collect(mod, parts, keep, calibration, steps)
+        collect(mod, parts, keep, one_by_one, calibration, steps)
 
     quantized = quantize_model(mod, load_recipe(recipe), calibrate=calibrate)
     records = json.loads(str(quantized.attrs[LAYERS])).values()

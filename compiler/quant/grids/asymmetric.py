@@ -26,6 +26,9 @@ class AsymmetricGrid:
         self.channels = np.arange(0)
 
     def prepare(self, channels: np.ndarray, weights: np.ndarray) -> None:
+        self.keep(channels)
+
+    def keep(self, channels: np.ndarray) -> None:
         self.channels = channels
 
     def quantize(self, start: int, targets: np.ndarray) -> np.ndarray:

@@ -12,12 +12,15 @@ class Grid(Protocol):
     """What a format can store of a matrix. Weights are ``(in, out)`` here: an input channel a row.
 
     Methods walk over the input channels in any order: `prepare` chooses scales and outliers of
-    some of them, `quantize` rounds each as often as wanted, and `finish` turns values that it
-    gave into the machine's bytes.
+    some of them (`keep` has them again), `quantize` rounds each as often as wanted, and `finish`
+    turns values that it gave into the machine's bytes.
     """
 
     def prepare(self, channels: np.ndarray, weights: np.ndarray) -> None:
         """Choose scales and outliers of input channels ``(c,)`` from their weights ``(c, out)``."""
+
+    def keep(self, channels: np.ndarray) -> None:
+        """Go back to the scales and outliers that `prepare` chose for these channels last."""
 
     def quantize(self, start: int, targets: np.ndarray) -> np.ndarray:
         """Round the prepared channels from number `start` on to targets; return their values.

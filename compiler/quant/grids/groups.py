@@ -27,6 +27,9 @@ class GroupGrid:
         self.factors = np.zeros((0, out), np.float32)
 
     def prepare(self, channels: np.ndarray, weights: np.ndarray) -> None:
+        self.keep(channels)
+
+    def keep(self, channels: np.ndarray) -> None:
         self.channels = channels
         self.factors = self.scale[channels // GROUP_SIZE].astype(np.float32)
 

@@ -27,19 +27,28 @@ class LooseMsGrid(MsGrid):
     def _choose_slots(self, channels, macro, outlier, shift) -> None:
         place, micro, magnitude = self._sparse(macro, outlier)
         exponent = self._shared_exponent(micro, magnitude) + shift[micro // len(self.width)]
-        ends = self.columns * np.arange(len(channels) + 1)
-        self.upper, self.upper_ends = self._unpadded(place), np.searchsorted(place, ends)
-        self.upper_exponent = exponent
-        self.lower, self.lower_ends = place[:0], np.zeros(len(channels) + 1, np.int64)
-        rows = place // self.columns
+        rows, column = np.divmod(place, self.columns)
+        cuts = np.searchsorted(rows, np.arange(1, len(channels)))
+        for channel, *kept in zip(
+            channels, np.split(column, cuts), np.split(exponent, cuts), strict=True
+        ):
+            self.kept[channel] = kept
         sharing = np.unique(self._sharing(micro))
         self.outliers[channels] = np.bincount(rows, minlength=len(channels))
         per_row = len(self.width) * MICRO_BLOCK // self.options.outlier_block
         self.exponents[channels] = np.bincount(sharing // per_row, minlength=len(channels))
 
+    def _recall(self, channels: np.ndarray) -> None:
+        columns, exponents = zip(*(self.kept[channel] for channel in channels), strict=True)
+        self.upper = np.concatenate([row * self.out + at for row, at in enumerate(columns)])
+        self.upper_exponent, self.lower = np.concatenate(exponents), self.upper[:0]
+        self.ends = np.cumsum([0, *map(len, columns)])
+
     def __init__(self, format_name, inputs, out, options):
         super().__init__(format_name, inputs, out, options)
         self.outliers, self.exponents = np.zeros((2, inputs), np.int64)
+        self.kept: dict[int, list[np.ndarray]] = {}
+        """By input channel: its outliers' columns and exponents."""
 
     def finish(self, values: np.ndarray) -> tuple[StudyWeight, dict]:
         """Return the values; bits count scales, exponents, and outliers with their places."""

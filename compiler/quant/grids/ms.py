@@ -110,7 +110,7 @@ class MsGrid:
         self.chosen.isf[channels] = isf
         self._demote(channels, macro, outlier, isf - shift[:, None])
         self._choose_slots(channels, macro, outlier, shift)
-        self.scale, self.inverse = spread(isf, self.out), spread(-isf, self.out)
+        self.keep(channels)
 
     def _find_outliers(self, channels: np.ndarray, macro: np.ndarray) -> np.ndarray:
         """Return the mask ``(c, macro-blocks, 128)``: at most 4 in a micro-block, with partners."""
@@ -212,8 +212,8 @@ class MsGrid:
         return np.ldexp(1 + np.clip(mantissa, 0, steps - 1) / np.float32(steps), exponent)
 
     def _choose_slots(self, channels, macro, outlier, shift) -> None:
-        """Choose Lower slots and keep what `quantize` needs of the outliers, by channel."""
-        place, micro, magnitude = self._sparse(macro, outlier)
+        """Choose Lower slots and the exponents of the outliers."""
+        _, micro, magnitude = self._sparse(macro, outlier)
         exponent = self._shared_exponent(micro, magnitude)
         exponent = exponent + shift[micro // len(self.width)]
         flagged = np.unique(micro)
@@ -228,16 +228,20 @@ class MsGrid:
         shared = np.zeros(len(pairs), np.int16)
         shared[micro] = exponent
         self.chosen.exponent[channels] = shared.reshape(len(channels), -1)
-        entry, number = np.nonzero(chosen[:, :, 1] >= 0)
-        pruned = np.sort(flagged[entry] * MICRO_BLOCK + chosen[entry, number, 1])
-        ends = self.columns * np.arange(len(channels) + 1)
-        self.upper_exponent = exponent
-        self.upper, self.upper_ends = self._unpadded(place), np.searchsorted(place, ends)
-        self.lower, self.lower_ends = self._unpadded(pruned), np.searchsorted(pruned, ends)
 
-    def _unpadded(self, place: np.ndarray) -> np.ndarray:
-        """Return places in ``(c, out)`` of places in ``(c, columns)``."""
-        return place - place // self.columns * (self.columns - self.out)
+    def keep(self, channels: np.ndarray) -> None:
+        isf = self.chosen.isf[channels]
+        self.scale, self.inverse = spread(isf, self.out), spread(-isf, self.out)
+        self._recall(channels)
+
+    def _recall(self, channels: np.ndarray) -> None:
+        """Set what `quantize` needs of the outliers of some channels."""
+        pairs = self.chosen.pairs[channels]
+        row, micro, entry = np.nonzero(pairs[..., 0] >= 0)
+        first = row * self.out + micro * MICRO_BLOCK
+        self.upper, self.lower = (first + pairs[row, micro, entry, half] for half in (0, 1))
+        self.upper_exponent = self.chosen.exponent[channels][row, micro]
+        self.ends = np.searchsorted(row, np.arange(len(channels) + 1))
 
     def quantize(self, start: int, targets: np.ndarray) -> np.ndarray:
         rows = len(targets)
@@ -248,9 +252,8 @@ class MsGrid:
         np.maximum(values, -q_max, out=values)
         values *= self.scale[start : start + rows]
         flat, first = values.reshape(-1), start * self.out
-        begin, end = self.lower_ends[start], self.lower_ends[start + rows]
+        begin, end = self.ends[start], self.ends[start + rows]
         flat[self.lower[begin:end] - first] = 0
-        begin, end = self.upper_ends[start], self.upper_ends[start + rows]
         upper = self.upper[begin:end] - first
         target = targets.reshape(-1)[upper]
         value = self._outlier_value(np.abs(target), self.upper_exponent[begin:end])
