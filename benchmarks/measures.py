@@ -28,7 +28,7 @@ from microscopiq.target.arch import DEFAULT_ARCH
 LENGTHS = (32, 64, 128)
 BATCH, SEQUENCE, IMAGES, CHUNKS = 16, 256, 200, 125
 DIGITS = 4
-"""Batches that calibrate the DDPM: 784 rows an image, some 30 for each input of a layer."""
+"""Batches that calibrate the DDPM: 784 rows an image, 24 and more for each input of a layer."""
 SOUNDS = (2, 3, 4)
 """Seeds of the sounds that Silero decides on: 12,000 chunks."""
 Run = Callable[..., list[np.ndarray]]

@@ -24,6 +24,8 @@ from benchmarks.models import MissingData
 from microscopiq.compiler.quant.recipe import FP32, Recipe
 
 PUBLISHED = {"damping": 0.01, "refinements": 0, "upstream": False}
+RULES = {"awq": "awq"}
+"""Migration that belongs to a method."""
 GROUPS = (128, 64, 32)
 
 
@@ -35,8 +37,11 @@ def recipes(bits: int) -> dict[str, Recipe]:
         rows[f"rtn {name}"] = ("rtn", name, {})
         rows[f"gptq, published {name}"] = ("gptq", name, PUBLISHED)
         rows[f"gptq {name}"] = ("gptq", name, {})
+        rows[f"awq {name}"] = ("awq", name, {})
     return {
-        label: Recipe(label, "", method, weight_format, FP32, options=options)
+        label: Recipe(
+            label, "", method, weight_format, FP32, options=options, migration=RULES.get(method)
+        )
         for label, (method, weight_format, options) in rows.items()
     }
 

@@ -11,6 +11,7 @@ from .calibration.collect import Calibration
 from .driver import compile_model, load_model, quantize
 from .options import Options
 from .quant.recipe import DEFAULT_RECIPE, Recipe
+from .weight_report import weight_report
 
 __all__ = [
     "Calibration",
@@ -20,6 +21,7 @@ __all__ = [
     "export_library",
     "load_model",
     "quantize",
+    "weight_report",
 ]
 
 

@@ -131,16 +131,17 @@ def compile_command(
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail if a matmul or conv2d stays on the host.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Quantize and compile a model to a library that holds its program."""
     if output is None and stop_after is None:
         raise ConfigError("compile needs an output file: -o OUT.so (or --stop-after STAGE)")
     if calibration_cache is not None and calibration is None:
         raise ConfigError("--calibration-cache needs samples: --calibration X.npz")
-    from .api import check_library_path, export_library
+    from .api import Calibration, check_library_path, export_library
     from .cli_arrays import read_samples
     from .cli_progress import StageBars
-    from .cli_report import print_compilation
+    from .cli_report import compilation_record, print_compilation
     from .driver import compile_model, load_model, run_stages
     from .options import Options
 
@@ -151,14 +152,22 @@ def compile_command(
         mod = load_model(model)
         samples = None
         if calibration is not None:
-            samples = read_samples(calibration, mod, calibration_cache, sequential)
+            samples = Calibration(
+                read_samples(calibration, mod),
+                cache_dir=calibration_cache,
+                sequential=sequential,
+            )
         options = Options(recipe, arch, dump_dir, stop, strict, bars, samples)
         if stop:
             state = run_stages(mod, options)
         else:
             state = compile_model(mod, options)
             export_library(state.executable, output)
-    print_compilation(model, state, None if stop else output)
+    written = None if stop else output
+    if as_json:
+        print(json.dumps(compilation_record(model, state, written)))
+    else:
+        print_compilation(model, state, written)
 
 
 @app.command(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..target.errors import InputError
-from .calibration.collect import Calibration, entry
+from .calibration.collect import entry
 from .calibration.samples import model_inputs
 from .driver import write_file
 
@@ -43,8 +43,8 @@ def read_inputs(path: Path, names: list[str]) -> list[np.ndarray]:
     return list(arrays.values())
 
 
-def read_samples(path: Path, mod, cache_dir: Path | None, sequential: bool) -> Calibration:
-    """Return calibration from a file of samples, stacked along the first dimension.
+def read_samples(path: Path, mod) -> list[tuple[np.ndarray, ...]]:
+    """Return the samples of a file, stacked along the first dimension, for `Calibration`.
 
     Parameters
     ----------
@@ -52,8 +52,6 @@ def read_samples(path: Path, mod, cache_dir: Path | None, sequential: bool) -> C
         As `read_inputs` takes it.
     mod : tvm.IRModule
         Imported model.
-    cache_dir, sequential
-        As `Calibration` has them.
 
     Raises
     ------
@@ -61,9 +59,7 @@ def read_samples(path: Path, mod, cache_dir: Path | None, sequential: bool) -> C
         As `read_inputs`, and for a model that calibration can't run.
     """
     names = [want.name for want in model_inputs(entry(mod))]
-    return Calibration(
-        [tuple(read_inputs(path, names))], cache_dir=cache_dir, sequential=sequential
-    )
+    return [tuple(read_inputs(path, names))]
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

@@ -62,20 +62,46 @@ def print_compilation(model: str, state, output: Path | None) -> None:
     _say(console, f"{model}: {done}" + (f", stages in {folder}" if folder else ""))
     if state.quantized is not None:
         _print_layers(console, state.layers)
+        _print_weights(console, state)
         _print_host(console, state.host)
     if state.program is not None:
-        functions = state.program.functions.values()
-        code, weights = (sum(map(size, functions)) for size in (_code_bytes, _weight_bytes))
+        sizes = _program_sizes(state.program)
         rows = [
-            ("Functions", f"{len(functions):,}", ""),
-            ("Instructions", f"{code:,}", "bytes"),
-            ("Weights", f"{weights:,}", "bytes"),
+            ("Functions", f"{sizes['functions']:,}", ""),
+            ("Instructions", f"{sizes['instruction_bytes']:,}", "bytes"),
+            ("Weights", f"{sizes['weight_bytes']:,}", "bytes"),
         ]
         _print_facts(console, rows, "Program")
     if output is not None:
         console.print(f"Wrote {output} ({output.stat().st_size:,} bytes)")
     elif not folder:
         console.print("Wrote nothing: --dump-dir DIR keeps what the stages made")
+
+
+def compilation_record(model: str, state, output: Path | None) -> dict:
+    """Return what `print_compilation` prints as JSON has it."""
+    from .weight_report import weight_report
+
+    quantized = state.quantized
+    return {
+        "model": model,
+        "architecture": state.arch.name,
+        "recipe": load_recipe(state.options.recipe).name,
+        "stopped_after": state.options.stop_after,
+        "weights": weight_report(quantized) if quantized is not None else None,
+        "host": state.host if quantized is not None else None,
+        "program": _program_sizes(state.program) if state.program is not None else None,
+        "output": str(output) if output is not None else None,
+    }
+
+
+def _program_sizes(program: Program) -> dict[str, int]:
+    functions = program.functions.values()
+    return {
+        "functions": len(functions),
+        "instruction_bytes": sum(map(_code_bytes, functions)),
+        "weight_bytes": sum(map(_weight_bytes, functions)),
+    }
 
 
 def print_run(result, program: Program | None, files: list[Path | None]) -> None:
@@ -302,6 +328,18 @@ def _print_layers(console: Console, layers: dict[str, dict]) -> None:
             ("Second passes", again, "micro-blocks that ReCoN can't route in one pass"),
         ]
         _print_facts(console, facts, "Outliers")
+
+
+def _print_weights(console: Console, state) -> None:
+    """Print what quantization did to each layer's weights."""
+    # Both load TVM, which no listing needs.
+    from .cli_weights import TITLE, notes, weight_table
+    from .weight_report import weight_report
+
+    report = weight_report(state.quantized)
+    if report["layers"]:
+        _print_table(console, weight_table(report), TITLE)
+        console.print(Padding(notes(report), (0, 0, 1, 2), expand=False))
 
 
 def _held_out_error(rows: list[dict]) -> str:

@@ -17,7 +17,10 @@ from .quant.recipe import DEFAULT_RECIPE
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
 
-RECIPES = "rtn-w4a16,gptq-w4a16,microscopiq-w4a16,int4,gptq-w4a8,microscopiq-w4a8"
+RECIPES = (
+    "rtn-w4a16,gptq-w4a16,awq-w4a16,microscopiq-w4a16,"
+    "int4,gptq-w4a8,microscopiq-w4a8,smoothquant-w8a8"
+)
 Model = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="Model to study.")]
 Samples = Annotated[
     Path,
@@ -204,7 +207,7 @@ def _study(model: Path, calibration: Path, recipes: list, arch: str, wanted: tup
     if plot is not None:
         check_plot(plot)
     mod = load_model(model)
-    samples = read_samples(calibration, mod, None).samples
+    samples = read_samples(calibration, mod)
     with StageBars() as bars:
         rows = run_study(mod, recipes, samples, arch, bars)
     records = [dataclasses.asdict(row) for row in rows]

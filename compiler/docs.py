@@ -9,6 +9,7 @@ from pathlib import Path
 
 import tvm  # noqa: F401  (TVM loads this backend; importing it first keeps that from nesting)
 
+from ..target import clusters
 from ..target.arch import DEFAULT_ARCH, Arch, arch_names, integer_keys, load_arch
 from ..target.formats import (
     ACTIVATION_FORMATS,
@@ -18,10 +19,9 @@ from ..target.formats import (
     WEIGHT_FORMATS,
 )
 from .docs_energy import energy
+from .docs_recipes import recipes
 from .docs_results import results
 from .passes.partition import ANCHORS, CONSTRAINTS, HOST_REASONS, OTHER_REASON
-from .quant.base import METHODS
-from .quant.recipe import DEFAULT_RECIPE, FP32, OUTPUT_ORDERS, load_recipe, recipe_names
 
 ROOT = Path(__file__).resolve().parents[1]
 SCALES = {
@@ -72,6 +72,8 @@ def formats() -> str:
             f"{row.description} |"
         )
     out += ["", f"A micro-block has {MICRO_BLOCK} output channels, a macro-block {MACRO_BLOCK}."]
+    out += ["", "## Clusters of `fineq`", "", *_paragraphs(clusters.__doc__)]
+    out += ["", "Which weights are outliers is a choice of the method ([recipes.md](recipes.md))."]
     out += ["", "## Activations", "", "| name | bits | codes | what it is |", "|---|---|---|---|"]
     for activation in ACTIVATION_FORMATS.values():
         out.append(
@@ -79,39 +81,6 @@ def formats() -> str:
             f"{activation.q_max} | {activation.description} |"
         )
     out += ["", "All machines take all of them: a code is a sign-extended byte in memory."]
-    return "\n".join(out) + "\n"
-
-
-def recipes() -> str:
-    """Return the text of docs/recipes.md."""
-    out = _head(
-        "Recipes",
-        "compiler/quant/recipes/*.toml",
-        f"What quantization does to a model. `{DEFAULT_RECIPE}` is the default; a path to a .toml "
-        "file of your own does as well.",
-    )
-    out += ["| name | method | weights | activations | overrides | what it is |"]
-    out.append("|---|---|---|---|---|---|")
-    for name in recipe_names():
-        recipe = load_recipe(name)
-        overrides = [f"`{o.pattern}`: {o.method} {o.weight_format}" for o in recipe.overrides]
-        out.append(
-            f"| `{name}` | `{recipe.method}` | `{recipe.weight_format}` | `{recipe.activation}` | "
-            f"{', '.join(overrides) or 'none'} | {recipe.description} |"
-        )
-    out += ["", "## Methods", "", "| name | weight formats | what it does |", "|---|---|---|"]
-    for name, entry in sorted(METHODS.items()):
-        first = (entry.quantize.__doc__ or "").strip().splitlines()[0].replace("|", "\\|")
-        out.append(f"| `{name}` | {_names(entry.formats)} | {first} |")
-    out += [
-        "",
-        f"Activation formats: {_names(ACTIVATION_FORMATS)}, of [formats.md](formats.md), and "
-        f"`{FP32}`: weights alone are quantized, and their layers stay on the host.",
-    ]
-    out += [
-        f"Keys that may be left out: `output_order` ({_names(OUTPUT_ORDERS)}) and `migration`, the",
-        "share of the activations' range that goes into the weights, 0 to 1; it needs calibration.",
-    ]
     return "\n".join(out) + "\n"
 
 
@@ -154,6 +123,11 @@ def main() -> None:
     """Write every derived page into the source tree."""
     for name, text in OUTPUTS.items():
         (ROOT / name).write_text(text(), encoding="utf-8")
+
+
+def _paragraphs(text: str | None) -> list[str]:
+    """Return a module's docstring without its title."""
+    return (text or "").strip().split("\n\n", 1)[1].splitlines()
 
 
 def _head(title: str, source: str, text: str) -> list[str]:

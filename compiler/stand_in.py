@@ -14,7 +14,7 @@ import numpy as np
 from ..target.formats import GROUP_SIZE, MACRO_BLOCK, MICRO_BLOCK, WEIGHT_FORMATS
 from ..target.packing import QuantizedWeight, blocks, empty, pack
 from ..target.segment import panels, shape_only
-from .quant.methods.fineq import fineq
+from .quant.methods.fineq import FineqOptions, fineq
 from .tir.operators import Gemm
 
 FLAGGED_SHARE = 0.038
@@ -58,7 +58,7 @@ def stand_in_segment(op: Gemm, flagged_share: float = FLAGGED_SHARE, seed: int =
 def _weight(name: str, shape: tuple[int, int], share: float, rng) -> QuantizedWeight:
     """Return zeros ``(out, in)`` with one outlier in a share of the micro-blocks."""
     if WEIGHT_FORMATS[name].cluster:
-        return fineq(rng.standard_normal(shape, np.float32), name)[0]
+        return fineq(rng.standard_normal(shape, np.float32), name, None, FineqOptions())[0]
     weight = empty(name, *shape)
     if weight.pairs is None or weight.relative_exponent is None:
         return weight

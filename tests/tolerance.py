@@ -23,6 +23,20 @@ SQNR_DB = {
     "microscopiq-w2a4": 1.0,
     "microscopiq-w4a8-ordered": 10.0,
     "microscopiq-w2a8-ordered": 2.0,
+    # Factors between activations and weights, which random layers gain nothing from.
+    "smoothquant-w8a8": 30.0,
+    "microscopiq-w4a8-migrated": 10.0,
+    "microscopiq-w2a8-migrated": 2.0,
+    "microscopiq-w4a4-migrated": 6.0,
+    "microscopiq-w2a4-migrated": 1.0,
+    "awq-w4a16": 14.0,
+    "awq-w2a16": 1.0,
+    "awq-w4a8": 12.0,
+    # One scale per channel and per token; 3 bits of mantissa and a hidden one are 31 dB.
+    "w8a8-int": 30.0,
+    "w8a8-fp8": 25.0,
+    "w4a16": 14.0,
+    "microscopiq-w2a8-kv2": 2.0,
     # Levels of 2 bits where no outlier is near; the step fits each group of 128 weights.
     "fineq-w2a8": 2.0,
 }

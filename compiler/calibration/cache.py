@@ -18,7 +18,7 @@ from .samples import Call, Input
 
 VERSION = 2
 """Of the files and of what is in them: raise it when either changes."""
-ARRAYS = ("hessian", "held_out", "largest", "rows", "held_out_rows")
+ARRAYS = ("hessian", "held_out", "largest", "magnitudes", "rows", "held_out_rows")
 OF_SOURCE = ("drift", "source")
 """Arrays that are there if a layer before is quantized."""
 
@@ -69,7 +69,7 @@ class Cache:
         rows.start()
         for group, one in enumerate(rows.statistics):
             one.hessian, one.held_out = arrays["hessian"][group], arrays["held_out"][group]
-            one.largest = arrays["largest"][group]
+            one.largest, one.magnitudes = arrays["largest"][group], arrays["magnitudes"][group]
             one.rows = int(arrays["rows"][group])
             one.held_out_rows = int(arrays["held_out_rows"][group])
             for name in OF_SOURCE:
@@ -98,6 +98,7 @@ def _check(arrays: dict[str, np.ndarray], rows: Rows) -> None:
         "hessian": (square, real),
         "held_out": ((groups, kept, inputs), real),
         "largest": ((groups, inputs), real),
+        "magnitudes": ((groups, inputs), np.dtype(np.float64)),
         "rows": ((groups,), count),
         "held_out_rows": ((groups,), count),
         "drift": (square, real),

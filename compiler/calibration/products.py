@@ -64,34 +64,37 @@ class Convolution:
 
     def __call__(self, operands: tuple[np.ndarray, ...], out: np.ndarray, tap: Tap | None) -> None:
         """Convolve ``(batch, in, height, width)``, several small images or rows of a large one."""
-        outputs, height, width = out.shape[1:]
+        outputs = out.shape[1]
         matrices = self.weight.reshape(self.groups, outputs // self.groups, -1)
-        for number, top, windows in self.pieces(operands[0]):
+        for number, top, start, windows in self.gathered(operands[0]):
             patches = self.patches(windows)
             part = out[number : number + len(windows), :, top : top + windows.shape[2]]
             found = np.matmul(matrices, patches).reshape(outputs, len(part), *part.shape[2:])
             part[...] = found.swapaxes(0, 1)
             if tap is not None:
                 for group, columns in enumerate(patches):
-                    tap(group, columns.T, (number * height + top) * width)
+                    tap(group, columns.T, start)
 
     def parts(self, x: np.ndarray) -> Iterator[Part]:
         """Yield all rows of an operand, in the order in which a tap sees them."""
-        height, width = self.windows(x[:1]).shape[2:4]
-        for number, top, windows in self.pieces(x):
+        for _, _, start, windows in self.gathered(x):
             for group, columns in enumerate(self.patches(windows)):
-                yield group, columns.T, (number * height + top) * width
+                yield group, columns.T, start
 
-    def pieces(self, data: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
-        """Yield (first image, first row of its result, windows), few enough for `PATCH_BYTES`."""
-        windows = self.windows(data)
-        batch, _, height, width = windows.shape[:4]
-        row_bytes = 4 * width * windows[0, :, 0, 0].size
-        step = min(height, max(1, PATCH_BYTES // row_bytes))
-        images = max(1, PATCH_BYTES // (row_bytes * height))
-        for number in range(0, batch, images):
+    def gathered(self, x: np.ndarray) -> Iterator[tuple[int, int, int, np.ndarray]]:
+        """Yield windows few enough for `PATCH_BYTES`.
+
+        Before them the first image and the first row of its result, and how many pixels came
+        before all those.
+        """
+        windows = self.windows(x)
+        height, width = windows.shape[2:4]
+        row_bytes = 4 * windows[0, :, 0].size
+        step, images = max(1, PATCH_BYTES // row_bytes), max(1, PATCH_BYTES // (row_bytes * height))
+        for number in range(0, len(x), images):
             for top in range(0, height, step):
-                yield number, top, windows[number : number + images, :, top : top + step]
+                part = windows[number : number + images, :, top : top + step]
+                yield number, top, (number * height + top) * width, part
 
     def windows(self, data: np.ndarray) -> np.ndarray:
         """Return a view ``(batch, in, height, width, kernel height, kernel width)`` of images."""

@@ -2,21 +2,24 @@
 
 Recipes for weights alone (W4A16) and formats for comparison end here: the module computes what a
 machine with that format would, in fp32, and every such layer is counted among host operators.
+Activations for comparison are rounded row by row before it (`tir/compute_tokens.py`).
 """
 
 import json
+from collections.abc import Callable
 
 import numpy as np
 import tvm
 from tvm import relax
 
-from ..quant.recipe import FP32, Recipe
+from ..quant.recipe import Recipe
 from .graph import static_shape
-from .pack import FP32_REASON, Packed
+from .pack import Packed
 from .partition import WEIGHTED, Layer, Partition
 
 HOST_LAYERS = "microscopiq.host_layers"
 """Module attribute: JSON of records of layers whose quantized weights are on the host."""
+TWO_ACTIVATIONS = "the recipe leaves products of two activations as they are"
 OPERATOR = {"linear": "matmul", "attention": "matmul", "conv2d": "nn.conv2d"}
 
 
@@ -30,8 +33,8 @@ def keep_on_host(part: Partition, packed: dict[int, Packed], recipe: Recipe) -> 
     for layer in part.layers:
         found = packed.get(id(layer))
         if layer.kind not in WEIGHTED:
-            if recipe.activation == FP32:
-                part.host.append((OPERATOR[layer.kind], FP32_REASON))
+            if recipe.on_host:
+                part.host.append((OPERATOR[layer.kind], TWO_ACTIVATIONS))
             else:
                 kept.append(layer)
             continue
@@ -68,18 +71,26 @@ def _record(layer: Layer, packed: Packed) -> dict:
     }
 
 
-def emit_on_host(builder, visit, layer: Layer, packed: Packed):
-    """Emit a layer with the values of its weights, and what was fused behind it."""
+def emit_on_host(builder, visit, layer: Layer, packed: Packed, rounded: Callable):
+    """Emit a layer with the values of its weights, and what was fused behind it.
+
+    Parameters
+    ----------
+    rounded : callable
+        Called as ``rounded(x, rows, length)``: returns the values ``(rows, length)`` that the
+        layer's input has in the recipe's format.
+    """
     assert packed.values is not None
-    x = visit(layer.x)
+    shape = static_shape(layer.x)
     if layer.kind == "conv2d":
+        x = rounded(visit(layer.x), shape[0], int(np.prod(shape[1:])))
+        x = builder.emit(relax.op.reshape(x, shape))
         weight = relax.const(packed.values.reshape(layer.weight.shape))
         y = builder.emit(tvm.relax.Call(layer.call.op, [x, weight], layer.call.attrs))
         channels: tuple[int, ...] = (1, -1, 1, 1)
     else:
         inputs = packed.shape[-1]
-        rows = int(np.prod(static_shape(layer.x))) // inputs
-        x = builder.emit(relax.op.reshape(x, (rows, inputs)))
+        x = rounded(visit(layer.x), int(np.prod(shape)) // inputs, inputs)
         weight = relax.const(np.ascontiguousarray(packed.values[0].T))
         y = builder.emit(relax.op.matmul(x, weight))
         channels = (1, -1)

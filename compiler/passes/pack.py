@@ -7,12 +7,15 @@ import numpy as np
 
 from ...target.packing import QuantizedWeight, bits_per_weight, pack
 from ..quant.base import quantize_weight, values_of
-from ..quant.recipe import FP32, Recipe
+from ..quant.recipe import Recipe
 from ..quant.statistics import Statistics
 from ..quant.study import StudyWeight
 from .partition import Layer
 
-FP32_REASON = "the recipe keeps activations in fp32, which the array doesn't multiply"
+
+def host_reason(activation: str) -> str:
+    """Return why layers stay on the host whose activations the array doesn't multiply."""
+    return f"the recipe keeps activations in {activation}, which the array doesn't multiply"
 
 
 @dataclass(frozen=True)
@@ -81,9 +84,8 @@ def pack_layer(
         if damping is not None:
             dampings.append(damping)
     study = [weight for weight in weights if isinstance(weight, StudyWeight)]
-    on_host = study or recipe.activation == FP32
     values = None
-    if statistics or on_host:
+    if statistics or study or recipe.on_host:
         values = np.stack([values_of(weight) for weight in weights])
     report = _calibration(parts, values, statistics) if statistics else {}
     if dampings:
@@ -96,8 +98,9 @@ def pack_layer(
     stored = [weight for weight in weights if isinstance(weight, QuantizedWeight)]
     segment = pack(stored)
     packed = replace(packed, bits_per_weight=bits_per_weight(segment, parts.size))
-    if recipe.activation == FP32:
-        return replace(packed, values=values, reason=FP32_REASON), values
+    if recipe.on_host:
+        reason = host_reason(recipe.activation)
+        return replace(packed, values=values, reason=reason), values
     return replace(packed, segment=segment), values
 
 

@@ -21,12 +21,16 @@ from ...target.packing import bits_per_weight
 from ..quant.base import check_finite
 from ..quant.recipe import FP32, Recipe
 from ..quant.statistics import Statistics
+from ..quant.study import STUDY_ACTIVATIONS
 from ..tir.compute_gemm import gemm
 from ..tir.compute_quantize import quantize
+from ..tir.compute_tokens import rounded_tokens
 from ..tir.operators import Conv, Gemm, Quantize
 from ..tir.unpack import unpack
+from .factors import make_rule
 from .graph import op_name, static_shape
 from .host_layers import HOST_LAYERS, emit_on_host, keep_on_host
+from .kv_cache import round_caches
 from .migrate import migrate_model
 from .order import order_outputs
 from .pack import Packed, pack_layer
@@ -81,7 +85,7 @@ def quantize_model(
     Raises
     ------
     ConfigError
-        For a recipe with migration and no `calibrate`.
+        For a recipe with migration and no `calibrate`, or with a cache and no attention.
     UnsupportedError
         With `strict`, listing operators and reasons.
     InputError
@@ -90,6 +94,8 @@ def quantize_model(
     names = json.loads(str(mod.attrs[NAMES])) if mod.attrs and NAMES in mod.attrs else {}
     # Quantized inputs are shared by all readers, which may stand in different dataflow blocks.
     mod = relax.transform.ToNonDataflow()(mod)
+    if recipe.kv_cache != FP32:
+        mod = round_caches(mod, recipe)
     parts = {gv: partition(mod[gv], names) for gv in function_names(mod)}
     if strict:
         _refuse_host_anchors(parts)
@@ -101,11 +107,11 @@ def quantize_model(
     if recipe.migration is not None:
         if calibrate is None:
             raise ConfigError(
-                f"recipe '{recipe.name}': migration = {recipe.migration} needs calibration data: "
+                f"recipe '{recipe.name}': migration = {recipe.migration!r} needs calibration data: "
                 "give `calibration` some inputs of the model, or leave migration out"
             )
-        mod, parts = migrate_model(mod, parts, names, calibrate, recipe.migration)
-    if recipe.activation != FP32:
+        mod, parts = migrate_model(mod, parts, names, calibrate, make_rule(recipe))
+    if not recipe.on_host:
         for gv, part in parts.items():
             order_outputs(mod[gv], part, recipe)
     packed = _pack(mod, parts, recipe, progress, calibrate)
@@ -159,7 +165,7 @@ def _pack(mod, parts: dict[Any, Partition], recipe: Recipe, progress, calibrate)
         return values
 
     if calibrate is not None:
-        calibrate(mod, parts, take, True)
+        calibrate(mod, parts, take, recipe.compensates())
     else:
         for layer in layers:
             take(layer, None)
@@ -172,7 +178,7 @@ class _Rewriter(PyExprMutator):
 
     def __init__(self, mod, part: Partition, state: _State):
         super().__init__(mod)
-        self.state = state
+        self.part, self.state = part, state
         self.roots = {hash(layer.root): layer for layer in part.layers}
         self.quantized: dict = {}
         self.requantized: dict = {}
@@ -220,6 +226,23 @@ class _Rewriter(PyExprMutator):
             self.quantized[key] = self.call(self.state.functions[share], [flat], types, 2)
         return self.quantized[key]
 
+    def rounded(self, x, rows: int, length: int):
+        """Return fp32 ``(rows, length)`` of a layer's input on the host; shared by its readers."""
+        activation = self.state.activation
+        if activation not in STUDY_ACTIVATIONS:
+            return self.reshaped(x, (rows, length))
+        key = (hash(self.unshaped(x)), rows, length, activation)
+        if key not in self.quantized:
+            share = f"{activation}_{rows}x{length}"
+            if share not in self.state.functions:
+                func = rounded_tokens(rows, length, activation)
+                self.state.functions[share] = self.add(func, share)
+            flat = self.reshaped(x, (rows, length))
+            type_ = _type((rows, length), "float32")
+            self.quantized[key] = self.call(self.state.functions[share], [flat], [type_])
+            self.part.host.append(("quantize", f"rounds activations to {activation}, to compare"))
+        return self.quantized[key][0]
+
     def unshaped(self, expr):
         """Return what an expression is a reshape of, itself if it is none."""
         value = self.lookup_binding(expr) if isinstance(expr, relax.Var) else expr
@@ -228,7 +251,7 @@ class _Rewriter(PyExprMutator):
     def replace(self, layer: Layer):
         packed = self.state.packed.get(id(layer))
         if packed is not None and packed.values is not None:
-            return emit_on_host(self.builder_, self.visit_expr, layer, packed)
+            return emit_on_host(self.builder_, self.visit_expr, layer, packed, self.rounded)
         make = {"linear": self.linear, "conv2d": self.conv2d, "attention": self.attention}
         return make[layer.kind](layer)
 

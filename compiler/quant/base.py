@@ -21,11 +21,6 @@ GRID_FORMATS = (*(name for name, row in WEIGHT_FORMATS.items() if not row.cluste
 
 
 @dataclass(frozen=True)
-class NoOptions:
-    """Of a method that has nothing to choose."""
-
-
-@dataclass(frozen=True)
 class Entry:
     """A row of the registry.
 

@@ -11,15 +11,24 @@ from ...target.formats import ACTIVATION_FORMATS, DEFAULT_ACTIVATION, WEIGHT_FOR
 from ...target.tables import read_table, table_names
 from . import methods as _registered  # noqa: F401  (importing registers the algorithms)
 from .base import METHODS, method_options
-from .study import STUDY_FORMATS
+from .solve import Compensation
+from .study import KV_FORMATS, STUDY_ACTIVATIONS, STUDY_FORMATS
 
 RECIPE_DIR = Path(__file__).parent / "recipes"
 DEFAULT_RECIPE = "microscopiq-w4a8"
 FP32 = "fp32"
 """Activation format of recipes for weights alone: their layers stay on the host."""
-ACTIVATIONS = (*ACTIVATION_FORMATS, FP32)
+HOST_ACTIVATIONS = (FP32, *STUDY_ACTIVATIONS)
+"""Activation formats that the array doesn't multiply."""
+ACTIVATIONS = (*ACTIVATION_FORMATS, *HOST_ACTIVATIONS)
+CACHES = (FP32, *KV_FORMATS)
 OUTPUT_ORDERS = ("source", "norm")
 """Orders of a linear layer's output channels: the model's, or macro-blocks by norm."""
+
+AWQ, SMOOTHQUANT = "awq", "smoothquant"
+"""Names of rules for factors between activations and weights."""
+DEFAULT_STRENGTH = 0.7
+"""SmoothQuant's strength if none is given: MicroScopiQ's (A2)."""
 
 
 class LayerRecipe(NamedTuple):
@@ -46,7 +55,8 @@ class Recipe:
 
     `options` are those of the method (docs/recipes.md). `output_order` is one of `OUTPUT_ORDERS`;
     it concerns layers whose format has outliers. `migration` is how much of the activations' range
-    goes into the weights, 0 to 1 (`passes.migrate`): it needs calibration data.
+    goes into the weights, 0 to 1, or the name of a rule (`passes.factors`): it needs samples.
+    `kv_cache` is how keys and values of attention are held, one of `CACHES` (`passes.kv_cache`).
     """
 
     name: str
@@ -57,7 +67,8 @@ class Recipe:
     overrides: tuple[Override, ...] = ()
     output_order: str = "source"
     options: dict = field(default_factory=dict)
-    migration: float | None = None
+    migration: float | str | None = None
+    kv_cache: str = FP32
 
     def for_layer(self, name: str) -> LayerRecipe:
         """Return what happens to a layer, by its name."""
@@ -66,10 +77,22 @@ class Recipe:
                 return LayerRecipe(row.method, row.weight_format, row.options)
         return LayerRecipe(self.method, self.weight_format, self.options)
 
+    @property
+    def on_host(self) -> bool:
+        """Whether no layer runs on the array, because of its activations."""
+        return self.activation in HOST_ACTIVATIONS
+
     def needs_statistics(self) -> bool:
-        """Tell whether a method that it names can't do without calibration data."""
-        methods = [self.method, *(row.method for row in self.overrides)]
-        return any(METHODS[name].needs_statistics for name in methods)
+        """Tell whether its migration or a method that it names needs calibration data."""
+        needed = any(METHODS[name].needs_statistics for name in self._methods())
+        return needed or self.migration is not None
+
+    def compensates(self) -> bool:
+        """Tell whether a method that it names makes good what layers before a layer changed."""
+        return any(issubclass(METHODS[name].options, Compensation) for name in self._methods())
+
+    def _methods(self) -> list[str]:
+        return [self.method, *(row.method for row in self.overrides)]
 
 
 def recipe_names() -> list[str]:
@@ -112,12 +135,19 @@ def _from_table(table: dict, where: str) -> Recipe:
         mistakes.append(unknown_name("activation format", activation, ACTIVATIONS))
     if table.get("output_order", OUTPUT_ORDERS[0]) not in OUTPUT_ORDERS:
         mistakes.append(unknown_name("output order", str(table["output_order"]), OUTPUT_ORDERS))
-    alpha = table.get("migration", 0.0)
-    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 <= alpha <= 1:
-        mistakes.append(f"migration = {alpha!r}: a number from 0 to 1 is needed")
+    if table.get("kv_cache", FP32) not in CACHES:
+        mistakes.append(unknown_name("format of a cache", str(table["kv_cache"]), CACHES))
+    mistakes += _migration_mistakes(table.get("migration", 0.0))
     if mistakes:
         raise ConfigError(f"{where}: {len(mistakes)} mistake(s):\n  " + "\n  ".join(mistakes))
     return Recipe(**{**table, "overrides": tuple(Override(**row) for row in overrides)})
+
+
+def _migration_mistakes(value) -> list[str]:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value in (AWQ, SMOOTHQUANT) or (number and 0 <= value <= 1):
+        return []
+    return [f"migration = {value!r}: a number from 0 to 1, '{SMOOTHQUANT}' or '{AWQ}' is needed"]
 
 
 def _required(field_: dataclasses.Field) -> bool:

@@ -1,4 +1,4 @@
-"""What calibration knows about the inputs of one matrix: second moments and largest magnitudes."""
+"""What calibration knows about the inputs of one matrix: second moments and magnitudes."""
 
 from dataclasses import dataclass, field
 
@@ -30,6 +30,8 @@ class Statistics:
         float32 ``(kept, in)``: S of the held-out rows.
     largest : numpy.ndarray
         float32 ``(in,)``: largest magnitude of each channel in the calibration rows.
+    magnitudes : numpy.ndarray
+        float64 ``(in,)``: sum of each channel's magnitudes over the calibration rows.
     rows, held_out_rows : int
         How many of each were added.
     """
@@ -38,6 +40,7 @@ class Statistics:
     hessian: np.ndarray = field(init=False, repr=False)
     held_out: np.ndarray = field(init=False, repr=False)
     largest: np.ndarray = field(init=False, repr=False)
+    magnitudes: np.ndarray = field(init=False, repr=False)
     drift: np.ndarray | None = field(default=None, init=False, repr=False)
     source: np.ndarray | None = field(default=None, init=False, repr=False)
     rows: int = 0
@@ -47,6 +50,7 @@ class Statistics:
         self.hessian = np.zeros((self.inputs, self.inputs), np.float32)
         self.held_out = np.zeros((0, self.inputs), np.float32)
         self.largest = np.zeros(self.inputs, np.float32)
+        self.magnitudes = np.zeros(self.inputs)
 
     def add(self, x: np.ndarray, held_out: bool = False, source: np.ndarray | None = None) -> None:
         """Add rows ``(rows, in)``, float32; of the calibration rows only sums are kept.
@@ -77,8 +81,9 @@ class Statistics:
             self.drift = drift if self.drift is None else np.add(self.drift, drift, self.drift)
         self.rows += len(x)
         for start in range(0, len(x), ROWS_AT_ONCE):
-            largest = np.abs(x[start : start + ROWS_AT_ONCE]).max(axis=0, initial=0)
-            np.maximum(self.largest, largest, out=self.largest)
+            magnitude = np.abs(x[start : start + ROWS_AT_ONCE])
+            np.maximum(self.largest, magnitude.max(axis=0, initial=0), out=self.largest)
+            self.magnitudes += magnitude.sum(axis=0, dtype=np.float64)
 
     def _hold_out(self, x: np.ndarray, source: np.ndarray | None) -> None:
         before = held_out_stride(self.held_out_rows)
@@ -94,7 +99,7 @@ class Statistics:
         """Put the input channels into an order."""
         pick = np.ix_(channels, channels)
         self.hessian, self.held_out = self.hessian[pick], self.held_out[:, channels]
-        self.largest = self.largest[channels]
+        self.largest, self.magnitudes = self.largest[channels], self.magnitudes[channels]
         if self.drift is not None:
             self.drift = self.drift[pick]
         if self.source is not None:

@@ -9,8 +9,8 @@ from ..quant.recipe import FP32, Recipe
 BITS = (2, 4)
 """Bits of a slot that the ideas can be added to; the paper's table has 2."""
 NONE = float("inf")
-DATA_FREE = {"damping": NONE}
-"""Infinite damping leaves every error where it is."""
+DATA_FREE = {"damping": NONE, "upstream": False}
+"""Infinite damping leaves every error where it is; errors of layers before are left, too."""
 ALPHA = 0.7
 """The paper's share of the activations' range that goes into the weights."""
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         export_library,
         load_model,
         quantize,
+        weight_report,
     )
     from .runtime.session import RunResult, Session
 
@@ -44,6 +45,7 @@ __all__ = [
     "export_library",
     "load_model",
     "quantize",
+    "weight_report",
 ]
 
 _HOMES = {
@@ -56,6 +58,7 @@ _HOMES = {
     "export_library": ".compiler.api",
     "load_model": ".compiler.api",
     "quantize": ".compiler.api",
+    "weight_report": ".compiler.api",
 }
 
 

@@ -73,9 +73,9 @@ def test_minilm_against_torch():
     pytest.importorskip("transformers", reason="package transformers is missing")
     try:
         real = MODELS["minilm"](batch=1, length=32)
+        calls = [tuple(x.numpy() for x in batch) for batch in real.batches(3)]
     except MissingData as missing:
         pytest.skip(str(missing))
-    calls = [tuple(x.numpy() for x in batch) for batch in real.batches(3)]
     found = gathered(exported(real.module, *calls[0]), calls)
     seen = seen_by_torch(real.module, calls)
     assert len(found) == 36

@@ -100,8 +100,7 @@ def test_samples_are_read_once_by_recipes_that_calibrate_twice(one_input):
         run_stages(one_input, dataclasses.replace(options, calibration=samples))
         for samples in (listed, iter(listed))
     )
-    # For migration, then for each layer.
-    assert sum(step[0] == "calibrate" for step in steps) == 2 * (1 + 2) * 4
+    assert sum(step[0] == "calibrate" for step in steps) == 2 * 2 * 4
     assert wanted.program.to_bytes() == found.program.to_bytes()
 
 

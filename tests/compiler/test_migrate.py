@@ -12,19 +12,28 @@ from tvm import relax
 from tvm.relax import op
 
 from microscopiq import load_model, quantize
+from microscopiq.compiler.passes.factors import (
+    EXPONENTS,
+    FACTOR_RANGE,
+    ActivationAware,
+    SmoothQuant,
+    powers,
+    smoothing,
+)
 from microscopiq.compiler.passes.graph import Graph
-from microscopiq.compiler.passes.migrate import FACTOR_RANGE, MULTIPLY, channel_factors, migrate
+from microscopiq.compiler.passes.migrate import MULTIPLY, migrate
 from microscopiq.compiler.passes.partition import function_names, partition
 from microscopiq.compiler.passes.quantize import HOST, LAYERS
 from microscopiq.compiler.passes.rescale import FOLDED, KINDS, MULTIPLIED, unshaped
+from microscopiq.compiler.quant.base import quantize_weight, values_of
 from microscopiq.compiler.quant.recipe import load_recipe
+from microscopiq.compiler.quant.statistics import Statistics
 from microscopiq.runtime.session import Session
 from microscopiq.target.errors import ConfigError, InputError
 from tests.compiler import relax_modules as make
 from tests.tolerance import sqnr_db
 
-W4A4 = load_recipe("microscopiq-w4a4")
-MIGRATED = dataclasses.replace(W4A4, name="migrated", migration=0.7)
+MIGRATED = dataclasses.replace(load_recipe("microscopiq-w4a4"), name="migrated", migration=0.7)
 
 
 def norm(emit, x, **attrs):
@@ -147,6 +156,13 @@ def layers_of(parts):
     return [layer for part in parts.values() for layer in part.layers]
 
 
+def rule_of(magnitudes, alpha=0.7):
+    """Return SmoothQuant as if it had seen these largest magnitudes."""
+    rule = SmoothQuant(alpha)
+    rule.largest |= magnitudes
+    return rule
+
+
 def random_magnitudes(layers):
     """Return magnitudes of inputs over a range of 1000, with a channel that is always zero."""
     rng, found = np.random.default_rng(3), {}
@@ -175,7 +191,7 @@ def assert_factors_fit(result, layers, magnitudes) -> None:
         weights[factors.tobytes()].append((columns, magnitudes[id(old)], factors))
     for rows in weights.values():
         columns, largest, factors = (np.max(part, axis=0) for part in zip(*rows, strict=True))
-        np.testing.assert_allclose(channel_factors(largest, columns, 0.7), factors, rtol=1e-5)
+        np.testing.assert_allclose(smoothing(largest, columns, 0.7), factors, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", BODIES)
@@ -185,7 +201,7 @@ def test_the_module_computes_the_same(name):
     before, parts = partitions(mod)
     layers = layers_of(parts)
     magnitudes = random_magnitudes(layers)
-    result = migrate(before, parts, {}, magnitudes, 0.7)
+    result = migrate(before, parts, {}, rule_of(magnitudes))
     relax.analysis.well_formed(result.mod)
     assert_factors_fit(result, layers, magnitudes)
     assert_near(mod, result.mod, make.inputs_of(mod))
@@ -205,7 +221,7 @@ def test_the_module_computes_the_same(name):
 def test_weights_are_multiplied_and_readers_share_factors():
     mod, parts = partitions(make.module(shared, ROWS))
     layers = layers_of(parts)
-    result = migrate(mod, parts, {}, random_magnitudes(layers), 0.7)
+    result = migrate(mod, parts, {}, rule_of(random_magnitudes(layers)))
     factors = [result.factors[id(layer)] for layer in layers]
     assert all((one == factors[0]).all() for one in factors)
     for old, new in zip(layers, layers_of(partitions(result.mod)[1]), strict=True):
@@ -217,7 +233,7 @@ def test_functions_have_factors_of_their_own():
     for name, body in (("main", shared), ("other", gated)):
         make.add_function(builder, name, body, ROWS)
     before, parts = partitions(builder.get())
-    result = migrate(before, parts, {}, random_magnitudes(layers_of(parts)), 0.7)
+    result = migrate(before, parts, {}, rule_of(random_magnitudes(layers_of(parts))))
     for name in ("main", "other"):
         assert_near(before, result.mod, make.inputs_of(before, name), name)
     assert sorted(result.multiplies.values()) == [0, 1]
@@ -226,19 +242,65 @@ def test_functions_have_factors_of_their_own():
 
 def test_factors_are_smoothquants():
     x, w = np.float32([4, 1, 0, 16, 2]), np.float32([1, 4, 3, 1, 0])
-    found = channel_factors(x, w, 0.75)
+    found = smoothing(x, w, 0.75)
     ratio = np.array([4**0.75, 4**-0.25, 16**0.75])
     np.testing.assert_allclose(found[[0, 1, 3]], ratio / np.prod(ratio) ** (1 / 3), rtol=1e-6)
     assert found[[2, 4]].tolist() == [1, 1]
-    assert (channel_factors(x, w, 0)[:2] / channel_factors(x, w, 0)[0]).tolist() == [1, 0.25]
-    far = channel_factors(np.float32([1e30, 1e-30]), np.float32([1, 1]), 1)
+    assert (smoothing(x, w, 0)[:2] / smoothing(x, w, 0)[0]).tolist() == [1, 0.25]
+    far = smoothing(np.float32([1e30, 1e-30]), np.float32([1, 1]), 1)
     assert far.tolist() == [FACTOR_RANGE, 1 / FACTOR_RANGE]
-    assert channel_factors(np.zeros(3, np.float32), np.ones(3, np.float32), 0.7).tolist() == [1] * 3
+    assert smoothing(np.zeros(3, np.float32), np.ones(3, np.float32), 0.7).tolist() == [1] * 3
+
+
+def test_factors_are_awqs():
+    mean = np.float32([4, 0, 1, 0.25])
+    assert powers(mean, 0.5).tolist() == [2, 1, 1, 0.5]
+    np.testing.assert_allclose(powers(mean * 2, 1)[[0, 2]], [4, 1], rtol=1e-6)
+    assert (powers(mean, 0) == 1).all() and (powers(np.zeros(3), 1) == 1).all()
+
+
+@pytest.mark.parametrize("weight_format", ["int4", "uint2-g128", "ms4"])
+def test_awq_takes_the_power_that_loses_least(weight_format):
+    """Two readers of one value: judged by their outputs on the samples, computed here."""
+    rng = np.random.default_rng(0)
+    recipe = dataclasses.replace(load_recipe("awq-w4a8"), weight_format=weight_format, method="rtn")
+    mod, parts = partitions(make.module(shared, ROWS))
+    layers = layers_of(parts)
+    x = rng.standard_normal((300, 10)) * np.exp2(rng.uniform(-4, 4, 10))
+    rule, lost = ActivationAware(recipe), []
+    for layer in layers:
+        statistics = Statistics(10)
+        statistics.add(x.astype(np.float32))
+        rule.observe(layer, [statistics])
+    for exponent in EXPONENTS:
+        factors, total = powers(np.abs(x).mean(axis=0), exponent).astype(np.float32), 0.0
+        for layer in layers:
+            found, _ = quantize_weight("rtn", layer.weight * factors, weight_format, "x")
+            total += np.square(x @ (values_of(found) / factors - layer.weight).T).sum()
+        lost.append(total)
+    best = int(np.argmin(lost))
+    assert best > 0 and lost[best] < 0.8 * lost[0]
+    result = migrate(mod, parts, {}, rule)
+    for layer in layers:
+        expected = powers(np.abs(x).mean(axis=0), EXPONENTS[best])
+        np.testing.assert_allclose(result.factors[id(layer)], expected, rtol=1e-5)
+
+
+def test_awq_leaves_alone_what_it_cannot_better():
+    """Inputs of one magnitude: every power is 1, and no layer is divided."""
+    mod, parts = partitions(make.module(shared, ROWS))
+    rule = ActivationAware(load_recipe("awq-w4a8"))
+    for layer in layers_of(parts):
+        statistics = Statistics(10)
+        statistics.add(np.ones((4, 10), np.float32))
+        rule.observe(layer, [statistics])
+    result = migrate(mod, parts, {}, rule)
+    tvm.ir.assert_structural_equal(result.mod, mod)
 
 
 def test_layers_without_magnitudes_stay():
     mod, parts = partitions(make.module(shared, ROWS))
-    result = migrate(mod, parts, {}, {}, 0.7)
+    result = migrate(mod, parts, {}, rule_of({}))
     tvm.ir.assert_structural_equal(result.mod, mod)
     assert result.factors == result.placed == {}
 
@@ -257,7 +319,7 @@ def test_layers_without_magnitudes_stay():
 def test_magnitudes_are_checked(values, message):
     mod, parts = partitions(make.module(shared, ROWS))
     with pytest.raises(InputError, match=message):
-        migrate(mod, parts, {}, {id(layers_of(parts)[0]): values}, 0.7)
+        migrate(mod, parts, {}, rule_of({id(layers_of(parts)[0]): values}))
 
 
 CHANNELS = [5, 40, 97]
@@ -290,12 +352,20 @@ def loaded(frontend):
     return load_model(proto), x.numpy(), model(x).detach().numpy()
 
 
-@pytest.mark.parametrize("frontend", ["torch", "onnx"])
-def test_four_bits_lose_less_with_migration(frontend):
-    """The machine computes what LLVM does, the names stay, and the error falls by 6 dB or more."""
+@pytest.mark.parametrize(
+    ("frontend", "plain", "migrating", "gain_db"),
+    [
+        ("torch", "microscopiq-w4a4", "microscopiq-w4a4-migrated", 6),
+        ("onnx", "microscopiq-w4a4", "microscopiq-w4a4-migrated", 6),
+        ("torch", "int8", "smoothquant-w8a8", 6),
+        ("torch", "int4", "awq-w4a8", 6),
+    ],
+)
+def test_less_is_lost_with_migration(frontend, plain, migrating, gain_db):
+    """The machine computes what LLVM does, the names stay, and the error falls."""
     mod, x, wanted = loaded(frontend)
     found, names = {}, {}
-    for recipe in (W4A4, MIGRATED):
+    for recipe in map(load_recipe, (plain, migrating)):
         samples = (x + shift for shift in (0.0, 0.01))  # an iterator: it can be read once
         quantized = quantize(mod, recipe, calibration=samples)
         state = make.compiled(quantized, recipe, "microscopiq-16x16")
@@ -304,8 +374,8 @@ def test_four_bits_lose_less_with_migration(frontend):
         found[recipe.name] = sqnr_db(wanted, y)
         rows = json.loads(str(quantized.attrs[LAYERS])).values()
         names[recipe.name] = [row["layer"] for row in rows if row["kind"] == "linear"]
-    assert found["migrated"] > found["microscopiq-w4a4"] + 6
-    assert names["migrated"] == names["microscopiq-w4a4"]
+    assert found[migrating] > found[plain] + gain_db
+    assert names[migrating] == names[plain]
     assert [row["migration"] for row in rows if row["kind"] == "linear"] == [
         *[FOLDED] * 3, MULTIPLIED,
     ]  # fmt: skip

@@ -43,6 +43,8 @@ def test_migration_is_off_unless_given(tmp_path):
     assert load_recipe(written(tmp_path, GOOD)).migration is None
     strong = GOOD.replace("[options]", "migration = 0.7\n[options]")
     assert load_recipe(written(tmp_path, strong)).migration == 0.7
+    named = GOOD.replace("[options]", "migration = 'awq'\n[options]")
+    assert load_recipe(written(tmp_path, named)).migration == "awq"
 
 
 def test_unknown_recipe_names_the_nearest():
@@ -69,13 +71,18 @@ def test_unknown_recipe_names_the_nearest():
             "migration = 1.5\n[options]",
             "migration = 1.5: a number from 0 to 1",
         ),
+        (
+            "[options]",
+            'kv_cache = "kv3"\n[options]',
+            "unknown format of a cache 'kv3' (allowed: fp32, kv2",
+        ),
         ("[options]", 'migration = "on"\n[options]', "migration = 'on': a number from 0"),
         ("[options]", "migration = true\n[options]", "migration = True: a number from 0"),
         ("method =", "method", "not TOML"),
     ],
 )
 def test_mistakes_are_named(tmp_path, old, new, message):
-    with pytest.raises(ConfigError, match=message.replace("[", r"\[")):
+    with pytest.raises(ConfigError, match=message.replace("[", r"\[").replace("(", r"\(")):
         load_recipe(written(tmp_path, GOOD.replace(old, new)))
 
 

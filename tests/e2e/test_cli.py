@@ -130,6 +130,27 @@ def test_compile_prints_summary(shell, demo_folder, tmp_path):
     assert sorted(path.name[:2] for path in dump.iterdir()) == ["00", "10", "10", "20", "30", "30"]
 
 
+def test_compile_prints_a_row_per_layer(shell, demo_folder):
+    """The table and the JSON have the same figures; lines end at column 100."""
+    model = demo_folder / "digits_cnn.onnx"
+    options = ("--recipe", "microscopiq-w2a8", "--stop-after", "quantize")
+    table, record = shell("compile", model, *options), shell("compile", model, *options, "--json")
+    assert max(map(len, table.out.splitlines())) <= 100
+    lines = {line.split()[0]: line.split() for line in table.out.splitlines() if line.strip()}
+    report = json.loads(record.out)["weights"]
+    assert len(report["layers"]) == 7
+    for name, row in [(row["layer"], row) for row in report["layers"]] + [("all", report["total"])]:
+        assert lines[name][1:] == [
+            f"{row['weights']:,}",
+            f"{row['bits_per_weight']:.2f}",
+            f"{row['paper_bits_per_weight']:.2f}",
+            f"{100 * row['outlier_share']:.2f}",
+            f"{100 * row['flagged_share']:.2f}",
+            f"{row['overflow']:,}",
+            f"{row['saturated']:,}",
+        ]
+
+
 def test_compile_stops_after_a_stage(shell, demo_folder, tmp_path):
     model, dump = demo_folder / "digits_cnn.onnx", tmp_path / "dump"
     result = shell("compile", model, "--stop-after", "quantize", "--dump-dir", dump)

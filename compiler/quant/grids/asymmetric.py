@@ -4,6 +4,9 @@ import numpy as np
 
 from ....target.packing import blocks
 from ..study import SCALE_BITS, STUDY_FORMATS, StudyWeight
+from .clipping import Clip
+
+TINY, HUGE = np.finfo(np.float16).smallest_subnormal, np.finfo(np.float16).max
 
 
 class AsymmetricGrid:
@@ -12,18 +15,29 @@ class AsymmetricGrid:
     Groups are neighbouring input channels whatever the order of rounding (static groups).
     """
 
-    def __init__(self, format_name: str, weights: np.ndarray):
+    def __init__(self, format_name: str, weights: np.ndarray, clip: Clip | None = None):
         self.row = STUDY_FORMATS[format_name]
+        self.levels = np.float32((1 << self.row.bits) - 1)
         starts = np.arange(0, len(weights), self.row.group)
-        low = np.minimum(np.minimum.reduceat(weights, starts, axis=0), 0)
-        high = np.maximum(np.maximum.reduceat(weights, starts, axis=0), 0)
-        levels = (1 << self.row.bits) - 1
-        tiny = np.float32(np.finfo(np.float16).smallest_subnormal)
-        scale = np.clip((high - low) / np.float32(levels), tiny, np.finfo(np.float16).max)
-        self.scale = scale.astype(np.float16).astype(np.float32)
-        self.zero = np.rint(-low / self.scale)
-        self.levels = np.float32(levels)
+        self.low = np.minimum(np.minimum.reduceat(weights, starts, axis=0), 0)
+        self.high = np.maximum(np.maximum.reduceat(weights, starts, axis=0), 0)
+        self.saturated = np.zeros(len(weights), np.int64)
         self.channels = np.arange(0)
+        self._narrow(np.float32(1))
+        if clip is not None:
+            every = np.arange(len(weights))
+
+            def rounded(factor: float) -> np.ndarray:
+                self._narrow(np.float32(factor))
+                return self._rounded(every, weights)[0]
+
+            self._narrow(clip.narrowed(weights, self.row.group, rounded))
+
+    def _narrow(self, factor: np.ndarray | np.float32) -> None:
+        """Choose scales and zero points of ranges times a factor."""
+        scale = (self.high - self.low) * factor / self.levels
+        self.scale = np.clip(scale, np.float32(TINY), HUGE).astype(np.float16).astype(np.float32)
+        self.zero = np.rint(-self.low * factor / self.scale)
 
     def prepare(self, channels: np.ndarray, weights: np.ndarray) -> None:
         self.keep(channels)
@@ -32,13 +46,22 @@ class AsymmetricGrid:
         self.channels = channels
 
     def quantize(self, start: int, targets: np.ndarray) -> np.ndarray:
-        group = self.channels[start : start + len(targets)] // self.row.group
-        scale, zero = self.scale[group], self.zero[group]
-        codes = np.clip(np.rint(targets / scale) + zero, 0, self.levels)
-        return (codes - zero) * scale
+        channels = self.channels[start : start + len(targets)]
+        values, clipped = self._rounded(channels, targets)
+        self.saturated[channels] = clipped.sum(axis=1)
+        return values
 
-    def finish(self, values: np.ndarray) -> tuple[StudyWeight, dict]:
+    def _rounded(self, channels: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return values, and where the nearest code isn't there."""
+        group = channels // self.row.group
+        scale, zero = self.scale[group], self.zero[group]
+        codes = np.rint(targets / scale) + zero
+        kept = np.clip(codes, 0, self.levels)
+        return (kept - zero) * scale, kept != codes
+
+    def finish(self, values: np.ndarray) -> tuple[StudyWeight, dict[str, int]]:
         inputs = len(values)
         overhead = 2 * SCALE_BITS * blocks(inputs, self.row.group) / inputs
         bits = self.row.bits + overhead
-        return StudyWeight(self.row.name, np.ascontiguousarray(values.T), bits), {}
+        weight = StudyWeight(self.row.name, np.ascontiguousarray(values.T), bits)
+        return weight, {"saturated": int(self.saturated.sum())}

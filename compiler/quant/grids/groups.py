@@ -4,24 +4,31 @@ import numpy as np
 
 from ....target.formats import GROUP_SIZE, WEIGHT_FORMATS
 from ....target.packing import QuantizedWeight
+from .clipping import Clip
 
 
 class GroupGrid:
-    """Symmetric integers, ``scale = max|w| / q_max`` of the original weights of a group.
+    """Symmetric integers, ``scale = max|w| / q_max`` of the original weights of a group or less.
 
     The scales are those of the original weights whatever the order of rounding: GPTQ's static
     groups, which keep groups of neighbouring channels when they are rounded out of order.
     """
 
-    def __init__(self, format_name: str, weights: np.ndarray):
+    def __init__(self, format_name: str, weights: np.ndarray, clip: Clip | None = None):
         self.row = WEIGHT_FORMATS[format_name]
         inputs, out = weights.shape
         starts = np.arange(0, inputs, GROUP_SIZE)
         largest = np.maximum.reduceat(np.abs(weights), starts, axis=0)
-        # fp16 has a floor: a scale that rounds to zero would divide by zero.
-        tiny, huge = np.finfo(np.float16).smallest_subnormal, np.finfo(np.float16).max
-        scale = np.clip(largest / np.float32(self.row.q_max), np.float32(tiny), huge)
-        self.scale = scale.astype(np.float16)
+        full = largest / np.float32(self.row.q_max)
+        self.scale = _fp16(full)
+        if clip is not None:
+
+            def rounded(factor: float) -> np.ndarray:
+                scale = _fp16(full * np.float32(factor)).astype(np.float32)
+                scale = np.repeat(scale, GROUP_SIZE, axis=0)[:inputs]
+                return np.clip(np.rint(weights / scale), -self.row.q_max, self.row.q_max) * scale
+
+            self.scale = _fp16(full * clip.narrowed(weights, GROUP_SIZE, rounded))
         self.saturated = np.zeros(inputs, np.int64)
         self.channels = np.arange(0)
         self.factors = np.zeros((0, out), np.float32)
@@ -48,3 +55,9 @@ class GroupGrid:
         slots = np.ascontiguousarray(slots.T)
         weight = QuantizedWeight(self.row.name, slots, scale=self.scale.copy())
         return weight, {"saturated": int(self.saturated.sum())}
+
+
+def _fp16(scale: np.ndarray) -> np.ndarray:
+    """Return scales as fp16, which has a floor: one that rounded to zero would divide by zero."""
+    tiny, huge = np.finfo(np.float16).smallest_subnormal, np.finfo(np.float16).max
+    return np.clip(scale, np.float32(tiny), huge).astype(np.float16)

@@ -89,8 +89,10 @@ class MsGrid:
         )
         self.floor = np.full((inputs, macro), ISF_MIN, np.int16)
         self.lost = {
-            name: np.zeros(inputs, np.int64) for name in ("overflow", "demoted", "aligned")
+            name: np.zeros(inputs, np.int64)
+            for name in ("overflow", "demoted", "aligned", "saturated")
         }
+        self.channels = np.arange(0)
 
     def prepare(self, channels: np.ndarray, weights: np.ndarray) -> None:
         count = len(channels)
@@ -207,9 +209,14 @@ class MsGrid:
 
     def _outlier_value(self, magnitude, exponent) -> np.ndarray:
         """Return the nearest magnitudes of outliers; those below 2^E saturate up to it."""
+        _, kept = self._mantissa(magnitude, exponent)
+        return np.ldexp(1 + kept / np.float32(1 << self.row.mantissa_bits), exponent)
+
+    def _mantissa(self, magnitude, exponent) -> tuple[np.ndarray, np.ndarray]:
+        """Return the nearest mantissas, and the nearest of those that there are."""
         steps = 1 << self.row.mantissa_bits
         mantissa = np.rint((np.ldexp(magnitude, -exponent) - 1) * steps)
-        return np.ldexp(1 + np.clip(mantissa, 0, steps - 1) / np.float32(steps), exponent)
+        return mantissa, np.clip(mantissa, 0, steps - 1)
 
     def _choose_slots(self, channels, macro, outlier, shift) -> None:
         """Choose Lower slots and the exponents of the outliers."""
@@ -230,6 +237,7 @@ class MsGrid:
         self.chosen.exponent[channels] = shared.reshape(len(channels), -1)
 
     def keep(self, channels: np.ndarray) -> None:
+        self.channels = channels
         isf = self.chosen.isf[channels]
         self.scale, self.inverse = spread(isf, self.out), spread(-isf, self.out)
         self._recall(channels)
@@ -248,16 +256,23 @@ class MsGrid:
         values = targets * self.inverse[start : start + rows]
         np.rint(values, out=values)
         q_max = np.float32(self.row.q_max)
+        saturated = np.abs(values) > q_max
         np.minimum(values, q_max, out=values)
         np.maximum(values, -q_max, out=values)
         values *= self.scale[start : start + rows]
         flat, first = values.reshape(-1), start * self.out
         begin, end = self.ends[start], self.ends[start + rows]
-        flat[self.lower[begin:end] - first] = 0
-        upper = self.upper[begin:end] - first
+        upper, lower = self.upper[begin:end] - first, self.lower[begin:end] - first
+        flat[lower] = 0
         target = targets.reshape(-1)[upper]
-        value = self._outlier_value(np.abs(target), self.upper_exponent[begin:end])
+        exponent = self.upper_exponent[begin:end]
+        mantissa, kept = self._mantissa(np.abs(target), exponent)
+        value = np.ldexp(1 + kept / np.float32(1 << self.row.mantissa_bits), exponent)
         flat[upper] = np.copysign(value, target)
+        beyond = saturated.reshape(-1)
+        beyond[lower], beyond[upper] = False, mantissa != kept
+        counts = [np.count_nonzero(row) for row in saturated]  # of one row, thrice as fast as sum
+        self.lost["saturated"][self.channels[start : start + rows]] = counts
         return values
 
     def finish(self, values: np.ndarray) -> tuple[QuantizedWeight | StudyWeight, dict] | None:
@@ -272,6 +287,7 @@ class MsGrid:
         return weight, {
             "outliers": outliers,
             "flagged": int(flagged.sum()),
+            "micro_blocks": flagged.size,
             **{name: int(lost.sum()) for name, lost in self.lost.items()},
             "pruned": outliers,
             "second_passes": int((passes(weight.pairs[flagged]) > 1).sum()),

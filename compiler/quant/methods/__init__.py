@@ -1,3 +1,3 @@
 """One quantization algorithm per file; importing this package registers them all."""
 
-from . import fineq, gptq, microscopiq, rtn  # noqa: F401
+from . import awq, fineq, gptq, microscopiq, rtn  # noqa: F401

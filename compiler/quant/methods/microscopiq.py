@@ -42,9 +42,10 @@ def microscopiq(
     -------
     weight : QuantizedWeight
     counts : dict
-        ``outliers`` kept, ``flagged`` micro-blocks, ``overflow`` (beyond 4 in a micro-block, or
-        without a partner in a narrow one), ``demoted`` (closer to a clamped inlier), ``pruned``
-        slots, ``second_passes`` (micro-blocks that ReCoN can't route in one), ``aligned`` scales
+        ``outliers`` kept, ``flagged`` of ``micro_blocks``, ``overflow`` (beyond 4 in a micro-block,
+        or without a partner in a narrow one), ``demoted`` (closer to a clamped inlier), ``pruned``
+        slots, ``saturated`` (inliers beyond the largest code, outliers out of their exponent's
+        octave), ``second_passes`` (micro-blocks that ReCoN can't route in one), ``aligned`` scales
         raised so that 32-bit partial sums can't overflow; ``damping`` if errors were compensated.
     """
 

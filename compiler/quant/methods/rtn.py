@@ -3,16 +3,17 @@
 import numpy as np
 
 from ....target.packing import QuantizedWeight
-from ..base import GRID_FORMATS, NoOptions, method
-from ..grids import make_grid
+from ..base import GRID_FORMATS, method
+from ..grids import ClipOptions, clip_of, make_grid
 from ..solve import rounded
 from ..statistics import Statistics
 from ..study import StudyWeight
 
 
-@method("rtn", formats=GRID_FORMATS, options=NoOptions)
+@method("rtn", formats=GRID_FORMATS, options=ClipOptions)
 def rtn(
-    weight: np.ndarray, format_name: str, _: Statistics | None, options: NoOptions
+    weight: np.ndarray, format_name: str, statistics: Statistics | None, options: ClipOptions
 ) -> tuple[QuantizedWeight | StudyWeight, dict]:
     """Quantize ``(out, in)`` to the nearest values that the format has."""
-    return rounded(weight, lambda weights: make_grid(format_name, weights))
+    clip = clip_of(options, statistics)
+    return rounded(weight, lambda weights: make_grid(format_name, weights, clip=clip))
