@@ -5,7 +5,9 @@ python -m benchmarks.methods [--models babyllama ...] [--bits 4 2] [--json]
 What is measured and how: `benchmarks/measures.py`. `gptq, published` has GPTQ's fixed damping of
 1 %, and sees what the quantized layers before a layer give, as its own code does; `gptq` has our
 damping, refinement, and correction of what those layers changed. The asymmetric baselines come in
-groups of 128, 64 and 32 inputs, for as many bytes as MicroScopiQ.
+groups of 128, 64 and 32 inputs, for as many bytes as MicroScopiQ. CPU
+seconds have calibration in them, but for rounding to nearest, whose first row gathers the
+statistics of the others.
 """
 
 import argparse
