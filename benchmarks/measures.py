@@ -178,9 +178,7 @@ def measure(name: str, recipe: Recipe | None, cache_dir: Path | None = None) -> 
                 run = opened.enter_context(on_blas(mod))
                 return lambda *arrays: run(tuple(map(np.ascontiguousarray, arrays)))
             start = time.process_time()
-            # Nothing that rounding to nearest loses is made good, and fp32's statistics are shared.
-            sequential = recipe.method != "rtn"
-            calibration = mq.Calibration(samples, cache_dir=cache_dir, sequential=sequential)
+            calibration = mq.Calibration(samples, cache_dir=cache_dir)
             mod = mq.quantize(mod, recipe=recipe, calibration=calibration)
             seconds += time.process_time() - start
             records.extend(quantized_layers(mod))
