@@ -24,7 +24,8 @@ from benchmarks.scalesim import PEER, operator
 from microscopiq.compiler.stand_in import stand_in_segment
 from microscopiq.compiler.tir.operators import Conv, Gemm
 from microscopiq.compiler.tune.database import open_database
-from microscopiq.compiler.tune.tuner import Settings, Task, make_task, tune_tasks
+from microscopiq.compiler.tune.task import Task, make_task
+from microscopiq.compiler.tune.tuner import Settings, tune_tasks
 from microscopiq.target.arch import Arch, load_arch
 
 DEFAULT_GOAL, TUNED_GOAL = 0.80, 0.95

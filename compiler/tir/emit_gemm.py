@@ -71,6 +71,7 @@ def lower_gemm(emitter: Emitter, weights: bytes) -> Lowered:
     }
     for name, function in GEMM_STAGES.items():
         stages[name] = partial(function, op, index)
+    assert emitter.tile is not None
     stages["out"] = partial(_store, emitter.tile.store_pieces, op, index)
     return Lowered(arguments, {buffer.name: buffer for buffer in buffers}, stages)
 

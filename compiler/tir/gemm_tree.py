@@ -41,10 +41,10 @@ class _Nest:
         self.path, self.body = (*self.path, loop), loop.body
         return Linear(0, ((loop, step),))
 
-    def stage(self, name: str, starts, extents, shape=None) -> None:
-        self.body.append(Stage(name, tuple(starts), self.path, tuple(extents)))
-        if shape is not None:
-            self.shapes[name] = tuple(shape)
+    def stage(self, name: str, starts: tuple, extents: tuple, shape: tuple = ()) -> None:
+        self.body.append(Stage(name, starts, self.path, extents))
+        if shape:
+            self.shapes[name] = shape
 
     def build(self) -> Tree:
         op, tile = self.op, self.tile
@@ -116,8 +116,8 @@ class _Nest:
         rows, whole = tile.tile_m, (op.batch, op.conv_groups)
         padded = self.tiles * rows
         at = (self.i, self.c, g, self.nb, self.m)
-        shape = (*whole, op.groups, op.column_blocks, padded, self.block)
-        self.stage("psum_init", (*at, ZERO), (1, 1, 1, 1, rows, self.block), shape)
+        sums = (*whole, op.groups, op.column_blocks, padded, self.block)
+        self.stage("psum_init", (*at, ZERO), (1, 1, 1, 1, rows, self.block), sums)
         inner, inner_body = self.path, self.body
         ns = self.loop(self.block // tile.array_n, tile.array_n)
         ks = self.loop(self.group // tile.array_k, tile.array_k)
@@ -127,12 +127,12 @@ class _Nest:
         self.stage("psum_update_o", starts, sizes)
         self.path, self.body = inner, inner_body
         if op.weight_format:
-            shape = (op.conv_groups, op.column_blocks, op.groups, self.block)
-            starts = (self.c, self.nb, g, ZERO)
-            self.stage("w_scale_tile", starts, (1, 1, 1, self.block), shape)
-        shape = (*whole, op.column_blocks, padded, self.block)
-        starts = (self.i, self.c, self.nb, self.m, ZERO, g)
-        self.stage("y", starts, (1, 1, 1, rows, self.block, 1), shape)
+            scales = (op.conv_groups, op.column_blocks, op.groups, self.block)
+            box = (1, 1, 1, self.block)
+            self.stage("w_scale_tile", (self.c, self.nb, g, ZERO), box, scales)
+        results = (*whole, op.column_blocks, padded, self.block)
+        at_y = (self.i, self.c, self.nb, self.m, ZERO, g)
+        self.stage("y", at_y, (1, 1, 1, rows, self.block, 1), results)
         self.path, self.body = outer, body
 
     def epilogue(self) -> None:
@@ -143,10 +143,11 @@ class _Nest:
         names += ["y_clamp"] * (op.low is not None or op.high is not None)
         if op.requantize:
             names += ["bits", "exponent", "out_exponent", "q"]
-        whole = (op.batch, op.conv_groups, op.column_blocks, self.tiles * rows, self.block)
-        at, box = (self.i, self.c, self.nb, self.m, ZERO), (1, 1, 1, rows, self.block)
+        whole = (op.batch, op.conv_groups, op.column_blocks, self.tiles * rows)
+        at, box = (self.i, self.c, self.nb, self.m), (1, 1, 1, rows)
         for name in [*names, "out"]:
-            one_per_row = name in ("exponent", "out_exponent")
-            extents, starts = (box[:4], at[:4]) if one_per_row else (box, at)
-            shape = whole[:4] if one_per_row or name == "bits" else whole
-            self.stage(name, starts, extents, shape)
+            if name in ("exponent", "out_exponent"):
+                self.stage(name, at, box, whole)
+            else:
+                shape = whole if name == "bits" else (*whole, self.block)
+                self.stage(name, (*at, ZERO), (*box, self.block), shape)

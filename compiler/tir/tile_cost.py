@@ -107,6 +107,11 @@ def tile_cost(op: Gemm, tile: GemmTile, arch: Arch) -> TileCost:
     ]
     results_held = fill + drain * (1 + extra) + rows * block * element / bandwidth
     sums = (busy + panels * (fill + drain)) / tile.result_slots if panels > 1 else 0
+    # Behind a last group of few inputs the next but one waits until its sums are drained.
+    rest = op.k % GROUP_SIZE if op.groups > 1 else 0
+    short = blocks(rest, tile.array_k) * planes_n / op.column_blocks * max(rows * turns, depth)
+    gap = max(0.0, fill + drain - short) if rest and tile.result_slots == 2 else 0.0
+    waits = busy + outside * tiles * op.column_blocks * gap
     stored = busy + panels / op.groups * results_held if panels > op.groups else 0
     return TileCost(
         array=streamed * turns,
@@ -116,7 +121,9 @@ def tile_cost(op: Gemm, tile: GemmTile, arch: Arch) -> TileCost:
         sequencer=dispatched * arch.sequencer_cycles,
         dma=moved / bandwidth,
         planes=busy,
-        refills=max(max(refills, default=0) / tile.load_slots, sums, stored / tile.result_slots),
+        refills=max(
+            max(refills, default=0) / tile.load_slots, sums, waits, stored / tile.result_slots
+        ),
         head=latency + sum(load.bytes / load.times for load in loads) / bandwidth + depth,
         tail=fill + last * block * ((1 + extra) / lanes + element / bandwidth) + latency,
         read_x=loads[0].bytes,

@@ -18,7 +18,7 @@ MAX_TILE_M, PLAIN_ROWS = 4096, 1024
 TILE_COUNTS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128, 192, 256)
 """Into how many tiles rows are cut, as far as that makes any difference."""
 TILE_ROWS = (16, 32, 48, 64, 80, 96, 128, 160, 192, 256, 384, 512, 768, 1024)
-LOAD_SLOTS = (2, 3)
+LOAD_SLOTS = (3, 2)
 RESULT_SLOTS = (2, 1)
 STORE_PIECES = (1, 2, 4)
 PIECE_BYTES = 1 << 16

@@ -6,6 +6,7 @@ one operator teaches helps with the next one, and an untrained model ranks as th
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tvm.ir.utils import derived_object
@@ -85,7 +86,7 @@ class TileModel(ms.cost_model.PyCostModel):
                 f"the cost model needs xgboost ({error}): pip install 'microscopiq[tune]'"
             ) from None
         self.xgboost, self.arch, self.seed = xgboost, arch, seed
-        self.booster = None
+        self.booster: Any = None
         self.rows: list[list[float]] = []
         self.targets: list[float] = []
         self.cache: dict[tuple, tuple[list[float], float]] = {}
@@ -105,11 +106,15 @@ class TileModel(ms.cost_model.PyCostModel):
         """Learn from measurements."""
         arch = self._machine(context)
         op = operator_of(context.mod)
+        if not isinstance(op, Gemm):
+            return
         pairs = []
         for candidate, result in zip(candidates, results, strict=True):
             if result.run_secs:
                 cycles = float(result.run_secs[0]) * arch.clock_mhz * 1e6
-                pairs.append((tile_of(candidate.sch.mod, arch), cycles))
+                tile = tile_of(candidate.sch.mod, arch)
+                assert tile is not None
+                pairs.append((tile, cycles))
         self.learn(op, arch, pairs)
 
     def predict(self, context, candidates) -> np.ndarray:
@@ -117,7 +122,8 @@ class TileModel(ms.cost_model.PyCostModel):
         arch, op = self._machine(context), operator_of(context.mod)
         if not isinstance(op, Gemm):
             return np.zeros(len(candidates))
-        return self.score(op, arch, [tile_of(item.sch.mod, arch) for item in candidates])
+        tiles = [tile_of(item.sch.mod, arch) for item in candidates]
+        return self.score(op, arch, [tile for tile in tiles if tile is not None])
 
     def _machine(self, context) -> Arch:
         return arch_of(context.target) if self.arch is None else load_arch(self.arch)

@@ -103,7 +103,7 @@ class Search(ms.search_strategy.PySearchStrategy):
         return [self._candidate(tile) for tile in chosen]
 
     def _choose(self, count: int) -> list[GemmTile]:
-        if self.model is None:
+        if self.model is None or self.op is None:
             return self.left[:count]
         scores = self.model.score(self.op, self.machine, self.left)
         ranked = sorted(range(len(self.left)), key=lambda n: -scores[n])

@@ -6,8 +6,8 @@ a store are sampled. All of them are annotations of the operator's last block, w
 reads; a trace is replayed in microseconds because no loop is touched.
 """
 
-import dataclasses
 import re
+from typing import Any
 
 from tvm import s_tir, target
 from tvm.s_tir import meta_schedule as ms
@@ -124,15 +124,14 @@ def tile_of(mod, arch: Arch) -> GemmTile | None:
         return None
     check_machine(str(found[MACHINE]), arch)
     op = operator_of(mod)
-    values = {name: found[PREFIX + name] for name in (*BAKED, *SAMPLED)}
-    plain = {
-        name: str(value) if isinstance(value, str) else int(value) for name, value in values.items()
-    }
-    return (
-        GemmTile(**{"array_n": 0, "array_k": 0, **plain})
-        if op is None
-        else dataclasses.replace(GemmTile(plain["tile_m"], *array_tile(op, arch)), **plain)
-    )
+    if not isinstance(op, Gemm):
+        return None
+    decisions: dict[str, Any] = {}
+    for name in (*BAKED, *SAMPLED):
+        value = found[PREFIX + name]
+        decisions[name] = str(value) if isinstance(value, str) else int(value)
+    array_n, array_k = array_tile(op, arch)
+    return GemmTile(array_n=array_n, array_k=array_k, **decisions)
 
 
 def check_machine(found: str, arch: Arch) -> None:

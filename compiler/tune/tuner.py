@@ -8,81 +8,30 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tvm import target as tvm_target
-from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
 
 from ...target.arch import DEFAULT_ARCH, Arch, load_arch
 from ...target.errors import ConfigError
 from ..driver import Compilation, load_model, run_stages
 from ..options import Options
-from ..passes.lower import quantized_functions
 from ..quant.recipe import DEFAULT_RECIPE, Recipe
-from ..tir.operators import ATTRIBUTE, Gemm, from_attribute
-from ..tir.tile import GemmTile
-from ..tir.tile_space import default_gemm_tile, legal_tiles
 from .artifact import Builder
-from .bound import Bound, bound_of
 from .database import best_tile, open_database, workload
-from .measure import call_record
 from .model import TileModel
 from .runner import Runner, Workers
 from .search import Search, records_of
 from .space import space
+from .task import Task, tasks_of
+from .watch import Report, Watch
 
 TASKS = "tvm.s_tir.meta_schedule"
 MODEL = "cost_model.json"
 BATCH = 64
-
-
-@dataclass
-class Task:
-    """An operator to tune, for all layers that have it.
-
-    Attributes
-    ----------
-    segment : bytes
-        Weights of the first of its layers: candidates are measured with them.
-    default : int
-        Cycles of the default schedule.
-    best : int
-        Least cycles so far.
-    """
-
-    op: Gemm
-    layer: str
-    count: int
-    segment: bytes
-    default: int
-    bound: Bound
-    best: int
-    trials: int = 0
-    failed: int = 0
-    tile: GemmTile | None = None
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a run tells while it goes on: see `tune`."""
-
-    done: int
-    total: int
-    task: Task
-    seconds_left: float
-    tasks: list[Task]
-
-    @property
-    def share(self) -> float:
-        """Bound over the cycles so far, of all tasks together."""
-        best = sum(task.best * task.count for task in self.tasks)
-        return sum(task.bound.cycles * task.count for task in self.tasks) / best
-
-
-Report = Callable[[Progress], None]
 
 
 @dataclass
@@ -172,30 +121,6 @@ class Settings:
     model: bool = True
     seed: int = 1
     report: Report | None = None
-
-
-def tasks_of(state: Compilation) -> list[Task]:
-    """Return a task for each distinct operator of a compiled model, by its work."""
-    assert state.quantized is not None and state.program is not None
-    found: dict[Gemm, list] = {}
-    for gv, function in quantized_functions(state.quantized):
-        op = from_attribute(str(function.attrs[ATTRIBUTE]))
-        emitted = state.program.functions.get(gv.name_hint)
-        if isinstance(op, Gemm) and emitted is not None and legal_tiles(op, state.arch):
-            found.setdefault(op, []).append(emitted)
-    tasks = [
-        make_task(op, state.arch, same[0].weights, same[0].layer, len(same))
-        for op, same in found.items()
-    ]
-    return sorted(tasks, key=lambda task: -task.default * task.count)
-
-
-def make_task(op: Gemm, arch: Arch, segment: bytes, layer: str, count: int = 1) -> Task:
-    """Return the task of an operator with these weights."""
-    tile = default_gemm_tile(op, arch)
-    record = call_record(op, tile, arch, segment)
-    bound = bound_of(op, arch, segment, record)
-    return Task(op, layer, count, segment, record["cycles"], bound, record["cycles"], tile=tile)
 
 
 @dataclass(frozen=True)
@@ -340,30 +265,3 @@ def _measure(contexts, tasks: list[Task], left: int, database, parts: tuple) -> 
         )
     finally:
         logger.setLevel(level)
-
-
-@derived_object
-class Watch(ms.measure_callback.PyMeasureCallback):
-    """Counts trials, keeps the best, and reports."""
-
-    def __init__(self, tasks: list[Task], arch: Arch, total: int, report: Report | None):
-        self.tasks, self.arch, self.total, self.report = tasks, arch, total, report
-        self.begin, self.measured = time.monotonic(), 0
-        self.before = sum(task.trials for task in tasks)
-
-    def apply(self, task_scheduler, task_id, measure_candidates, builder_results, runner_results):
-        """Take note of a batch."""
-        task = self.tasks[int(task_id)]
-        for result in runner_results:
-            self.measured += 1
-            task.trials += 1
-            if result.run_secs:
-                cycles = round(float(result.run_secs[0]) * self.arch.clock_mhz * 1e6)
-                task.best = min(task.best, cycles)
-            else:
-                task.failed += 1
-        if self.report is not None:
-            done = self.before + self.measured
-            pace = (time.monotonic() - self.begin) / max(1, self.measured)
-            left = max(0.0, (self.total - done) * pace)
-            self.report(Progress(done, self.total, task, left, self.tasks))

@@ -14,7 +14,8 @@ from microscopiq.compiler.stand_in import stand_in_segment
 from microscopiq.compiler.tir.operators import Gemm
 from microscopiq.compiler.tune.database import open_database
 from microscopiq.compiler.tune.remote import KEY, RemoteRunner
-from microscopiq.compiler.tune.tuner import Settings, make_task, tune_tasks
+from microscopiq.compiler.tune.task import make_task
+from microscopiq.compiler.tune.tuner import Settings, tune_tasks
 from microscopiq.target.arch import load_arch
 from microscopiq.target.errors import ConfigError
 

@@ -1,0 +1,62 @@
+"""What is tuned: each distinct operator of a model, for all layers that have it."""
+
+from dataclasses import dataclass
+
+from ...target.arch import Arch
+from ..driver import Compilation
+from ..passes.lower import quantized_functions
+from ..tir.operators import ATTRIBUTE, Gemm, from_attribute
+from ..tir.tile import GemmTile
+from ..tir.tile_space import default_gemm_tile, legal_tiles
+from .bound import Bound, bound_of
+from .measure import call_record
+
+
+@dataclass
+class Task:
+    """An operator to tune, for all layers that have it.
+
+    Attributes
+    ----------
+    segment : bytes
+        Weights of the first of its layers: candidates are measured with them.
+    default : int
+        Cycles of the default schedule.
+    best : int
+        Least cycles so far.
+    """
+
+    op: Gemm
+    layer: str
+    count: int
+    segment: bytes
+    default: int
+    bound: Bound
+    best: int
+    trials: int = 0
+    failed: int = 0
+    tile: GemmTile | None = None
+
+
+def tasks_of(state: Compilation) -> list[Task]:
+    """Return a task for each distinct operator of a compiled model, by its work."""
+    assert state.quantized is not None and state.program is not None
+    found: dict[Gemm, list] = {}
+    for gv, function in quantized_functions(state.quantized):
+        op = from_attribute(str(function.attrs[ATTRIBUTE]))
+        emitted = state.program.functions.get(gv.name_hint)
+        if isinstance(op, Gemm) and emitted is not None and legal_tiles(op, state.arch):
+            found.setdefault(op, []).append(emitted)
+    tasks = [
+        make_task(op, state.arch, same[0].weights, same[0].layer, len(same))
+        for op, same in found.items()
+    ]
+    return sorted(tasks, key=lambda task: -task.default * task.count)
+
+
+def make_task(op: Gemm, arch: Arch, segment: bytes, layer: str, count: int = 1) -> Task:
+    """Return the task of an operator with these weights."""
+    tile = default_gemm_tile(op, arch)
+    record = call_record(op, tile, arch, segment)
+    bound = bound_of(op, arch, segment, record)
+    return Task(op, layer, count, segment, record["cycles"], bound, record["cycles"], tile=tile)
