@@ -27,6 +27,8 @@ from microscopiq.target.arch import DEFAULT_ARCH
 
 LENGTHS = (32, 64, 128)
 BATCH, SEQUENCE, IMAGES, CHUNKS = 16, 256, 200, 125
+CLASSIFIED = 1600
+"""Images whose classes are compared: of 200, two methods would differ by chance."""
 DIGITS = 4
 """Batches that calibrate the DDPM: 784 rows an image, 24 and more for each input of a layer."""
 SOUNDS = (2, 3, 4)
@@ -83,7 +85,7 @@ def agreement(build: Build) -> float:
     samples = [tuple(t.numpy() for t in batch) for batch in real.batches(16)]
     run = build(real.module, real.example_inputs, samples)
     same = 0
-    images = resnet20.smooth_images(IMAGES - IMAGES % BATCH, seed=2)
+    images = resnet20.smooth_images(CLASSIFIED, seed=2)
     for part in images.split(BATCH):
         with torch.no_grad():
             wanted = real.module(part).argmax(dim=1).numpy()

@@ -23,10 +23,12 @@ every_case = pytest.mark.parametrize(("method", "weight_format", "calibrated"), 
 OPTIONS = {
     "awq": [{"clip": "mse"}, {"clip": "none"}],
     "fineq": [{"rule": "threshold4"}],
-    "gptq": [{"clip": "mse"}, {"clip": "outputs"}, {"damping": 0.05}, {"refinements": 0}],
+    "gptq": [{"clip": "mse"}, {"clip": "outputs"}, {"damping": 0.05}, {"refinements": 0},
+             {"upstream": False}],
     "microscopiq": [
         {"sigmas": 2.5}, {"inlier_scale": "floor"}, {"inlier_scale": "ceil"},
         {"outlier_block": 128}, {"prune": False}, {"damping": 0.05}, {"refinements": 2},
+        {"upstream": False},
     ],
     "rtn": [{"clip": "mse"}, {"clip": "outputs"}],
 }  # fmt: skip
@@ -57,15 +59,16 @@ def rows() -> np.ndarray:
     return (mixed + 0.3 * rng.standard_normal(mixed.shape)).astype(np.float32)
 
 
-def statistics() -> Statistics:
+def statistics(drifted: bool) -> Statistics:
     found = Statistics(INPUTS)
-    found.add(rows()[:160])
-    found.add(rows()[160:], held_out=True)
+    source = rows() + 0.1 * np.roll(rows(), 1, axis=1) if drifted else None
+    for part, held_out in ((slice(160), False), (slice(160, None), True)):
+        found.add(rows()[part], held_out, None if source is None else source[part])
     return found
 
 
-def quantized(method, weight_format, calibrated, options=None):
-    known = statistics() if calibrated else None
+def quantized(method, weight_format, calibrated, options=None, drifted=False):
+    known = statistics(drifted) if calibrated else None
     return quantize_weight(method, weights(), weight_format, "x", known, options)
 
 
@@ -108,9 +111,9 @@ def test_contract(method, weight_format, calibrated):
 
 @pytest.mark.parametrize(("method", "weight_format", "options"), CHOICES)
 def test_options_keep_the_contract_and_change_something(method, weight_format, options):
-    found = quantized(method, weight_format, True, options)
+    found = quantized(method, weight_format, True, options, drifted=True)
     values = check(*found, weight_format)
-    plain, _ = quantized(method, weight_format, True)
+    plain, _ = quantized(method, weight_format, True, drifted=True)
     assert (values != values_of(plain)).any()
 
 
@@ -124,6 +127,6 @@ def test_every_option_of_every_method_is_tried():
 def test_infinite_weights_are_refused(method, weight_format, calibrated):
     bad = weights()
     bad[3, 7] = -np.inf
-    known = statistics() if calibrated else None
+    known = statistics(False) if calibrated else None
     with pytest.raises(InputError, match=r"layer 'head': weight\[3, 7\] is -inf; 1 of 5550 weigh"):
         quantize_weight(method, bad, weight_format, "head", known)
