@@ -10,7 +10,7 @@ MicroScopiQ's row-block compensation; written with ``H = U D U^T``, U unit upper
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import lapack
+from scipy.linalg import lapack, solve_triangular
 
 from .grids import Grid
 
@@ -30,13 +30,23 @@ class Order:
     ----------
     channels : numpy.ndarray
         int ``(in,)``.
-    factor : numpy.ndarray or None
-        float32 ``(in, in)``: in that order, the upper triangular V with ``H = V V^T``, so that
-        ``U = V / diag(V)``; None for no compensation.
+    cholesky : numpy.ndarray or None
+        float32 ``(in, in)``, columns contiguous: the upper triangular C of ``C^T C``, the Hessian
+        in the reverse of that order; None for no compensation.
     """
 
     channels: np.ndarray
-    factor: np.ndarray | None
+    cholesky: np.ndarray | None
+
+    @property
+    def factor(self) -> np.ndarray | None:
+        """The upper triangular V with ``H = V V^T`` in that order: ``U = V / diag(V)``."""
+        return None if self.cholesky is None else self.cholesky.T[::-1, ::-1]
+
+    def solved(self, rows: np.ndarray) -> np.ndarray:
+        """Return ``V^-1 rows`` for ``(in, columns)``, without a copy of V."""
+        assert self.cholesky is not None
+        return solve_triangular(self.cholesky, rows[::-1], trans="T", check_finite=False)[::-1]
 
     def unit(self) -> np.ndarray | None:
         """Return U."""
@@ -72,7 +82,7 @@ def ordered(hessian: np.ndarray, damping: float) -> Order:
     factor, failed = lapack.spotrf(matrix.T, lower=0, clean=1, overwrite_a=1)
     if failed:
         raise TooLittleDamping(damping)
-    return Order(channels, factor.T[::-1, ::-1])
+    return Order(channels, factor)
 
 
 def sweep(weights: np.ndarray, order: Order, grid: Grid) -> np.ndarray:

@@ -9,7 +9,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import solve_triangular
 
 from .compensation import Order, TooLittleDamping, ordered
 from .statistics import Statistics
@@ -59,8 +58,7 @@ def choose_damping(statistics: Statistics, noise: np.ndarray) -> Choice:
                 return math.inf
             seen = held_out[:, order.channels].T
             if order.factor is not None:
-                seen = solve_triangular(order.factor, seen, check_finite=False)
-                seen *= np.diagonal(order.factor)[:, None]
+                seen = order.solved(seen) * np.diagonal(order.factor)[:, None]
             power = np.einsum("km,km->k", seen, seen)
             tried[number] = float(np.dot(power.astype(np.float64), noise[order.channels]))
             if best is None or tried[number] < best[0]:
