@@ -60,7 +60,7 @@ GROWING = {
     "m, ragged": [linear(m=m, n=200) for m in (129, 100_001)],
     "n, ragged": [linear(n=257), linear(n=1281)],
     "k, ragged": [linear(k=257), linear(k=1281)],
-    "batch": [Gemm(b, 1, 33, 10, 11, "") for b in (2, 1000)],
+    "batch": [Gemm(b, 1, 33, 10, 11, "") for b in (200, 1000)],
     "pixels": [image(12), image(120)],
     "rows to quantize": [Quantize(rows, 300, 128) for rows in (200, 200_000)],
     "image to quantize, ragged": [Quantize(2, n, n) for n in (10_001, 1_000_000)],

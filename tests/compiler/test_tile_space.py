@@ -26,7 +26,7 @@ from microscopiq.compiler.tir.tile import (
     to_text,
 )
 from microscopiq.compiler.tir.tile_cost import plane_counts, tile_cost
-from microscopiq.compiler.tir.tile_space import default_gemm_tile, legal_tiles
+from microscopiq.compiler.tir.tile_space import NEARLY_EQUAL, default_gemm_tile, legal_tiles
 from microscopiq.target.arch import arch_names, load_arch
 from microscopiq.target.segment import panel_bytes
 from tests.compiler.test_operators import assert_equal_bits
@@ -111,7 +111,7 @@ def test_no_panel_is_larger_than_the_largest(weight_format):
 
 
 @pytest.mark.parametrize("arch", arch_names())
-def test_default_is_a_legal_tile_of_least_estimate(arch):
+def test_default_is_a_legal_tile_of_nearly_least_estimate(arch):
     machine = load_arch(arch)
     op = Gemm(1, 1, 300, 200, 300, machine.weight_formats[0], None, True)
     tile, tiles = default_gemm_tile(op, machine), legal_tiles(op, machine)
@@ -120,7 +120,7 @@ def test_default_is_a_legal_tile_of_least_estimate(arch):
         assert tile in tiles and fits(op, tile, machine)
         usual = [t for t in tiles if t.result_slots == 2 and t.store_pieces == tile.store_pieces]
         least = min(tile_cost(op, t, machine).cycles for t in usual)
-        assert tile_cost(op, tile, machine).cycles <= least
+        assert tile_cost(op, tile, machine).cycles <= least * (1 + NEARLY_EQUAL)
 
 
 def test_planes_and_panels_by_hand():
