@@ -4,10 +4,10 @@ python -m benchmarks.methods [--models babyllama ...] [--bits 4 2] [--json]
 
 What is measured and how: `benchmarks/measures.py`. `gptq, published` has GPTQ's fixed damping of
 1 %, and sees what the quantized layers before a layer give, as its own code does; `gptq` has our
-damping, refinement, and correction of what those layers changed. The asymmetric baselines come in
-groups of 128, 64 and 32 inputs, for as many bytes as MicroScopiQ. CPU
-seconds have calibration in them, but for rounding to nearest, whose first row gathers the
-statistics of the others.
+damping, refinement, and correction of what those layers changed, in biases too. The asymmetric
+baselines come in groups of 128, 64 and 32 inputs, for as many bytes as MicroScopiQ. CPU seconds
+have calibration in them, but for rounding to nearest, whose first row gathers the statistics of the
+others.
 """
 
 import argparse
@@ -28,6 +28,8 @@ from microscopiq.compiler.quant.recipe import FP32, Recipe
 PUBLISHED = {"damping": 0.01, "refinements": 0, "upstream": False}
 RULES = {"awq": "awq"}
 """Migration that belongs to a method."""
+CORRECTED = ("microscopiq", "gptq")
+"""Methods whose rows have corrected biases, but for GPTQ as published."""
 GROUPS = (128, 64, 32)
 SIGMAS = (3.0, 2.5)
 """The paper's, and what fills as many bits as groups of 64 have where weights have no outliers."""
@@ -47,7 +49,14 @@ def recipes(bits: int) -> dict[str, Recipe]:
         rows[f"awq {name}"] = ("awq", name, {})
     return {
         label: Recipe(
-            label, "", method, weight_format, FP32, options=options, migration=RULES.get(method)
+            label,
+            "",
+            method,
+            weight_format,
+            FP32,
+            options=options,
+            migration=RULES.get(method),
+            bias_correction=method in CORRECTED and options is not PUBLISHED,
         )
         for label, (method, weight_format, options) in rows.items()
     }

@@ -34,8 +34,9 @@ KEYS = f"""
 Activation formats: {{activations}}, of [formats.md](formats.md), and {{others}}, which keep
 layers on the host: `{FP32}` quantizes weights alone, the others are for comparison, with one fp32
 scale per token (per image, before a convolution). Keys that may be left out: `output_order`
-({{orders}}) and `migration`, which needs samples: the share of the activations' range that
-goes into weights, 0 to 1, `"{SMOOTHQUANT}"` for {DEFAULT_STRENGTH}, or `"{AWQ}"` for factors
+({{orders}}); `bias_correction`, `true` to add to a bias what its layer lacks on average once
+samples are given; `migration`, which needs samples: the share of the activations' range that goes
+into weights, 0 to 1, `"{SMOOTHQUANT}"` for {DEFAULT_STRENGTH}, or `"{AWQ}"` for factors
 searched by the outputs' error; and `kv_cache` ({{caches}}): keys and values of
 attention are rounded on the host as a cache would hold them. `overrides` have `pattern`, `method`,
 `weight_format` and `options`, for layers by name.

@@ -16,9 +16,12 @@ from ..quant.statistics import held_out_stride
 from .observe import Rows
 from .samples import Call, Input
 
-VERSION = 2
+VERSION = 3
 """Of the files and of what is in them: raise it when either changes."""
-ARRAYS = ("hessian", "held_out", "largest", "magnitudes", "rows", "held_out_rows")
+ARRAYS = (
+    "hessian", "held_out", "total", "source_total", "largest", "magnitudes", "rows",
+    "held_out_rows",
+)  # fmt: skip
 OF_SOURCE = ("drift", "source")
 """Arrays that are there if a layer before is quantized."""
 
@@ -39,10 +42,12 @@ class Cache:
                 f"can't make the folder '{folder}' for calibration: {error.strerror}"
             ) from None
 
-    def follow(self, values: np.ndarray) -> None:
-        """Let what comes next depend on the quantized weight of a layer before."""
+    def follow(self, *arrays: np.ndarray | None) -> None:
+        """Let what comes next depend on what a layer before computes with."""
         digest = hashlib.sha256(self.key.encode())
-        _update(digest, values)
+        for array in arrays:
+            if array is not None:
+                _update(digest, array)
         self.key = digest.hexdigest()
 
     def path(self, number: int) -> Path:
@@ -69,6 +74,7 @@ class Cache:
         rows.start()
         for group, one in enumerate(rows.statistics):
             one.hessian, one.held_out = arrays["hessian"][group], arrays["held_out"][group]
+            one.total, one.source_total = arrays["total"][group], arrays["source_total"][group]
             one.largest, one.magnitudes = arrays["largest"][group], arrays["magnitudes"][group]
             one.rows = int(arrays["rows"][group])
             one.held_out_rows = int(arrays["held_out_rows"][group])
@@ -98,7 +104,9 @@ def _check(arrays: dict[str, np.ndarray], rows: Rows) -> None:
         "hessian": (square, real),
         "held_out": ((groups, kept, inputs), real),
         "largest": ((groups, inputs), real),
-        "magnitudes": ((groups, inputs), np.dtype(np.float64)),
+        **dict.fromkeys(
+            ("total", "source_total", "magnitudes"), ((groups, inputs), np.dtype(np.float64))
+        ),
         "rows": ((groups,), count),
         "held_out_rows": ((groups,), count),
         "drift": (square, real),

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tvm
 from tvm import relax
 
 from ...target.errors import ConfigError, InputError
+from ..passes.pack import Replaced
 from ..passes.partition import Layer
 from .cache import Cache, cache_key
 from .observe import Rows, find_rows
@@ -40,8 +40,9 @@ class Calibration:
         Folder for statistics: the same model, samples and `held_out_every` find them there.
     sequential : bool
         Show each layer what the quantized layers before it give, so that it can make good what
-        they changed: the model runs twice for each input of layers. If not, every layer sees what
-        fp32 gives, and the model runs once for all layers that `hessian_bytes` holds.
+        they changed: the model runs twice, with and without them, in pieces between which the
+        samples' values are in a temporary file. If not, every layer sees what fp32 gives, and the
+        model runs once for all layers that `hessian_bytes` holds.
     """
 
     samples: Any
@@ -88,7 +89,7 @@ def collect(
         Its functions.
     take : callable
         What it gets is freed after it; None instead of statistics if no row reached the layer. It
-        returns the layer's quantized values, ``(groups, out, in)``, or None.
+        returns what the layer computes with from now on, or None.
     sequential : bool
         Whether the caller can do with layers one after the other, if `calibration` asks for it.
     progress : callable, optional
@@ -135,7 +136,7 @@ class _Collection:
         self.sequential = sequential
         one_by_one = [[one] for one in self.rows]
         self.groups = one_by_one if sequential else split(self.rows, options.hessian_bytes)
-        self.quantized: list[tuple[Layer, np.ndarray]] = []
+        self.quantized: list[tuple[Layer, Replaced]] = []
         self.cache: Cache | None = None
         if options.cache_dir is not None:
             key = cache_key(mod, inputs, calls, (options.held_out_every,))
@@ -157,10 +158,12 @@ class _Collection:
                 what = f"group {number + 1} of {len(self.groups)}, {len(group)} inputs of layers"
                 missing = [one for one in group if not self._load(one)]
                 if missing and made is None:
-                    made = stack.enter_context(runner(self.mod, self.parts, self.rows, ENTRY))
+                    made = stack.enter_context(
+                        runner(self.mod, self.parts, self.rows, ENTRY, self.sequential)
+                    )
                 if made is not None and missing:
-                    for layer, values in self.quantized:
-                        made.quantize(layer, values)
+                    for layer, replaced in self.quantized:
+                        made.quantize(layer, replaced)
                     self.quantized.clear()
                     self._gather(made, missing, step)
                 self.done = len(self.calls) * (number + 1)
@@ -182,11 +185,11 @@ class _Collection:
         statistics = one.ordered()
         seen = any(group.rows or group.held_out_rows for group in statistics)
         for layer in one.layers:
-            values = take(layer, statistics if seen else None)
-            if self.sequential and values is not None:
-                self.quantized.append((layer, values))
+            replaced = take(layer, statistics if seen else None)
+            if self.sequential and replaced is not None:
+                self.quantized.append((layer, replaced))
                 if self.cache is not None:
-                    self.cache.follow(values)
+                    self.cache.follow(*replaced)
 
 
 def split(rows: list[Rows], budget: int) -> list[list[Rows]]:

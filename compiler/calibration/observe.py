@@ -1,5 +1,6 @@
 """Makes the module of a calibration run, whose products call back and so show their rows."""
 
+import dataclasses
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,7 +9,7 @@ from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from ..passes.graph import Graph, op_name, static_shape
-from ..passes.pack import matrices
+from ..passes.pack import Replaced, matrices
 from ..passes.partition import WEIGHTED, Layer, Partition
 from ..quant.statistics import MOST_HELD_OUT, Statistics
 from .products import Convolution, Linear, Product, matmul
@@ -159,24 +160,25 @@ def _convolution(call, weight: np.ndarray) -> Convolution:
     )
 
 
-def source_weight(layer: Layer, values: np.ndarray, original: np.ndarray) -> np.ndarray:
-    """Return quantized values ``(groups, out, in)`` in the place of a call's own weight.
+def in_source(layer: Layer, replaced: Replaced, product: Linear | Convolution):
+    """Return a call's own product, of the source's channels, with what replaced its layer's weight.
 
-    Parameters
-    ----------
-    original : numpy.ndarray
-        That weight, ``(in, out)`` or a kernel. The layer's may have other orders of its channels
-        and the factors of a batch norm behind it.
+    The layer's weight may have other orders of its channels and the factors of a batch norm behind
+    the call.
     """
+    original = product.weight
     linear = layer.kind == "linear"
     source = original.T if linear else original.reshape(len(original), -1)
     before = matrices(layer).reshape(source.shape)
-    found = np.empty_like(before)
+    found, shift = np.empty_like(before), None
     place = np.ix_(
         *(np.arange(size) if order is None else order
           for order, size in zip((layer.order, layer.columns), source.shape, strict=True))
     )  # fmt: skip
-    found[place] = values.reshape(before.shape)
+    found[place] = replaced.values.reshape(before.shape)
+    if replaced.shift is not None:
+        shift = np.empty_like(replaced.shift)
+        shift[place[0][:, 0]] = replaced.shift
     ordered = np.empty_like(before)
     ordered[place] = before
     if not np.array_equal(ordered, source):
@@ -184,7 +186,10 @@ def source_weight(layer: Layer, values: np.ndarray, original: np.ndarray) -> np.
         used = factor != 0
         found[used] /= factor[used, None]
         found[~used] = source[~used]
-    return found.T.copy() if linear else found.reshape(original.shape)
+        if shift is not None:
+            shift = np.divide(shift, factor, out=np.zeros_like(shift), where=used)
+    weight = found.T.copy() if linear else found.reshape(original.shape)
+    return dataclasses.replace(product, weight=weight, shift=shift)
 
 
 @mutator

@@ -28,16 +28,20 @@ def matmul(operands: tuple[np.ndarray, ...], out: np.ndarray, _tap: Tap | None) 
 
 @dataclass(frozen=True)
 class Linear:
-    """A product with a constant matrix ``(in, out)``."""
+    """A product with a constant matrix ``(in, out)``; a shift ``(out,)`` is added."""
 
     weight: np.ndarray
+    shift: np.ndarray | None = None
 
     def __call__(self, operands: tuple[np.ndarray, ...], out: np.ndarray, tap: Tap | None) -> None:
         """Multiply ``(..., in)``."""
         for part in self.parts(operands[0]):
             if tap is not None:
                 tap(*part)
-            np.matmul(part[1], self.weight, out=out.reshape(-1, self.weight.shape[1]))
+            found = out.reshape(-1, self.weight.shape[1])
+            np.matmul(part[1], self.weight, out=found)
+            if self.shift is not None:
+                found += self.shift
 
     def parts(self, x: np.ndarray) -> Iterator[Part]:
         """Yield all rows of an operand, in the order in which a tap sees them."""
@@ -54,6 +58,8 @@ class Convolution:
         ``(out, in / groups, kernel height, kernel width)``.
     pads : tuple of int
         Top, left, bottom, right.
+    shift : numpy.ndarray or None
+        ``(out,)``, to be added.
     """
 
     weight: np.ndarray
@@ -61,6 +67,7 @@ class Convolution:
     strides: tuple[int, int]
     pads: tuple[int, int, int, int]
     dilation: tuple[int, int]
+    shift: np.ndarray | None = None
 
     def __call__(self, operands: tuple[np.ndarray, ...], out: np.ndarray, tap: Tap | None) -> None:
         """Convolve ``(batch, in, height, width)``, several small images or rows of a large one."""
@@ -71,6 +78,8 @@ class Convolution:
             part = out[number : number + len(windows), :, top : top + windows.shape[2]]
             found = np.matmul(matrices, patches).reshape(outputs, len(part), *part.shape[2:])
             part[...] = found.swapaxes(0, 1)
+            if self.shift is not None:
+                part += self.shift[:, None, None]
             if tap is not None:
                 for group, columns in enumerate(patches):
                     tap(group, columns.T, start)

@@ -2,9 +2,8 @@
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 
 import numpy as np
 import tvm
@@ -13,8 +12,10 @@ from tvm import relax
 
 from ...runtime.arguments import last_line
 from ...target.errors import InputError
+from ..passes.pack import Replaced
 from ..passes.partition import Layer
-from .observe import Rows, observed, source_weight
+from .observe import Rows, in_source, observed
+from .pieces import Store, cut, flat_arrays
 from .products import Part, Product, Tap, Weighted
 from .samples import Call
 
@@ -42,12 +43,26 @@ class Runner:
         What the callback raised in this call; Ctrl-C too.
     quantized : dict of int to Product
         By the number of a place: what it computes with its layer's quantized weight.
+    pieces : list of callable
+        The model, one after the other; one alone unless it's to be cut at its rows.
+    piece : int
+        The one whose inputs are stored for every call of the model, once any are.
     """
 
-    def __init__(self, mod: tvm.IRModule, parts: dict, rows: list[Rows], entry: str, name: str):
+    def __init__(
+        self, mod: tvm.IRModule, parts: dict, rows: list[Rows], entry: str, name: str, pieces: bool
+    ):
         instrumented, self.places = observed(mod, parts, rows, name)
+        starts: set[int] = set()
+        # Rows of another function are seen wherever it is called.
+        if pieces and all(one.function == entry for one in rows):
+            starts = {number for number, place in enumerate(self.places) if place.rows is not None}
+        instrumented, names, self.where_made = cut(instrumented, entry, starts, name)
         executable = relax.build(instrumented, target=tvm.target.Target(LLVM))
-        self.call = relax.VirtualMachine(executable, tvm.cpu())[entry]
+        machine = relax.VirtualMachine(executable, tvm.cpu())
+        self.pieces = [machine[piece] for piece in names]
+        self.piece = 0
+        self.store: Store | None = None
         self.entry = entry
         self.wanted: set[int] = set()
         self.stop_after: int | None = None
@@ -60,13 +75,12 @@ class Runner:
         self.as_source = True
         self.source: deque[tuple[int, np.ndarray]] = deque()
 
-    def quantize(self, layer: Layer, values: np.ndarray) -> None:
-        """Compute a layer with ``(groups, out, in)`` from now on, after its source's rows."""
+    def quantize(self, layer: Layer, replaced: Replaced) -> None:
+        """Compute a layer with what replaced its weight from now on, after its source's rows."""
         for number, place in enumerate(self.places):
             product = place.product
             if place.layer is layer and isinstance(product, Weighted):
-                weight = source_weight(layer, values, product.weight)
-                self.quantized[number] = replace(product, weight=weight)
+                self.quantized[number] = in_source(layer, replaced, product)
 
     def run(
         self, calls: list[Call], rows: list[Rows], held_out_every: int, step: Callable[[], None]
@@ -85,35 +99,67 @@ class Runner:
         InputError
             For NaN or Inf in an activation, and when the model refuses a sample.
         """
-        self.wanted = {id(one) for one in rows}
         once = all(one.function == self.entry for one in rows)
         self.stop_after = len(rows) if once else None
         held_out = _held_out(len(calls), held_out_every)
         self.held_out_every = held_out_every if len(calls) == 1 else 0
+        piece = self._piece_of(rows)
+        store = None if piece == self.piece else Store()
         for number, call in enumerate(calls):
             self.where = f"calibration call {number}"
             self.held_out = number in held_out
-            if self.quantized:
-                self.source.clear()
-                self.as_source = True
-                self._run(call)
-                self.as_source = False
-            self._run(call)
+            self.wanted, self.left = set(), None
+            inputs = self._inputs(number, call, piece)
+            if store:
+                store.put(number, inputs)
+            self.wanted = {id(one) for one in rows}
+            self.source.clear()
+            for as_source, arrays in inputs.items():
+                self.left = self.stop_after
+                self._run(piece, arrays, as_source)
             if self.source:
                 raise self._other_way()
-            self.as_source = True
             step()
+        if store:
+            self.close()
+            self.piece, self.store = piece, store
 
-    def _run(self, call: Call) -> None:
-        self.left, self.error = self.stop_after, None
+    def close(self) -> None:
+        """Forget how far the calls have come."""
+        if self.store:
+            self.store.file.close()
+        self.store = None
+
+    def _piece_of(self, rows: list[Rows]) -> int:
+        """Return the piece in which the first of the rows are seen."""
+        wanted = {id(one) for one in rows}
+        found = [
+            self.where_made[number]
+            for number, place in enumerate(self.places)
+            if id(place.rows) in wanted and number in self.where_made
+        ]
+        return min(found, default=self.piece)
+
+    def _inputs(self, number: int, call: Call, piece: int) -> dict[bool, list[np.ndarray]]:
+        """Return what a piece gets in a call of the model, by whether that is the source's."""
+        inputs = self.store.get(number) if self.store else {True: list(call)}
+        if self.quantized:
+            inputs.setdefault(False, inputs[True])
+        for at in range(self.piece, piece):
+            inputs = {key: self._run(at, arrays, key) for key, arrays in inputs.items()}
+        return inputs
+
+    def _run(self, piece: int, arrays: Sequence[np.ndarray], as_source: bool) -> list[np.ndarray]:
+        self.as_source, self.error = as_source, None
         try:
             # What isn't finite is found and named where it enters a layer.
             with np.errstate(over="ignore", invalid="ignore"):
-                self.call(*map(tvm.runtime.tensor, call))
+                outputs = self.pieces[piece](*map(tvm.runtime.tensor, arrays))
+            return flat_arrays(outputs)
         except Exception as error:
             # What a packed function raises arrives as another class.
             if isinstance(self.error, _Enough):
-                return
+                return []
             if self.error is not None:
                 raise self.error from None
             raise InputError(f"{self.where}: the model fails: {last_line(error)}") from error
@@ -133,15 +179,19 @@ class Runner:
         if place.rows is None or id(place.rows) not in self.wanted:
             product(tuple(operands), out, None)
             return
+        tap: Tap | None = None
         if self.quantized and self.as_source:
             self.source.append((number, operands[0].copy()))
-            product(tuple(operands), out, None)
         else:
-            product(tuple(operands), out, self._tap(place.rows, self._source_parts(number)))
+            tap = self._tap(place.rows, self._source_parts(number))
         if self.left is not None:
             self.left -= 1
             if self.left == 0:
+                if tap is not None and isinstance(product, Weighted):
+                    for part in product.parts(operands[0]):
+                        tap(*part)
                 raise _Enough
+        product(tuple(operands), out, tap)
 
     def _source_parts(self, number: int) -> Iterator[Part] | None:
         """Return the rows that a place had in the source model's turn of this call."""
@@ -190,15 +240,26 @@ class Runner:
 
 
 @contextmanager
-def runner(mod: tvm.IRModule, parts: dict, rows: list[Rows], entry: str) -> Iterator[Runner]:
-    """Build a model's calibration module; its callback is there until the context ends."""
+def runner(
+    mod: tvm.IRModule, parts: dict, rows: list[Rows], entry: str, pieces: bool = False
+) -> Iterator[Runner]:
+    """Build a model's calibration module; its callback is there until the context ends.
+
+    Parameters
+    ----------
+    pieces : bool
+        Keep for every call how far the model has come: rows are then to be asked for in order.
+    """
     # A module looks packed functions up by global names, and when it is loaded.
     name = f"microscopiq.observe{next(_numbers)}"
     made: Runner
     tvm_ffi.register_global_func(name, lambda *arguments: made.observe(*arguments))
     try:
-        made = Runner(mod, parts, rows, entry, name)
-        yield made
+        made = Runner(mod, parts, rows, entry, name, pieces)
+        try:
+            yield made
+        finally:
+            made.close()
     finally:
         tvm_ffi.registry.remove_global_func(name)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -34,6 +35,8 @@ class Packed:
         What is known from calibration; empty without it.
     bits_per_weight : float
         Of the segment; of a format for comparison by its definition.
+    shift : numpy.ndarray or None
+        float32 ``(groups * out,)``: what the layer's bias gets in addition.
     values : numpy.ndarray or None
         float32 ``(groups, out, in)`` of a layer that stays on the host.
     reason : str
@@ -46,6 +49,7 @@ class Packed:
     counts: dict[str, int]
     calibration: dict = field(default_factory=dict)
     bits_per_weight: float = 0.0
+    shift: np.ndarray | None = None
     values: np.ndarray | None = None
     reason: str = ""
 
@@ -59,9 +63,16 @@ def matrices(layer: Layer) -> np.ndarray:
     return layer.weight.reshape(groups, out // groups, -1)
 
 
+class Replaced(NamedTuple):
+    """What a layer computes with from now on: ``(groups, out, in)``, and ``(groups * out,)``."""
+
+    values: np.ndarray
+    shift: np.ndarray | None
+
+
 def pack_layer(
     layer: Layer, recipe: Recipe, statistics: Sequence[Statistics] | None = None
-) -> tuple[Packed, np.ndarray | None]:
+) -> tuple[Packed, Replaced | None]:
     """Quantize and pack a layer's weights as a recipe says; with statistics, return values too.
 
     Parameters
@@ -69,13 +80,47 @@ def pack_layer(
     statistics : sequence of Statistics, optional
         One per group, in the order of the weight's columns.
     """
-    method, format_name, options = recipe.for_layer(layer.name)
+    format_name = recipe.for_layer(layer.name).weight_format
     parts = matrices(layer)
-    known: Sequence[Statistics | None] = statistics or [None] * len(parts)
+    corrected = recipe.bias_correction and layer.bias is not None
+    weights, counts, report = _quantized(layer, parts, recipe, statistics, corrected)
+    study = [weight for weight in weights if isinstance(weight, StudyWeight)]
+    values = replaced = None
+    if statistics or study or recipe.on_host:
+        values = np.stack([values_of(weight) for weight in weights])
+    if statistics and values is not None:
+        shifts = None
+        if corrected:
+            both = zip(parts, values, statistics, strict=True)
+            shifts = [rows.bias_shift(part, found) for part, found, rows in both]
+        report |= _errors(parts, values, shifts, statistics)
+        replaced = Replaced(values, None if shifts is None else np.concatenate(shifts))
+    shift = replaced.shift if replaced else None
+    packed = Packed(format_name, b"", parts.shape, counts, report, shift=shift)
+    if study:
+        bits = float(np.mean([weight.bits for weight in study]))
+        reason = f"no machine decodes weights in {format_name}"
+        return replace(packed, bits_per_weight=bits, values=values, reason=reason), replaced
+    stored = [weight for weight in weights if isinstance(weight, QuantizedWeight)]
+    segment = pack(stored)
+    packed = replace(packed, bits_per_weight=bits_per_weight(segment, parts.size))
+    if recipe.on_host:
+        reason = host_reason(recipe.activation)
+        return replace(packed, values=values, reason=reason), replaced
+    return replace(packed, segment=segment), replaced
+
+
+def _quantized(
+    layer: Layer, parts: np.ndarray, recipe: Recipe, statistics, corrected: bool
+) -> tuple[list[QuantizedWeight | StudyWeight], dict[str, int], dict]:
+    """Return a layer's matrices, what was counted over all of them, and the damping."""
+    method, format_name, options = recipe.for_layer(layer.name)
     weights: list[QuantizedWeight | StudyWeight] = []
     counts: dict[str, int] = {}
     dampings: list[float] = []
-    for matrix, rows in zip(parts, known, strict=True):
+    for matrix, rows in zip(parts, statistics or [None] * len(parts), strict=True):
+        if rows is not None and corrected:
+            rows = rows.centered()
         weight, found = quantize_weight(method, matrix, format_name, layer.name, rows, options)
         weights.append(weight)
         damping = found.pop("damping", None)
@@ -83,32 +128,16 @@ def pack_layer(
             counts[name] = counts.get(name, 0) + count
         if damping is not None:
             dampings.append(damping)
-    study = [weight for weight in weights if isinstance(weight, StudyWeight)]
-    values = None
-    if statistics or study or recipe.on_host:
-        values = np.stack([values_of(weight) for weight in weights])
-    report = _calibration(parts, values, statistics) if statistics else {}
-    if dampings:
-        report["damping"] = float(np.median(dampings))
-    packed = Packed(format_name, b"", parts.shape, counts, report)
-    if study:
-        bits = float(np.mean([weight.bits for weight in study]))
-        reason = f"no machine decodes weights in {format_name}"
-        return replace(packed, bits_per_weight=bits, values=values, reason=reason), values
-    stored = [weight for weight in weights if isinstance(weight, QuantizedWeight)]
-    segment = pack(stored)
-    packed = replace(packed, bits_per_weight=bits_per_weight(segment, parts.size))
-    if recipe.on_host:
-        reason = host_reason(recipe.activation)
-        return replace(packed, values=values, reason=reason), values
-    return replace(packed, segment=segment), values
+    return weights, counts, {"damping": float(np.median(dampings))} if dampings else {}
 
 
-def _calibration(parts: np.ndarray, values, statistics: Sequence[Statistics]) -> dict:
+def _errors(parts: np.ndarray, values, shifts, statistics: Sequence[Statistics]) -> dict:
     """Return a layer's rows and the error of its output on those that were held out."""
     lost = power = 0.0
-    for matrix, quantized, rows in zip(parts, values, statistics, strict=True):
-        found = rows.held_out_loss(matrix, quantized)
+    for matrix, quantized, shift, rows in zip(
+        parts, values, shifts or [None] * len(parts), statistics, strict=True
+    ):
+        found = rows.held_out_loss(matrix, quantized, shift)
         lost, power = lost + found[0], power + found[1]
     held_out = statistics[0].held_out_rows
     error = lost / power if power > 0 else float(lost > 0)

@@ -33,7 +33,7 @@ from .host_layers import HOST_LAYERS, emit_on_host, keep_on_host
 from .kv_cache import round_caches
 from .migrate import migrate_model
 from .order import order_outputs
-from .pack import Packed, pack_layer
+from .pack import Packed, Replaced, pack_layer
 from .partition import PRODUCTS, WEIGHTED, Layer, Partition, function_names, partition
 
 LAYER = "microscopiq.layer"
@@ -45,9 +45,9 @@ HOST = "microscopiq.host"
 NAMES = "microscopiq.names"
 """Module attribute: JSON of parameter names by content digest, from the frontend."""
 
-Take = Callable[[Layer, Sequence[Statistics] | None], np.ndarray | None]
-"""Quantizes a layer with the statistics of its groups, None if no row ever reached it; returns its
-values ``(groups, out, in)``, if it has statistics."""
+Take = Callable[[Layer, Sequence[Statistics] | None], Replaced | None]
+"""Quantizes a layer with the statistics of its groups, None if no row ever reached it; returns what
+it computes with from now on, if it has statistics."""
 Calibrate = Callable[[tvm.IRModule, dict[Any, Partition], Take, bool], None]
 
 
@@ -158,17 +158,21 @@ def _pack(mod, parts: dict[Any, Partition], recipe: Recipe, progress, calibrate)
     layers = [layer for part in parts.values() for layer in part.layers if layer.kind in WEIGHTED]
     packed: dict[int, Packed] = {}
 
-    def take(layer: Layer, statistics) -> np.ndarray | None:
-        packed[id(layer)], values = pack_layer(layer, recipe, statistics)
+    def take(layer: Layer, statistics) -> Replaced | None:
+        packed[id(layer)], replaced = pack_layer(layer, recipe, statistics)
         if progress:
             progress(len(packed), len(layers), layer.name)
-        return values
+        return replaced
 
     if calibrate is not None:
         calibrate(mod, parts, take, recipe.compensates())
     else:
         for layer in layers:
             take(layer, None)
+    for layer in layers:
+        shift = packed[id(layer)].shift
+        if shift is not None:
+            layer.bias = layer.bias + shift
     return packed
 
 

@@ -56,7 +56,9 @@ class Recipe:
     `options` are those of the method (docs/recipes.md). `output_order` is one of `OUTPUT_ORDERS`;
     it concerns layers whose format has outliers. `migration` is how much of the activations' range
     goes into the weights, 0 to 1, or the name of a rule (`passes.factors`): it needs samples.
-    `kv_cache` is how keys and values of attention are held, one of `CACHES` (`passes.kv_cache`).
+    `bias_correction` makes good what a layer lacks on average, where it has a bias and samples
+    are given (`quant.statistics`). `kv_cache` is how keys and values of attention are held, one of
+    `CACHES` (`passes.kv_cache`).
     """
 
     name: str
@@ -68,6 +70,7 @@ class Recipe:
     output_order: str = "source"
     options: dict = field(default_factory=dict)
     migration: float | str | None = None
+    bias_correction: bool = False
     kv_cache: str = FP32
 
     def for_layer(self, name: str) -> LayerRecipe:
@@ -137,6 +140,8 @@ def _from_table(table: dict, where: str) -> Recipe:
         mistakes.append(unknown_name("output order", str(table["output_order"]), OUTPUT_ORDERS))
     if table.get("kv_cache", FP32) not in CACHES:
         mistakes.append(unknown_name("format of a cache", str(table["kv_cache"]), CACHES))
+    if not isinstance(table.get("bias_correction", False), bool):
+        mistakes.append(f"bias_correction = {table['bias_correction']!r}: true or false is needed")
     mistakes += _migration_mistakes(table.get("migration", 0.0))
     if mistakes:
         raise ConfigError(f"{where}: {len(mistakes)} mistake(s):\n  " + "\n  ".join(mistakes))

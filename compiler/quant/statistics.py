@@ -1,5 +1,6 @@
-"""What calibration knows about the inputs of one matrix: second moments and magnitudes."""
+"""What calibration knows about the inputs of one matrix: moments and magnitudes."""
 
+import copy
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,6 +29,8 @@ class Statistics:
         before quantization; None where S is X.
     source : numpy.ndarray or None
         float32 ``(kept, in)``: S of the held-out rows.
+    total, source_total : numpy.ndarray
+        float64 ``(in,)``: sums of X and of S over the calibration rows.
     largest : numpy.ndarray
         float32 ``(in,)``: largest magnitude of each channel in the calibration rows.
     magnitudes : numpy.ndarray
@@ -39,6 +42,8 @@ class Statistics:
     inputs: int
     hessian: np.ndarray = field(init=False, repr=False)
     held_out: np.ndarray = field(init=False, repr=False)
+    total: np.ndarray = field(init=False, repr=False)
+    source_total: np.ndarray = field(init=False, repr=False)
     largest: np.ndarray = field(init=False, repr=False)
     magnitudes: np.ndarray = field(init=False, repr=False)
     drift: np.ndarray | None = field(default=None, init=False, repr=False)
@@ -49,6 +54,8 @@ class Statistics:
     def __post_init__(self):
         self.hessian = np.zeros((self.inputs, self.inputs), np.float32)
         self.held_out = np.zeros((0, self.inputs), np.float32)
+        self.total = np.zeros(self.inputs)
+        self.source_total = np.zeros(self.inputs)
         self.largest = np.zeros(self.inputs, np.float32)
         self.magnitudes = np.zeros(self.inputs)
 
@@ -80,6 +87,8 @@ class Statistics:
                 raise FloatingPointError("activations aren't finite")
             self.drift = drift if self.drift is None else np.add(self.drift, drift, self.drift)
         self.rows += len(x)
+        self.total += x.sum(axis=0, dtype=np.float64)
+        self.source_total += (x if source is None else source).sum(axis=0, dtype=np.float64)
         for start in range(0, len(x), ROWS_AT_ONCE):
             magnitude = np.abs(x[start : start + ROWS_AT_ONCE])
             np.maximum(self.largest, magnitude.max(axis=0, initial=0), out=self.largest)
@@ -99,14 +108,43 @@ class Statistics:
         """Put the input channels into an order."""
         pick = np.ix_(channels, channels)
         self.hessian, self.held_out = self.hessian[pick], self.held_out[:, channels]
-        self.largest, self.magnitudes = self.largest[channels], self.magnitudes[channels]
+        for name in ("total", "source_total", "largest", "magnitudes"):
+            setattr(self, name, getattr(self, name)[channels])
         if self.drift is not None:
             self.drift = self.drift[pick]
         if self.source is not None:
             self.source = self.source[:, channels]
 
-    def held_out_loss(self, weight: np.ndarray, values: np.ndarray) -> tuple[float, float]:
-        """Return ``|X values^T - S weight^T|^2`` and ``|S weight^T|^2`` over the held-out rows.
+    def centered(self) -> "Statistics":
+        """Return the statistics of rows whose means are taken away: a bias makes good the rest."""
+        found = copy.copy(self)
+        count = max(self.rows, 1)
+        mean, source = self.total / count, self.source_total / count
+        found.hessian = self.hessian - np.outer(self.total, mean).astype(np.float32)
+        found.held_out = self.held_out - mean.astype(np.float32)
+        if self.drift is not None:
+            found.drift = self.drift - np.outer(self.total, source - mean).astype(np.float32)
+        if self.source is not None:
+            found.source = self.source - source.astype(np.float32)
+        return found
+
+    def bias_shift(self, weight: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """Return float32 ``(out,)``: what `values` lack on average of what `weight` gives.
+
+        Bias correction (Nagel et al., ICCV 2019, arXiv 1906.04721, section 4.2) from data.
+
+        Parameters
+        ----------
+        weight, values : numpy.ndarray
+            float32 ``(out, in)``: as they were, and as the machine computes with them.
+        """
+        lacking = weight @ self.source_total - values @ self.total
+        return (lacking / max(self.rows, 1)).astype(np.float32)
+
+    def held_out_loss(
+        self, weight: np.ndarray, values: np.ndarray, shift: np.ndarray | None = None
+    ) -> tuple[float, float]:
+        """Return ``|X values^T + shift - S weight^T|^2`` and ``|S weight^T|^2`` of held-out rows.
 
         X are the rows as the quantized model has them, S as the model before quantization.
 
@@ -114,11 +152,15 @@ class Statistics:
         ----------
         weight, values : numpy.ndarray
             float32 ``(out, in)``: as they were, and as the machine computes with them.
+        shift : numpy.ndarray, optional
+            float32 ``(out,)``: what was added to the bias.
         """
+        added = np.float32(0) if shift is None else shift
         if self.source is None:
-            return power(self.held_out @ (values - weight).T), power(self.held_out @ weight.T)
+            wanted = self.held_out @ weight.T
+            return power(self.held_out @ (values - weight).T + added), power(wanted)
         wanted = self.source @ weight.T
-        return power(self.held_out @ values.T - wanted), power(wanted)
+        return power(self.held_out @ values.T + added - wanted), power(wanted)
 
 
 def held_out_stride(rows: int) -> int:

@@ -19,6 +19,7 @@ from ...runtime.session import Session
 from ...target.errors import InputError
 from ..api import build
 from ..calibration.collect import ENTRY, entry
+from ..calibration.pieces import flat_arrays
 from ..calibration.run import runner
 from ..calibration.samples import Call, model_inputs, read_calls
 from ..driver import load_model, quantize
@@ -181,12 +182,6 @@ def on_blas(mod: tvm.IRModule):
     with runner(mod, parts, [], ENTRY) as made:
 
         def run(call: Call) -> list[np.ndarray]:
-            return _arrays(made.call(*(tvm.runtime.tensor(array) for array in call)))
+            return flat_arrays(made.pieces[0](*(tvm.runtime.tensor(array) for array in call)))
 
         yield run
-
-
-def _arrays(outputs) -> list[np.ndarray]:
-    if hasattr(outputs, "numpy"):
-        return [outputs.numpy()]
-    return [array for item in outputs for array in _arrays(item)]

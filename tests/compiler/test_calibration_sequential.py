@@ -1,13 +1,16 @@
 """compiler/calibration, layer by layer: rows of the quantized model, and what they differ by."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from microscopiq.compiler.calibration.products import Linear
 from microscopiq.compiler.driver import load_model, quantize
+from microscopiq.compiler.passes.pack import Replaced, matrices
 from microscopiq.compiler.quant.statistics import Statistics
 from microscopiq.compiler.quant.upstream import toward_source
 from microscopiq.compiler.study.compare import on_blas
@@ -52,21 +55,23 @@ def program(net):
     return exported(net, images(1)[0])
 
 
-def with_values(net: Net, values: dict[str, np.ndarray]) -> Net:
+def with_values(net: Net, values: dict[str, Replaced]) -> Net:
     """Return the network with quantized values; those of `normed` have the norm's factors."""
     quantized = copy.deepcopy(net)
-    for name, found in values.items():
-        weight = quantized.get_submodule(name).weight
-        weight.data = torch.from_numpy(found.reshape(weight.shape).copy())
     norm = quantized.norm
-    factor = norm.weight.data / torch.sqrt(norm.running_var + norm.eps)
-    if "normed" in values:
-        quantized.normed.weight.data /= factor.reshape(-1, 1, 1, 1)
+    for name, found in values.items():
+        layer = quantized.get_submodule(name)
+        factor = 1.0
+        if name == "normed":
+            factor = (norm.weight.data / torch.sqrt(norm.running_var + norm.eps)).reshape(-1, 1)
+        weight = torch.from_numpy(found.values.copy()).reshape(len(layer.weight), -1)
+        layer.weight.data = (weight / factor).reshape(layer.weight.shape)
+        layer.bias.data += (torch.from_numpy(found.shift)[:, None] / factor).reshape(-1)
     return quantized
 
 
 def test_rows_and_drift_are_those_of_the_model_with_the_layers_before_quantized(net, program):
-    values: dict[str, np.ndarray] = {}
+    values: dict[str, Replaced] = {}
     samples = images(6)
     found = gathered(program, samples, "microscopiq-w2a8", sequential=True, values=values)
     assert list(found) == ["normed", "grouped", "wide", "last"]
@@ -87,14 +92,15 @@ def test_rows_and_drift_are_those_of_the_model_with_the_layers_before_quantized(
 
 
 def test_values_go_back_where_they_came_from_if_channels_are_ordered(net, program):
-    values: dict[str, np.ndarray] = {}
+    values: dict[str, Replaced] = {}
     samples = images(4)
     recipe = "microscopiq-w4a8-ordered"
     found = gathered(program, samples, recipe, sequential=True, values=values)
     layer, (one,) = found["last"]
     order = found["wide"][0].order
     assert layer.columns is not None and order is not None
-    values["wide"] = values["wide"][:, np.argsort(order)]
+    back = np.argsort(order)
+    values["wide"] = Replaced(values["wide"].values[:, back], values["wide"].shift[back])
     del values["last"]
     seen = seen_by_torch(with_values(net, values), [(x,) for x in samples])
     rows = np.concatenate([call[0] for call in seen["last"][:3]])
@@ -118,6 +124,49 @@ def test_cache_holds_what_depends_on_the_layers_before(program, tmp_path):
     assert len(list(tmp_path.iterdir())) == 7  # the first layer's inputs are the same
 
 
+class Skips(nn.Module):
+    """Layers whose values others read much later, and an input that all of them read."""
+
+    def __init__(self, depth: int):
+        super().__init__()
+        torch.manual_seed(9)
+        self.layers = nn.ModuleList(nn.Linear(16, 16) for _ in range(depth))
+
+    def forward(self, x, scale):
+        seen = [x]
+        for layer in self.layers:
+            seen.append(torch.tanh(layer(seen[-1])) * scale + seen[len(seen) // 2])
+        return seen[-1] + seen[1]
+
+
+def test_nothing_runs_again_for_each_layer(monkeypatch):
+    depth, rng = 10, np.random.default_rng(2)
+    samples = [
+        tuple(rng.standard_normal(shape, np.float32) for shape in ((12, 16), (1, 16)))
+        for _ in range(5)
+    ]
+    net = Skips(depth)
+    computed = []
+    compute = Linear.__call__
+    monkeypatch.setattr(
+        Linear, "__call__", lambda *arguments: computed.append(1) or compute(*arguments)
+    )
+    values: dict[str, Replaced] = {}
+    found = gathered(
+        exported(net, *samples[0]), samples, "microscopiq-w4a8", sequential=True, values=values
+    )
+    # The source's products and the quantized layers'.
+    assert len(computed) <= 2 * depth * len(samples)
+    for name, replaced in values.items():
+        layer = net.get_submodule(name)
+        layer.weight.data = torch.from_numpy(replaced.values[0])
+        layer.bias.data += torch.from_numpy(replaced.shift)
+    seen = seen_by_torch(net, samples)
+    assert len(found) == depth
+    for name, (_, (one,)) in found.items():
+        assert_near(one.hessian, moment(np.concatenate([c[0] for c in seen[name][:4]])))
+
+
 def test_outputs_come_nearer_to_the_source(net, program):
     samples, unseen = images(40)[:32], images(40)[32:]
     mod = load_model(program)
@@ -131,6 +180,48 @@ def test_outputs_come_nearer_to_the_source(net, program):
             wanted = [net(torch.from_numpy(x)).numpy() for x in unseen]
         lost[sequential] = sum(np.square(a - b).sum() for a, b in zip(outputs, wanted, strict=True))
     assert lost[True] < 0.9 * lost[False]
+
+
+def test_a_corrected_bias_gives_the_source_its_means_back(program):
+    samples = images(12)
+    recipe = mq.Recipe("mine", "", "gptq", "ms2", "mx-int8", bias_correction=True)
+    with_bias = dataclasses.replace(recipe, activation="fp32")
+    without = dataclasses.replace(with_bias, bias_correction=False)
+    options = {"held_out_every": 0, "sequential": True}
+    values: dict[str, Replaced] = {}
+    for name, (layer, statistics) in gathered(
+        program, samples, recipe, values=values, **options
+    ).items():
+        parts = zip(matrices(layer), values[name].values, statistics, strict=True)
+        lost = [(a @ one.source_total - b @ one.total) / one.rows for a, b, one in parts]
+        np.testing.assert_allclose(values[name].shift, np.concatenate(lost), rtol=1e-4, atol=1e-5)
+    mod = load_model(program)
+    means = {}
+    for chosen in (with_bias, without):
+        quantized = quantize(mod, chosen, mq.Calibration(samples, **options))
+        with on_blas(quantized) as run:
+            means[chosen.bias_correction] = np.mean([run((x,))[0] for x in samples], axis=(0, 1, 2))
+    with on_blas(mod) as run:
+        wanted = np.mean([run((x,))[0] for x in samples], axis=(0, 1, 2))
+    assert np.abs(means[True] - wanted).max() < 0.01 * np.abs(means[False] - wanted).max()
+
+
+def test_centered_statistics_are_those_of_centered_rows():
+    rng = np.random.default_rng(1)
+    x = (rng.standard_normal((400, 12)) + 3 * rng.standard_normal(12)).astype(np.float32)
+    s = (x + 0.1 * rng.standard_normal(x.shape) + 0.2).astype(np.float32)
+    one = Statistics(12)
+    one.add(x[:350], source=s[:350])
+    one.add(x[350:], held_out=True, source=s[350:])
+    found, mean, source = one.centered(), x[:350].mean(axis=0), s[:350].mean(axis=0)
+    at, to = x[:350] - mean, s[:350] - source
+    # What is left has the rounding errors of what was taken away.
+    bound = 1e-6 * np.abs(one.hessian).max()
+    np.testing.assert_allclose(found.hessian, moment(at), atol=bound)
+    np.testing.assert_allclose(found.drift, at.T.astype(np.float64) @ (to - at), atol=bound)
+    np.testing.assert_allclose(found.held_out, x[350:] - mean, atol=1e-5)
+    np.testing.assert_allclose(found.source, s[350:] - source, atol=1e-5)
+    assert one.hessian[0, 0] != found.hessian[0, 0]
 
 
 def test_target_is_the_least_squares_solution():

@@ -78,6 +78,7 @@ def test_unknown_recipe_names_the_nearest():
         ),
         ("[options]", 'migration = "on"\n[options]', "migration = 'on': a number from 0"),
         ("[options]", "migration = true\n[options]", "migration = True: a number from 0"),
+        ("[options]", "bias_correction = 1\n[options]", "bias_correction = 1: true or false"),
         ("method =", "method", "not TOML"),
     ],
 )
