@@ -48,7 +48,6 @@ def steps(bits: int = 2) -> tuple[Step, ...]:
     if bits not in BITS:
         raise ConfigError(f"bits = {bits}; allowed: {', '.join(map(str, BITS))}")
     weights = f"ms{bits}"
-    corrected = {"bias_correction": True}
     plain = {"sigmas": NONE, **DATA_FREE}
     wide = {"outlier_block": 128, "prune": False, **DATA_FREE}
     table = (
@@ -59,9 +58,9 @@ def steps(bits: int = 2) -> tuple[Step, ...]:
         Step("+ exponent per 8, reduced", 8.89, _recipe(weights, {"prune": False, **DATA_FREE}), 1),
         Step("+ pruned slots", 9.02, _recipe(weights, DATA_FREE), -1),
         Step("+ compensation", 8.97, _recipe(weights, {}), 1),
-        Step("+ bias correction", None, _recipe(weights, {}, **corrected)),
-        Step("+ MX-INT-8 activations", None, _recipe(weights, {}, "mx-int8", **corrected)),
-        Step(f"+ migration {ALPHA}", 9.08, _recipe(weights, {}, "mx-int8", ALPHA, **corrected)),
+        Step("+ bias correction", None, _recipe(weights, {}, corrected=True)),
+        Step("+ MX-INT-8 activations", None, _recipe(weights, {}, "mx-int8", corrected=True)),
+        Step(f"+ migration {ALPHA}", 9.08, _recipe(weights, {}, "mx-int8", ALPHA, corrected=True)),
     )
     if bits == 2:
         return table
@@ -80,7 +79,7 @@ def _recipe(
     activation: str = FP32,
     migration: float | None = None,
     method: str = "microscopiq",
-    bias_correction: bool = False,
+    corrected: bool = False,
 ) -> Recipe:
     return Recipe("", "", method, weight_format, activation, options=options, migration=migration,
-                  bias_correction=bias_correction)  # fmt: skip
+                  bias_correction=corrected)  # fmt: skip
