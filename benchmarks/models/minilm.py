@@ -120,7 +120,7 @@ def load(batch: int = 1, length: int = 32) -> RealModel:
     return RealModel("minilm", module, encode([EXAMPLE] * batch), batches)
 
 
-def calibration(length: int, batch: int, count: int = 8) -> list[tuple[np.ndarray, ...]]:
+def calibration(length: int, batch: int, count: int = 32) -> list[tuple[np.ndarray, ...]]:
     """Return batches of training sentences that fill a length best: little of it is padding.
 
     The first 10 of each class, with whose vectors the test's sentences are compared, aren't among
