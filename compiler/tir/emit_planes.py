@@ -85,16 +85,18 @@ def matmul(op: Gemm, index, stage: Stage):
 def _left_out(op: Gemm, stage: Stage) -> dict[Loop, int]:
     """Return how many planes without inputs a `break` leaves out of a whole loop over groups.
 
-    Only the last group can end before its last plane. There, planes of several columns follow
-    each other at another distance than in the groups before; where that puts them into other
-    slots of the ring, no operand can tell, and the empty planes stay.
+    Only the last group can end before its last plane. There, where columns are the outer loop,
+    planes of several columns follow each other at another distance than in the groups before; where
+    that puts them into other slots of the ring, no operand can tell, and the empty planes stay.
     """
     if not stage.starts[2].terms or not stage.starts[-1].terms:
         return {}
     (groups, _), (rows, _) = stage.starts[2].terms[0], stage.starts[-1].terms[0]
+    at, inner = stage.loops.index(groups), stage.loops.index(rows)
+    outside, inside = stage.loops[at + 1 : inner], stage.loops[inner + 1 :]
     empty = op.groups * rows.extent - blocks(op.k, stage.extents[-1])
-    inner = stage.loops[stage.loops.index(groups) + 1 : stage.loops.index(rows)]
-    columns = math.prod(loop.extent for loop in inner)
+    empty *= math.prod(loop.extent for loop in inside)
+    columns = math.prod(loop.extent for loop in outside)
     if empty == 0 or (columns > 1 and empty % PLANES):
         return {}
     return {groups: empty * columns}

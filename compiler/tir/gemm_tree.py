@@ -7,7 +7,7 @@ the time: a tuner emits hundreds of candidates a second.
 from ...target.formats import GROUP_SIZE
 from ...target.packing import blocks
 from .operators import Gemm
-from .tile import GemmTile, round_up
+from .tile import GemmTile, columns_inside, round_up
 from .tree import Linear, Loop, Stage
 
 ZERO = Linear()
@@ -119,8 +119,13 @@ class _Nest:
         sums = (*whole, op.groups, op.column_blocks, padded, self.block)
         self.stage("psum_init", (*at, ZERO), (1, 1, 1, 1, rows, self.block), sums)
         inner, inner_body = self.path, self.body
-        ns = self.loop(self.block // tile.array_n, tile.array_n)
-        ks = self.loop(self.group // tile.array_k, tile.array_k)
+        columns, inputs = (self.block, tile.array_n), (self.group, tile.array_k)
+        inside = columns_inside(op, tile)
+        if inside:
+            ks = self.loop(inputs[0] // inputs[1], inputs[1])
+        ns = self.loop(columns[0] // columns[1], columns[1])
+        if not inside:
+            ks = self.loop(inputs[0] // inputs[1], inputs[1])
         lead = self.c if op.weight_format else self.i
         starts = (*at, ns, lead, self.nb, g, ns, ks)
         sizes = (1, 1, 1, 1, rows, tile.array_n, 1, 1, 1, tile.array_n, tile.array_k)

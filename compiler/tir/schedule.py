@@ -9,7 +9,7 @@ from .compute_gemm import gemm
 from .compute_quantize import QuantizeTile, quantize
 from .intrinsics import ACC, OBUF, SPAD, WBUF, matmul_intrinsic
 from .operators import Gemm, Operator, Quantize
-from .tile import F32, TILE, GemmTile, to_text
+from .tile import F32, TILE, GemmTile, columns_inside, to_text
 from .tile_space import default_gemm_tile
 
 RING = 2
@@ -44,7 +44,7 @@ def schedule_gemm(op: Gemm, tile: GemmTile) -> s_tir.Schedule:
     """Tile, place the transfers and tensorize a GEMM.
 
     Loops: image, conv group, block of 128 columns, tile of rows, group of 128 inputs; within a
-    group, planes of the array by columns and rows.
+    group, planes of the array.
     """
     sch = s_tir.Schedule(tvm.IRModule({"main": gemm(op, tile).with_attr(TILE, to_text(tile))}))
     names = _block_names(sch)
@@ -88,8 +88,9 @@ def schedule_gemm(op: Gemm, tile: GemmTile) -> s_tir.Schedule:
     row, column, k = sch.get_loops(psum)[-3:]
     ns, nt = sch.split(column, [None, tile.array_n])
     ks, kt = sch.split(k, [None, tile.array_k])
-    sch.reorder(ns, ks, row, nt, kt)
-    sch.decompose_reduction(psum, ns)
+    planes = (ks, ns) if columns_inside(op, tile) else (ns, ks)
+    sch.reorder(*planes, row, nt, kt)
+    sch.decompose_reduction(psum, planes[0])
     dtype = "int32" if op.weight_format else "int8"
     sch.tensorize(row, matmul_intrinsic(tile.tile_m, tile.array_n, tile.array_k, dtype))
     return sch

@@ -85,6 +85,19 @@ def array_tile(op: Gemm, arch: Arch) -> tuple[int, int]:
     return max(SMALLEST, min(columns, op.n)), max(SMALLEST, min(rows, op.k))
 
 
+def columns_inside(op: Gemm, tile: GemmTile) -> bool:
+    """Tell whether the planes of a group go by columns in the inner loop, not by inputs.
+
+    The array has two planes, which take turns. Where the last group has an odd number of planes by
+    inputs, the same one comes twice if these are the inner loop: it can't be loaded while it's
+    used. So with the last columns if those are.
+    """
+    if op.groups == 1:
+        return False
+    inputs, columns = op.k % GROUP_SIZE, op.n % GROUP_SIZE if op.column_blocks > 1 else 0
+    return blocks(inputs, tile.array_k) % 2 == 1 and blocks(columns, tile.array_n) % 2 == 0
+
+
 def _power_of_two_below(value: int) -> int:
     return 1 << (value.bit_length() - 1)
 

@@ -19,7 +19,7 @@ TILE_COUNTS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128, 192
 """Into how many tiles rows are cut, as far as that makes any difference."""
 TILE_ROWS = (16, 32, 48, 64, 80, 96, 128, 160, 192, 256, 384, 512, 768, 1024)
 LOAD_SLOTS = (3, 2)
-RESULT_SLOTS = (2, 1)
+RESULT_SLOTS = (2, 3, 1)
 STORE_PIECES = (1, 2, 4)
 PIECE_BYTES = 1 << 16
 """A large tile of results is stored in pieces: the channel isn't shared within a transfer, and
@@ -94,10 +94,12 @@ def default_gemm_tile(op: Gemm, arch: Arch) -> GemmTile:
     CapacityError
         When not even two rows fit; the message has the table of memories.
     """
+    # A third slot of sums is for what follows a short last group.
+    slots = (2, 3) if op.groups > 1 and op.k % GROUP_SIZE else (2,)
     tiles = [
         tile
         for tile in legal_tiles(op, arch)
-        if tile.result_slots == 2 and tile.store_pieces == default_pieces(op, tile.tile_m)
+        if tile.result_slots in slots and tile.store_pieces == default_pieces(op, tile.tile_m)
     ]
     if tiles:
         costs = [tile_cost(op, tile, arch) for tile in tiles]

@@ -231,9 +231,11 @@ def test_planes_alternate_and_breaks_leave_the_empty_ones_out(op, rows):
         (64, 192, 64, 1),
         (64, 193, 64, 0),  # each group fills its planes
         (64, 147, 128, 0),  # one plane for a group
-        (128, 147, 64, 0),  # two planes of columns: one less is another slot
-        (128, 147, 32, 0),  # so are three less
-        (128, 190, 32, 1),  # two less are not
+        (128, 147, 64, 1),  # two planes of columns, the inner loop
+        (128, 147, 32, 1),
+        (128, 190, 32, 1),  # two less are the same slot: inputs are the inner loop
+        (192, 147, 64, 0),  # so they are where the last columns are one plane; one less is another
+        (192, 147, 32, 0),  # so are three less
     ],
 )
 def test_where_breaks_are(n, k, rows, breaks):
