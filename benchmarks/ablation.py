@@ -33,7 +33,8 @@ Table 7 (`microscopiq study ablation` on a model of yours) on two real models, a
 and at 4. The paper's column is its perplexity of LLaMA-3-8B. `moves` says what the step did to the
 network's measure against the step before, and in brackets what it does in the paper where that
 differs; changes below 1 % are no move. Layer error: squared error of a layer's outputs on rows that
-calibrated nothing, median. Steps from the first activations on run on the simulator.
+calibrated nothing, median, with what the quantized layers before it change; the first step's is
+without that. Steps from the first activations on run on the simulator.
 """
 WHY = """
 ## Where the paper's order doesn't hold, and why
