@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 
 from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
@@ -40,7 +40,7 @@ class Workers:
     def __init__(self, count: int | None = None, segments: dict[Gemm, bytes] | None = None):
         self.count = len(os.sched_getaffinity(0)) if count is None else count
         self.segments = segments or {}
-        self.pool: ProcessPoolExecutor | None = None
+        self.pool: Executor | None = None
         if not self.count:
             use_segments(self.segments)
 
@@ -57,17 +57,23 @@ class Workers:
             self.pool = self._open()
             return self.pool.submit(_cycles, text)
 
-    def _open(self) -> ProcessPoolExecutor:
-        # A fork is ready at once, but only safe while no other thread holds a lock.
-        kind = "fork" if threading.active_count() == 1 else "spawn"
-        context = multiprocessing.get_context(kind)
-        return ProcessPoolExecutor(self.count, context, _start, (self.segments,))
+    def _open(self) -> Executor:
+        # A fork is ready at once, but only safe while no other thread holds a lock. Else a new
+        # interpreter starts, and not with the user's script, as multiprocessing's would.
+        if threading.active_count() == 1:
+            context = multiprocessing.get_context("fork")
+            return ProcessPoolExecutor(self.count, context, _start, (self.segments,))
+        import loky  # of the extra `tune`, without which there is no cost model
+
+        return loky.ProcessPoolExecutor(self.count, initializer=_start, initargs=(self.segments,))
 
     def close(self) -> None:
         """End the workers without waiting for what they have begun."""
-        if self.pool is not None:
+        if isinstance(self.pool, ProcessPoolExecutor):
             self.pool.shutdown(wait=False, cancel_futures=True)
-            self.pool = None
+        elif self.pool is not None:
+            self.pool.shutdown(wait=False, kill_workers=True)  # type: ignore[call-arg]
+        self.pool = None
 
 
 def _done(text: str) -> Future:

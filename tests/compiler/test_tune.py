@@ -4,6 +4,8 @@ import dataclasses
 import json
 import os
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -171,6 +173,29 @@ def test_a_bad_candidate_is_an_error_of_its_own():
     bad, fine = (future.result() for future in runner.run(inputs))
     assert bad.run_secs is None and "CapacityError" in str(bad.error_msg)
     assert round(float(fine.run_secs[0]) * 1e9) == measure(OP, good.tile, ARCH)
+
+
+SCRIPT = """
+import sys, threading
+import microscopiq as mq
+from tests.compiler import relax_modules as make
+
+# Where another thread is alive, workers are new interpreters.
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+mq.tune(make.model("chain"), 4, sys.argv[1])
+print("tuned")
+"""
+
+
+def test_a_script_without_a_guard_can_tune(tmp_path):
+    """multiprocessing's workers would run it again, and wait for each other."""
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, str(path), str(tmp_path / "work")],
+        capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": os.getcwd()},
+    )  # fmt: skip
+    assert done.stdout.split() == ["tuned"], done.stderr[-2000:]
 
 
 def test_worker_processes_measure_the_same():
