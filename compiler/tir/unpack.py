@@ -183,8 +183,9 @@ def _clusters(row, batch, out, inputs):
         with T.sblock("unpack"):
             T.reads(segment[0:size])
             T.writes(w[0:batch, 0:out, 0:inputs], scale[0:batch, 0:groups, 0:out])
-            # first byte of a group of clusters, columns and rows that are left from there
-            state = T.sblock_alloc_buffer((3,), "int32")
+            # first byte of a group of clusters, columns and rows that are left from there; bits,
+            # pattern and code of a weight: written out in place they'd take LLVM seconds
+            state = T.sblock_alloc_buffer((6,), "int32")
             for b, nb, g in T.grid(batch, column_blocks, groups):
                 state[0] = _word(segment, 4 + 4 * ((b * column_blocks + nb) * groups + g)) + HEAD
                 state[1] = T.min(128, out - nb * 128)
@@ -192,8 +193,13 @@ def _clusters(row, batch, out, inputs):
                     state[2] = T.min(CLUSTER_GROUP, inputs - g * 128 - start * CLUSTER_GROUP)
                     state[2] = T.min(state[2], 128 - start * CLUSTER_GROUP)
                     for j, k in T.grid(state[1], state[2]):
-                        w[b, nb * 128 + j, g * 128 + start * CLUSTER_GROUP + k] = _weight(
+                        state[3] = _payload(segment, state[0] + j * _group_bytes(state[2]), k)
+                        state[4] = _pattern(
                             segment, state[0] + j * _group_bytes(state[2]), state[2], k
+                        )
+                        state[5] = _code(state[3], state[4], k % CLUSTER)
+                        w[b, nb * 128 + j, g * 128 + start * CLUSTER_GROUP + k] = T.Select(
+                            (state[5] & SIGN) != 0, 0 - (state[5] & MAGNITUDE), state[5] & MAGNITUDE
                         )
                     state[0] = state[0] + state[1] * _group_bytes(state[2])
                 for j in range(state[1]):
@@ -210,21 +216,27 @@ def _group_bytes(rows):
     return (clusters * CLUSTER_BITS + pairs * PATTERN_BITS + 7) // 8
 
 
-def _weight(segment, start, rows, k):
-    """Return the integer of weight k of the group of clusters at a byte."""
-    cluster, place = k // CLUSTER, k % CLUSTER
-    bit = cluster * CLUSTER_BITS
+def _payload(segment, start, k):
+    """Return the bits of the cluster of weight k, of the group of clusters at a byte."""
+    bit = k // CLUSTER * CLUSTER_BITS
     # The byte after a payload is the group's or, in its last byte, the next one's.
     both = _byte(segment, start + bit // 8) | (_byte(segment, start + bit // 8 + 1) << 8)
-    payload = both >> (bit % 8)
+    return both >> (bit % 8)
+
+
+def _pattern(segment, start, rows, k):
+    """Return the pattern of the pair of clusters of weight k."""
     bit = (rows + CLUSTER - 1) // CLUSTER * CLUSTER_BITS + k // CLUSTER_PAIR * PATTERN_BITS
-    pattern = (_byte(segment, start + bit // 8) >> (bit % 8)) & 3
+    return (_byte(segment, start + bit // 8) >> (bit % 8)) & 3
+
+
+def _code(payload, pattern, place):
+    """Return sign and magnitude of a weight at a place of its cluster."""
     narrow = (payload >> (2 * place)) & 3
     # The zero isn't stored: places behind it move up by one.
     moved = T.Select(place >= pattern, place - 1, place)
     wide = T.Select(place == pattern - 1, 0, (payload >> (3 * moved)) & 7)
-    code = T.Select(pattern == 0, (narrow & 1) | ((narrow & 2) << 1), wide)
-    return T.Select((code & SIGN) != 0, 0 - (code & MAGNITUDE), code & MAGNITUDE)
+    return T.Select(pattern == 0, (narrow & 1) | ((narrow & 2) << 1), wide)
 
 
 def _byte(segment, index):
