@@ -6,9 +6,10 @@ PYTEST_ARGS ?=
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-CPP := $(filter-out runtime/src/isa.gen.h,$(wildcard runtime/src/*.cc runtime/src/*.h runtime/fuzz/*))
+SOURCES := $(shell find runtime/src -name '*.cc' -o -name '*.h')
+CPP := $(filter-out runtime/src/isa.gen.h,$(SOURCES)) $(wildcard runtime/fuzz/*)
 # The install is editable: only what changes the dependencies or the C++ library needs a new one.
-INSTALL_INPUTS := pyproject.toml cmake/CMakeLists.txt $(wildcard runtime/src/*)
+INSTALL_INPUTS := pyproject.toml cmake/CMakeLists.txt $(SOURCES)
 
 # The simulator without its module, under the sanitizers: it needs no Python at all.
 CMAKE := $(BIN)/cmake -S cmake -DMICROSCOPIQ_SANITIZE=ON

@@ -29,8 +29,8 @@ from rich.progress import track
 from rich.table import Table
 
 import microscopiq  # noqa: F401  (loads the C++ core)
-from microscopiq.compiler.tir.operators import Conv, Gemm
-from microscopiq.compiler.tir.program import operator_program
+from microscopiq.compiler.emit.program import operator_program
+from microscopiq.compiler.operators import Conv, Gemm
 from microscopiq.target.arch import arch_names, load_arch
 from microscopiq.target.packing import QuantizedWeight, blocks, pack
 

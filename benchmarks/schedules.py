@@ -21,11 +21,11 @@ from rich.table import Table
 
 import microscopiq  # noqa: F401  (loads the C++ core)
 from benchmarks.scalesim import PEER, operator
-from microscopiq.compiler.stand_in import stand_in_segment
-from microscopiq.compiler.tir.operators import Conv, Gemm
-from microscopiq.compiler.tune.database import open_database
+from microscopiq.compiler.estimate.stand_in import stand_in_segment
+from microscopiq.compiler.operators import Conv, Gemm
 from microscopiq.compiler.tune.task import Task, make_task
 from microscopiq.compiler.tune.tuner import Settings, tune_tasks
+from microscopiq.compiler.tuned.database import open_database
 from microscopiq.target.arch import Arch, load_arch
 
 DEFAULT_GOAL, TUNED_GOAL = 0.80, 0.95

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import microscopiq as mq
-from microscopiq.runtime.causes import IDLE
+from microscopiq.runtime.results.causes import IDLE
 
 from .models import MODELS, MissingData
 from .perfetto import MissingTool, query, ui_folder

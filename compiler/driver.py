@@ -13,6 +13,7 @@ from ..target.arch import Arch, load_arch
 from ..target.errors import ConfigError, InputError
 from ..target.isa.program import Program
 from .calibration.collect import Calibration, collect
+from .frontend.repair import repair
 from .options import STAGES, Options
 from .passes.lower import (
     LOWERED,
@@ -22,7 +23,6 @@ from .passes.lower import (
     schedule_operators,
 )
 from .passes.quantize import HOST, LAYERS, is_quantized, quantize_model
-from .passes.repair import repair
 from .quant.recipe import load_recipe
 
 
@@ -140,7 +140,7 @@ def _tuned(state: Compilation) -> dict:
     folder = state.options.tuning_db
     if folder is None and Database.current() is None:
         return {}
-    from .tune.database import open_database, tuned_tiles
+    from .tuned.database import open_database, tuned_tiles
 
     database = None if folder is None else open_database(folder, state.arch)
     functions = [function for _, function in quantized_functions(state.mod)]

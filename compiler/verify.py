@@ -11,8 +11,8 @@ from tvm import relax
 from ..runtime.session import Session
 from ..target.isa.program import Function, Program
 from .driver import Compilation
+from .operators import ATTRIBUTE, Gemm, from_attribute
 from .passes.lower import quantized_functions
-from .tir.operators import ATTRIBUTE, Gemm, from_attribute
 from .tir.unpack import unpack
 
 REFERENCE_TARGET = {"kind": "llvm", "opt-level": 0}

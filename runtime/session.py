@@ -9,10 +9,10 @@ from ..target.errors import ConfigError, InputError, unknown_name
 from ..target.isa.program import Program
 from ..target.technology import Technology, load_technology
 from .arguments import arrays, last_line, refusal, tensor, type_text
-from .energy import call_energy
-from .peaks import describe, peak_macs
-from .result import RunResult, total
-from .trace import write_trace
+from .reports.trace import write_trace
+from .results.energy import call_energy
+from .results.peaks import describe, peak_macs
+from .results.result import RunResult, total
 from .whole_file import check_folder
 
 KIND = "microscopiq"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from microscopiq.compiler.docs import OUTPUTS
+from microscopiq.compiler.docs.__main__ import OUTPUTS
 from microscopiq.compiler.passes.partition import CONSTRAINTS
 
 ROOT = Path(__file__).parents[1]

@@ -10,8 +10,8 @@ import tvm
 from tvm import relax
 
 from ...target.errors import ConfigError, InputError
+from ..passes.layer import Layer
 from ..passes.pack import Replaced
-from ..passes.partition import Layer
 from .cache import Cache, cache_key
 from .observe import Rows, find_rows
 from .run import Runner, runner

@@ -9,8 +9,8 @@ from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from ..passes.graph import Graph, op_name, static_shape
+from ..passes.layer import WEIGHTED, Layer, Partition
 from ..passes.pack import Replaced, matrices
-from ..passes.partition import WEIGHTED, Layer, Partition
 from ..quant.statistics import MOST_HELD_OUT, Statistics
 from .products import Convolution, Linear, Product, matmul
 

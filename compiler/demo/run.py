@@ -10,7 +10,7 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from ...runtime.result import RunResult, merge
+from ...runtime.results.result import RunResult, merge
 from ...runtime.session import Session
 from ..driver import Compilation, compile_model, load_model, make_folder, write_file
 from ..options import Options

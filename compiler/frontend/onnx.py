@@ -9,8 +9,7 @@ from google.protobuf.message import DecodeError
 from tvm.relax.frontend.onnx import from_onnx
 
 from ...target.errors import InputError, UnsupportedError
-from ..passes.partition import digest
-from ..passes.quantize import NAMES
+from ..names import NAMES, digest
 
 
 def load_onnx(source: str | Path | onnx.ModelProto) -> tvm.IRModule:

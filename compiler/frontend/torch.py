@@ -5,8 +5,7 @@ import json
 import tvm
 
 from ...target.errors import InputError, UnsupportedError
-from ..passes.partition import digest
-from ..passes.quantize import NAMES
+from ..names import NAMES, digest
 
 
 def load_torch(model, example_inputs: tuple | None = None) -> tvm.IRModule:

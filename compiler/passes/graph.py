@@ -23,6 +23,11 @@ def static_shape(expr) -> tuple[int, ...] | None:
         return None
 
 
+def function_names(mod: tvm.IRModule) -> list:
+    """Return the Relax functions of a module in order."""
+    return [gv for gv, function in mod.functions.items() if isinstance(function, relax.Function)]
+
+
 def function_calls(function: relax.Function) -> list[str]:
     """Return the names of the PrimFuncs that a function calls, once for each call."""
     found: list[str] = []

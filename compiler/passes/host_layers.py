@@ -14,8 +14,8 @@ from tvm import relax
 
 from ..quant.recipe import Recipe
 from .graph import static_shape
+from .layer import WEIGHTED, Layer, Partition
 from .pack import Packed
-from .partition import WEIGHTED, Layer, Partition
 
 HOST_LAYERS = "microscopiq.host_layers"
 """Module attribute: JSON of records of layers whose quantized weights are on the host."""

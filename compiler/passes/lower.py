@@ -9,12 +9,11 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 from ...target.arch import Arch
 from ...target.errors import CapacityError, UnsupportedError
 from ...target.isa.program import Function, Program
-from ..tir.emit import emit
-from ..tir.operators import ATTRIBUTE, Gemm, from_attribute
+from ..emit.emit import emit
+from ..operators import ATTRIBUTE, Gemm, from_attribute
+from ..tiling.tile import GemmTile
 from ..tir.schedule import scheduled
-from ..tir.tile import GemmTile
-from .graph import function_calls, op_name
-from .partition import function_names
+from .graph import function_calls, function_names, op_name
 from .quantize import HOST, LAYERS
 
 WEIGHT_ARGUMENTS = slice(2, 4)

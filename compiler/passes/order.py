@@ -12,7 +12,7 @@ from tvm import relax
 from ...target.formats import MACRO_BLOCK, WEIGHT_FORMATS
 from ..quant.recipe import Recipe
 from .graph import Graph, op_name, static_shape
-from .partition import Layer, Partition
+from .layer import Layer, Partition
 
 ELEMENTWISE = (
     "add", "clip", "divide", "erf", "exp", "multiply", "negative", "nn.gelu", "nn.gelu_tanh",

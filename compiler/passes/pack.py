@@ -8,10 +8,10 @@ import numpy as np
 
 from ...target.packing import QuantizedWeight, bits_per_weight, pack
 from ..quant.base import quantize_weight, values_of
+from ..quant.host_formats import StudyWeight
 from ..quant.recipe import Recipe
 from ..quant.statistics import Statistics
-from ..quant.study import StudyWeight
-from .partition import Layer
+from .layer import Layer
 
 
 def host_reason(activation: str) -> str:

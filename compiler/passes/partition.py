@@ -3,15 +3,12 @@
 Every constraint is a function whose docstring is the reason a user reads when it fails.
 """
 
-import hashlib
-from dataclasses import dataclass, field
-from typing import Any
-
 import numpy as np
-import tvm
 from tvm import relax
 
+from ..names import digest
 from .graph import Graph, op_name, static_shape
+from .layer import Layer, Partition
 
 ANCHORS = ("matmul", "nn.conv2d")
 """Operators that the array is for; all others run on the host."""
@@ -25,62 +22,6 @@ PRODUCTS = (
     "einsum",
 )
 """Operators whose work is multiply-accumulates: strict compilation refuses them on the host."""
-WEIGHTED = ("linear", "conv2d")
-"""Kinds of layers whose weights are quantized while compiling."""
-
-
-@dataclass
-class Layer:
-    """One accelerated operator with its fused neighbours.
-
-    Attributes
-    ----------
-    kind : str
-        ``linear``, ``conv2d`` or ``attention`` (two operands known at run time).
-    root : tvm.relax.Expr
-        Expression whose value the fused operator gives.
-    x, other
-        Inputs: activation; second operand of an attention matmul.
-    weight : numpy.ndarray or None
-        fp32 ``(out, in)``, for conv2d ``(out, in / groups, kh, kw)``.
-    source : Layer or None
-        Layer whose requantized rows this one reads as they are.
-    order : numpy.ndarray or None
-        Source's output channel of each of `weight`'s rows, None for the source's own order.
-    columns : numpy.ndarray or None
-        Source's input channel of each of `weight`'s columns, because a layer before has an `order`.
-    folded : bool
-        All readers expect that order.
-    migration : str
-        Where the factors went that divide `x`, of `rescale`; empty without migration.
-    """
-
-    kind: str
-    name: str
-    root: Any
-    call: Any
-    x: Any
-    other: Any = None
-    weight: np.ndarray | None = None
-    bias: np.ndarray | None = None
-    residual: Any = None
-    low: float | None = None
-    high: float | None = None
-    requantize: bool = False
-    source: "Layer | None" = None
-    order: np.ndarray | None = None
-    columns: np.ndarray | None = None
-    folded: bool = False
-    migration: str = ""
-    absorbed: list = field(default_factory=list)
-
-
-@dataclass
-class Partition:
-    """What one function's partition found: layers in order, and reasons for host operators."""
-
-    layers: list[Layer]
-    host: list[tuple[str, str]]
 
 
 def static_shapes(graph: Graph, call) -> bool:
@@ -213,11 +154,6 @@ def _name(layer: Layer, weight, names) -> str:
     return ""
 
 
-def digest(value: np.ndarray) -> str:
-    """Return a key for a constant's content, by which a frontend's names find it again."""
-    return hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()[:24]
-
-
 def _fuse(graph: Graph, var, layer: Layer, taken: set[int]) -> None:
     """Follow the single user of the result as long as it is something the vector unit does.
 
@@ -326,8 +262,3 @@ def _take_batch_norm(graph: Graph, var, value, layer: Layer) -> bool:
     layer.bias = (old_bias * factor + shift).astype(np.float32)
     layer.weight = (layer.weight * factor[:, None, None, None]).astype(np.float32)
     return True
-
-
-def function_names(mod: tvm.IRModule) -> list:
-    """Return the Relax functions of a module in order."""
-    return [gv for gv, function in mod.functions.items() if isinstance(function, relax.Function)]

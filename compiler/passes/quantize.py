@@ -12,24 +12,25 @@ import tvm
 from tvm import relax
 
 from ...target.errors import ConfigError, UnsupportedError
+from ..names import NAMES
 from ..quant.base import check_finite
 from ..quant.recipe import FP32, Recipe
 from ..quant.statistics import Statistics
-from .factors import make_rule
+from .graph import function_names
 from .host_layers import HOST_LAYERS, keep_on_host
 from .kv_cache import round_caches
-from .migrate import migrate_model
+from .layer import WEIGHTED, Layer, Partition
+from .migration.factors import make_rule
+from .migration.migrate import migrate_model
 from .order import order_outputs
 from .pack import Packed, Replaced, pack_layer
-from .partition import PRODUCTS, WEIGHTED, Layer, Partition, function_names, partition
+from .partition import PRODUCTS, partition
 from .rewrite import Rewriter, State
 
 LAYERS = "microscopiq.layers"
 """Module attribute: JSON of what each accelerated symbol is, for listings and reports."""
 HOST = "microscopiq.host"
 """Module attribute: JSON of host operators as [function, op, reason, count]."""
-NAMES = "microscopiq.names"
-"""Module attribute: JSON of parameter names by content digest, from the frontend."""
 
 Take = Callable[[Layer, Sequence[Statistics] | None], Replaced | None]
 """Quantizes a layer with the statistics of its groups, None if no row ever reached it; returns what

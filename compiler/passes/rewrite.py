@@ -10,16 +10,16 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from ...target.formats import ACTIVATION_FORMATS, GROUP_SIZE
 from ...target.packing import bits_per_weight
-from ..quant.study import STUDY_ACTIVATIONS
-from ..tir.compute_gemm import gemm
-from ..tir.compute_quantize import quantize
-from ..tir.compute_tokens import rounded_tokens
-from ..tir.operators import Conv, Gemm, Quantize
+from ..operators import Conv, Gemm, Quantize
+from ..quant.host_formats import STUDY_ACTIVATIONS
+from ..tir.gemm import gemm
+from ..tir.quantize import quantize
+from ..tir.tokens import rounded_tokens
 from ..tir.unpack import unpack
 from .graph import op_name, static_shape
 from .host_layers import emit_on_host
+from .layer import Layer, Partition
 from .pack import Packed
-from .partition import Layer, Partition
 
 LAYER = "microscopiq.layer"
 """PrimFunc attribute: number and name of the layer in the source model."""

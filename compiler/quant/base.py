@@ -10,8 +10,8 @@ import numpy as np
 from ...target.errors import ConfigError, InputError, unknown_name
 from ...target.formats import WEIGHT_FORMATS
 from ...target.packing import QuantizedWeight, bits_per_weight, dequantize, pack
+from .host_formats import STUDY_FORMATS, StudyWeight
 from .statistics import Statistics
-from .study import STUDY_FORMATS, StudyWeight
 
 Method = Callable[..., tuple[QuantizedWeight | StudyWeight, dict]]
 """Takes float32 ``(out, in)``, a format name, statistics of the inputs or None and its options;

@@ -11,8 +11,8 @@ from ...target.formats import ACTIVATION_FORMATS, DEFAULT_ACTIVATION, WEIGHT_FOR
 from ...target.tables import read_table, table_names
 from . import methods as _registered  # noqa: F401  (importing registers the algorithms)
 from .base import METHODS, method_options
+from .host_formats import KV_FORMATS, STUDY_ACTIVATIONS, STUDY_FORMATS
 from .solve import Compensation
-from .study import KV_FORMATS, STUDY_ACTIVATIONS, STUDY_FORMATS
 
 RECIPE_DIR = Path(__file__).parent / "recipes"
 DEFAULT_RECIPE = "microscopiq-w4a8"

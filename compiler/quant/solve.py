@@ -11,8 +11,8 @@ from ...target.packing import QuantizedWeight
 from .compensation import Order, TooLittleDamping, ordered, refine, sweep
 from .damping import choose_damping
 from .grids import Grid
+from .host_formats import StudyWeight
 from .statistics import Statistics, power
-from .study import StudyWeight
 from .upstream import toward_source
 
 PROBE = 2 * MACRO_BLOCK

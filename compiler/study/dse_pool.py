@@ -14,17 +14,16 @@ from pathlib import Path
 
 import tvm
 
-from ...runtime.energy import call_energy
-from ...runtime.peaks import describe, peak_macs
-from ...runtime.result import total
+from ...runtime.results.energy import call_energy
+from ...runtime.results.peaks import describe, peak_macs
+from ...runtime.results.result import total
 from ...target.arch import Arch
 from ...target.area import area
 from ...target.errors import MicroscopiqError
 from ...target.technology import Technology, load_technology
-from ..estimate import time_functions
-from ..passes.graph import function_calls
+from ..estimate.timing import time_functions
+from ..passes.graph import function_calls, function_names
 from ..passes.lower import emit_programs, leave_to_host, schedule_operators
-from ..passes.partition import function_names
 
 STAGE = "explore"
 Progress = Callable[[str, int, int, str], None]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...runtime.roofline import DATES, figure_class
+from ...runtime.reports.roofline import DATES, figure_class
 from ...runtime.whole_file import whole_file
 from .compare import Row
 from .dse import Row as DseRow

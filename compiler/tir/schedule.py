@@ -5,12 +5,12 @@ from tvm import s_tir
 
 from ...target.arch import Arch
 from ...target.packing import blocks
-from .compute_gemm import gemm
-from .compute_quantize import QuantizeTile, quantize
+from ..operators import Gemm, Operator, Quantize
+from ..tiling.legal import default_gemm_tile
+from ..tiling.tile import F32, TILE, GemmTile, columns_inside, to_text
+from .gemm import gemm
 from .intrinsics import ACC, OBUF, SPAD, WBUF, matmul_intrinsic
-from .operators import Gemm, Operator, Quantize
-from .tile import F32, TILE, GemmTile, columns_inside, to_text
-from .tile_space import default_gemm_tile
+from .quantize import QuantizeTile, quantize
 
 RING = 2
 """Slots of every on-chip buffer that is refilled in a loop: load, compute and store overlap."""

@@ -8,9 +8,9 @@ from tvm.s_tir import meta_schedule as ms
 
 from ...target.arch import Arch, load_arch
 from ...target.errors import MicroscopiqError
-from ..tir.operators import Gemm, from_attribute, to_attribute
-from ..tir.tile import GemmTile
-from .space import arch_of, operator_of, tile_of
+from ..operators import Gemm, from_attribute, to_attribute
+from ..tiling.tile import GemmTile
+from ..tuned.space import arch_of, operator_of, tile_of
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,9 +15,9 @@ import numpy as np
 from ...target.arch import Arch
 from ...target.formats import WEIGHT_FORMATS
 from ...target.segment import panel_bytes
-from ..tir.operators import Conv, Gemm
-from ..tir.tile import F32, array_tile
-from ..tir.tile_cost import plane_counts
+from ..operators import Conv, Gemm
+from ..tiling.cost import plane_counts
+from ..tiling.tile import F32, array_tile
 
 
 @dataclass(frozen=True)

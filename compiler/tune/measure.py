@@ -7,12 +7,12 @@ import tvm
 
 from ...target.arch import Arch, load_arch
 from ...target.isa.program import Program
-from ..stand_in import stand_in_segment
-from ..tir.emission import ScheduledTree
-from ..tir.emit import emit_tree
-from ..tir.gemm_tree import gemm_tree
-from ..tir.operators import Gemm
-from ..tir.tile import GemmTile
+from ..emit.emit import emit_tree
+from ..emit.gemm_tree import gemm_tree
+from ..emit.state import ScheduledTree
+from ..estimate.stand_in import stand_in_segment
+from ..operators import Gemm
+from ..tiling.tile import GemmTile
 
 FUNCTION = "candidate"
 

@@ -16,10 +16,10 @@ from ...runtime.whole_file import whole_file
 from ...target.arch import Arch, load_arch
 from ...target.errors import ConfigError
 from ...target.packing import blocks
-from ..tir.operators import Gemm
-from ..tir.tile import ORDERS, W_HOMES, X_HOMES, GemmTile, footprint
-from ..tir.tile_cost import tile_cost
-from .space import arch_of, operator_of, tile_of
+from ..operators import Gemm
+from ..tiling.cost import tile_cost
+from ..tiling.tile import ORDERS, W_HOMES, X_HOMES, GemmTile, footprint
+from ..tuned.space import arch_of, operator_of, tile_of
 
 ROUNDS = 30
 PARAMETERS = {"max_depth": 6, "eta": 0.3, "nthread": 1, "verbosity": 0, "tree_method": "hist"}

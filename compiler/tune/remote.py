@@ -17,7 +17,7 @@ from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
 
 from ...target.errors import ConfigError
-from ..tir.operators import Gemm
+from ..operators import Gemm
 from .artifact import Candidate
 from .measure import FUNCTION, candidate_program, use_segments
 from .runner import measured

@@ -10,7 +10,7 @@ from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
 
 from ...target.arch import Arch
-from ..tir.operators import Gemm
+from ..operators import Gemm
 from .artifact import Candidate
 from .measure import measure, use_segments
 

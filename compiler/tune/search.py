@@ -13,11 +13,11 @@ from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
 
 from ...target.arch import Arch, load_arch
-from ..tir.operators import Gemm
-from ..tir.tile import GemmTile
-from ..tir.tile_space import default_gemm_tile, legal_tiles
+from ..operators import Gemm
+from ..tiling.legal import default_gemm_tile, legal_tiles
+from ..tiling.tile import GemmTile
+from ..tuned.space import SAMPLED, arch_of, operator_of, structure, tile_of, unchecked
 from .model import TileModel
-from .space import SAMPLED, arch_of, operator_of, structure, tile_of, unchecked
 
 GREEDY = 0.9
 """Share of a batch that the model chooses."""

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from ...target.arch import Arch
 from ..driver import Compilation
+from ..operators import ATTRIBUTE, Gemm, from_attribute
 from ..passes.lower import quantized_functions
-from ..tir.operators import ATTRIBUTE, Gemm, from_attribute
-from ..tir.tile import GemmTile
-from ..tir.tile_space import default_gemm_tile, legal_tiles
+from ..tiling.legal import default_gemm_tile, legal_tiles
+from ..tiling.tile import GemmTile
 from .bound import Bound, bound_of
 from .measure import call_record
 

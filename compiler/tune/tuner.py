@@ -20,12 +20,12 @@ from ...target.errors import ConfigError
 from ..driver import Compilation, load_model, run_stages
 from ..options import Options
 from ..quant.recipe import DEFAULT_RECIPE, Recipe
+from ..tuned.database import best_tile, open_database, workload
+from ..tuned.space import space
 from .artifact import Builder
-from .database import best_tile, open_database, workload
 from .model import TileModel
 from .runner import Runner, Workers
 from .search import Search, records_of
-from .space import space
 from .task import Task, tasks_of
 from .watch import Report, Watch
 

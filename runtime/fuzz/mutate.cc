@@ -4,8 +4,8 @@
 #include <cstring>
 #include <vector>
 
-#include "../src/program.h"
 #include "parts.h"
+#include "program/program.h"
 
 namespace microscopiq {
 namespace {

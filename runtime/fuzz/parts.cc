@@ -2,8 +2,8 @@
 
 #include <cstring>
 
-#include "../src/byte_reader.h"
-#include "../src/program.h"
+#include "program/byte_reader.h"
+#include "program/program.h"
 
 namespace microscopiq {
 namespace {

@@ -7,11 +7,11 @@
 #include <stdexcept>
 #include <vector>
 
-#include "../src/errors.h"
-#include "../src/kernel.h"
-#include "../src/listing.h"
-#include "../src/machine.h"
-#include "../src/program.h"
+#include "errors.h"
+#include "kernels/kernel.h"
+#include "machine/machine.h"
+#include "program/listing.h"
+#include "program/program.h"
 
 namespace microscopiq {
 namespace {

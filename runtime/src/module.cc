@@ -14,13 +14,13 @@
 #include <optional>
 
 #include "errors.h"
-#include "kernel.h"
-#include "listing.h"
-#include "machine.h"
-#include "program.h"
-#include "recon_plan.h"
-#include "recon_route.h"
-#include "recon_traffic.h"
+#include "kernels/kernel.h"
+#include "machine/machine.h"
+#include "program/listing.h"
+#include "program/program.h"
+#include "recon/plan.h"
+#include "recon/route.h"
+#include "recon/traffic.h"
 
 namespace microscopiq {
 namespace {
@@ -263,7 +263,7 @@ class ProgramModule : public ffi::ModuleObj {
     trace_ = on;
   }
 
-  // The spans of each call as they lie in memory; runtime/trace.py knows their layout.
+  // The spans of each call as they lie in memory; runtime/reports/trace.py knows their layout.
   ffi::Array<ffi::Bytes> Traces() {
     std::lock_guard<std::mutex> lock(mutex_);
     ffi::Array<ffi::Bytes> out;

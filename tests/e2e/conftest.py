@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import microscopiq
-from microscopiq.compiler.cli import main
+from microscopiq.compiler.cli.main import main
 
 
 @dataclass(frozen=True)

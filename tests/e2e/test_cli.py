@@ -1,4 +1,4 @@
-"""compiler/cli.py: every command end to end, its exit codes and what it prints where."""
+"""compiler/cli/main.py: every command end to end, its exit codes and what it prints where."""
 
 import json
 import os
@@ -9,17 +9,19 @@ import numpy as np
 import pytest
 
 import microscopiq as mq
-from microscopiq.compiler import cli, cli_progress, cli_report
+from microscopiq.compiler.cli import main as cli
+from microscopiq.compiler.cli import progress as cli_progress
+from microscopiq.compiler.cli import report as cli_report
 from microscopiq.compiler.options import STAGES
-from microscopiq.runtime.energy import COMPONENTS
-from microscopiq.runtime.result import RESULT_VERSION
+from microscopiq.runtime.results.energy import COMPONENTS
+from microscopiq.runtime.results.result import RESULT_VERSION
 from microscopiq.runtime.session import MODES
 from microscopiq.target.formats import WEIGHT_FORMATS
 from tests.compiler import relax_modules as make
 
 HELP = """
 import sys
-from microscopiq.compiler.cli import main
+from microscopiq.compiler.cli.main import main
 try:
     main(sys.argv[1:])
 finally:
@@ -94,7 +96,7 @@ def test_debug_mode_finds_what_values_do_not_show(
 ):
     library, inputs = tmp_path / "cnn.so", tmp_path / "x.npz"
     np.savez(inputs, images)
-    monkeypatch.setattr("microscopiq.compiler.tir.emit._add_tokens", lambda *_: None)
+    monkeypatch.setattr("microscopiq.compiler.emit.emit._add_tokens", lambda *_: None)
     shell("compile", demo_folder / "digits_cnn.onnx", "-o", library)
     assert shell("run", library, "--input", inputs).code == 0
     wrong = shell("run", library, "--input", inputs, "--debug")

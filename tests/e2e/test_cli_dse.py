@@ -156,7 +156,7 @@ class _Killer:
 def test_ctrl_c_ends_all_processes_and_prints_no_traceback(model):
     values = ",".join(map(str, range(1, 61)))
     process = subprocess.Popen(
-        [sys.executable, "-c", "from microscopiq.compiler.cli import main; main()",
+        [sys.executable, "-c", "from microscopiq.compiler.cli.main import main; main()",
          "study", "dse", model, "--sweep", f"dram_latency_cycles={values}", "--jobs", "2"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip

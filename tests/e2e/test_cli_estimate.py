@@ -46,7 +46,7 @@ def test_estimate_refuses(shell, arguments, message):
 
 ESTIMATE_WITHOUT_TORCH = """
 import sys
-from microscopiq.compiler.cli import main
+from microscopiq.compiler.cli.main import main
 try:
     main(["estimate", "--gemm", "2x3x4", "--json"])
 finally:

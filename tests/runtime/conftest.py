@@ -5,7 +5,7 @@ import pytest
 import tvm_ffi
 
 from microscopiq import runtime
-from microscopiq.runtime.reference import run
+from microscopiq.runtime.reference.run import run
 from microscopiq.target.arch import Arch
 from microscopiq.target.isa.program import Function, Program
 

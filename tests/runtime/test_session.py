@@ -9,7 +9,7 @@ from tvm import relax
 from tvm.relax import op
 
 from microscopiq import Session
-from microscopiq.runtime.result import RESULT_VERSION, merge
+from microscopiq.runtime.results.result import RESULT_VERSION, merge
 from microscopiq.target.errors import ConfigError, InputError
 from microscopiq.target.isa.spec import Unit
 from tests.compiler import relax_modules as make

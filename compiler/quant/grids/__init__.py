@@ -2,7 +2,7 @@
 
 from ....target.errors import ConfigError
 from ....target.formats import WEIGHT_FORMATS
-from ..study import STUDY_FORMATS
+from ..host_formats import STUDY_FORMATS
 from .asymmetric import AsymmetricGrid
 from .base import Grid
 from .channel import ChannelGrid

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ....target.packing import blocks
-from ..study import SCALE_BITS, STUDY_FORMATS, StudyWeight
+from ..host_formats import SCALE_BITS, STUDY_FORMATS, StudyWeight
 from .clipping import Clip
 
 TINY, HUGE = np.finfo(np.float16).smallest_subnormal, np.finfo(np.float16).max

@@ -5,7 +5,7 @@ from typing import Protocol
 import numpy as np
 
 from ....target.packing import QuantizedWeight
-from ..study import StudyWeight
+from ..host_formats import StudyWeight
 
 
 class Grid(Protocol):

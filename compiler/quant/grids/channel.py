@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..study import CHANNEL_SCALE_BITS, STUDY_FORMATS, StudyWeight
+from ..host_formats import CHANNEL_SCALE_BITS, STUDY_FORMATS, StudyWeight
 from .clipping import Clip
 
 TINY = np.finfo(np.float32).tiny

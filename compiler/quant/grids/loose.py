@@ -3,7 +3,7 @@
 import numpy as np
 
 from ....target.formats import MACRO_BLOCK, MICRO_BLOCK
-from ..study import StudyWeight
+from ..host_formats import StudyWeight
 from .ms import MsGrid
 
 SCALE_BITS = 8

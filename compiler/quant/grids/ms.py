@@ -20,8 +20,8 @@ from ....target.formats import (
 )
 from ....target.packing import QuantizedWeight, blocks
 from ....target.routing import passes
+from ..host_formats import StudyWeight
 from ..lower_slots import choose_lower_slots
-from ..study import StudyWeight
 from .alignment import raised_floor
 from .ms_weight import ISF_MIN, MICROS, Chosen, ms_weight, spread
 

@@ -13,8 +13,8 @@ from ....target.formats import WEIGHT_FORMATS
 from ....target.packing import QuantizedWeight
 from ..base import GRID_FORMATS, method
 from ..grids import ClipOptions
+from ..host_formats import StudyWeight
 from ..statistics import Statistics
-from ..study import StudyWeight
 from .rtn import rtn
 
 FORMATS = tuple(

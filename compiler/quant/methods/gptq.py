@@ -10,9 +10,9 @@ import numpy as np
 from ....target.packing import QuantizedWeight
 from ..base import GRID_FORMATS, method
 from ..grids import ClipOptions, clip_of, make_grid
+from ..host_formats import StudyWeight
 from ..solve import Compensation, compensated
 from ..statistics import Statistics
-from ..study import StudyWeight
 
 
 @dataclass(frozen=True)

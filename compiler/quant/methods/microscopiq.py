@@ -13,9 +13,9 @@ from ....target.formats import WEIGHT_FORMATS
 from ....target.packing import QuantizedWeight
 from ..base import method
 from ..grids import Grid, MsOptions, make_grid
+from ..host_formats import StudyWeight
 from ..solve import Compensation, compensated, rounded
 from ..statistics import Statistics
-from ..study import StudyWeight
 
 FORMATS = tuple(name for name, row in WEIGHT_FORMATS.items() if row.has_outliers)
 

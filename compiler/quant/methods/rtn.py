@@ -5,9 +5,9 @@ import numpy as np
 from ....target.packing import QuantizedWeight
 from ..base import GRID_FORMATS, method
 from ..grids import ClipOptions, clip_of, make_grid
+from ..host_formats import StudyWeight
 from ..solve import rounded
 from ..statistics import Statistics
-from ..study import StudyWeight
 
 
 @method("rtn", formats=GRID_FORMATS, options=ClipOptions)

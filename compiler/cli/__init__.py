@@ -1,0 +1,1 @@
+"""The command `microscopiq`: one file per command, and what they print."""

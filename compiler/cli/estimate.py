@@ -1,0 +1,83 @@
+"""The command `microscopiq estimate`: cycles of operators that are only described."""
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from ...target.arch import DEFAULT_ARCH
+from ...target.errors import ConfigError
+from ..estimate.presets import PRESETS, load_preset
+from ..estimate.stand_in import FLAGGED_SHARE
+from ..quant.recipe import DEFAULT_RECIPE
+from .options import ArchName, Json, Recipe, TechnologyName
+
+DEFAULT_TOKENS = 2048
+
+
+def estimate(
+    gemm: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[NAME=]MxNxK[xCOUNT]", help="A matrix product; may be repeated."),
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(metavar="NAME", help=f"Part of a model: {', '.join(PRESETS)}.")
+    ] = None,
+    tokens: Annotated[
+        int | None,
+        typer.Option(help=f"Tokens that a preset reads at once; {DEFAULT_TOKENS} if not given."),
+    ] = None,
+    recipe: Recipe = DEFAULT_RECIPE,
+    weight_format: Annotated[
+        str | None,
+        typer.Option("--format", metavar="NAME", help="Weight format, if not the recipe's."),
+    ] = None,
+    arch: ArchName = DEFAULT_ARCH,
+    flagged_share: Annotated[
+        float,
+        typer.Option(metavar="0..1", help="Share of micro-blocks with outliers, if any has some."),
+    ] = FLAGGED_SHARE,
+    technology: TechnologyName = None,
+    as_json: Json = False,
+) -> None:
+    """Count the cycles of operators on a machine without a model and without data."""
+    if not gemm and not preset:
+        raise ConfigError("estimate needs operators: --preset NAME or --gemm MxNxK")
+    if tokens is not None and not preset:
+        raise ConfigError(f"--tokens {tokens} is of a preset; a product's rows are the M of MxNxK")
+    _import_tvm()
+    from ...target.arch import load_arch
+    from ..estimate.decoder_layer import decoder_tasks
+    from ..estimate.timing import estimate as run_estimate
+    from ..estimate.timing import gemm_tasks, weight_formats
+
+    format_of = weight_formats(recipe, weight_format)
+    tasks = []
+    if preset:
+        decoder = load_preset(preset)
+        tasks += decoder_tasks(decoder, DEFAULT_TOKENS if tokens is None else tokens, format_of)
+    for number, text in enumerate(gemm or []):
+        tasks += gemm_tasks(text, number, format_of)
+    result = run_estimate(tasks, load_arch(arch), flagged_share, technology)
+    if as_json:
+        print(json.dumps(result.to_json()))
+    else:
+        from .report import print_estimate
+
+        print_estimate(result)
+
+
+def _import_tvm() -> None:
+    """Import TVM without torch, which TVM imports when it is installed and nothing here needs.
+
+    That is two thirds of the time and half of the memory of an estimate. Where torch is wanted
+    as well, TVM is there already.
+    """
+    if "tvm_ffi" in sys.modules or "torch" in sys.modules:
+        return
+    sys.modules["torch"] = None  # type: ignore[assignment]  # `import torch` is an ImportError
+    try:
+        import tvm  # noqa: F401
+    finally:
+        del sys.modules["torch"]

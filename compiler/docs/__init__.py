@@ -1,0 +1,1 @@
+"""Writers of the generated pages in docs/: run ``python -m microscopiq.compiler.docs``."""

@@ -1,0 +1,1 @@
+"""From a scheduled PrimFunc to a function of the program."""

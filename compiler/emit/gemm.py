@@ -1,0 +1,269 @@
+"""Instructions of a GEMM's stages: what follows the products, and all stages by name."""
+
+from collections.abc import Callable
+from functools import partial
+
+from ...target.formats import ACTIVATION_FORMATS, ROWS_INT8, WEIGHT_FORMATS
+from ...target.isa import instructions as isa
+from ...target.isa.program import Argument
+from ...target.isa.spec import Affine, Mem, Unit
+from ...target.packing import blocks
+from ...target.segment import panel_bytes
+from ..operators import Gemm
+from .allocate import Buffer, affine
+from .loads import (
+    F32,
+    ZERO,
+    column_extent,
+    fixed_extent,
+    load_bias,
+    load_residual,
+    load_w,
+    load_w_exponent,
+    load_x,
+    load_x_exponent,
+    output_offset,
+    panel_number,
+    row_extent,
+)
+from .planes import PLANE, matmul
+from .state import Emitter, Lowered, Op
+from .tree import Stage
+
+I32 = 4
+RESULTS = ("acc", "y", "q", "out_exponent")
+"""Buffers that computing fills; loads fill the others."""
+
+
+def _nothing(_stage):
+    return []
+
+
+def lower_gemm(emitter: Emitter, weights: bytes) -> Lowered:
+    """Return arguments, buffers and stage emitters of a GEMM."""
+    op: Gemm = emitter.operator
+    shapes = emitter.shapes
+    tile_m, block = emitter.tile_rows, shapes["psum_init"][-1]
+    arguments = gemm_arguments(op)
+    index = {argument.name: number for number, argument in enumerate(arguments)}
+    e_cols = 1 if op.conv else op.groups
+    _, _, x_groups, x_rows, group = emitter.boxes["x_tile"]
+    _, w_blocks, w_groups = emitter.boxes["w_tile"][:3]
+    buffers = [
+        Buffer("x", Mem.SPAD, x_rows, x_groups * group),
+        Buffer("x_exponent", Mem.SPAD, 1 if op.conv else tile_m, e_cols),
+        Buffer("acc", Mem.ACC, tile_m, I32 * block, I32),
+        Buffer("y", Mem.OBUF, tile_m, F32 * block, F32),
+        Buffer("bias", Mem.OBUF, 1, F32 * block, F32),
+        Buffer("residual", Mem.OBUF, tile_m, F32 * block, F32),
+        Buffer("q", Mem.SPAD, tile_m, block),
+        Buffer("out_exponent", Mem.SPAD, tile_m, 1),
+        Buffer("w_exponent", Mem.WBUF, block, op.groups),
+        Buffer(PLANE, Mem.WBUF, 0, 0),
+    ]
+    if op.weight_format:
+        largest = int(panel_bytes(weights).max())
+        buffers.append(Buffer("w", Mem.WBUF, w_blocks * w_groups, largest))
+    else:
+        buffers.append(Buffer("w", Mem.WBUF, w_blocks * block, w_groups * group))
+    stages: dict[str, Callable] = {
+        name: _nothing for name in ("w_scale_tile", "psum_init", "exponent")
+    }
+    for name, function in GEMM_STAGES.items():
+        stages[name] = partial(function, op, index)
+    assert emitter.tile is not None
+    stages["out"] = partial(_store, emitter.tile.store_pieces, op, index)
+    return Lowered(arguments, {buffer.name: buffer for buffer in buffers}, stages)
+
+
+def gemm_arguments(op: Gemm) -> tuple[Argument, ...]:
+    """Return the tensors a GEMM function takes; constant weights are in its segment instead."""
+    if op.conv:
+        conv = op.conv
+        image = (op.batch, op.conv_groups * conv.channels, conv.height, conv.width)
+        arguments = [Argument("x", "int8", image), Argument("x_exponent", "int8", (op.batch, 1))]
+    else:
+        arguments = [
+            Argument("x", "int8", (op.batch, op.m, op.k)),
+            Argument("x_exponent", "int8", (op.batch, op.m, op.groups)),
+        ]
+    if not op.weight_format:
+        arguments.append(Argument("w", "int8", (op.batch, op.n, op.k)))
+        arguments.append(Argument("w_exponent", "int8", (op.batch, op.n, op.groups)))
+    if op.bias:
+        arguments.append(Argument("bias", "float32", (op.conv_groups * op.n,)))
+    if op.residual:
+        arguments.append(Argument("residual", "float32", op.output_shape))
+    dtype = "int8" if op.requantize else "float32"
+    arguments.append(Argument("out", dtype, op.output_shape, True))
+    if op.requantize:
+        shape = (op.batch, op.m, op.column_blocks)
+        arguments.append(Argument("out_exponent", "int8", shape, True))
+    return tuple(arguments)
+
+
+def _drain(op: Gemm, index, stage: Stage):
+    _, _, nb, m, _, g = stage.starts
+
+    def build(emitter, path):
+        packed = bool(op.weight_format)
+        return isa.Drain(
+            dst=emitter.at("y", m, ZERO, path),
+            dst_pitch=emitter.pitch("y"),
+            src=emitter.at("acc", m, ZERO, path),
+            src_pitch=emitter.pitch("acc"),
+            format=WEIGHT_FORMATS[op.weight_format].code if packed else ROWS_INT8,
+            wscale=emitter.at("w", panel_number(op, nb, g), ZERO, path)
+            if packed
+            else emitter.at("w_exponent", ZERO, g, path),
+            wscale_pitch=0 if packed else op.groups,
+            xexp=emitter.at("x_exponent", *((ZERO, ZERO) if op.conv else (m, g)), path),
+            xexp_pitch=0 if op.conv else op.groups,
+            rows=row_extent(emitter, m),
+            cols=column_extent(emitter, nb),
+            accumulate=affine(g, path),
+        )
+
+    reads = ("acc", "x_exponent", "w" if op.weight_format else "w_exponent", "y")
+    return [Op(Unit.VECTOR, reads, ("y",), build, note="integer sums of a group to fp32")]
+
+
+def _add(source: str, pitch: int | None, op: Gemm, index, stage: Stage):
+    _, _, nb, m, _ = stage.starts
+
+    def build(emitter, path):
+        return isa.Add(
+            dst=emitter.at("y", m, ZERO, path),
+            dst_pitch=emitter.pitch("y"),
+            src=emitter.at(source, m if pitch is None else ZERO, ZERO, path),
+            src_pitch=emitter.pitch(source) if pitch is None else pitch,
+            rows=row_extent(emitter, m),
+            cols=column_extent(emitter, nb),
+        )
+
+    return [Op(Unit.VECTOR, (source, "y"), ("y",), build, note=f"add the {source}")]
+
+
+def _clamp(op: Gemm, index, stage: Stage):
+    _, _, nb, m, _ = stage.starts
+
+    def build(emitter, path):
+        return isa.Clamp(
+            dst=emitter.at("y", m, ZERO, path),
+            dst_pitch=emitter.pitch("y"),
+            low=float("-inf") if op.low is None else op.low,
+            high=float("inf") if op.high is None else op.high,
+            rows=row_extent(emitter, m),
+            cols=column_extent(emitter, nb),
+        )
+
+    return [Op(Unit.VECTOR, ("y",), ("y",), build, note="activation function")]
+
+
+def _requantize_exponent(op: Gemm, index, stage: Stage):
+    _, _, nb, m = stage.starts[:4]
+
+    def build(emitter, path):
+        return isa.Absmax(
+            dst=emitter.at("out_exponent", m, ZERO, path),
+            dst_pitch=1,
+            src=emitter.at("y", m, ZERO, path),
+            src_pitch=emitter.pitch("y"),
+            rows=row_extent(emitter, m),
+            cols=column_extent(emitter, nb),
+            accumulate=Affine(),
+            bits=ACTIVATION_FORMATS[op.activation].bits,
+        )
+
+    return [Op(Unit.VECTOR, ("y",), ("out_exponent",), build, note="exponents of the next input")]
+
+
+def _requantize(op: Gemm, index, stage: Stage):
+    _, _, nb, m, _ = stage.starts
+
+    def build(emitter, path):
+        return isa.Quant(
+            dst=emitter.at("q", m, ZERO, path),
+            dst_pitch=emitter.pitch("q"),
+            exponent=emitter.at("out_exponent", m, ZERO, path),
+            exponent_pitch=1,
+            src=emitter.at("y", m, ZERO, path),
+            src_pitch=emitter.pitch("y"),
+            rows=row_extent(emitter, m),
+            cols=column_extent(emitter, nb),
+            bits=ACTIVATION_FORMATS[op.activation].bits,
+        )
+
+    return [Op(Unit.VECTOR, ("y", "out_exponent"), ("q",), build, note="requantize to int8")]
+
+
+def _store(pieces: int, op: Gemm, index, stage: Stage):
+    i, c, nb, m, _ = stage.starts
+    source, element = ("q", 1) if op.requantize else ("y", F32)
+
+    def build(first, rows, emitter, path):
+        offset, pitch, step = output_offset(op, i, c, nb, m + first)
+        return isa.DmaStore(
+            arg=index["out"],
+            dst=affine(offset * element, path),
+            dst_pitch=pitch * element,
+            dst_step=step * element,
+            mem=Mem.SPAD if op.requantize else Mem.OBUF,
+            src=emitter.at(source, m + first, ZERO, path),
+            src_pitch=emitter.pitch(source),
+            element=element,
+            rows=emitter.clip(rows, op.m, m + first),
+            cols=column_extent(emitter, nb),
+        )
+
+    rows = stage.extents[3]
+    piece = blocks(rows, pieces)
+    return [
+        Op(
+            Unit.DMA_OUT,
+            (source,),
+            (),
+            partial(build, first, min(piece, rows - first)),
+            note="result tile" if pieces == 1 else f"result tile, rows from {first}",
+        )
+        for first in range(0, rows, piece)
+    ]
+
+
+def _store_exponent(op: Gemm, index, stage: Stage):
+    i, _, nb, m = stage.starts
+
+    def build(emitter, path):
+        offset = i * (op.m * op.column_blocks) + m * op.column_blocks + nb
+        return isa.DmaStore(
+            arg=index["out_exponent"],
+            dst=affine(offset, path),
+            dst_pitch=op.column_blocks,
+            dst_step=1,
+            mem=Mem.SPAD,
+            src=emitter.at("out_exponent", m, ZERO, path),
+            src_pitch=1,
+            element=1,
+            rows=row_extent(emitter, m),
+            cols=fixed_extent(emitter),
+        )
+
+    return [Op(Unit.DMA_OUT, ("out_exponent",), (), build, note="exponents of the result")]
+
+
+GEMM_STAGES: dict[str, Callable] = {
+    "x_tile": load_x,
+    "x_exponent_tile": load_x_exponent,
+    "w_tile": load_w,
+    "w_exponent_tile": load_w_exponent,
+    "psum_update_o": matmul,
+    "y": _drain,
+    "bias_tile": load_bias,
+    "y_bias": partial(_add, "bias", 0),
+    "residual_tile": load_residual,
+    "y_residual": partial(_add, "residual", None),
+    "y_clamp": _clamp,
+    "bits": _requantize_exponent,
+    "q": _requantize,
+    "out_exponent": _store_exponent,
+}

@@ -1,0 +1,224 @@
+"""Transfers of a GEMM's operands from off the chip."""
+
+from ...target.formats import GROUP_SIZE
+from ...target.isa import instructions as isa
+from ...target.isa.spec import Mem, Unit
+from ..operators import Gemm
+from .allocate import affine
+from .state import Emitter, Op
+from .tree import Linear, Loop, Stage
+
+F32 = 4
+ZERO = Linear()
+
+
+def row_extent(emitter: Emitter, m: Linear) -> int:
+    return emitter.clip(emitter.tile_rows, emitter.operator.m, m)
+
+
+def column_extent(emitter: Emitter, nb: Linear) -> int:
+    return emitter.clip(GROUP_SIZE, emitter.operator.n, nb * GROUP_SIZE)
+
+
+def input_extent(emitter: Emitter, g: Linear) -> int:
+    return emitter.clip(GROUP_SIZE, emitter.operator.k, g * GROUP_SIZE)
+
+
+def panel_number(op: Gemm, nb: Linear, g: Linear) -> Linear:
+    """Return the place of a panel among those of a conv group."""
+    return nb * op.groups + g
+
+
+def fixed_extent(emitter: Emitter, count: int = 1) -> int:
+    return emitter.clip(count, count, ZERO)
+
+
+def load_x(op: Gemm, index, stage: Stage):
+    i, c, g, m, _ = stage.starts
+    groups, tile_rows = stage.extents[2:4]
+
+    def extents(emitter):
+        inputs = input_extent(emitter, g) if groups == 1 else fixed_extent(emitter, op.k)
+        return {"rows": emitter.clip(tile_rows, op.m, m), "cols": inputs}
+
+    def rows(emitter, path):
+        return isa.DmaLoad(
+            mem=Mem.SPAD,
+            dst=emitter.at("x", m, ZERO, path),
+            dst_pitch=emitter.pitch("x"),
+            arg=index["x"],
+            src=affine(i * (op.m * op.k) + m * op.k + g * GROUP_SIZE, path),
+            src_pitch=op.k,
+            src_step=1,
+            element=1,
+            **extents(emitter),
+        )
+
+    def im2col(emitter, path):
+        conv = op.conv
+        image = conv.channels * conv.height * conv.width
+        return isa.DmaIm2col(
+            mem=Mem.SPAD,
+            dst=emitter.at("x", m, ZERO, path),
+            dst_pitch=emitter.pitch("x"),
+            arg=index["x"],
+            src=affine(i * (op.conv_groups * image) + c * image, path),
+            row0=affine(m, path),
+            col0=affine(g * GROUP_SIZE, path),
+            **extents(emitter),
+            height=conv.height,
+            width=conv.width,
+            out_width=conv.out_width,
+            kernel_h=conv.kernel_h,
+            kernel_w=conv.kernel_w,
+            stride_h=conv.stride_h,
+            stride_w=conv.stride_w,
+            pad_top=conv.pad_top,
+            pad_left=conv.pad_left,
+            dilation_h=conv.dilation_h,
+            dilation_w=conv.dilation_w,
+        )
+
+    note = "activation rows of this tile, one group of inputs"
+    if groups > 1:
+        note = "activation rows, all inputs"
+    return [Op(Unit.DMA_IN, (), ("x",), im2col if op.conv else rows, note=note)]
+
+
+def load_x_exponent(op: Gemm, index, stage: Stage):
+    def build(emitter, path):
+        if op.conv:
+            row, src, rows, cols = (
+                ZERO,
+                stage.starts[0],
+                fixed_extent(emitter),
+                fixed_extent(emitter),
+            )
+        else:
+            i, row, g = stage.starts
+            src = i * (op.m * op.groups) + row * op.groups + g
+            rows, cols = row_extent(emitter, row), fixed_extent(emitter, op.groups)
+        return isa.DmaLoad(
+            mem=Mem.SPAD,
+            dst=emitter.at("x_exponent", row, ZERO, path),
+            dst_pitch=emitter.pitch("x_exponent"),
+            arg=index["x_exponent"],
+            src=affine(src, path),
+            src_pitch=1 if op.conv else op.groups,
+            src_step=1,
+            element=1,
+            rows=rows,
+            cols=cols,
+        )
+
+    return [Op(Unit.DMA_IN, (), ("x_exponent",), build, note="activation exponents")]
+
+
+def load_w(op: Gemm, index, stage: Stage):
+    lead, nb, g, _, _ = stage.starts
+    column_blocks, groups = stage.extents[1:3]
+    # Panels that stay are loaded by a loop of their own; they follow each other in the segment.
+    panels = Loop("panels", column_blocks * groups)
+    step = Linear(0, ((panels, 1),)) if panels.extent > 1 else ZERO
+
+    def panel(emitter, path):
+        number = lead * (op.column_blocks * op.groups) + panel_number(op, nb, g) + step
+        return isa.DmaWeight(
+            dst=emitter.at("w", panel_number(op, nb, g) + step, ZERO, path),
+            panel=affine(number, path),
+            capacity=emitter.pitch("w"),
+        )
+
+    def rows(emitter, path):
+        columns = column_extent(emitter, nb) if column_blocks == 1 else fixed_extent(emitter, op.n)
+        return isa.DmaLoad(
+            mem=Mem.WBUF,
+            dst=emitter.at("w", ZERO, ZERO, path),
+            dst_pitch=emitter.pitch("w"),
+            arg=index["w"],
+            src=affine(lead * (op.n * op.k) + nb * (GROUP_SIZE * op.k) + g * GROUP_SIZE, path),
+            src_pitch=op.k,
+            src_step=1,
+            element=1,
+            rows=columns,
+            cols=input_extent(emitter, g) if groups == 1 else fixed_extent(emitter, op.k),
+        )
+
+    if not op.weight_format:
+        return [Op(Unit.DMA_IN, (), ("w",), rows, note="rows of the second operand")]
+    note = "weight panel: 128 inputs x 128 outputs"
+    load = Op(Unit.DMA_IN, (), ("w",), panel, note=note)
+    if panels.extent == 1:
+        return [load]
+    panels.body.append(load)
+    return [panels]
+
+
+def load_w_exponent(op: Gemm, index, stage: Stage):
+    i, nb, _, g = stage.starts
+
+    def build(emitter, path):
+        src = i * (op.n * op.groups) + nb * (GROUP_SIZE * op.groups) + g
+        return isa.DmaLoad(
+            mem=Mem.WBUF,
+            dst=emitter.at("w_exponent", ZERO, ZERO, path),
+            dst_pitch=op.groups,
+            arg=index["w_exponent"],
+            src=affine(src, path),
+            src_pitch=op.groups,
+            src_step=1,
+            element=1,
+            rows=column_extent(emitter, nb),
+            cols=fixed_extent(emitter, op.groups),
+        )
+
+    return [Op(Unit.DMA_IN, (), ("w_exponent",), build, note="exponents of the second operand")]
+
+
+def output_offset(op: Gemm, i, c, nb, m) -> tuple[Linear, int, int]:
+    """Return element offset, row pitch and column step of the output's layout."""
+    if op.conv:
+        channel = i * (op.conv_groups * op.n) + c * op.n + nb * GROUP_SIZE
+        return channel * op.m + m, 1, op.m
+    return i * (op.m * op.n) + m * op.n + nb * GROUP_SIZE, op.n, 1
+
+
+def load_bias(op: Gemm, index, stage: Stage):
+    c, nb, _ = stage.starts
+
+    def build(emitter, path):
+        return isa.DmaLoad(
+            mem=Mem.OBUF,
+            dst=emitter.at("bias", ZERO, ZERO, path),
+            dst_pitch=emitter.pitch("bias"),
+            arg=index["bias"],
+            src=affine((c * op.n + nb * GROUP_SIZE) * F32, path),
+            src_pitch=0,
+            src_step=F32,
+            element=F32,
+            rows=fixed_extent(emitter),
+            cols=column_extent(emitter, nb),
+        )
+
+    return [Op(Unit.DMA_IN, (), ("bias",), build, note="bias of this block of columns")]
+
+
+def load_residual(op: Gemm, index, stage: Stage):
+    i, c, nb, m, _ = stage.starts
+    offset, pitch, step = output_offset(op, i, c, nb, m)
+
+    def build(emitter, path):
+        return isa.DmaLoad(
+            mem=Mem.OBUF,
+            dst=emitter.at("residual", m, ZERO, path),
+            dst_pitch=emitter.pitch("residual"),
+            arg=index["residual"],
+            src=affine(offset * F32, path),
+            src_pitch=pitch * F32,
+            src_step=step * F32,
+            element=F32,
+            rows=row_extent(emitter, m),
+            cols=column_extent(emitter, nb),
+        )
+
+    return [Op(Unit.DMA_IN, (), ("residual",), build, note="residual tile")]

@@ -1,0 +1,108 @@
+"""Instructions of a GEMM's products: weights into planes, merges, rows through the array."""
+
+import math
+
+from ...target.formats import GROUP_SIZE, WEIGHT_FORMATS
+from ...target.isa import instructions as isa
+from ...target.isa.spec import Affine, Unit
+from ...target.packing import blocks
+from ..operators import Gemm
+from .allocate import affine
+from .loads import ZERO, panel_number, row_extent
+from .state import Emitter, Op
+from .tree import Loop, Stage
+
+PLANE = "plane"
+PLANES = 2
+"""Weight planes of the array: one streams while the other is loaded."""
+
+
+def matmul(op: Gemm, index, stage: Stage):
+    """Return the ops of one plane: its preload, its merges, the rows that stream through it."""
+    _, _, g, nb, m, column = stage.starts[:6]
+    k = stage.starts[-1]
+    array_n, array_k = stage.extents[5], stage.extents[-1]
+    left_out = _left_out(op, stage)
+
+    def input_rows(emitter):
+        return emitter.clip(array_k, op.k, g * GROUP_SIZE + k)
+
+    def part(emitter, path):
+        return {
+            "plane": _plane(emitter, path, left_out),
+            "rows": input_rows(emitter),
+            "cols": emitter.clip(array_n, op.n, nb * GROUP_SIZE + column),
+        }
+
+    def preload(emitter, path):
+        if op.weight_format:
+            return isa.Preload(**panel_part(emitter, path))
+        return isa.PreloadRows(
+            **part(emitter, path),
+            src=emitter.at("w", nb * GROUP_SIZE + column, g * GROUP_SIZE + k, path),
+            src_pitch=emitter.pitch("w"),
+        )
+
+    def panel_part(emitter, path):
+        return {
+            **part(emitter, path),
+            "src": emitter.at("w", panel_number(op, nb, g), ZERO, path),
+            "format": WEIGHT_FORMATS[op.weight_format].code,
+            "row0": affine(k, path),
+            "col0": affine(column, path),
+        }
+
+    def stream(emitter, path):
+        return isa.Matmul(
+            plane=_plane(emitter, path, left_out),
+            src=emitter.at("x", m, g * GROUP_SIZE + k, path),
+            src_pitch=emitter.pitch("x"),
+            dst=emitter.at("acc", m, column, path),
+            dst_pitch=emitter.pitch("acc"),
+            rows=row_extent(emitter, m),
+            accumulate=affine(k, path),
+        )
+
+    def no_inputs(emitter, _path):
+        return isa.Break(input_rows(emitter))
+
+    ops = [Op(Unit.CONTROL, (), (), no_inputs, note="the inputs end here")] if left_out else []
+    ops += [Op(Unit.WLOAD, ("w",), (PLANE,), preload, note="part of the panel into a weight plane")]
+    if op.weight_format and WEIGHT_FORMATS[op.weight_format].has_outliers:
+        ops.append(
+            Op(
+                Unit.RECON,
+                ("w",),
+                (PLANE,),
+                lambda emitter, path: isa.ReconConfig(**panel_part(emitter, path)),
+                note="merges of this plane's outliers",
+            )
+        )
+    ops.append(Op(Unit.ARRAY, ("x", PLANE), ("acc",), stream, note="stream the rows"))
+    return ops
+
+
+def _left_out(op: Gemm, stage: Stage) -> dict[Loop, int]:
+    """Return how many planes without inputs a `break` leaves out of a whole loop over groups.
+
+    Only the last group can end before its last plane. There, where columns are the outer loop,
+    planes of several columns follow each other at another distance than in the groups before; where
+    that puts them into other slots of the ring, no operand can tell, and the empty planes stay.
+    """
+    if not stage.starts[2].terms or not stage.starts[-1].terms:
+        return {}
+    (groups, _), (rows, _) = stage.starts[2].terms[0], stage.starts[-1].terms[0]
+    at, inner = stage.loops.index(groups), stage.loops.index(rows)
+    outside, inside = stage.loops[at + 1 : inner], stage.loops[inner + 1 :]
+    empty = op.groups * rows.extent - blocks(op.k, stage.extents[-1])
+    empty *= math.prod(loop.extent for loop in inside)
+    columns = math.prod(loop.extent for loop in outside)
+    if empty == 0 or (columns > 1 and empty % PLANES):
+        return {}
+    return {groups: empty * columns}
+
+
+def _plane(emitter: Emitter, path: tuple[Loop, ...], left_out: dict[Loop, int]) -> Affine:
+    """Return the operand that alternates between the two weight planes."""
+    ring = affine(ZERO, path, emitter.placed[PLANE], left_out)
+    return Affine(0, ring.strides, ring.turns, ring.slots, 1 if ring.slots > 1 else 0)

@@ -1,0 +1,94 @@
+"""What emission works on: ops that know their unit and buffers, and the state they read."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...target.arch import Arch
+from ...target.errors import IsaError
+from ...target.isa.program import Argument
+from ...target.isa.spec import EXTENT_REGISTERS, SEMAPHORES, Affine, Instruction, Unit
+from ..tiling.tile import GemmTile
+from .allocate import Buffer, Placed, address
+from .tree import Linear, Loop
+
+Build = Callable[["Emitter", tuple[Loop, ...]], Instruction]
+
+
+@dataclass(eq=False)
+class Op:
+    """One instruction to be: its unit, the buffers it touches, and how to write it."""
+
+    unit: Unit
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    build: Build
+    loops: tuple[Loop, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ScheduledTree:
+    """A scheduled operator: its loops and stages, and the shape of each stage's buffer.
+
+    Attributes
+    ----------
+    tile : GemmTile or None
+        The decisions behind a GEMM's loops.
+    """
+
+    operator: Any  # an Operator; each kind's lowering knows its own
+    tile: GemmTile | None
+    root: Loop
+    shapes: dict[str, tuple[int, ...]]
+
+
+@dataclass
+class Lowered:
+    """What an operator kind gives the emitter: arguments, buffers and the ops of a stage."""
+
+    arguments: tuple[Argument, ...]
+    buffers: dict[str, Buffer]
+    stages: dict[str, Callable]
+
+
+@dataclass
+class Emitter:
+    """State of one emission."""
+
+    operator: Any
+    arch: Arch
+    name: str
+    shapes: dict[str, tuple[int, ...]]
+    boxes: dict[str, tuple[int, ...]]  # how far each stage reaches
+    tile_rows: int
+    tile: GemmTile | None = None
+    placed: dict[str, Placed] = field(default_factory=dict)
+    extents: dict[tuple, int] = field(default_factory=dict)
+    semaphores: list[int] = field(default_factory=list)
+
+    def at(self, buffer: str, row: Linear, column: Linear, path) -> Affine:
+        """Return the address operand of an element of a buffer."""
+        return address(self.placed[buffer], row, column, path)
+
+    def pitch(self, buffer: str) -> int:
+        return self.placed[buffer].buffer.pitch
+
+    def clip(self, tile: int, limit: int, start: Linear) -> int:
+        """Return the extent register that holds min(tile, limit - start)."""
+        last = start.base + sum(step * (loop.extent - 1) for loop, step in start.terms)
+        if last + tile <= limit:
+            start = Linear()  # never ragged: one clip outside the loops serves
+        key = (tile, limit, start)
+        if key not in self.extents:
+            if len(self.extents) == EXTENT_REGISTERS:
+                raise IsaError(f"{self.name}: more than {EXTENT_REGISTERS} extents are needed")
+            self.extents[key] = len(self.extents)
+        return self.extents[key]
+
+    def semaphore(self, count: int) -> int:
+        """Return a new semaphore with its first count."""
+        if len(self.semaphores) == SEMAPHORES:
+            raise IsaError(f"{self.name}: more than {SEMAPHORES} semaphores are needed")
+        self.semaphores.append(count)
+        return len(self.semaphores) - 1

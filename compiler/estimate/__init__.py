@@ -1,0 +1,1 @@
+"""Programs that are timed without data: presets, stand-in weights, decoder layers."""

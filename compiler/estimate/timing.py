@@ -1,0 +1,198 @@
+"""Timing-only runs: what operators would cost, without a model and without data.
+
+Each operator is scheduled and emitted as in a compiled model, with weights of which only the shape
+is known (`stand_in`), and the simulator counts its cycles without computing a value.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tvm
+
+from ...runtime.results.energy import call_energy
+from ...runtime.results.peaks import describe, peak_macs
+from ...runtime.results.result import RunResult, total
+from ...target.arch import Arch
+from ...target.errors import ConfigError, unknown_name
+from ...target.formats import GROUP_SIZE, WEIGHT_FORMATS
+from ...target.isa.program import Function, Program
+from ...target.technology import Technology, load_technology
+from ..emit.emit import emit
+from ..operators import Gemm, Operator, Quantize
+from ..passes.lower import check_format, on_host
+from ..quant.recipe import Recipe, load_recipe
+from ..tir.schedule import scheduled
+from .stand_in import FLAGGED_SHARE, stand_in_segment
+
+FormatOf = Callable[[str], str]
+"""The weight format of a layer, by the layer's name."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One operator of what is estimated, called `count` times."""
+
+    name: str
+    operator: Operator
+    count: int = 1
+
+    @property
+    def size(self) -> str:
+        """M x N x K of a product, with its batch, or rows x length of a quantization."""
+        op = self.operator
+        if isinstance(op, Quantize):
+            return f"{op.rows}x{op.length}"
+        batch = op.batch * op.conv_groups
+        return (f"{batch} x " if batch > 1 else "") + f"{op.m}x{op.n}x{op.k}"
+
+    @property
+    def weight_format(self) -> str:
+        """Format of a product's weights, or that they are activations."""
+        op = self.operator
+        return (op.weight_format or "run time") if isinstance(op, Gemm) else ""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What tasks cost.
+
+    Attributes
+    ----------
+    result : RunResult
+        Without outputs. A call per task and repetition, in order; equal operators share a function.
+    program : Program
+        Its weight segments are shape-only.
+    host : list of Task
+        Products of two activations, where the machine takes no int8 weights
+        (`passes.lower.TWO_ACTIVATIONS`): they cost nothing.
+    """
+
+    tasks: list[Task]
+    result: RunResult
+    program: Program
+    flagged_share: float
+    host: list[Task] = field(default_factory=list)
+
+    def to_json(self) -> dict:
+        """Return the result, versioned, for `--json`."""
+        return self.result.to_json()
+
+
+def estimate(
+    tasks: list[Task],
+    arch: Arch,
+    flagged_share: float = FLAGGED_SHARE,
+    technology: str | Path | Technology | None = None,
+) -> Estimate:
+    """Return what tasks cost on a machine.
+
+    Parameters
+    ----------
+    flagged_share : float
+        Share of the weights' micro-blocks that hold an outlier, 0 to 1, where the format has any.
+    technology : str, Path or Technology, optional
+        For the energy; the architecture's own unless given.
+
+    Raises
+    ------
+    ConfigError
+        For a share outside of 0 to 1 or an unknown technology.
+    UnsupportedError
+        When the machine has no decoder for a weight format.
+    CapacityError
+        When an operator fits no tile.
+    """
+    if not 0 <= flagged_share <= 1:
+        raise ConfigError(f"flagged share {flagged_share}; allowed: 0 to 1")
+    table = load_technology(technology or arch.technology)
+    host = [task for task in tasks if on_host(task.operator, arch)]
+    tasks = [task for task in tasks if not on_host(task.operator, arch)]
+    symbols: dict[Operator, str] = {}
+    functions: dict[str, Function] = {}
+    for task in tasks:
+        if task.operator in symbols:
+            continue
+        symbol = _symbol(task.name, functions)
+        symbols[task.operator] = symbol
+        functions[symbol] = _function(task, symbol, arch, flagged_share)
+    program = Program.for_arch(arch, functions)
+    records = time_functions(program)
+    describe(list(records.values()), program)
+    calls = []
+    for task in tasks:
+        record = records[symbols[task.operator]]
+        energy = call_energy(record, arch.numbers(), table)
+        calls += [{**record, "layer": task.name, "energy_pj": energy}] * task.count
+    peaks = {name: peak_macs(function, arch.numbers()) for name, function in functions.items()}
+    result = total(calls, [], arch.clock_mhz, peaks)
+    return Estimate(tasks, result, program, flagged_share, host)
+
+
+def time_functions(program: Program) -> dict[str, dict]:
+    """Return the call record of each function of a program, by name, from timing-only runs."""
+    module = tvm.get_global_func("microscopiq.runtime.create")(program.to_bytes())
+    for name in program.functions:
+        module["microscopiq.time"](name)
+    return {call["name"]: call for call in json.loads(str(module["microscopiq.stats"]()))}
+
+
+def _function(task: Task, symbol: str, arch: Arch, flagged_share: float) -> Function:
+    op = task.operator
+    check_format(op, arch)
+    segment = stand_in_segment(op, flagged_share) if isinstance(op, Gemm) else b""
+    return emit(scheduled(op, arch).mod["main"], arch, symbol, task.name, segment)
+
+
+def _symbol(name: str, taken: dict[str, Function]) -> str:
+    symbol = base = "mq_" + re.sub(r"\W+", "_", name)
+    number = 1
+    while symbol in taken:
+        number += 1
+        symbol = f"{base}_{number}"
+    return symbol
+
+
+def weight_formats(recipe: str | Path | Recipe, weight_format: str | None = None) -> FormatOf:
+    """Return what gives a layer its weight format: a recipe, or one format for all.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown recipe or format (nearest names first).
+    """
+    if weight_format is None:
+        loaded = load_recipe(recipe)
+        return lambda layer: loaded.for_layer(layer).weight_format
+    if weight_format not in WEIGHT_FORMATS:
+        raise ConfigError(unknown_name("weight format", weight_format, WEIGHT_FORMATS))
+    return lambda _layer: weight_format
+
+
+def gemm_tasks(text: str, number: int, format_of: FormatOf) -> list[Task]:
+    """Return the tasks of ``[NAME=]MxNxK[xCOUNT]``: quantization of its rows, and the product.
+
+    Raises
+    ------
+    ConfigError
+        For text of another form or a dimension below 1.
+    """
+    name, _, sizes = text.rpartition("=")
+    numbers = re.fullmatch(r"(\d+)x(\d+)x(\d+)(?:x(\d+))?", sizes)
+    dims = [int(size or 1) for size in numbers.groups()] if numbers else []
+    if not dims or min(dims) < 1:
+        raise ConfigError(
+            f"product '{text}'; allowed: [NAME=]MxNxK[xCOUNT] with numbers from 1 on, such as "
+            "ffn=128x3072x768x12"
+        )
+    m, n, k, count = dims
+    name = name or f"gemm{number}"
+    op = Gemm(1, 1, m, n, k, format_of(name))
+    return [Task(f"{name}.quantize", quantize_rows(m, k), count), Task(name, op, count)]
+
+
+def quantize_rows(rows: int, length: int) -> Quantize:
+    """Return the quantization of a product's activations at run time."""
+    return Quantize(rows, length, min(length, GROUP_SIZE))

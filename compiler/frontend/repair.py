@@ -1,0 +1,52 @@
+"""Repairs of what this TVM's frontends leave behind."""
+
+import tvm
+from tvm import relax
+from tvm.relax.expr_functor import PyExprMutator, mutator
+
+from ..passes.graph import op_name, static_shape
+
+
+@mutator
+class _Repair(PyExprMutator):
+    def visit_call_(self, call):
+        call = self.visit_expr_post_order(call)
+        if op_name(call) == "cumsum" and str(call.args[0].ty.dtype) == "bool":
+            # LLVM has no sum of bools.
+            numbers = relax.op.astype(call.args[0], "int64")
+            return self.builder_.normalize(
+                relax.op.cumsum(numbers, axis=int(call.attrs.axis), dtype="int64")
+            )
+        if op_name(call) == "matmul":
+            matrix = self.repeated_matrix(call)
+            if matrix is not None:
+                return self.builder_.normalize(relax.op.matmul(call.args[0], matrix))
+        return call
+
+    def repeated_matrix(self, call):
+        """Return the matrix that a product repeats for each of its left matrices, if it does.
+
+        Torch exports a linear layer of a transposed input so; for the array it is one matrix.
+        """
+        left, repeated = call.args
+        value = self.lookup_binding(repeated) if isinstance(repeated, relax.Var) else repeated
+        if op_name(value) != "broadcast_to":
+            return None
+        matrix, shape = value.args[0], static_shape(repeated)
+        inner, rows = static_shape(matrix), static_shape(left)
+        if inner is None or shape is None or rows is None or len(inner) < 2:
+            return None
+        if rows[:-2] != shape[:-2] or inner[-2:] != shape[-2:] or set(inner[:-2]) - {1}:
+            return None
+        if len(inner) == 2:
+            return matrix
+        return self.builder_.emit(relax.op.reshape(matrix, inner[-2:]))
+
+
+def repair(mod: tvm.IRModule) -> tvm.IRModule:
+    """Sum booleans as int64, and multiply by one matrix instead of its copies."""
+    mutate = _Repair(mod)
+    for gv, function in list(mod.functions.items()):
+        if isinstance(function, relax.Function):
+            mutate.builder_.update_func(gv, mutate.visit_expr(function))
+    return mutate.builder_.get().with_attrs(mod.attrs) if mod.attrs else mutate.builder_.get()

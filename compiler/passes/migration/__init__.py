@@ -1,0 +1,1 @@
+"""Moves part of the activations' range into weights, by a factor per input channel."""

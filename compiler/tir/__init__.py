@@ -1,0 +1,1 @@
+"""Operators as tensor expressions, their schedules and intrinsics."""

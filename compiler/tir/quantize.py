@@ -1,0 +1,112 @@
+"""Run-time quantization as tensor expressions: MX-INT, one power of two per group."""
+
+from dataclasses import dataclass
+
+from tvm import te, tirx
+
+from ...target.formats import ACTIVATION_FORMATS, EXPONENT_MIN
+from ...target.packing import blocks
+from ..operators import ATTRIBUTE, Quantize, to_attribute
+
+
+@dataclass(frozen=True)
+class QuantizeTile:
+    """Rows quantized together and elements of a row held at once."""
+
+    tile_rows: int
+    tile_length: int
+
+
+def quantize(op: Quantize, tile: QuantizeTile | None = None) -> tirx.PrimFunc:
+    """Return the PrimFunc x fp32 ``(rows, length)`` -> int8 and exponents ``(rows, groups)``.
+
+    With a tile, outputs keep the tiled shape ``(rows, groups, chunks, tile_length)``.
+    """
+    x = te.placeholder((op.rows, op.length), "float32", "x")
+    return _reference(op, x) if tile is None else _tiled(op, x, tile)
+
+
+def _reference(op, x):
+    j = te.reduce_axis((0, min(op.group, op.length)), "j")
+
+    def bits_at(r, g):
+        value = exponent_bits(x[r, g * op.group + j])
+        if op.length % op.group and op.groups > 1:
+            value = tirx.if_then_else(g * op.group + j < op.length, value, 0)
+        return te.max(value, axis=j)
+
+    bits = te.compute((op.rows, op.groups), bits_at, name="bits")
+    exponent = te.compute(
+        (op.rows, op.groups), lambda r, g: exponent_of(bits[r, g], op.activation), name="exponent"
+    )
+    q = te.compute(
+        (op.rows, op.length),
+        lambda r, j: quantized(x[r, j], exponent[r, j // op.group], op.activation),
+        name="q",
+    )
+    return _prim_func(op, [x, q, exponent])
+
+
+def _tiled(op, x, tile):
+    rows = blocks(op.rows, tile.tile_rows) * tile.tile_rows
+    chunks = blocks(min(op.group, op.length), tile.tile_length)
+    shape = (rows, op.groups, chunks, tile.tile_length)
+
+    def load(name):
+        def read(r, g, p, j):
+            column = g * op.group + p * tile.tile_length + j
+            inside = tirx.all(r < op.rows, column < op.length)
+            return tirx.if_then_else(inside, x[r, column], tirx.const(0.0, "float32"))
+
+        return te.compute(shape, read, name=name)
+
+    first = load("x_tile")
+    # An image longer than the buffer is read twice: its exponent is known only at its end.
+    second = first if chunks == 1 else load("x_again_tile")
+    p = te.reduce_axis((0, chunks), "p")
+    j = te.reduce_axis((0, tile.tile_length), "j")
+    bits = te.compute(
+        shape[:2],
+        lambda r, g: te.max(exponent_bits(first[r, g, p, j]), axis=[p, j]),
+        name="bits",
+    )
+    exponent = te.compute(
+        shape[:2], lambda r, g: exponent_of(bits[r, g], op.activation), name="exponent"
+    )
+    q = te.compute(
+        shape,
+        lambda r, g, p, j: quantized(second[r, g, p, j], exponent[r, g], op.activation),
+        name="q",
+    )
+    out = te.compute(shape, lambda *index: q(*index), name="out")
+    out_exponent = te.compute(shape[:2], lambda *index: exponent(*index), name="out_exponent")
+    return _prim_func(op, [x, out, out_exponent])
+
+
+def _prim_func(op, tensors) -> tirx.PrimFunc:
+    return te.create_prim_func(tensors).with_attr(ATTRIBUTE, to_attribute(op))
+
+
+def power_of_two(exponent):
+    """Return the fp32 expression 2^exponent for exponents of normal numbers."""
+    return tirx.reinterpret("float32", (exponent.astype("int32") + 127) << 23)
+
+
+def exponent_bits(value):
+    """Return the biased exponent field of |value|: its order is that of the magnitudes."""
+    return (tirx.reinterpret("int32", value) & 0x7FFFFFFF) >> 23
+
+
+def exponent_of(bits, activation: str):
+    """Return a group's int8 exponent from its largest biased exponent field."""
+    lowest = tirx.const(EXPONENT_MIN, "int32")
+    largest = tirx.max(bits - 127, lowest)
+    top_bit = ACTIVATION_FORMATS[activation].top_bit
+    return tirx.max(largest - top_bit, lowest).astype("int8")
+
+
+def quantized(value, exponent, activation: str):
+    """Return the int8 code of a value: rounded half to even, clipped."""
+    scaled = tirx.nearbyint(value * power_of_two(-exponent.astype("int32")))
+    limit = tirx.const(float(ACTIVATION_FORMATS[activation].q_max), "float32")
+    return tirx.max(tirx.min(scaled, limit), -limit).astype("int8")

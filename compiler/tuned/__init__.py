@@ -1,0 +1,1 @@
+"""What a compilation needs of tuning: points of the space, and the database."""

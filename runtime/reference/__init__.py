@@ -1,0 +1,1 @@
+"""What each instruction means, in slow NumPy and without code in common with the core."""

@@ -1,0 +1,80 @@
+"""The energy of a call: its counted events times what one costs in a technology.
+
+Dynamic energy only: no public figure of leakage at 7 nm fits these parts, and wires between parts
+are in none of the tables. What an idle part burns is therefore missing, not zero.
+"""
+
+from ...target.area import MEMORIES
+from ...target.technology import Technology
+
+COMPONENTS = ("array", "recon", "vector", *MEMORIES, "dram", "control")
+ON_CHIP = COMPONENTS[: COMPONENTS.index("dram")]
+"""What papers that count neither DRAM nor instructions call the accelerator."""
+ACTIVATION_BITS = 8
+
+
+def call_energy(call: dict, numbers: dict[str, int], technology: Technology) -> dict[str, float]:
+    """Return the energy of one call in pJ, by component.
+
+    Parameters
+    ----------
+    call : dict
+        A record of `microscopiq.stats` (`CallRecord` in runtime/src/stats.h).
+    numbers : dict of str to int
+        The architecture's integer keys.
+    """
+    energy = {
+        "array": _array(call, numbers, technology),
+        "recon": _recon(call, numbers, technology),
+        "vector": call["vector_ops"] * technology.vector_op_pj.value,
+        "dram": sum(call["dram_bytes"].values()) * technology.dram_pj_per_byte.value,
+        "control": call["instructions"] * technology.instruction_pj.value,
+    }
+    for memory in MEMORIES:
+        each = technology.sram_pj_per_byte(numbers[f"{memory}_bytes"])
+        energy[memory] = sum(call["memory_bytes"][memory].values()) * each
+    return {component: energy[component] for component in COMPONENTS}
+
+
+def no_energy() -> dict[str, float]:
+    """Return the energy of a run without a program call."""
+    return dict.fromkeys(COMPONENTS, 0.0)
+
+
+def _array(call: dict, numbers: dict[str, int], technology: Technology) -> float:
+    """Return what PEs multiply, add and hold.
+
+    A weight is written once. Per multiply-accumulate, a PE passes an activation on and adds to
+    a partial sum: weights that share a PE share its activation (MicroScopiQ A3), and a weight
+    over several PEs is added in each. In temporal coding a multiplication is so many additions,
+    and a sum is held by each PE that it passes in every cycle of its row.
+    """
+    bits, macs, pes = call["weight_bits"], call["macs"], _pes(call, numbers)
+    add, register = technology.add_pj_per_bit.value, technology.register_pj_per_bit.value
+    sums, products = macs * max(1.0, pes), macs * bits * ACTIVATION_BITS
+    held = sums
+    if numbers["temporal_cycles"]:
+        sums, held, products = call["temporal_adds"], call["temporal_sums"], 0
+    return (
+        products * technology.multiply_pj_per_bit_product.value
+        + numbers["accumulator_bits"] * (sums * add + held * register)
+        + macs * pes * ACTIVATION_BITS * register
+        + call["accesses"]["weights"] * bits * register
+    )
+
+
+def _recon(call: dict, numbers: dict[str, int], technology: Technology) -> float:
+    """Return what the switches and the buffer before them cost: all sums of a row pass both."""
+    switch, buffer = technology.recon_switch_pj_per_bit, technology.sync_buffer_pj_per_bit
+    passes = call["recon"]["passes"]
+    if not passes:
+        return 0.0
+    waiting = passes * numbers["array_cols"] / _pes(call, numbers)
+    sums = call["recon"]["switch_ops"] * switch.value + waiting * buffer.value
+    return sums * numbers["accumulator_bits"]
+
+
+def _pes(call: dict, numbers: dict[str, int]) -> float:
+    """Return how many PEs a weight takes: below 1 where weights share one."""
+    bits = call["weight_bits"]
+    return bits / numbers["pe_weight_bits"] if numbers["multi_precision"] else 1.0

@@ -1,0 +1,264 @@
+// The array: weights into planes, ReCoN's merges, products into accumulators.
+#include <algorithm>
+#include <memory>
+
+#include "errors.h"
+#include "machine/machine.h"
+
+namespace microscopiq {
+
+void Machine::CheckArray(int bits, int64_t rows, int64_t cols) const {
+  if (!arch_.multi_precision && bits > arch_.pe_weight_bits) {
+    Fail(kSimError, "weights of ", bits, " bits; allowed: up to ", arch_.pe_weight_bits,
+         " (multi_precision = 0)");
+  }
+  const int64_t columns = ArrayColumns(arch_, bits);
+  if (rows > arch_.array_rows || cols > columns) {
+    Fail(kSimError, "a tile of ", rows, " rows x ", cols, " columns of ", bits,
+         " bits; allowed: ", arch_.array_rows, " x ", columns);
+  }
+}
+
+template <typename Op>
+PanelPart Machine::CheckedPart(const Op& op, Panel* panel) const {
+  const Memory& wbuf = memories_[static_cast<int>(Mem::kWbuf)];
+  PanelPart part;
+  part.address = At(op.src);
+  part.format = op.format;
+  part.row0 = At(op.row0);
+  part.col0 = At(op.col0);
+  part.rows = Extent(op.rows);
+  part.cols = Extent(op.cols);
+  *panel = ReadPanel(wbuf, part.address, op.format);
+  CheckArray(panel->format->bits, part.rows, part.cols);
+  if (panel->format->pow2 && arch_.recon_units == 0) {
+    Fail(kSimError, "format ", panel->format->name, " has outliers, but recon_units = 0");
+  }
+  if (panel->format->pow2 && ArrayColumns(arch_, panel->format->bits) < kMicroBlock) {
+    Fail(kSimError, "format ", panel->format->name, " has outliers, whose micro-blocks of ",
+         kMicroBlock, " columns need an array that wide; it has ",
+         ArrayColumns(arch_, panel->format->bits));
+  }
+  if (part.row0 < 0 || part.row0 + part.rows > panel->rows || part.col0 < 0 ||
+      part.col0 + part.cols > panel->cols) {
+    Fail(kSimError, "rows ", part.row0, " + ", part.rows, ", columns ", part.col0, " + ", part.cols,
+         "; the panel at ", Hex{part.address}, " has ", panel->rows, " x ", panel->cols);
+  }
+  const bool cut =
+      part.col0 % kMicroBlock || (part.cols % kMicroBlock && part.col0 + part.cols != panel->cols);
+  if (panel->format->pow2 && cut) {
+    Fail(kSimError, "columns ", part.col0, " + ", part.cols,
+         " cut a micro-block; allowed: multiples of ", kMicroBlock, " or up to the last column");
+  }
+  return part;
+}
+
+Plane& Machine::LoadedPlane(const Affine& plane) {
+  const int number = PlaneNumber(plane);
+  if (watch_) watch_->WriteSlots(number);
+  return planes_[number];
+}
+
+Machine::Outcome Machine::Execute(const Preload& op) {
+  if (Extent(op.rows) == 0 || Extent(op.cols) == 0) {
+    LoadedPlane(op.plane).LoadNothing();
+    return std::nullopt;
+  }
+  Panel panel;
+  const PanelPart part = CheckedPart(op, &panel);
+  const int bits = panel.format->bits;
+  Plane& plane = LoadedPlane(op.plane);
+  if (panel.format->cluster) return PreloadClusters(panel, part, op.plane, &plane);
+  const int64_t row_bytes = (part.cols * bits + 7) / 8 + (panel.format->pow2 ? 1 : 0);
+  wbuf().CountRead(kPanelHeaderBytes + part.rows * row_bytes);
+  if (!values_) {
+    plane.LoadShape(panel, part);
+    return PreloadWork(bits, part.rows, part.cols);
+  }
+  shifts_.assign(part.rows, 0);
+  if (panel.format->pow2) {
+    const std::vector<int64_t>& rows = panel_index_.Rows(wbuf(), panel);
+    for (int64_t row = 0; row < part.rows; ++row) {
+      const int isf = static_cast<int8_t>(*wbuf().Peek(rows[part.row0 + row], 1));
+      shifts_[row] = panel.format->guard_bits + isf - panel.exponent;
+    }
+  }
+  const uint8_t* slots =
+      wbuf().Peek(panel.slots() + part.row0 * panel.pitch(), part.rows * panel.pitch());
+  plane.LoadSlots(panel, part, slots, shifts_);
+  if (use_structure_) {
+    raw_planes_[PlaneNumber(op.plane)] =
+        std::make_shared<RawPlane>(ReadSlots(panel, part, slots, shifts_));
+  }
+  return PreloadWork(bits, part.rows, part.cols);
+}
+
+Work Machine::PreloadClusters(const Panel& panel, const PanelPart& part, const Affine& number,
+                              Plane* plane) {
+  // Whole groups are read, those of all columns lie beside each other.
+  const int64_t first = part.row0 / kClusterGroup * kClusterGroup;
+  const int64_t groups = (part.row0 + part.rows - first + kClusterGroup - 1) / kClusterGroup;
+  const int64_t end = std::min<int64_t>(first + groups * kClusterGroup, panel.rows);
+  const int64_t skipped = ClusterBytes(first, panel.cols);
+  const uint8_t* data =
+      wbuf().Peek(panel.slots() + skipped, ClusterBytes(end, panel.cols) - skipped);
+  const int64_t bytes = plane->LoadClusters(panel, part, data);
+  if (use_structure_)
+    raw_planes_[PlaneNumber(number)] = std::make_shared<RawPlane>(ReadClusters(panel, part, data));
+  wbuf().CountRead(kPanelHeaderBytes + bytes);
+  // A decoder per column expands a group while its rows go down: a row a cycle, as in any format.
+  return PreloadWork(panel.format->bits, part.rows, part.cols);
+}
+
+Machine::Outcome Machine::Execute(const PreloadRows& op) {
+  const int64_t rows = Extent(op.rows), cols = Extent(op.cols);
+  if (rows == 0 || cols == 0) {
+    LoadedPlane(op.plane).LoadNothing();
+    return std::nullopt;
+  }
+  CheckArray(8, rows, cols);
+  const uint8_t* values = wbuf().Read({At(op.src), op.src_pitch, cols, rows});
+  const int row_count = static_cast<int>(rows), col_count = static_cast<int>(cols);
+  LoadedPlane(op.plane).LoadRows(values_ ? values : nullptr, op.src_pitch, row_count, col_count);
+  if (use_structure_) {
+    raw_planes_[PlaneNumber(op.plane)] =
+        std::make_shared<RawPlane>(ReadRows(values, op.src_pitch, row_count, col_count));
+  }
+  return PreloadWork(8, rows, cols);
+}
+
+Machine::Outcome Machine::Execute(const ReconConfig& op) {
+  if (Extent(op.rows) == 0 || Extent(op.cols) == 0) return std::nullopt;
+  Panel panel;
+  const PanelPart part = CheckedPart(op, &panel);
+  if (!panel.format->pow2) {
+    Fail(kSimError, "format ", panel.format->name, " has no outliers; allowed: ms2, ms4");
+  }
+  const int number = PlaneNumber(op.plane);
+  Plane& plane = planes_[number];
+  if (!plane.loaded() || !(plane.part() == part) || plane.merged()) {
+    Fail(kSimError, "plane ", number, " doesn't hold fresh slots of this part of the panel at ",
+         Hex{part.address}, "; allowed: after a preload of the same part");
+  }
+  ReconSetting setting;
+  if (const ReconSetting* known = recon_settings_.Find(part)) {
+    setting = *known;
+  } else {
+    setting = ReadOutlierRows(panel, part, &plane);
+    recon_settings_.Keep(part, setting);
+  }
+  plane.FinishMerge(setting.outlier_rows, setting.plan, setting.switches);
+  if (watch_) watch_->WriteMerges(number);
+  wbuf().CountRead(setting.bytes);
+  record_.outlier_rows += setting.outlier_rows;
+  Work work;
+  work.busy = std::max<int64_t>(1, setting.outlier_rows);
+  return work;
+}
+
+ReconSetting Machine::ReadOutlierRows(const Panel& panel, const PanelPart& part, Plane* plane) {
+  const std::vector<int64_t>& rows = panel_index_.Rows(wbuf(), panel);
+  const ReconShape shape = MakeReconShape(arch_, panel.format->bits, part.rows, part.cols);
+  StripRows strips;
+  ReconSetting setting;
+  setting.bytes = kPanelHeaderBytes;
+  for (int64_t row = 0; row < part.rows; ++row) {
+    const int64_t address = rows[part.row0 + row];
+    outliers_.clear();
+    setting.bytes += ReadOutliers(wbuf(), panel, address, static_cast<int>(part.col0),
+                                  static_cast<int>(part.cols), &outliers_);
+    if (outliers_.empty()) continue;
+    ++setting.outlier_rows;
+    AddReconRow(shape, static_cast<int>(row), outliers_, &strips);
+    if (!values_) continue;
+    const int isf = static_cast<int8_t>(*wbuf().Peek(address, 1));
+    plane->MergeRow(static_cast<int>(row), outliers_, isf - panel.exponent);
+    if (use_structure_) raw_planes_[plane - planes_.data()]->outliers[row] = outliers_;
+  }
+  if (!strips.empty()) setting.plan = std::make_shared<ReconPlan>(MakeReconPlan(shape, strips));
+  setting.switches = int64_t{shape.strip_columns} * shape.ranks;
+  return setting;
+}
+
+Machine::Outcome Machine::Execute(const Matmul& op) {
+  const int64_t m = Extent(op.rows);
+  if (m == 0) return std::nullopt;
+  const int number = PlaneNumber(op.plane);
+  Plane& plane = planes_[number];
+  if (!plane.loaded()) Fail(kSimError, "plane ", number, " was never loaded");
+  if (!plane.merged()) {
+    Fail(kSimError, "plane ", number,
+         " holds a format with outliers, and no recon.config since its preload");
+  }
+  if (watch_) watch_->ReadSlots(number);
+  if (watch_ && plane.merges()) watch_->ReadMerges(number);
+  if (plane.empty()) return std::nullopt;
+  const bool accumulate = At(op.accumulate) != 0;
+  const int64_t rows = plane.rows(), cols = plane.cols();
+  const Box sums{At(op.dst), op.dst_pitch, m, cols * 4, 4};
+  if (accumulate) acc().Read(sums);
+  MatmulArgs args{};
+  args.x = reinterpret_cast<const int8_t*>(spad().Read({At(op.src), op.src_pitch, m, rows}));
+  args.x_pitch = op.src_pitch;
+  args.m = m;
+  args.acc = acc().Write(sums);
+  args.acc_pitch = op.dst_pitch;
+  args.accumulate = accumulate;
+  args.high = static_cast<int32_t>((int64_t{1} << (arch_.accumulator_bits - 1)) - 1);
+  args.low = -args.high - 1;
+  const Work work = MatmulWork(plane, m, accumulate);
+  if (!values_) return work;
+  if (use_structure_) {
+    StepMatmul(raw_planes_[number], args, work);
+  } else {
+    record_.saturations += plane.Multiply(args);
+  }
+  return work;
+}
+
+Work Machine::PreloadWork(int bits, int64_t rows, int64_t cols) {
+  record_.weight_bits = std::max<int64_t>(record_.weight_bits, bits);
+  record_.accesses.weights += rows * cols;
+  Work work;
+  work.busy = arch_.edge_trimming ? rows : arch_.array_rows;
+  return work;
+}
+
+Work Machine::MatmulWork(const Plane& plane, int64_t m, bool accumulate) {
+  const int64_t sums = m * plane.cols();
+  record_.macs += sums * plane.rows();
+  record_.accesses.activations += m * plane.rows();
+  record_.accesses.sums_written += sums;
+  if (accumulate) record_.accesses.sums_read += sums;
+  const int64_t rows = arch_.edge_trimming ? plane.rows() : arch_.array_rows;
+  const int64_t cols = arch_.edge_trimming ? plane.cols() : ArrayColumns(arch_, plane.bits());
+
+  Work work;
+  work.busy = m;
+  work.latency = rows + cols - 2;
+  work.streamed = m;
+  work.rows = static_cast<int>(rows);
+  if (arch_.temporal_cycles) {
+    // The PEs add an activation to the passing sum once a cycle, for all cycles of its row.
+    const int64_t row_cycles = plane.max_magnitude() > 1 ? arch_.temporal_cycles : 1;
+    work.busy = m * row_cycles;
+    work.temporal = work.busy - m;
+    work.streamed = work.busy;
+    work.adds = m * plane.magnitudes();
+    record_.temporal_adds += work.adds;
+    record_.temporal_sums += sums * plane.rows() * row_cycles;
+  }
+  if (plane.recon_plan()) {
+    const ReconPlan& plan = *plane.recon_plan();
+    record_.recon.passes += m * plan.visits;
+    record_.recon.second_passes += m * plan.second_passes;
+    record_.recon.switch_ops += m * plan.visits * plane.switches();
+    work.busy = plan.busy(m);
+    work.recon = work.busy - m;
+    work.latency = plan.latency;
+    work.recon_plan = plane.recon_plan();
+  }
+  return work;
+}
+
+}  // namespace microscopiq

@@ -1,0 +1,161 @@
+// The functional core: memories, planes, extents, semaphores, and the sequencer over them.
+#pragma once
+#include <array>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "machine/hazard.h"
+#include "machine/plane.h"
+#include "machine/recon_settings.h"
+#include "memory/memory.h"
+#include "program/program.h"
+#include "stats.h"
+#include "structural/array.h"
+#include "structural/recon_network.h"
+#include "timing/timing.h"
+
+namespace microscopiq {
+
+// A tensor in DRAM, checked against the function's argument by the caller.
+struct Tensor {
+  uint8_t* data;
+  int64_t bytes;
+  bool writable;
+};
+
+// How a call is simulated; its values depend on none of it.
+struct RunOptions {
+  bool timing = true;
+  bool values = true;                  // false: timing only, nothing but weight panels moves
+  bool debug = false;                  // find hazards, see hazard.h
+  bool structural = false;             // products by stepping every PE, see structural.h
+  StuckSwitch stuck_switch;            // a fault in the structural array; none if its rank is < 0
+  std::vector<Span>* trace = nullptr;  // with timing, the timeline is appended unless this is null
+  int64_t most_instructions = kMaxDynamicInstructions;
+};
+
+class Machine {
+ public:
+  explicit Machine(const ArchNumbers& arch);
+
+  // Executes one function call. Throws SimError.
+  CallRecord Run(const Function& function, const std::vector<Tensor>& arguments,
+                 const RunOptions& options);
+  // The same cycles and counts, but for saturations, without a tensor and without a value.
+  CallRecord Time(const Function& function, std::vector<Span>* trace = nullptr);
+
+ private:
+  struct OpenLoop {
+    uint32_t begin;
+    uint32_t count;
+  };
+  // Nothing to do (an extent is 0), or what the instruction costs its unit.
+  using Outcome = std::optional<Work>;
+
+  void Reset(const Function& function, const std::vector<Tensor>& arguments,
+             const RunOptions& options);
+  Origin CurrentOrigin(uint32_t pc) const;
+  // Where the call stands, for an error: function, pc, cycle, loops, instruction.
+  std::string Place(const Instruction* current) const;
+  int64_t At(const Affine& affine) const;
+  int64_t Extent(int reg) const;
+  int PlaneNumber(const Affine& affine) const;
+  Memory& spad() { return memories_[static_cast<int>(Mem::kSpad)]; }
+  Memory& wbuf() { return memories_[static_cast<int>(Mem::kWbuf)]; }
+  Memory& acc() { return memories_[static_cast<int>(Mem::kAcc)]; }
+  Memory& obuf() { return memories_[static_cast<int>(Mem::kObuf)]; }
+
+  // machine.cc: the sequencer's own instructions.
+  void Step(const std::monostate&) {}
+  void Step(const Loop& op);
+  void Step(const EndLoop& op);
+  void Step(const Break& op);
+  void Step(const Clip& op);
+  void Step(const Sem& op);
+  void Step(const Wait& op);
+  void Step(const Post& op);
+  void Step(const End& op);
+  template <typename Op>
+  void Step(const Op& op);
+
+  // exec_dma.cc
+  Outcome Execute(const DmaLoad& op);
+  Outcome Execute(const DmaIm2col& op);
+  Outcome Execute(const DmaWeight& op);
+  Outcome Execute(const DmaStore& op);
+  Work Transfer(int64_t bytes) const;
+  // First byte of a strided box of an argument, all of it checked to lie inside.
+  uint8_t* Dram(int arg, int64_t base, int64_t rows, int64_t pitch, int64_t cols, int64_t step,
+                int64_t element);
+
+  // exec_array.cc
+  Outcome Execute(const Preload& op);
+  Outcome Execute(const PreloadRows& op);
+  Outcome Execute(const ReconConfig& op);
+  Outcome Execute(const Matmul& op);
+  // The plane that an instruction of the weight loader fills.
+  Plane& LoadedPlane(const Affine& plane);
+  // Reads the outliers of a part; with values, merges them into the plane.
+  ReconSetting ReadOutlierRows(const Panel& panel, const PanelPart& part, Plane* plane);
+  Work PreloadClusters(const Panel& panel, const PanelPart& part, const Affine& number,
+                       Plane* plane);
+  void CheckArray(int bits, int64_t rows, int64_t cols) const;
+  Work PreloadWork(int bits, int64_t rows, int64_t cols);
+  Work MatmulWork(const Plane& plane, int64_t m, bool accumulate);
+  template <typename Op>
+  PanelPart CheckedPart(const Op& op, Panel* panel) const;
+
+  // exec_structural.cc: a matmul in structural mode, which must take as long as `formula` says;
+  // and all of the call's as their times overlap.
+  // acc = saturate([acc +] sums), sums (m, cols).
+  void Accumulate(const MatmulArgs& args, int cols, const int64_t* sum);
+  void StepMatmul(const std::shared_ptr<const RawPlane>& plane, const MatmulArgs& args,
+                  const Work& formula);
+  void StepTogether();
+
+  // exec_vector.cc
+  Outcome Execute(const Drain& op);
+  Outcome Execute(const Add& op);
+  Outcome Execute(const Clamp& op);
+  Outcome Execute(const Absmax& op);
+  Outcome Execute(const Quant& op);
+  Work VectorWork(int64_t rows, int64_t cols);
+  // Fills `scales_` with the weight scales of a drain's columns.
+  void ReadWeightScales(const Drain& op, int64_t cols);
+
+  const ArchNumbers arch_;
+  std::vector<Memory> memories_;
+  std::array<Plane, 2> planes_;
+  // In structural mode: the planes as they lie in their panels, and the call's matmuls.
+  std::array<std::shared_ptr<RawPlane>, 2> raw_planes_;
+  std::vector<SteppedMatmul> stepped_;
+  PanelIndex panel_index_;
+  std::vector<Outlier> outliers_;
+  ReconSettings recon_settings_;
+  std::vector<int> shifts_;
+  std::vector<float> scales_;
+  Timing timing_;
+  std::unique_ptr<Hazards> hazards_;  // made at the first call in debug mode
+
+  // State of the call that runs.
+  const Function* function_ = nullptr;
+  std::vector<Tensor> arguments_;
+  CallRecord record_;
+  bool values_ = true;  // false: timing only, nothing but weight panels moves
+  bool use_timing_ = true;
+  bool use_structure_ = false;
+  StuckSwitch stuck_switch_;
+  bool use_trace_ = false;
+  Hazards* watch_ = nullptr;  // null outside of debug mode
+  bool ended_ = false;
+  size_t next_ = 0;  // index of the instruction after the current one
+  std::array<int64_t, kLoopDepth> counters_{};
+  std::vector<OpenLoop> loops_;
+  std::array<int64_t, kExtentRegisters> extents_{};  // -1: not set in this call
+  std::array<int64_t, kSemaphores> tokens_{};
+  std::array<int64_t, kSemaphores> first_tokens_{};
+};
+
+}  // namespace microscopiq

@@ -1,0 +1,234 @@
+#include "machine/plane.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+#include "errors.h"
+
+namespace microscopiq {
+namespace {
+// Furthest left that a weight is shifted over the base exponent. Weights then fit 32 bits and
+// sums over the array's rows stay exact in a double.
+constexpr int kMaxAlignment = 24;
+// A shift that leaves nothing of a slot; such rows live in `large_`.
+constexpr int kShiftOut = 16;
+}  // namespace
+
+void Plane::Reset(int rows, int cols) {
+  loaded_ = true;
+  rows_ = rows;
+  cols_ = cols;
+  outlier_rows_ = 0;
+  max_magnitude_ = 0;
+  magnitudes_ = 0;
+  recon_plan_ = nullptr;
+  large_.clear();
+  wide_.clear();
+}
+
+void Plane::Allocate() {
+  const size_t pairs = (rows_ + 1) / 2, blocks = (cols_ + kBlock - 1) / kBlock;
+  packed_.resize(pairs * blocks * 2 * kBlock);
+}
+
+void Plane::LoadShape(const Panel& panel, const PanelPart& part) {
+  Reset(static_cast<int>(part.rows), static_cast<int>(part.cols));
+  part_ = part;
+  format_ = panel.format;
+  merged_ = !format_->pow2;
+}
+
+int16_t* Plane::At(int row, int col) {
+  const size_t pairs = (rows_ + 1) / 2;
+  return &packed_[((col / kBlock * pairs + row / 2) * kBlock + col % kBlock) * 2 + row % 2];
+}
+
+int Plane::Slot(int row, int col) const {
+  const int bit = col * format_->bits;
+  return slots_[row * slots_pitch_ + bit / 8] >> (bit % 8) & ((1 << format_->bits) - 1);
+}
+
+void Plane::LoadSlots(const Panel& panel, const PanelPart& part, const uint8_t* slots,
+                      const std::vector<int>& shifts) {
+  LoadShape(panel, part);
+  Allocate();
+  slots_pitch_ = (cols_ * format_->bits + 7) / 8;
+  const int q_max = (1 << (format_->bits - 1)) - (format_->pow2 ? 1 : 0);
+  row_bounds_.resize(rows_);
+  std::vector<int> decode_shifts(shifts);
+  for (int row = 0; row < rows_; ++row) {
+    const int alignment = shifts[row] - format_->guard_bits;
+    if (alignment < 0 || alignment > kMaxAlignment) {
+      Fail(kSimError, "panel row ", part.row0 + row, ": Isf - e = ", alignment, "; allowed: 0 to ",
+           kMaxAlignment);
+    }
+    row_bounds_[row] = static_cast<int64_t>(q_max) << shifts[row];
+    if (row_bounds_[row] > INT16_MAX) decode_shifts[row] = kShiftOut;
+  }
+  const int bit = static_cast<int>(part.col0) * format_->bits;
+  const uint8_t* source = slots + bit / 8;
+  int64_t source_pitch = panel.pitch();
+  if (format_->pow2 || bit % 8) {
+    CopySlots(slots, panel.pitch());
+    source = slots_.data();
+    source_pitch = slots_pitch_;
+  }
+  const SlotCode code = format_->pow2 ? SlotCode::kSignMagnitude : SlotCode::kTwosComplement;
+  ActiveKernels().decode({source, source_pitch, code, format_->bits, rows_, cols_,
+                          decode_shifts.data(), packed_.data()});
+  for (int row = 0; row < rows_; ++row) {
+    if (decode_shifts[row] == kShiftOut) ListLargeRow(row, shifts[row]);
+  }
+}
+
+int64_t Plane::LoadClusters(const Panel& panel, const PanelPart& part, const uint8_t* groups) {
+  LoadShape(panel, part);
+  Allocate();
+  row_bounds_.assign(rows_, (1 << (format_->bits - 1)) - 1);
+  std::fill(packed_.begin(), packed_.end(), 0);
+  const int row0 = static_cast<int>(part.row0), end = row0 + rows_;
+  // Locals: what is stored could be a member for all the compiler knows.
+  int largest = 0;
+  int64_t total = 0, bytes = 0;
+  int8_t weights[kClusterGroup];
+  const int64_t pairs = (rows_ + 1) / 2;
+  // All columns of a group lie before the next group.
+  const uint8_t* group = groups;
+  for (int first = row0 / kClusterGroup * kClusterGroup; first < end; first += kClusterGroup) {
+    const int length = std::min(kClusterGroup, panel.rows - first);
+    const int64_t size = GroupBytes(length);
+    const uint8_t* in = group + part.col0 * size;
+    const int from = std::max(first, row0), to = std::min(first + length, end);
+    for (int col = 0; col < cols_; ++col) {
+      DecodeGroup(in + col * size, length, weights);
+      int16_t* out = &packed_[(col / kBlock * pairs * kBlock + col % kBlock) * 2];
+      for (int row = from; row < to; ++row) {
+        const int weight = weights[row - first], at = row - row0;
+        out[at / 2 * (2 * kBlock) + at % 2] = static_cast<int16_t>(weight);
+        const int magnitude = std::abs(weight);
+        largest = std::max(largest, magnitude);
+        total += magnitude;
+      }
+    }
+    bytes += cols_ * size;
+    group += panel.cols * size;
+  }
+  max_magnitude_ = largest;
+  magnitudes_ = total;
+  return bytes;
+}
+
+void Plane::CopySlots(const uint8_t* slots, int64_t pitch) {
+  slots_.assign(rows_ * slots_pitch_, 0);
+  const int bits = format_->bits, first = static_cast<int>(part_.col0) * bits;
+  for (int row = 0; row < rows_; ++row) {
+    const uint8_t* in = slots + row * pitch;
+    uint8_t* out = &slots_[row * slots_pitch_];
+    if (first % 8 == 0) {
+      std::memcpy(out, in + first / 8, slots_pitch_);
+      continue;
+    }
+    for (int at = 0; at < cols_ * bits; at += bits) {
+      const int slot = in[(first + at) / 8] >> ((first + at) % 8) & ((1 << bits) - 1);
+      out[at / 8] |= static_cast<uint8_t>(slot << (at % 8));
+    }
+  }
+}
+
+void Plane::ListLargeRow(int row, int shift) {
+  const int sign = 1 << (format_->bits - 1);
+  for (int col = 0; col < cols_; ++col) {
+    const int slot = Slot(row, col);
+    const int32_t magnitude = (slot & (sign - 1)) << shift;
+    Set(row, col, slot & sign ? -magnitude : magnitude);
+  }
+}
+
+void Plane::LoadRows(const uint8_t* values, int64_t pitch, int rows, int cols) {
+  Reset(rows, cols);
+  part_ = {};
+  format_ = nullptr;
+  merged_ = true;
+  if (!values) return;
+  Allocate();
+  row_bounds_.assign(rows, 128);
+  std::fill(packed_.begin(), packed_.end(), 0);
+  const size_t pairs = (rows + 1) / 2;
+  for (int col = 0; col < cols; ++col) {
+    const int8_t* in = reinterpret_cast<const int8_t*>(values + col * pitch);
+    int16_t* out = &packed_[(col / kBlock * pairs * kBlock + col % kBlock) * 2];
+    for (int row = 0; row < rows; ++row) out[row / 2 * (2 * kBlock) + row % 2] = in[row];
+  }
+}
+
+void Plane::Set(int row, int col, int32_t value) {
+  const bool fits = value >= INT16_MIN && value <= INT16_MAX;
+  *At(row, col) = fits ? static_cast<int16_t>(value) : 0;
+  if (!fits) large_.push_back({row, col, value});
+}
+
+void Plane::MergeRow(int row, const std::vector<Outlier>& outliers, int alignment) {
+  if (row_bounds_[row] > INT16_MAX) {
+    // The row's slots were all listed one by one; those of the outliers are replaced below.
+    auto replaced = [&](const LargeWeight& weight) {
+      return weight.row == row &&
+             std::any_of(outliers.begin(), outliers.end(), [&](const Outlier& outlier) {
+               return weight.col == outlier.upper || weight.col == outlier.lower;
+             });
+    };
+    large_.erase(std::remove_if(large_.begin(), large_.end(), replaced), large_.end());
+  }
+  // Locals: what is stored below could be any of these for all the compiler knows.
+  const int bits = format_->bits, sign = 1 << (bits - 1), guard = format_->guard_bits;
+  const int half = format_->mantissa_bits / 2;
+  const uint8_t* slots = &slots_[row * slots_pitch_];
+  auto slot_at = [&](int col) { return slots[col * bits / 8] >> (col * bits % 8); };
+  auto signed_value = [&](int slot) {
+    const int magnitude = slot & (sign - 1);
+    return slot & sign ? -magnitude : magnitude;
+  };
+  int64_t bound = row_bounds_[row];
+  for (const Outlier& outlier : outliers) {
+    const int shift = outlier.relative + alignment;
+    if (shift > kMaxAlignment) {
+      Fail(kSimError, "panel row ", part_.row0 + row, ", column ", part_.col0 + outlier.upper,
+           ": outlier exponent E - e = ", shift, "; allowed: 0 to ", kMaxAlignment);
+    }
+    const int upper = slot_at(outlier.upper), lower = slot_at(outlier.lower);
+    // The hidden bit, x << g in ReCoN, takes the sign of the Upper slot.
+    const int hidden = upper & sign ? -1 : 1;
+    const int merged = hidden * (1 << guard) + signed_value(upper) * (1 << (guard - half)) +
+                       signed_value(lower) * (1 << (guard - 2 * half));
+    const int32_t weight = merged * (1 << shift);
+    Set(row, outlier.upper, weight);
+    *At(row, outlier.lower) = 0;
+    bound = std::max<int64_t>(bound, std::abs(int64_t{weight}));
+  }
+  row_bounds_[row] = bound;
+}
+
+int64_t Plane::Multiply(MatmulArgs args) {
+  args.packed = packed_.data();
+  args.large = large_.data();
+  args.large_count = static_cast<int64_t>(large_.size());
+  args.rows = rows_;
+  args.cols = cols_;
+  int64_t bound = 0;
+  for (int64_t row_bound : row_bounds_) bound += row_bound;
+  // A large weight costs about as much as eight of the wide kernel's.
+  const bool few_large = args.large_count * 8 <= int64_t{rows_} * cols_;
+  if (bound * 128 <= INT32_MAX && few_large) return ActiveKernels().multiply(args);
+  if (wide_.empty()) MakeWide();
+  return ActiveKernels().multiply_wide(args, wide_.data());
+}
+
+void Plane::MakeWide() {
+  wide_.resize(static_cast<size_t>(rows_) * cols_);
+  for (int row = 0; row < rows_; ++row) {
+    for (int col = 0; col < cols_; ++col) wide_[row * cols_ + col] = *At(row, col);
+  }
+  for (const LargeWeight& weight : large_) wide_[weight.row * cols_ + weight.col] = weight.value;
+}
+
+}  // namespace microscopiq

@@ -1,0 +1,223 @@
+// Bytes to instructions, and every check that needs no run.
+#include <algorithm>
+#include <optional>
+#include <sstream>
+
+#include "program/byte_reader.h"
+#include "program/program.h"
+
+namespace microscopiq {
+namespace {
+
+// With at most 2^28 iterations of a loop no affine operand of these bases leaves 64 bits.
+constexpr int64_t kMaxBase = int64_t{1} << 60;
+static_assert(kMaxDynamicInstructions <= uint64_t{1} << 28);
+
+// The reader that the generated `Read` methods call, one call per operand.
+class OperandReader {
+ public:
+  OperandReader(ByteReader* bytes, int depth) : bytes_(bytes), depth_(depth) {}
+
+  void u8(uint8_t* value) { Get(value); }
+  void u16(uint16_t* value) { Get(value); }
+  void u32(uint32_t* value) { Get(value); }
+  void i32(int32_t* value) { Get(value); }
+  void i64(int64_t* value) { Get(value); }
+  void f32(float* value) { Get(value); }
+  void extent(uint8_t* value) { Below(value, 0, kExtentRegisters, "extent register"); }
+  void mem(uint8_t* value) { Below(value, 0, std::size(kMemNames), "memory"); }
+  void unit(uint8_t* value) { Below(value, 1, std::size(kUnitNames), "unit"); }
+  void bits(uint8_t* value) {
+    Get(value);
+    if (std::find(kActivationBits.begin(), kActivationBits.end(), *value) ==
+        kActivationBits.end()) {
+      std::ostringstream allowed;
+      for (int bits : kActivationBits) allowed << (allowed.tellp() ? ", " : "") << bits;
+      Fail(kIsaError, "bits ", int{*value}, "; allowed: ", allowed.str());
+    }
+  }
+
+  void affine(Affine* value) {
+    ++operand_;
+    value->base = bytes_->Number<int64_t>();
+    for (int32_t& stride : value->strides) stride = bytes_->Number<int32_t>();
+    for (uint8_t& turn : value->turns) turn = bytes_->Number<uint8_t>();
+    value->slots = bytes_->Number<uint8_t>();
+    uint8_t padding = bytes_->Number<uint8_t>();
+    value->slot_step = bytes_->Number<uint32_t>();
+    if (padding) Fail(kIsaError, "operand ", operand_, ": padding isn't zero");
+    if (value->base < -kMaxBase || value->base > kMaxBase) {
+      Fail(kIsaError, "operand ", operand_, ": base ", Hex{value->base}, "; allowed up to 2^60");
+    }
+    for (int level = depth_; level < kLoopDepth; ++level) {
+      if (value->strides[level] || value->turns[level]) {
+        Fail(kIsaError, "operand ", operand_, " follows loop level ", level, "; ", depth_,
+             " loops are open here");
+      }
+    }
+  }
+
+ private:
+  template <typename T>
+  void Get(T* value) {
+    *value = bytes_->Number<T>();
+    ++operand_;
+  }
+  void Below(uint8_t* value, int low, int end, const char* what) {
+    Get(value);
+    if (*value < low || *value >= end) {
+      Fail(kIsaError, what, " ", int{*value}, "; allowed: ", low, "..", end - 1);
+    }
+  }
+
+  ByteReader* bytes_;
+  int depth_;
+  int operand_ = 0;
+};
+
+// What `Read` can't know: relations between operands, and with the function's arguments.
+template <typename T>
+void CheckOperands(const T& op, const std::vector<Argument>& arguments) {
+  auto argument = [&](int index) {
+    if (index >= static_cast<int>(arguments.size())) {
+      Fail(kIsaError, "argument ", index, "; the function has ", arguments.size());
+    }
+  };
+  auto element = [](int bytes) {
+    if (bytes != 1 && bytes != 4) Fail(kIsaError, "element of ", bytes, " bytes; allowed: 1, 4");
+  };
+  if constexpr (std::is_same_v<T, Loop>) {
+    if (op.count == 0) Fail(kIsaError, "count 0; allowed: at least 1");
+  } else if constexpr (std::is_same_v<T, Sem> || std::is_same_v<T, Wait> ||
+                       std::is_same_v<T, Post>) {
+    if (op.sem >= kSemaphores) {
+      Fail(kIsaError, "semaphore ", int{op.sem}, "; allowed: 0..", kSemaphores - 1);
+    }
+    if constexpr (std::is_same_v<T, Post>) {
+      if (op.after > 1) Fail(kIsaError, "after ", int{op.after}, "; allowed: 0, 1");
+    }
+  } else if constexpr (std::is_same_v<T, DmaLoad> || std::is_same_v<T, DmaStore>) {
+    argument(op.arg);
+    element(op.element);
+  } else if constexpr (std::is_same_v<T, DmaIm2col>) {
+    argument(op.arg);
+    if (!op.height || !op.width || !op.out_width || !op.kernel_h || !op.kernel_w || !op.stride_h ||
+        !op.stride_w || !op.dilation_h || !op.dilation_w) {
+      Fail(kIsaError, "image, output, kernel, stride and dilation must be at least 1");
+    }
+  }
+}
+
+template <typename T>
+Operation DecodeAs(const uint8_t* bytes, uint64_t size, int depth,
+                   const std::vector<Argument>& arguments) {
+  if (size != T::kBytes) Fail(kIsaError, "says ", size, " bytes; it has ", T::kBytes);
+  ByteReader reader(bytes, size);
+  reader.Raw(4);
+  OperandReader operands(&reader, depth);
+  T op;
+  op.Read(&operands);
+  while (reader.left()) {
+    if (reader.Number<uint8_t>()) Fail(kIsaError, "padding isn't zero");
+  }
+  CheckOperands(op, arguments);
+  return op;
+}
+
+Operation DecodeOne(const uint8_t* bytes, uint64_t left, int depth,
+                    const std::vector<Argument>& arguments, uint64_t* size) {
+  if (left < 4) Fail(kIsaError, "truncated instruction: ", left, " bytes left");
+  uint16_t opcode, length;
+  std::memcpy(&opcode, bytes, 2);
+  std::memcpy(&length, bytes + 2, 2);
+  *size = length;
+  const char* mnemonic = nullptr;
+  try {
+    switch (opcode) {
+#define MICROSCOPIQ_DECODE(Type)                                            \
+  case Type::kOpcode:                                                       \
+    mnemonic = Type::kMnemonic;                                             \
+    if (length > left) Fail(kIsaError, "truncated: ", left, " bytes left"); \
+    return DecodeAs<Type>(bytes, length, depth, arguments);
+      MICROSCOPIQ_INSTRUCTIONS(MICROSCOPIQ_DECODE)
+#undef MICROSCOPIQ_DECODE
+    }
+  } catch (const Error& error) {
+    Fail(error.kind(), mnemonic, ": ", error.message());
+  }
+  Fail(kIsaError, "unknown opcode ", Hex{opcode});
+}
+
+// Tracks open loops while decoding; counts the instructions a run executes, saturating.
+class LoopMatcher {
+ public:
+  int depth() const { return static_cast<int>(open_.size()); }
+
+  void Visit(std::vector<Instruction>* code) {
+    uint32_t index = static_cast<uint32_t>(code->size() - 1);
+    Instruction& instruction = code->back();
+    Count(1);
+    if (const Loop* loop = std::get_if<Loop>(&instruction.operation)) {
+      if (depth() == kLoopDepth) Fail(kIsaError, "loop: deeper than ", kLoopDepth, " levels");
+      open_.push_back({index, loop->count, 0});
+    } else if (std::holds_alternative<EndLoop>(instruction.operation)) {
+      if (open_.empty()) Fail(kIsaError, "endloop: no loop is open");
+      Open inner = open_.back();
+      open_.pop_back();
+      instruction.partner = inner.index;
+      (*code)[inner.index].partner = index;
+      Count(inner.body * inner.count);
+    } else if (std::holds_alternative<Break>(instruction.operation) && open_.empty()) {
+      Fail(kIsaError, "break: no loop is open");
+    }
+  }
+
+  void Finish() const {
+    if (!open_.empty()) Fail(kIsaError, "loop without endloop");
+    if (total_ > kMaxDynamicInstructions) {
+      Fail(kIsaError, "the loops run more than ", kMaxDynamicInstructions, " instructions");
+    }
+  }
+
+ private:
+  struct Open {
+    uint32_t index;
+    uint64_t count;
+    uint64_t body;
+  };
+  void Count(uint64_t instructions) {
+    uint64_t& sum = open_.empty() ? total_ : open_.back().body;
+    sum = std::min(sum + std::min(instructions, kLimit), kLimit);
+  }
+
+  // Times a 32-bit loop count it still fits 64 bits.
+  static constexpr uint64_t kLimit = kMaxDynamicInstructions + 1;
+  std::vector<Open> open_;
+  uint64_t total_ = 0;
+};
+
+}  // namespace
+
+std::vector<Instruction> DecodeCode(const uint8_t* code, uint64_t length,
+                                    const std::vector<Argument>& arguments) {
+  if (length > UINT32_MAX) Fail(kIsaError, "code of ", length, " bytes; allowed below 2^32");
+  std::vector<Instruction> decoded;
+  LoopMatcher loops;
+  for (uint64_t pc = 0; pc < length;) {
+    uint64_t size = 0;
+    try {
+      Instruction instruction;
+      instruction.pc = static_cast<uint32_t>(pc);
+      instruction.operation = DecodeOne(code + pc, length - pc, loops.depth(), arguments, &size);
+      decoded.push_back(std::move(instruction));
+      loops.Visit(&decoded);
+    } catch (const Error& error) {
+      Fail(error.kind(), "pc ", Hex{static_cast<int64_t>(pc)}, ": ", error.message());
+    }
+    pc += size;
+  }
+  loops.Finish();
+  return decoded;
+}
+
+}  // namespace microscopiq

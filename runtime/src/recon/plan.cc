@@ -1,0 +1,104 @@
+#include "recon/plan.h"
+
+#include <algorithm>
+
+#include "recon/route.h"
+
+namespace microscopiq {
+namespace {
+
+// The reservations of one strip's networks: one repeats every `turns` cycles.
+class Reservations {
+ public:
+  Reservations(int64_t turns, int units) : units_(units), taken_(turns) {}
+
+  // Reserves the first free cycle from `earliest` on; returns it and the network.
+  int64_t Take(int64_t earliest, int* unit) {
+    const int64_t turns = static_cast<int64_t>(taken_.size());
+    int64_t cycle = earliest;
+    while (taken_[cycle % turns] == units_) ++cycle;
+    *unit = taken_[cycle % turns]++;
+    return cycle;
+  }
+
+ private:
+  int units_;
+  std::vector<int> taken_;
+};
+
+}  // namespace
+
+int64_t ArrayColumns(const ArchNumbers& arch, int bits) {
+  // A weight of 3 bits takes a slot of 4 of a PE that holds several.
+  const int slot = bits == 3 ? 4 : bits;
+  return arch.multi_precision ? arch.array_cols * arch.pe_weight_bits / slot : arch.array_cols;
+}
+
+ReconShape MakeReconShape(const ArchNumbers& arch, int bits, int64_t rows, int64_t cols) {
+  const int64_t columns = ArrayColumns(arch, bits);
+  ReconShape shape;
+  shape.rows = static_cast<int>(arch.edge_trimming ? rows : arch.array_rows);
+  shape.cols = static_cast<int>(arch.edge_trimming ? cols : columns);
+  // A network can't be wider than the array.
+  const int64_t segment = arch.recon_segment_columns;
+  shape.strip_columns = static_cast<int>(segment ? std::min(segment, columns) : columns);
+  shape.ranks = 1;
+  while (1 << (shape.ranks - 1) < shape.strip_columns) ++shape.ranks;
+  shape.units = static_cast<int>(arch.recon_units);
+  return shape;
+}
+
+void AddReconRow(const ReconShape& shape, int row, const std::vector<Outlier>& outliers,
+                 StripRows* strips) {
+  strips->resize(shape.strips());
+  for (size_t i = 0; i < outliers.size();) {
+    const int block = outliers[i].upper / kMicroBlock;
+    OnePass pass;
+    bool routes = true;
+    for (; i < outliers.size() && outliers[i].upper / kMicroBlock == block; ++i) {
+      routes = pass.Take({outliers[i].upper % kMicroBlock, outliers[i].lower % kMicroBlock});
+    }
+    const int passes = routes ? 1 : 2;
+    std::vector<ReconRow>& strip = (*strips)[block * kMicroBlock / shape.strip_columns];
+    if (strip.empty()) strip.reserve(shape.rows);
+    if (strip.empty() || strip.back().row != row) strip.push_back({row, 0});
+    strip.back().passes = std::max(strip.back().passes, passes);
+  }
+}
+
+ReconPlan MakeReconPlan(const ReconShape& shape, const StripRows& rows) {
+  ReconPlan plan;
+  plan.shape = shape;
+  for (const std::vector<ReconRow>& strip : rows) {
+    int64_t visits = 0;
+    for (const ReconRow& row : strip) visits += row.passes;
+    plan.visits += visits;
+    plan.second_passes += visits - static_cast<int64_t>(strip.size());
+    plan.turns = std::max(plan.turns, visits ? (visits + shape.units - 1) / shape.units : 1);
+  }
+  plan.strips.resize(shape.strips());
+  for (int strip = 0; strip < shape.strips(); ++strip) {
+    Reservations reservations(plan.turns, shape.units);
+    if (strip < static_cast<int>(rows.size())) plan.strips[strip].reserve(2 * rows[strip].size());
+    int64_t delay = 0;
+    auto visit = [&](int row, int pass) {
+      // One cycle after its PE worked, a value can be in a switch. The table counts at the door
+      // of the network, because that is what first and second passes share.
+      const int64_t there = row + 1 + delay + (pass == 0 ? kSyncCycles : 0);
+      int unit = 0;
+      const int64_t offset = reservations.Take(there, &unit);
+      plan.strips[strip].push_back({row, pass, offset, unit});
+      delay = offset + shape.ranks - (row + 1);
+    };
+    if (strip < static_cast<int>(rows.size())) {
+      for (const ReconRow& row : rows[strip]) {
+        for (int pass = 0; pass < row.passes; ++pass) visit(row.row, pass);
+      }
+    }
+    const int last_column = std::min((strip + 1) * shape.strip_columns, shape.cols) - 1;
+    plan.latency = std::max(plan.latency, shape.rows - 1 + last_column + delay);
+  }
+  return plan;
+}
+
+}  // namespace microscopiq

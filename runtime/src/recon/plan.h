@@ -1,0 +1,64 @@
+// When the rows of a plane that hold outliers visit ReCoN: the table that `recon.config` makes,
+// and the closed formula of a matmul's time.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "isa.gen.h"
+#include "weights/panel.h"
+
+namespace microscopiq {
+
+// Cycles that the sync buffer holds a micro-block's first column until its last is there.
+constexpr int kSyncCycles = kMicroBlock - 1;
+
+// Output columns that an array row holds at a precision.
+int64_t ArrayColumns(const ArchNumbers& arch, int bits);
+
+// The part of the array that works on a plane, and its networks.
+struct ReconShape {
+  int rows = 0;
+  int cols = 0;           // output columns
+  int strip_columns = 0;  // columns that share networks and arbitrate alone
+  int ranks = 0;          // of a network
+  int units = 0;          // networks of a strip
+
+  int strips() const { return (cols + strip_columns - 1) / strip_columns; }
+};
+
+// A plane's own rows and columns, or the whole array where partial tiles aren't trimmed.
+ReconShape MakeReconShape(const ArchNumbers& arch, int bits, int64_t rows, int64_t cols);
+
+// A row that holds an outlier in a strip. It needs two passes if one of its micro-blocks does.
+struct ReconRow {
+  int row;
+  int passes;
+};
+using StripRows = std::vector<std::vector<ReconRow>>;  // by strip, rows ascending
+
+// Appends a row to the strips in which it has outliers; rows come in ascending order.
+void AddReconRow(const ReconShape& shape, int row, const std::vector<Outlier>& outliers,
+                 StripRows* strips);
+
+struct ReconVisit {
+  int row;
+  int pass;        // 0, or 1 for a second pass
+  int64_t offset;  // cycles from an activation row's start, in the strip's first column, to ReCoN
+  int unit;
+};
+
+struct ReconPlan {
+  ReconShape shape;
+  int64_t turns = 1;          // cycles from one activation row's start to the next one's
+  int64_t latency = 0;        // cycles from the last one's start to the last sum
+  int64_t visits = 0;         // of one activation row, over all strips
+  int64_t second_passes = 0;  // those of them that are second passes
+  std::vector<std::vector<ReconVisit>> strips;  // by strip, in the order of time
+
+  // Cycles from a matmul's start until the next one may start.
+  int64_t busy(int64_t m) const { return (m - 1) * turns + 1; }
+};
+
+ReconPlan MakeReconPlan(const ReconShape& shape, const StripRows& rows);
+
+}  // namespace microscopiq

@@ -1,0 +1,246 @@
+#include "structural/array.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "errors.h"
+
+namespace microscopiq {
+namespace {
+
+template <typename T>
+bool InStep(const T& activation, const Psum& sum) {
+  return activation.there == sum.there && activation.tag.job == sum.tag.job &&
+         activation.tag.m == sum.tag.m;
+}
+
+}  // namespace
+
+StructuralArray::StructuralArray(const ArchNumbers& arch, const StuckSwitch& stuck)
+    : arch_(arch), stuck_(stuck) {
+  const int64_t bits = arch.pe_weight_bits;
+  if (bits & (bits - 1)) {
+    Fail(kSimError, "structural mode: pe_weight_bits = ", bits,
+         "; allowed: 2, 4, 8, whose multipliers take 2 bits each");
+  }
+}
+
+void StructuralArray::Run(const std::vector<StructuralJob>& jobs, const Sink& sink) {
+  Reset(jobs);
+  sink_ = &sink;
+  const int64_t limit = Limit();
+  int64_t cycle = 0;
+  while (ended_ < jobs_.size()) {
+    // Nothing happens until the next matmul starts if all before have ended.
+    if (feeds_[0].job == ended_ && feeds_[0].m == 0) {
+      cycle = std::max(cycle, jobs_[ended_].job.start);
+    }
+    if (cycle > limit) Fail(kSimError, "internal: sums are missing in cycle ", cycle);
+    Cycle(cycle++);
+  }
+  for (const ReconStrip& strip : strips_) {
+    if (!strip.empty()) Fail(kSimError, "internal: a value is left in ReCoN");
+  }
+}
+
+void StructuralArray::Reset(const std::vector<StructuralJob>& jobs) {
+  int rows = 0, cols = 0;
+  for (const StructuralJob& job : jobs) {
+    rows = std::max(rows, job.depth);
+    cols = std::max(cols, job.plane->cols);
+  }
+  shape_ = MakeReconShape(arch_, jobs.at(0).plane->mode.bits, rows, cols);
+  const size_t cells = static_cast<size_t>(shape_.rows) * shape_.cols;
+  lanes_.assign(shape_.strips() > 1 ? cells : 0, {});
+  waiting_.assign(static_cast<size_t>(shape_.rows) * shape_.strips(), {});
+  activations_.assign(cells, {});
+  psums_.assign(cells, {});
+  awake_.assign(cells, 0);
+  feeds_.assign(shape_.rows, {});
+  expected_.assign(shape_.cols, {});
+  collected_.assign(shape_.cols, -1);
+  ended_ = 0;
+  strips_.clear();
+  strip_of_.clear();
+  for (int col = 0; col < shape_.cols; ++col) strip_of_.push_back(col / shape_.strip_columns);
+  for (int strip = 0; strip < shape_.strips(); ++strip) {
+    strips_.emplace_back(shape_, strip, stuck_);
+  }
+  jobs_.clear();
+  for (const StructuralJob& job : jobs) AddJob(job);
+}
+
+void StructuralArray::AddJob(const StructuralJob& job) {
+  const RawPlane& plane = *job.plane;
+  JobState state;
+  state.job = job;
+  state.shape = MakeReconShape(arch_, plane.mode.bits, job.depth, plane.cols);
+  ReconPlan plan = PlanOf(state.shape, plane);
+  state.turns = plan.turns;
+  state.limit = job.start + 2 * (plan.busy(job.m) + plan.latency);
+  if (job.visits) {
+    plan.strips = *job.visits;
+    for (const auto& strip : plan.strips) {
+      // Behind its last visit a row only has to go down.
+      if (!strip.empty()) state.limit += strip.back().offset;
+    }
+  }
+  state.layout = std::make_unique<PeLayout>(arch_, plane.mode);
+  state.weights.assign(state.shape.rows, PeRow(*state.layout));
+  for (int row = 0; row < plane.rows; ++row) {
+    for (int col = 0; col < plane.cols; ++col) state.weights[row].Load(col, plane.SlotAt(row, col));
+  }
+  state.visits.resize(waiting_.size());
+  for (int strip = 0; strip < shape_.strips(); ++strip) {
+    StripJob config = ConfigureStrip(state.shape, strip, plane, plan);
+    config.reserved = job.visits != nullptr;
+    config.start = job.start + strip * shape_.strip_columns;
+    for (const auto& row : config.rows) state.visits[row.first * shape_.strips() + strip] = 1;
+    strips_[strip].AddJob(config);
+  }
+  state.left = int64_t{job.m} * state.shape.cols;
+  jobs_.push_back(std::move(state));
+}
+
+int64_t StructuralArray::Limit() const {
+  int64_t limit = 0;
+  for (const JobState& state : jobs_) limit = std::max(limit, state.limit);
+  return limit;
+}
+
+void StructuralArray::Cycle(int64_t cycle) {
+  for (size_t i = 0; i < strips_.size(); ++i) {
+    const int first = static_cast<int>(i) * shape_.strip_columns;
+    for (const ReconStrip::Return& back : strips_[i].Receive(cycle)) {
+      Below(cycle, back.row, first + back.column, back.sum);
+    }
+  }
+  for (int row = 0; row < shape_.rows; ++row) {
+    FeedRow(cycle, row);
+    StartStrips(cycle, row);
+  }
+  // From the last PE up, so that the registers that a PE writes have been read and cleared.
+  for (int row = shape_.rows - 1; row >= 0; --row) {
+    uint8_t* awake = &awake_[static_cast<size_t>(row) * shape_.cols];
+    for (int column = shape_.cols - 1; column >= 0; --column) {
+      if (std::exchange(awake[column], 0)) Work(cycle, row, column);
+    }
+  }
+  for (ReconStrip& strip : strips_) strip.Step(cycle);
+}
+
+void StructuralArray::FeedRow(int64_t cycle, int row) {
+  const int strips = shape_.strips();
+  Feed& feed = feeds_[row];
+  while (feed.job < jobs_.size() && row >= jobs_[feed.job].shape.rows) feed = {feed.job + 1, 0};
+  Activation fed;
+  if (feed.job < jobs_.size()) {
+    JobState& state = jobs_[feed.job];
+    const StructuralJob& job = state.job;
+    const int64_t start = job.start + feed.m * state.turns;
+    if (cycle == start + row) {
+      if (row == 0) state.result.last_start = start;
+      const int8_t x = row < job.plane->rows ? job.x[feed.m * job.x_pitch + row] : int8_t{0};
+      fed = {true, {static_cast<int>(feed.job), feed.m, row}, x};
+      if (++feed.m == job.m) feed = {feed.job + 1, 0};
+    }
+  }
+  if (strips == 1) {
+    if (fed.there) waiting_[row].Push(cycle, cycle, fed);
+    return;
+  }
+  // A lane past the strips, one column a cycle like the PEs: no strip waits for another one's sums.
+  Activation* lane = &lanes_[static_cast<size_t>(row) * shape_.cols];
+  for (int column = (strips - 1) * shape_.strip_columns; column > 0; --column) {
+    lane[column] = lane[column - 1];
+  }
+  lane[0] = fed;
+  for (int strip = 0; strip < strips; ++strip) {
+    const int first = strip * shape_.strip_columns;
+    const Activation& passing = lane[first];
+    if (passing.there && first < jobs_[passing.tag.job].shape.cols) {
+      waiting_[row * strips + strip].Push(cycle, cycle, passing);
+    }
+  }
+}
+
+void StructuralArray::StartStrips(int64_t cycle, int row) {
+  for (int strip = 0; strip < shape_.strips(); ++strip) {
+    Fifo<Activation>& fifo = waiting_[row * shape_.strips() + strip];
+    const int first = strip * shape_.strip_columns;
+    // The top row adds to 0 and waits for nothing.
+    if (!fifo.Front(cycle) || (row > 0 && !PsumAt(row, first).there)) continue;
+    Enter(cycle, row, first, fifo.Pop(cycle));
+  }
+}
+
+void StructuralArray::Work(int64_t cycle, int row, int column) {
+  const Activation in = std::exchange(ActivationAt(row, column), {});
+  const Psum above = std::exchange(PsumAt(row, column), {});
+  const Psum sum = row == 0 ? Psum{true, in.tag, 0} : above;
+  if (!InStep(in, sum)) {
+    Fail(kSimError, "internal: cycle ", cycle, ", array row ", row, ", column ", column,
+         ": the activation and the partial sum are of different rows");
+  }
+  const JobState& state = jobs_[in.tag.job];
+  Product product = state.weights[row].Multiply(column, in.x);
+  const int strip = strip_of_[column], next = column + 1;
+  if (row < state.job.plane->rows) product.magnitude <<= state.job.plane->shifts[row];
+  if (state.visits[row * shape_.strips() + strip]) {
+    const Res res{true, product.negative, product.magnitude};
+    strips_[strip].Send(cycle, column - strip * shape_.strip_columns, in.tag, in.x, res, sum.value);
+  } else {
+    Below(cycle + 1, row, column, {true, in.tag, sum.value + product.value()});
+  }
+  if (next < state.shape.cols && strip_of_[next] == strip) Enter(cycle, row, next, in);
+}
+
+void StructuralArray::Enter(int64_t cycle, int row, int column, const Activation& activation) {
+  if (ActivationAt(row, column).there) {
+    Fail(kSimError, "internal: cycle ", cycle, ", array row ", row, ", column ", column,
+         ": two activations meet");
+  }
+  ActivationAt(row, column) = activation;
+  AwakeAt(row, column) = 1;
+}
+
+void StructuralArray::Below(int64_t cycle, int row, int column, const Psum& sum) {
+  if (row + 1 == jobs_[sum.tag.job].shape.rows) {
+    Collect(cycle, column, sum);
+    return;
+  }
+  Psum& register_below = PsumAt(row + 1, column);
+  if (register_below.there) {
+    Fail(kSimError, "internal: cycle ", cycle, ", array row ", row + 1, ", column ", column,
+         ": two partial sums meet");
+  }
+  register_below = sum;
+  AwakeAt(row + 1, column) = 1;
+}
+
+void StructuralArray::Collect(int64_t cycle, int column, const Psum& sum) {
+  Feed& expected = expected_[column];
+  while (expected.job < jobs_.size() && column >= jobs_[expected.job].shape.cols) {
+    expected = {expected.job + 1, 0};
+  }
+  if (sum.tag.job != static_cast<int>(expected.job) || sum.tag.m != expected.m) {
+    Fail(kSimError, "internal: cycle ", cycle, ", column ", column, ": a sum of row ", sum.tag.m,
+         " comes before that of row ", expected.m);
+  }
+  JobState& state = jobs_[expected.job];
+  if (std::exchange(collected_[column], cycle) == cycle) {
+    Fail(kSimError, "internal: cycle ", cycle, ", column ", column, ": two sums leave the array");
+  }
+  const int cols = state.job.plane->cols;
+  state.sums.resize(static_cast<size_t>(state.job.m) * cols);
+  if (column < cols) state.sums[expected.m * cols + column] = sum.value;
+  state.result.end = cycle;
+  if (--state.left == 0) {
+    (*sink_)(expected.job, state.result, state.sums);
+    state.sums = {};
+    ++ended_;
+  }
+  if (++expected.m == state.job.m) expected = {expected.job + 1, 0};
+}
+
+}  // namespace microscopiq

@@ -1,0 +1,112 @@
+#include "structural/plane.h"
+
+#include <algorithm>
+
+#include "structural/column_decoder.h"
+
+namespace microscopiq {
+namespace {
+// A weight of 3 bits takes a slot of 4 of a PE that multiplies.
+constexpr int kClusterSlotBits = 4;
+}  // namespace
+
+RawPlane ReadSlots(const Panel& panel, const PanelPart& part, const uint8_t* slots,
+                   const std::vector<int>& shifts) {
+  const WeightFormat& format = *panel.format;
+  RawPlane plane;
+  plane.mode.bits = format.bits;
+  plane.mode.code = format.pow2 ? SlotCode::kSignMagnitude : SlotCode::kTwosComplement;
+  plane.guard_bits = format.guard_bits;
+  plane.mantissa_bits = format.mantissa_bits;
+  plane.rows = static_cast<int>(part.rows);
+  plane.cols = static_cast<int>(part.cols);
+  plane.shifts = shifts;
+  plane.outliers.resize(part.rows);
+  plane.slots.reserve(part.rows * part.cols);
+  for (int64_t row = 0; row < part.rows; ++row) {
+    for (int64_t col = part.col0; col < part.col0 + part.cols; ++col) {
+      const int64_t bit = col * format.bits;
+      const int byte = slots[row * panel.pitch() + bit / 8];
+      plane.slots.push_back(byte >> (bit % 8) & ((1 << format.bits) - 1));
+    }
+  }
+  return plane;
+}
+
+RawPlane ReadClusters(const Panel& panel, const PanelPart& part, const uint8_t* groups) {
+  RawPlane plane;
+  plane.mode.bits = kClusterSlotBits;
+  plane.mode.code = SlotCode::kSignMagnitude;
+  plane.rows = static_cast<int>(part.rows);
+  plane.cols = static_cast<int>(part.cols);
+  plane.shifts.assign(part.rows, 0);
+  plane.outliers.resize(part.rows);
+  std::vector<ColumnDecoder> decoders(part.cols);
+  const int row0 = static_cast<int>(part.row0);
+  const int64_t skipped = ClusterBytes(row0 / kClusterGroup * kClusterGroup, panel.cols);
+  for (int row = row0; row < row0 + plane.rows; ++row) {
+    const int first = row / kClusterGroup * kClusterGroup;
+    const int length = std::min(kClusterGroup, panel.rows - first);
+    const uint8_t* in = groups + ClusterBytes(first, panel.cols) - skipped;
+    in += part.col0 * GroupBytes(length);
+    for (ColumnDecoder& decoder : decoders) {
+      if (decoder.empty()) decoder.Take(in, length, row - first);
+      in += GroupBytes(length);
+      plane.slots.push_back(decoder.Next());
+    }
+  }
+  return plane;
+}
+
+RawPlane ReadRows(const uint8_t* values, int64_t pitch, int rows, int cols) {
+  RawPlane plane;
+  plane.mode.bits = 8;
+  plane.rows = rows;
+  plane.cols = cols;
+  plane.shifts.assign(rows, 0);
+  plane.outliers.resize(rows);
+  plane.slots.reserve(static_cast<size_t>(rows) * cols);
+  for (int row = 0; row < rows; ++row) {
+    for (int col = 0; col < cols; ++col) plane.slots.push_back(values[col * pitch + row]);
+  }
+  return plane;
+}
+
+ReconPlan PlanOf(const ReconShape& shape, const RawPlane& plane) {
+  StripRows strips;
+  for (int row = 0; row < plane.rows; ++row) {
+    if (!plane.outliers[row].empty()) AddReconRow(shape, row, plane.outliers[row], &strips);
+  }
+  return MakeReconPlan(shape, strips);
+}
+
+StripJob ConfigureStrip(const ReconShape& shape, int strip, const RawPlane& plane,
+                        const ReconPlan& plan) {
+  const int first = strip * shape.strip_columns;
+  StripJob job;
+  job.turns = plan.turns;
+  job.columns = std::clamp(shape.cols - first, 0, shape.strip_columns);
+  if (strip >= static_cast<int>(plan.strips.size())) return job;
+  for (const ReconVisit& visit : plan.strips[strip]) {
+    RowConfig& config = job.rows[visit.row];
+    config.visits[visit.pass] = visit;
+    config.passes = visit.pass + 1;
+  }
+  const int blocks = shape.strip_columns / kMicroBlock;
+  for (auto& [row, config] : job.rows) {
+    config.shift = plane.shifts[row];
+    config.half = plane.mantissa_bits / 2;
+    config.relative.assign(blocks, 0);
+    std::vector<std::vector<HalfPair>> pairs(blocks);
+    for (const Outlier& outlier : plane.outliers[row]) {
+      const int block = (outlier.upper - first) / kMicroBlock;
+      if (outlier.upper < first || block >= blocks) continue;
+      pairs[block].push_back({outlier.upper % kMicroBlock, outlier.lower % kMicroBlock});
+      config.relative[block] = outlier.relative;
+    }
+    for (const auto& block : pairs) config.routes.push_back(RouteBlock(block));
+  }
+  return job;
+}
+
+}  // namespace microscopiq

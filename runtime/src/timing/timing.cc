@@ -1,0 +1,308 @@
+#include "timing/timing.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "errors.h"
+
+namespace microscopiq {
+namespace {
+
+constexpr int64_t kNever = INT64_MAX;
+
+// What somebody who waits for a unit waits for.
+Cause WorkOf(Unit unit) {
+  switch (unit) {
+    case Unit::kDmaIn:
+    case Unit::kDmaOut:
+      return Cause::kDma;
+    case Unit::kWload:
+    case Unit::kRecon:
+      return Cause::kWeights;
+    case Unit::kArray:
+      return Cause::kArray;
+    default:
+      return Cause::kVector;
+  }
+}
+
+// The same once the unit has taken in all, and its last results are under way.
+Cause TailOf(Unit unit) { return unit == Unit::kArray ? Cause::kFillDrain : WorkOf(unit); }
+
+}  // namespace
+
+Timing::Timing(const ArchNumbers& arch)
+    : arch_(arch), traffic_(static_cast<int>(arch.array_rows)) {}
+
+void Timing::Reset(std::vector<Span>* trace, bool keep_array_starts) {
+  trace_ = trace;
+  keep_array_starts_ = keep_array_starts;
+  array_starts_.clear();
+  origin_ = started_ = {};
+  traffic_.Clear();
+  clock_ = channel_free_ = last_start_ = array_end_ = 0;
+  array_begin_ = -1;
+  for (UnitState& state : states_) {
+    state.queue.clear();
+    state.free = state.all_read = state.all_done = 0;
+    state.stale = true;
+  }
+  semaphores_ = {};
+  cycles_ = {};
+}
+
+void Timing::AddTokens(int sem, int64_t delta) {
+  semaphores_[sem].ready += delta;
+  StaleWaiters(sem);
+  Control();
+}
+
+void Timing::Dispatch(Unit unit, Work work) {
+  if (arch_.overlap) {
+    Push(unit, {Kind::kWork, 0, 0, std::move(work), origin_});
+  } else {
+    RunAlone(unit, std::move(work));
+  }
+}
+
+void Timing::DispatchWait(Unit unit, int sem) {
+  // Alone, everything before has finished: the functional core saw to it that a token is there.
+  if (arch_.overlap) Push(unit, {Kind::kWait, static_cast<uint8_t>(sem), 0, {}, origin_});
+}
+
+void Timing::DispatchPost(Unit unit, int sem, bool after_reading) {
+  const Kind kind = after_reading ? Kind::kPostRead : Kind::kPost;
+  if (arch_.overlap) Push(unit, {kind, static_cast<uint8_t>(sem), 0, {}, origin_});
+}
+
+void Timing::RunAlone(Unit unit, Work work) {
+  const int64_t start = clock_, busy = work.busy;
+  started_ = origin_;
+  StartWork(unit, std::move(work), start);
+  clock_ = states_[static_cast<int>(unit)].all_done;
+  Spend(unit, TailOf(unit), start + busy, clock_);
+  if (unit != Unit::kArray) Spend(Unit::kArray, WorkOf(unit), start, clock_);
+  states_[static_cast<int>(unit)].free = clock_;
+  Control();
+}
+
+void Timing::Push(Unit unit, Op op) {
+  UnitState& state = states_[static_cast<int>(unit)];
+  while (StartNext(clock_)) {
+  }
+  while (static_cast<int64_t>(state.queue.size()) >= arch_.queue_depth) {
+    if (!StartNext(kNever - 1)) FailDeadlock();
+    // A slot frees when its op starts.
+    clock_ = std::max(clock_, last_start_);
+  }
+  op.dispatched = clock_;
+  if (state.queue.empty()) state.stale = true;
+  state.queue.push_back(std::move(op));
+  Control();
+}
+
+void Timing::StaleWaiters(int sem) {
+  for (UnitState& state : states_) {
+    if (state.queue.empty()) continue;
+    const Op& head = state.queue.front();
+    if (head.kind == Kind::kWait && head.sem == sem) state.stale = true;
+  }
+}
+
+int64_t Timing::HeadStart(int unit) {
+  UnitState& state = states_[unit];
+  if (state.queue.empty()) return kNever;
+  const Op& op = state.queue.front();
+  int64_t start = std::max(state.free, op.dispatched);
+  if (op.kind == Kind::kWork) {
+    if (op.work.dram) start = std::max(start, channel_free_);
+    if (unit == static_cast<int>(Unit::kArray)) {
+      start = traffic_.EarliestStart(start, op.work.recon_plan.get(), op.work.rows);
+    }
+    return start;
+  }
+  return op.kind == Kind::kWait ? WaitStart(op, start) : start;
+}
+
+int64_t Timing::WaitStart(const Op& op, int64_t start) {
+  Semaphore& semaphore = semaphores_[op.sem];
+  while (semaphore.ready < 0 && !semaphore.posted.empty()) {
+    semaphore.posted.pop();
+    ++semaphore.ready;
+  }
+  if (semaphore.ready > 0) return start;
+  if (semaphore.posted.empty()) return kNever;
+  return std::max(start, semaphore.posted.top().time);
+}
+
+bool Timing::StartNext(int64_t until) {
+  int chosen = -1;
+  int64_t earliest = kNever;
+  for (int unit = 1; unit < kUnits; ++unit) {
+    UnitState& state = states_[unit];
+    if (state.stale) {
+      state.head = HeadStart(unit);
+      state.stale = false;
+    }
+    if (state.head < earliest) {
+      earliest = state.head;
+      chosen = unit;
+    }
+  }
+  if (chosen < 0 || earliest > until) return false;
+  Start(chosen, earliest);
+  return true;
+}
+
+void Timing::Start(int number, int64_t start) {
+  const Unit unit = static_cast<Unit>(number);
+  UnitState& state = states_[number];
+  Op op = std::move(state.queue.front());
+  state.queue.pop_front();
+  state.stale = true;
+  last_start_ = start;
+  started_ = op.origin;
+  const int64_t wanted = std::max(state.free, op.dispatched);
+  Spend(unit, Cause::kIdle, state.free, wanted);
+  switch (op.kind) {
+    case Kind::kWork:
+      if (unit == Unit::kArray) {
+        // It must not overtake what is still in the array.
+        Spend(unit, traffic_.delays() ? Cause::kRecon : Cause::kFillDrain, wanted, start);
+      } else {
+        Spend(unit, Cause::kDma, wanted, start);
+      }
+      StartWork(unit, std::move(op.work), start);
+      break;
+    case Kind::kWait:
+      TakeToken(unit, op.sem, wanted);
+      state.free = start;
+      break;
+    case Kind::kPost:
+    case Kind::kPostRead: {
+      // The unit goes on at once; the token shows up in its time.
+      const int64_t ready = op.kind == Kind::kPost ? state.all_done : state.all_read;
+      semaphores_[op.sem].posted.push({std::max(start, ready), state.free, unit});
+      StaleWaiters(op.sem);
+      state.free = start;
+      break;
+    }
+  }
+}
+
+void Timing::StartWork(Unit unit, Work work, int64_t start) {
+  UnitState& state = states_[static_cast<int>(unit)];
+  if (work.dram) {
+    channel_free_ = start + work.busy;
+    for (UnitState& other : states_) {
+      if (!other.queue.empty() && other.queue.front().work.dram) other.stale = true;
+    }
+  }
+  if (unit == Unit::kArray) {
+    std::vector<std::vector<ReconVisit>> visits;
+    const ReconGrant grant =
+        traffic_.Reserve(start, work.recon_plan.get(), work.rows, work.streamed,
+                         keep_array_starts_ ? &visits : nullptr);
+    if (work.recon_plan) {
+      // Its rows wait for what ReCoN holds back, and so do their activations and weights.
+      work.latency = grant.latency;
+      work.hold = grant.delay;
+    } else {
+      work.latency += grant.depth - work.rows;
+    }
+    if (keep_array_starts_) {
+      const int64_t free = start + work.busy;
+      array_starts_.push_back({start, free, free + work.latency, grant.depth, std::move(visits)});
+    }
+  }
+  const int64_t end = start + work.busy, worked = end - work.recon - work.temporal;
+  Spend(unit, Cause::kBusy, start, worked);
+  Spend(unit, Cause::kTemporal, worked, worked + work.temporal);
+  Spend(unit, Cause::kRecon, end - work.recon, end);
+  state.free = start + work.busy;
+  state.all_read = std::max(state.all_read, state.free + work.hold);
+  state.all_done = std::max(state.all_done, state.free + work.latency);
+  if (unit == Unit::kWload && array_begin_ < 0) array_begin_ = start;
+  if (unit == Unit::kArray) array_end_ = state.all_done;
+}
+
+void Timing::TakeToken(Unit unit, int sem, int64_t from) {
+  StaleWaiters(sem);
+  Semaphore& semaphore = semaphores_[sem];
+  if (semaphore.ready > 0) {
+    --semaphore.ready;
+    return;
+  }
+  const Token token = semaphore.posted.top();
+  semaphore.posted.pop();
+  const int64_t tail = std::clamp(token.busy_end, from, std::max(from, token.time));
+  Spend(unit, WorkOf(token.poster), from, tail);
+  Spend(unit, TailOf(token.poster), tail, token.time);
+}
+
+void Timing::Spend(Unit unit, Cause cause, int64_t begin, int64_t end) {
+  if (end <= begin) return;
+  const uint16_t row = static_cast<uint16_t>(unit), column = static_cast<uint16_t>(cause);
+  cycles_[row][column] += end - begin;
+  if (trace_ && cause != Cause::kIdle) trace_->push_back({begin, end, row, column, started_});
+}
+
+int64_t Timing::Finish() {
+  Control();
+  while (StartNext(kNever - 1)) {
+  }
+  int64_t total = clock_;
+  for (const UnitState& state : states_) {
+    if (!state.queue.empty()) FailDeadlock();
+    total = std::max({total, state.free, state.all_done});
+  }
+  SpendRest(total);
+  if (arch_.scalesim && total > 0) {
+    // The index of the last cycle. The array's last sum is on its way then.
+    --total;
+    for (int number = 1; number < kUnits; ++number) {
+      const Cause last =
+          number == static_cast<int>(Unit::kArray) ? Cause::kFillDrain : Cause::kIdle;
+      --cycles_[number][static_cast<int>(last)];
+    }
+    if (trace_) TrimTrace();
+  }
+  return total;
+}
+
+// Takes the cycle that `Finish` took off the array's last fill or drain off its span too.
+void Timing::TrimTrace() {
+  for (size_t i = trace_->size(); i-- > 0;) {
+    Span& span = (*trace_)[i];
+    if (span.unit != static_cast<uint16_t>(Unit::kArray)) continue;
+    if (span.cause != static_cast<uint16_t>(Cause::kFillDrain)) continue;
+    if (--span.end == span.begin) trace_->erase(trace_->begin() + i);
+    return;
+  }
+}
+
+void Timing::SpendRest(int64_t total) {
+  started_ = {};
+  for (int number = 1; number < kUnits; ++number) {
+    const Unit unit = static_cast<Unit>(number);
+    if (arch_.overlap) Spend(unit, TailOf(unit), states_[number].free, states_[number].all_done);
+    int64_t& idle = cycles_[number][static_cast<int>(Cause::kIdle)];
+    idle = 0;
+    int64_t spent = 0;
+    for (int64_t cycles : cycles_[number]) spent += cycles;
+    idle = total - spent;
+  }
+}
+
+void Timing::FailDeadlock() const {
+  std::string blocked;
+  for (int unit = 1; unit < kUnits; ++unit) {
+    const Ring<Op>& queue = states_[unit].queue;
+    if (queue.empty()) continue;
+    blocked += std::string(blocked.empty() ? "" : ", ") + kUnitNames[unit] +
+               " waits for semaphore " + std::to_string(queue.front().sem);
+  }
+  Fail(kSimError, "deadlock: no unit can go on; ", blocked);
+}
+
+}  // namespace microscopiq

@@ -1,0 +1,66 @@
+// Packed weight panels as they lie in wbuf; the layout is that of target/packing.py.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "isa.gen.h"
+#include "memory/memory.h"
+#include "weights/cluster.h"
+
+namespace microscopiq {
+
+constexpr int kPanelHeaderBytes = 4;
+
+// nullptr for a code that no format has.
+const WeightFormat* FindFormat(int code);
+
+struct Panel {
+  const WeightFormat* format = nullptr;
+  int rows = 0;
+  int cols = 0;
+  int exponent = 0;  // base exponent e
+  int64_t address = 0;
+
+  int64_t pitch() const { return (cols + 7) / 8 * format->bits; }
+  int64_t slots() const { return address + kPanelHeaderBytes; }
+  int64_t slot_bytes() const { return format->cluster ? ClusterBytes(rows, cols) : rows * pitch(); }
+  // First byte after the slots: column scales or row metadata.
+  int64_t tail() const { return slots() + slot_bytes(); }
+  int micro_blocks() const { return (cols + kMicroBlock - 1) / kMicroBlock; }
+  int identifier_bytes() const { return (micro_blocks() + 7) / 8; }
+  // 2^(e - guard bits), the scale of all columns of a pow2 format.
+  float weight_scale() const;
+};
+
+// Reads a panel's header and checks its format. Throws SimError.
+Panel ReadPanel(const Memory& wbuf, int64_t address, int format_code);
+
+// Where the metadata of each row of a pow2 panel starts.
+//
+// Rows vary in length, so finding one means walking over all before it. `preload` and
+// `recon.config` of all tiles of a panel ask again and again: the walk is kept until wbuf changes.
+class PanelIndex {
+ public:
+  const std::vector<int64_t>& Rows(const Memory& wbuf, const Panel& panel);
+
+ private:
+  int64_t address_ = -1;
+  uint64_t version_ = 0;
+  std::vector<int64_t> rows_;
+};
+
+// One outlier of a panel row: columns of its halves and E - Isf.
+struct Outlier {
+  int upper;
+  int lower;
+  int relative;
+};
+
+// Appends the outliers of a panel row that lie in columns [col0, col0 + cols); returns the bytes
+// of wbuf that took. Throws SimError for malformed metadata.
+int64_t ReadOutliers(const Memory& wbuf, const Panel& panel, int64_t row_address, int col0,
+                     int cols, std::vector<Outlier>* outliers);
+
+float HalfToFloat(uint16_t half);
+
+}  // namespace microscopiq

@@ -1,0 +1,196 @@
+"""compiler/passes/partition.py: what a layer absorbs, and why an operator stays on the host."""
+
+import numpy as np
+import pytest
+import tvm
+from tvm import relax
+from tvm.relax import op
+from tvm.script import relax as R
+
+from microscopiq import quantize
+from microscopiq.compiler.api import build
+from microscopiq.compiler.names import digest
+from microscopiq.compiler.passes import partition as passes
+from microscopiq.compiler.passes.partition import CONSTRAINTS, partition
+from microscopiq.target.errors import UnsupportedError
+from tests.compiler import relax_modules as make
+
+
+def parts(mod, names=None):
+    return partition(mod["main"], names or {})
+
+
+def words(layer) -> str:
+    """Return a layer's kind and what it absorbed."""
+    fused = {
+        "bias": layer.bias is not None,
+        "residual": layer.residual is not None,
+        "clamp": layer.low is not None or layer.high is not None,
+        "requantize": layer.requantize,
+    }
+    return " ".join([layer.kind, *(name for name, present in fused.items() if present)])
+
+
+@pytest.mark.parametrize("name", make.MODELS)
+def test_layers_and_host_operators(name):
+    _, _, layers, host = make.MODELS[name]
+    found = parts(make.model(name))
+    assert [words(layer) for layer in found.layers] == layers
+    assert [operator for operator, _ in found.host] == host
+
+
+def matmul(*shapes, constant_left=False, constant_right=False):
+    def body(emit, *inputs):
+        left = make.const(*shapes[0]) if constant_left else inputs[0]
+        right = make.const(*shapes[1]) if constant_right else inputs[-1]
+        return emit(op.matmul(left, right))
+
+    free = [
+        s for s, fixed in zip(shapes, (constant_left, constant_right), strict=True) if not fixed
+    ]
+    return make.module(body, *free)
+
+
+def conv2d(image, kernel, **attrs):
+    return make.module(lambda emit, x, w: emit(op.nn.conv2d(x, w, **attrs)), image, kernel)
+
+
+def constant_conv2d(image, kernel, **attrs):
+    body = lambda emit, x: emit(op.nn.conv2d(x, make.const(*kernel), **attrs))  # noqa: E731
+    return make.module(body, image)
+
+
+@tvm.script.ir_module
+class Dynamic:
+    @R.function
+    def main(x: R.Tensor(("n", 4), "float32"), w: R.Tensor((4, 3), "float32")):
+        with R.dataflow():
+            y = R.matmul(x, w)
+            R.output(y)
+        return y
+
+
+def dynamic_conv2d():
+    rows = tvm.tirx.Var("h", "int64")
+    body = lambda emit, x: emit(op.nn.conv2d(x, make.const(2, 3, 3, 3)))  # noqa: E731
+    return make.module(body, (1, 3, rows, 6))
+
+
+def half(body, *shapes):
+    builder = relax.BlockBuilder()
+    make.add_function(builder, "main", body, *shapes, dtype="float16")
+    return builder.get()
+
+
+BROKEN = {
+    ("matmul", passes.static_shapes): lambda: Dynamic,
+    ("matmul", passes.fp32_operands): lambda: half(
+        lambda emit, a, b: emit(op.matmul(a, b)), (3, 4), (4, 5)
+    ),
+    ("matmul", passes.not_constant_left): lambda: matmul((3, 4), (4, 5), constant_left=True),
+    ("matmul", passes.matrix_operands): lambda: matmul((2, 3, 4), (2, 4, 5), constant_right=True),
+    ("matmul", passes.equal_batches): lambda: matmul((2, 3, 4), (4, 5)),
+    ("matmul", passes.not_empty): lambda: matmul((0, 4), (4, 5), constant_right=True),
+    ("nn.conv2d", passes.static_shapes): dynamic_conv2d,
+    ("nn.conv2d", passes.fp32_operands): lambda: half(
+        lambda emit, x, w: emit(op.nn.conv2d(x, w)), (1, 3, 6, 6), (2, 3, 3, 3)
+    ),
+    ("nn.conv2d", passes.constant_kernel): lambda: conv2d((1, 3, 6, 6), (2, 3, 3, 3)),
+    ("nn.conv2d", passes.nchw_layout): lambda: constant_conv2d(
+        (1, 6, 6, 3), (2, 3, 3, 3), data_layout="NHWC"
+    ),
+    ("nn.conv2d", passes.not_empty): lambda: constant_conv2d((0, 3, 6, 6), (2, 3, 3, 3)),
+}
+
+
+def test_every_constraint_has_a_module_that_breaks_it():
+    wanted = {(name, check) for name, checks in CONSTRAINTS.items() for check in checks}
+    assert set(BROKEN) == wanted
+
+
+@pytest.mark.parametrize("name, check", BROKEN, ids=lambda v: getattr(v, "__name__", v))
+def test_does_not_apply(name, check):
+    mod = BROKEN[name, check]()
+    found = parts(mod)
+    assert not found.layers
+    assert (name, check.__doc__) in found.host
+    with pytest.raises(UnsupportedError) as error:
+        build(mod, strict=True)
+    assert f"{name}: {check.__doc__}" in str(error.value)
+
+
+def test_vector_operand_is_no_matrix():
+    assert not parts(matmul((4,), (4, 5))).layers
+
+
+def test_strict_lists_each_reason_once_and_counts_operators():
+    def body(emit, x, w):
+        y = emit(op.matmul(x, w))
+        return emit(op.add(emit(op.matmul(y, w)), emit(op.matmul(make.const(2, 5, 5), y))))
+
+    with pytest.raises(UnsupportedError) as error:
+        build(make.module(body, (2, 5, 5), (5, 5)), strict=True)
+    text = str(error.value)
+    assert text.startswith("3 operator(s) can't run on the array:")
+    assert text.count("matmul: ") == 2
+    assert quantize(make.module(body, (2, 5, 5), (5, 5)), "int8") is not None
+
+
+STAYS_OUT = {
+    "another user": lambda emit, y: (relu(emit, y), emit(op.sigmoid(y))),
+    "full constant": lambda emit, y: emit(op.add(y, make.const(5, 8))),
+    "constant of rows": lambda emit, y: emit(op.add(y, make.const(5, 1))),
+    "constant that widens": lambda emit, y: emit(op.add(y, make.const(3, 5, 8))),
+    "bias of split columns": lambda emit, y: emit(
+        op.add(emit(op.reshape(y, (10, 4))), make.const(4))
+    ),
+    "after a clamp": lambda emit, y: emit(op.add(relu(emit, y), make.const(8))),
+    "second bias": lambda emit, y: emit(
+        op.add(emit(op.add(y, make.const(8))), make.const(8, seed=1))
+    ),
+    "leaky": lambda emit, y: emit(op.nn.leakyrelu(y)),
+}
+FUSED_BEFORE = {"after a clamp": "linear clamp", "second bias": "linear bias"}
+relu = make.relu
+
+
+@pytest.mark.parametrize("case", STAYS_OUT)
+def test_not_absorbed(case):
+    def body(emit, x):
+        return STAYS_OUT[case](emit, emit(op.matmul(x, make.const(10, 8))))
+
+    found = parts(make.module(body, (5, 10)))
+    assert [words(layer) for layer in found.layers] == [FUSED_BEFORE.get(case, "linear")]
+    assert found.host
+
+
+def test_output_is_not_fused_past():
+    def body(emit, x):
+        y = make.linear(emit, x, 8)
+        return y, relu(emit, y), make.linear(emit, y, 3)
+
+    assert [words(layer) for layer in parts(make.module(body, (5, 10))).layers] == [
+        "linear bias",
+        "linear bias",
+    ]
+
+
+def test_names_come_from_weight_then_bias_then_a_counter():
+    def body(emit, x):
+        x = make.torch_linear(emit, x, 12)
+        x = make.linear(emit, x, 7)
+        return emit(op.matmul(x, make.const(7, 3)))
+
+    names = {digest(make.numbers(12, 10)): "fc.weight", digest(make.numbers(7)): "head.bias"}
+    layers = parts(make.module(body, (2, 3, 10)), names).layers
+    assert [layer.name for layer in layers] == ["fc", "head", "linear2"]
+
+
+def test_batch_norm_is_folded_in_float64():
+    layer = parts(make.model("conv norm")).layers[0]
+    gamma, beta, mean = (make.numbers(6, seed=seed).astype(np.float64) for seed in (1, 2, 3))
+    variance = (np.abs(make.numbers(6, seed=4)) + np.float32(0.1)).astype(np.float64)
+    factor = gamma / np.sqrt(variance + 1e-5)
+    np.testing.assert_allclose(layer.bias, beta - mean * factor, rtol=1e-6)
+    weight = make.numbers(6, 4, 3, 3) * factor[:, None, None, None]
+    np.testing.assert_allclose(layer.weight, weight, rtol=1e-6)

@@ -1,0 +1,240 @@
+"""Tuning through MetaSchedule: from a model to a database, and from there to a compilation."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tvm
+from tvm.s_tir import meta_schedule as ms
+
+import microscopiq as mq
+from microscopiq.compiler.driver import compile_model
+from microscopiq.compiler.estimate.stand_in import stand_in_segment
+from microscopiq.compiler.operators import Gemm
+from microscopiq.compiler.options import Options
+from microscopiq.compiler.tiling.legal import default_gemm_tile, legal_tiles
+from microscopiq.compiler.tune.artifact import Builder, Candidate
+from microscopiq.compiler.tune.bound import bound_of, least_bytes
+from microscopiq.compiler.tune.measure import call_record, measure
+from microscopiq.compiler.tune.model import TileModel
+from microscopiq.compiler.tune.runner import Runner, Workers
+from microscopiq.compiler.tune.search import Search, records_of
+from microscopiq.compiler.tune.tuner import Settings, own_intrinsics_only, tune_model
+from microscopiq.compiler.tuned import space as spaces
+from microscopiq.compiler.tuned.database import best_tile, open_database, workload
+from microscopiq.target.arch import load_arch
+from microscopiq.target.errors import ConfigError
+from tests.compiler import relax_modules as make
+
+ARCH = load_arch("microscopiq-64x64")
+RECIPE = "microscopiq-w4a8"
+IN_PROCESS = Settings(workers=0)
+OP = Gemm(1, 1, 128, 256, 300, "ms4", bias=True)
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory):
+    """A model, the folder of its database, and what tuning said."""
+    folder = tmp_path_factory.mktemp("tuned")
+    model = make.model("chain")
+    return model, folder, tune_model(model, 90, folder, ARCH, RECIPE, IN_PROCESS)
+
+
+def cycles(executable) -> int:
+    return mq.Session(executable).time().cycles
+
+
+def test_tuned_beats_no_default_and_is_what_compiles(tuned):
+    model, folder, result = tuned
+    assert result.outcome.trials == 90 and not result.outcome.interrupted
+    assert all(task.best <= task.default and not task.failed for task in result.tasks)
+    module = mq.quantize(model, RECIPE)
+    with result.database:
+        by_scope = tvm.relax.build(module, target="microscopiq")
+    options = Options(recipe=RECIPE, tuning_db=folder)
+    by_folder = compile_model(model, options)
+    assert by_folder.tuned == len(result.tasks)
+    gain = sum((task.default - task.best) * task.count for task in result.tasks)
+    assert gain > 0
+    plain = cycles(mq.build(module))
+    assert cycles(by_scope) == cycles(by_folder.executable) == plain - gain
+
+
+def test_resume_measures_nothing_twice(tuned):
+    model, folder, before = tuned
+    again = tune_model(model, 90, folder, ARCH, RECIPE, IN_PROCESS)
+    assert again.outcome.trials == 0
+    assert [task.best for task in again.tasks] == [task.best for task in before.tasks]
+    more = tune_model(model, 100, folder, ARCH, RECIPE, IN_PROCESS)
+    assert more.outcome.trials == 10
+    database = open_database(folder, ARCH)
+    for task in more.tasks:
+        tiles = [tile for tile, _ in records_of(database, workload(task.op), ARCH)]
+        assert len(tiles) == len(set(tiles)) == task.trials
+
+
+def test_another_machines_database_is_refused(tuned, monkeypatch):
+    model, folder, _ = tuned
+    other = load_arch("microscopiq-16x16")
+    with pytest.raises(ConfigError) as error:
+        tune_model(model, 1, folder, other, RECIPE)
+    assert f"{ARCH.name} ({ARCH.hash})" in str(error.value)
+    assert f"{other.name} ({other.hash})" in str(error.value)
+    with pytest.raises(ConfigError, match="microscopiq-16x16"):
+        compile_model(model, Options(recipe=RECIPE, arch=other, tuning_db=folder))
+    monkeypatch.setattr(spaces, "__version__", "9.9.9")
+    with pytest.raises(ConfigError, match=r"microscopiq 0\.1\.0.*microscopiq 9\.9\.9"):
+        open_database(folder, ARCH)
+
+
+def test_missing_and_broken_databases(tmp_path):
+    with pytest.raises(ConfigError, match="no tuning database in"):
+        open_database(tmp_path / "none", ARCH)
+    for name in ("database_tuning_record.json", "database_workload.json"):
+        (tmp_path / name).write_text("[1, not json\n")
+    with pytest.raises(ConfigError, match="can't be read"):
+        open_database(tmp_path, ARCH)
+
+
+def test_ctrl_c_keeps_what_was_measured(tmp_path):
+    def stop(progress):
+        assert progress.total == 300 and progress.seconds_left >= 0 and 0 < progress.share <= 1
+        os.kill(os.getpid(), signal.SIGINT)
+
+    model = make.model("chain")
+    settings = dataclasses.replace(IN_PROCESS, report=stop)
+    result = tune_model(model, 300, tmp_path, ARCH, RECIPE, settings)
+    assert result.outcome.interrupted and 0 < result.outcome.trials < 300
+    assert len(open_database(tmp_path, ARCH)) == result.outcome.trials
+
+
+def test_from_the_side_of_metaschedule(tmp_path):
+    module = mq.quantize(make.model("chain"), RECIPE)
+    with own_intrinsics_only():
+        database = ms.relax_integration.tune_relax(
+            module,
+            {},
+            "microscopiq",
+            str(tmp_path),
+            max_trials_global=24,
+            num_trials_per_iter=8,
+            builder=Builder(),
+            runner=Runner(Workers(0)),
+            space=spaces.space(),
+            strategy=Search(trials=24),
+            cost_model="random",
+            measure_callbacks=[ms.measure_callback.AddToDatabase()],
+        )
+    assert len(database) == 24
+    with database:
+        tuned = tvm.relax.build(module, target="microscopiq")
+    assert cycles(tuned) <= cycles(mq.build(module))
+
+
+def test_evolutionary_search_of_tvm(tmp_path):
+    database = ms.database.MemoryDatabase()
+    strategy = ms.search_strategy.EvolutionarySearch(
+        population_size=16, init_measured_ratio=0.2, init_min_unmeasured=8, genetic_num_iters=1
+    )
+    with own_intrinsics_only():
+        context = ms.TuneContext(
+            mod=workload(OP),
+            target=tvm.target.Target("microscopiq"),
+            space_generator=spaces.space(ARCH),
+            search_strategy=strategy,
+            num_threads=1,
+            rand_state=1,
+        )
+    ms.tune_tasks(
+        tasks=[context], task_weights=[1.0], work_dir="", max_trials_global=8,
+        num_trials_per_iter=8, builder=Builder(ARCH), runner=Runner(Workers(0)),
+        database=database, cost_model=TileModel(ARCH),
+        measure_callbacks=[ms.measure_callback.AddToDatabase(),
+                           ms.measure_callback.UpdateCostModel()],
+    )  # fmt: skip
+    seconds, tile = best_tile(database, workload(OP), ARCH)
+    assert tile in legal_tiles(OP, ARCH)
+    assert round(seconds * ARCH.clock_mhz * 1e6) == measure(OP, tile, ARCH)
+
+
+def test_a_bad_candidate_is_an_error_of_its_own():
+    good = Candidate(OP, default_gemm_tile(OP, ARCH), ARCH)
+    huge = dataclasses.replace(good.tile, tile_m=100_000)
+    inputs = [
+        ms.runner.RunnerInput(dataclasses.replace(good, tile=tile).to_text(), "microscopiq", [])
+        for tile in (huge, good.tile)
+    ]
+    runner = Runner(Workers(0))
+    bad, fine = (future.result() for future in runner.run(inputs))
+    assert bad.run_secs is None and "CapacityError" in str(bad.error_msg)
+    assert round(float(fine.run_secs[0]) * 1e9) == measure(OP, good.tile, ARCH)
+
+
+SCRIPT = """
+import sys, threading
+import microscopiq as mq
+from tests.compiler import relax_modules as make
+
+# Where another thread is alive, workers are new interpreters.
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+mq.tune(make.model("chain"), 4, sys.argv[1])
+print("tuned")
+"""
+
+
+def test_a_script_without_a_guard_can_tune(tmp_path):
+    """multiprocessing's workers would run it again, and wait for each other."""
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, str(path), str(tmp_path / "work")],
+        capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": os.getcwd()},
+    )  # fmt: skip
+    assert done.stdout.split() == ["tuned"], done.stderr[-2000:]
+
+
+def test_worker_processes_measure_the_same():
+    workers = Workers(2)
+    try:
+        tiles = legal_tiles(OP, ARCH)[:4]
+        futures = [workers.submit(Candidate(OP, tile, ARCH).to_text()) for tile in tiles]
+        assert [future.result() for future in futures] == [measure(OP, t, ARCH) for t in tiles]
+    finally:
+        workers.close()
+
+
+def test_cost_model_learns_and_is_kept(tmp_path):
+    model, tiles = TileModel(ARCH), legal_tiles(OP, ARCH)[::40]
+    measured = [(tile, measure(OP, tile, ARCH)) for tile in tiles]
+    untrained = model.score(OP, ARCH, list(tiles))
+    model.learn(OP, ARCH, measured)
+    trained = model.score(OP, ARCH, list(tiles))
+
+    def error(scores):
+        truth = np.array([count for _, count in measured])
+        return float(np.abs(np.exp(-scores) / truth - 1).mean())
+
+    assert error(trained) < error(untrained)
+    model.save(str(tmp_path / "model.json"))
+    warm = TileModel(ARCH)
+    warm.load(str(tmp_path / "model.json"))
+    assert (warm.score(OP, ARCH, list(tiles)) == trained).all()
+    assert json.loads((tmp_path / "model.json").read_text())
+
+
+@pytest.mark.parametrize("weight_format", ["int4", "ms4", ""])
+def test_no_schedule_beats_the_bound(weight_format):
+    op = Gemm(1, 1, 128, 200, 300, weight_format)
+    segment = stand_in_segment(op) if weight_format else b""
+    tiles = legal_tiles(op, ARCH)
+    records = [call_record(op, tile, ARCH, segment) for tile in tiles[:: len(tiles) // 20]]
+    bound = bound_of(op, ARCH, segment, records[0])
+    assert bound.cycles <= bound.floor <= min(record["cycles"] for record in records)
+    moved = [record["dram_bytes"]["read"] + record["dram_bytes"]["written"] for record in records]
+    assert least_bytes(op, segment) <= min(moved)
+    assert len({record["recon"]["passes"] for record in records}) == 1

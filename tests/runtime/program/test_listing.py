@@ -1,0 +1,80 @@
+"""runtime/src/program/listing.cc: the core prints an instruction as the listing in Python does."""
+
+import math
+import struct
+
+import tvm_ffi
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from microscopiq import runtime
+from microscopiq.target.arch import load_arch
+from microscopiq.target.formats import ACTIVATION_BITS
+from microscopiq.target.isa import instructions as isa
+from microscopiq.target.isa.program import Argument, Function, Program, function_listing
+from microscopiq.target.isa.spec import LOOP_DEPTH, REGISTRY, Affine, Mem, Unit
+
+create = runtime.load() and tvm_ffi.get_global_func("microscopiq.runtime.create")
+TINY = load_arch("tiny-4x4")
+
+
+def exact(value: float) -> float:
+    return struct.unpack("<f", struct.pack("<f", value))[0]
+
+
+def integers(bits: int, signed: bool = False):
+    low = -(1 << (bits - 1)) if signed else 0
+    return st.one_of(st.integers(low, low + (1 << bits) - 1), st.integers(max(low, -12), 12))
+
+
+AFFINES = st.builds(
+    Affine,
+    st.one_of(st.integers(-(1 << 60), 1 << 60), st.integers(-12, 12)),
+    st.tuples(*[st.sampled_from([0, 0, 1, -1]) | integers(32, True)] * LOOP_DEPTH),
+    st.tuples(*[st.sampled_from([0, 0, 1]) | integers(8)] * LOOP_DEPTH),
+    integers(8),
+    integers(32),
+)
+KINDS = {
+    "u8": integers(8),
+    "u16": integers(16),
+    "u32": integers(32),
+    "i32": integers(32, True),
+    "i64": integers(64, True),
+    "f32": st.floats(width=32),
+    "affine": AFFINES,
+    "extent": st.integers(0, 15),
+    "mem": st.sampled_from(list(Mem)),
+    "bits": st.sampled_from(ACTIVATION_BITS),
+    "unit": st.sampled_from([unit for unit in Unit if unit]),
+}
+LEGAL = {"arg": st.just(0), "element": st.sampled_from([1, 4]), "sem": st.integers(0, 63)}
+LEGAL |= {"after": st.integers(0, 1)}
+AT_LEAST_1 = ("height", "width", "out_width", "kernel_h", "kernel_w", "stride_h", "stride_w")
+AT_LEAST_1 += ("dilation_h", "dilation_w")
+BODY = [cls for cls in REGISTRY.values() if cls not in (isa.Loop, isa.EndLoop)]
+
+
+@st.composite
+def any_instruction(draw):
+    cls = draw(st.sampled_from(BODY))
+    values = {}
+    for name, kind, _ in cls.operands():
+        value = draw(LEGAL.get(name, KINDS[kind.name]))
+        values[name] = max(value, 1) if name in AT_LEAST_1 else value
+    return cls(**values)
+
+
+def clamp(*values: float):
+    return [isa.Clamp(Affine(), 0, exact(value), exact(-value), 0, 0) for value in values]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(any_instruction(), max_size=20))
+@example(clamp(0.0, 6.0, math.inf, math.nan, 0.1, 1e-5, 1e16, 1e15, 123456.78, 1e-45, 3.4e38, 1e-4))
+def test_both_print_the_same(body):
+    code = [*[isa.Loop(1)] * LOOP_DEPTH, *body, *[isa.EndLoop()] * LOOP_DEPTH, isa.End()]
+    function = Function("f", "test", (Argument("x", "int8", (1,), True),), tuple(code))
+    module = create(Program.for_arch(TINY, {"f": function}).to_bytes())
+    expected = [line for line in function_listing(function).splitlines() if line[2:3].isalnum()]
+    assert module.inspect_source("asm").splitlines() == ["f:", *expected]

@@ -1,0 +1,156 @@
+"""runtime/src/recon/traffic.cc: matmuls that follow each other never meet."""
+
+import numpy as np
+import tvm_ffi
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from microscopiq import runtime
+
+runtime.load()
+recon_plan = tvm_ffi.get_global_func("microscopiq.runtime.recon_plan")
+recon_traffic = tvm_ffi.get_global_func("microscopiq.runtime.recon_traffic")
+WIDTH, RANKS, SYNC = 8, 4, 7
+ROWS = 24
+
+
+def run(matmuls, units, strips, array_rows=ROWS):
+    """Return (start, turns, latency, delay, depth, visits (n, 5)) of each matmul."""
+    rows = []
+    for found in recon_traffic(array_rows, WIDTH, RANKS, units, strips, matmuls):
+        times = [int(value) for value in found["times"]]
+        rows.append((*times, np.array(list(found["visits"]), int).reshape(-1, 5)))
+    return rows
+
+
+def flat(visits):
+    return [number for visit in visits for number in visit]
+
+
+def delays(visits, strip, rows):
+    """Return the delay with which each row of a strip is reached, and that at its exit."""
+    out, delay = [], 0
+    behind = {int(v[1]): int(v[3]) + RANKS - int(v[1]) - 1 for v in visits if v[0] == strip}
+    for row in range(rows):
+        out.append(delay)
+        delay = behind.get(row, delay)
+    return out, delay
+
+
+def test_alone_a_matmul_gets_its_plan():
+    visits = [(0, 2, 1), (0, 3, 2), (1, 0, 1), (1, 7, 1)]
+    ((start, turns, latency, delay, depth, granted),) = run([[5, 9, 8, *flat(visits)]], 1, 2)
+    plan = recon_plan(8, 16, WIDTH, RANKS, 1, flat(visits))
+    assert depth == 8
+    assert (start, turns, latency) == (5, plan["totals"][0], plan["totals"][1])
+    assert delay == max(delays(granted, strip, 8)[1] for strip in (0, 1))
+    table = np.array(list(plan["visits"]), int).reshape(-1, 4)
+    np.testing.assert_array_equal(granted[:, 1:], table)
+
+
+def test_the_next_one_waits_where_it_would_overtake():
+    # Behind a row that ReCoN holds back by 11 cycles, a plane without outliers starts 11 later.
+    held, free = [0, 4, 8, *flat([(0, 2, 1)])], [4, 4, 8]
+    first, second = run([held, free], 1, 1)
+    assert (first[0], first[1], first[3]) == (0, 1, 11)
+    assert second[0] == 4 + 11
+    # One with outliers of its own is held back at them instead.
+    assert run([held, [4, 4, 8, *flat([(0, 2, 1)])]], 1, 1)[1][0] == 4
+
+
+def test_a_plane_without_outliers_is_in_every_strip():
+    # The second one has no visit in strip 1, where its one row must not overtake the first's two.
+    matmuls = [[0, 1, 2], [0, 1, 1, *flat([(0, 0, 1)])]]
+    first, second = run(matmuls, 1, 2)
+    assert (first[0], first[4]) == (0, 2)
+    assert (second[0], second[4]) == (1, 2)
+    # An array of one row has none below: it starts later.
+    first, second = run(matmuls, 1, 2, array_rows=1)
+    assert (second[0], second[4]) == (2, 1)
+
+
+def test_a_short_plane_goes_down_as_far_as_it_must():
+    # The last sum of the tall plane leaves in cycle 9 + 63, so that of the short one's first row
+    # may in cycle 73: after as many rows as there are cycles until then.
+    for clock, depth in ((10, 64), (40, 34), (70, 4), (71, 3), (100, 3)):
+        first, second = run([[0, 10, 64], [clock, 4, 3]], 1, 1, array_rows=64)
+        assert (first[0], first[4]) == (0, 64)
+        assert (second[0], second[4]) == (clock, depth)
+
+
+def test_it_goes_no_further_than_where_the_earlier_ones_have_left():
+    # ReCoN holds the first one back by 11 cycles in row 1. It leaves row 0 after cycle 3, rows 2
+    # to 7 are free 15 cycles after 0 at the earliest, and its last sum leaves in 3 + 7 + 11.
+    held = [0, 4, 8, *flat([(0, 1, 1)])]
+    for array_rows, start in ((1, 22), (2, 21), (3, 20), (7, 16), (8, 15), (64, 15)):
+        found = run([held, [4, 4, 1]], 1, 1, array_rows)[1]
+        assert (found[0], found[4]) == (start, min(array_rows, 8))
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_sums_leave_no_later_than_without_rows_below(data):
+    """In an array without rows below, a matmul without outliers waits at the start instead."""
+    rows, m, clock = (data.draw(st.integers(1, most)) for most in (ROWS, 12, 40))
+    visits = sorted(data.draw(st.sets(st.integers(0, rows - 1), max_size=4)))
+    before = [0, m, rows, *flat([(0, row, 1) for row in visits])]
+    behind = [clock, data.draw(st.integers(1, 12)), data.draw(st.integers(1, ROWS))]
+    start, *_, depth, _ = run([before, behind], 1, 1)[-1]
+    waiting, *_, rows, _ = run([before, behind], 1, 1, array_rows=1)[-1]
+    assert rows == behind[2] <= depth <= ROWS
+    assert start <= waiting
+    assert start + depth <= waiting + rows
+    assert (start == waiting) == (depth == rows)
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_nothing_meets(data):
+    units, strips = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 3))
+    matmuls, clock = [], 0
+    for _ in range(data.draw(st.integers(1, 6))):
+        rows, m = data.draw(st.integers(1, ROWS)), data.draw(st.integers(1, 12))
+        places = st.tuples(st.integers(0, strips - 1), st.integers(0, rows - 1))
+        chosen = sorted(data.draw(st.sets(places)))
+        visits = [(strip, row, data.draw(st.integers(1, 2))) for strip, row in chosen]
+        matmuls.append((clock, m, rows, visits))
+        clock += data.draw(st.integers(0, 40))
+    granted = run([[t, m, rows, *flat(v)] for t, m, rows, v in matmuls], units, strips)
+    taken, latest = set(), {}
+
+    def follows(place, first, last):
+        """Nothing comes to a place before all that came earlier."""
+        assert first > latest.get(place, -1), place
+        latest[place] = last
+
+    for (clock, m, rows, visits), (start, turns, latency, delay, depth, table) in zip(
+        matmuls, granted, strict=True
+    ):
+        assert start >= clock
+        assert rows <= depth <= ROWS
+        assert len(table) == sum(passes for *_, passes in visits)
+        span = (m - 1) * turns
+        twice = {(strip, row) for strip, row, passes in visits if passes == 2}
+        for strip, array_row, again, offset, unit in table.tolist():
+            for row in range(m):
+                cycle = (strip, unit, start + offset + row * turns)
+                assert cycle not in taken
+                taken.add(cycle)
+            first = start + offset
+            if not again:
+                follows(("sync buffer", strip, array_row), first, first + span)
+            if again or (strip, array_row) not in twice:
+                follows(("skew buffer", strip, array_row), first, first + span)
+        reached = [delays(table, strip, depth) for strip in range(strips)]
+        for strip, (at_rows, behind) in enumerate(reached):
+            arrivals = {int(v[1]): int(v[3]) for v in table if v[0] == strip and v[2] == 0}
+            assert all(at >= row + 1 + at_rows[row] + SYNC for row, at in arrivals.items())
+            assert behind <= delay
+            for row in range(depth):
+                first = start + at_rows[row]
+                follows(("row", strip, row), first, first + span)
+            first = start + depth - 1 + behind
+            follows(("exit", strip), first, first + span)
+        if len(table):
+            exits = [depth - 1 + WIDTH * (s + 1) - 1 + d for s, (_, d) in enumerate(reached)]
+            assert latency == max(exits)
