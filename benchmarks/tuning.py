@@ -24,10 +24,10 @@ from tvm.s_tir import meta_schedule as ms
 
 from benchmarks.schedules import gemms, minilm, resnet20
 from microscopiq.compiler.estimate.stand_in import stand_in_segment
+from microscopiq.compiler.kinds.registry import scheduled
 from microscopiq.compiler.operators import Gemm
 from microscopiq.compiler.tiling.legal import legal_tiles
 from microscopiq.compiler.tiling.tile import GemmTile
-from microscopiq.compiler.tir.schedule import scheduled
 from microscopiq.compiler.tune.measure import measure, use_segments
 from microscopiq.compiler.tune.model import PARAMETERS, ROUNDS, TileModel
 from microscopiq.compiler.tune.tuner import own_intrinsics_only

@@ -1,17 +1,40 @@
 """What an accelerated operator is: the few numbers from which its PrimFunc is made.
 
 A descriptor travels with its PrimFunc as the attribute `ATTRIBUTE`, so that scheduling and
-emission need not guess it back from loops.
+emission need not guess it back from loops. What is done with each kind of descriptor:
+`compiler/kinds`.
 """
 
 import dataclasses
 import json
 from dataclasses import dataclass
+from typing import Protocol
 
-from ..target.formats import DEFAULT_ACTIVATION, GROUP_SIZE
+from ..target.formats import DEFAULT_ACTIVATION, GROUP_SIZE, MACRO_BLOCK
 from ..target.packing import blocks
 
 ATTRIBUTE = "microscopiq.operator"
+"""PrimFunc attribute: the text form of its descriptor."""
+
+
+class Operator(Protocol):
+    """What every kind of operator answers."""
+
+    @property
+    def weight_format(self) -> str:
+        """Format of constant weights; empty without any."""
+
+    @property
+    def two_activations(self) -> bool:
+        """It multiplies by an operand that is quantized at run time, like the first."""
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates."""
+
+    @property
+    def size(self) -> str:
+        """Its extents, for tables."""
 
 
 @dataclass(frozen=True)
@@ -82,17 +105,35 @@ class Gemm:
     activation: str = DEFAULT_ACTIVATION
 
     @property
+    def group(self) -> int:
+        """Input channels whose products make one integer sum."""
+        return GROUP_SIZE
+
+    @property
     def groups(self) -> int:
-        """Groups of 128 input channels, each with one integer sum."""
-        return blocks(self.k, GROUP_SIZE)
+        return blocks(self.k, self.group)
 
     @property
     def column_blocks(self) -> int:
-        return blocks(self.n, GROUP_SIZE)
+        return blocks(self.n, MACRO_BLOCK)
+
+    @property
+    def two_activations(self) -> bool:
+        return not self.weight_format
+
+    @property
+    def clamps(self) -> bool:
+        return self.low is not None or self.high is not None
 
     @property
     def macs(self) -> int:
         return self.batch * self.conv_groups * self.m * self.n * self.k
+
+    @property
+    def size(self) -> str:
+        """M x N x K, with the batch."""
+        batch = self.batch * self.conv_groups
+        return (f"{batch} x " if batch > 1 else "") + f"{self.m}x{self.n}x{self.k}"
 
     @property
     def output_shape(self) -> tuple[int, ...]:
@@ -127,22 +168,14 @@ class Quantize:
     def groups(self) -> int:
         return blocks(self.length, self.group)
 
-    macs = 0
+    macs, weight_format, two_activations = 0, "", False
+
+    @property
+    def size(self) -> str:
+        """Rows x length."""
+        return f"{self.rows}x{self.length}"
 
 
-Operator = Gemm | Quantize
-
-
-def to_attribute(operator: Operator) -> str:
+def to_attribute(operator) -> str:
     """Return the text form of a descriptor."""
     return json.dumps({"kind": type(operator).__name__, **dataclasses.asdict(operator)})
-
-
-def from_attribute(text: str) -> Operator:
-    """Return the descriptor of a text form."""
-    fields = json.loads(text)
-    kind = fields.pop("kind")
-    if kind == "Quantize":
-        return Quantize(**fields)
-    conv = fields.pop("conv")
-    return Gemm(**fields, conv=Conv(**conv) if conv else None)

@@ -11,7 +11,8 @@ from tvm import relax
 from ..runtime.session import Session
 from ..target.isa.program import Function, Program
 from .driver import Compilation
-from .operators import ATTRIBUTE, Gemm, from_attribute
+from .kinds.registry import from_attribute
+from .operators import ATTRIBUTE, Gemm
 from .passes.lower import quantized_functions
 from .tir.unpack import unpack
 

@@ -6,26 +6,8 @@ from dataclasses import dataclass
 from ...target.arch import Arch
 from ...target.errors import CapacityError
 from ...target.isa.spec import LOOP_DEPTH, Affine, Mem
-from ...target.packing import blocks
-from .tree import Linear, Loop
-
-ALIGNMENT = 4
-"""fp32 and int32 accesses on the chip are aligned."""
-
-
-@dataclass(frozen=True)
-class Buffer:
-    """A tile on the chip: rows of `pitch` bytes; the tile of one iteration of its loop."""
-
-    name: str
-    mem: Mem
-    rows: int
-    pitch: int
-    element: int = 1
-
-    @property
-    def slot_bytes(self) -> int:
-        return blocks(self.rows * self.pitch, ALIGNMENT) * ALIGNMENT
+from ..tiling.nest import Buffer
+from .tree import Linear, LoopNode
 
 
 @dataclass
@@ -33,12 +15,12 @@ class Placed:
     """A buffer with its home loop, the loops inside it, and its address."""
 
     buffer: Buffer
-    home: tuple[Loop, ...]
+    home: tuple[LoopNode, ...]
     slots: int
     base: int = 0
 
 
-def common_path(paths: list[tuple[Loop, ...]]) -> tuple[Loop, ...]:
+def common_path(paths: list[tuple[LoopNode, ...]]) -> tuple[LoopNode, ...]:
     """Return the loops that all paths share: there a buffer's life begins and ends."""
     shared = paths[0]
     for path in paths[1:]:
@@ -50,8 +32,8 @@ def common_path(paths: list[tuple[Loop, ...]]) -> tuple[Loop, ...]:
 
 
 def allocate(
-    buffers: dict[str, Buffer],
-    homes: dict[str, tuple[Loop, ...]],
+    buffers: list[Buffer],
+    homes: dict[str, tuple[LoopNode, ...]],
     arch: Arch,
     ring: Callable[[str], int],
     what: str,
@@ -70,9 +52,10 @@ def allocate(
         Mem.OBUF: arch.obuf_bytes,
     }
     placed, used = {}, dict.fromkeys(Mem, 0)
-    for name, buffer in buffers.items():
-        slots = ring(name) if homes[name] else 1
-        placed[name] = Placed(buffer, homes[name], slots, used[buffer.mem])
+    for buffer in buffers:
+        home = homes[buffer.name]
+        slots = ring(buffer.name) if home else 1
+        placed[buffer.name] = Placed(buffer, home, slots, used[buffer.mem])
         used[buffer.mem] += slots * buffer.slot_bytes
     full = [mem for mem in capacity if used[mem] > capacity[mem]]
     if full:
@@ -90,9 +73,9 @@ def allocate(
 
 def affine(
     value: Linear,
-    path: tuple[Loop, ...],
+    path: tuple[LoopNode, ...],
     ring: "Placed | None" = None,
-    left_out: dict[Loop, int] | None = None,
+    left_out: dict[LoopNode, int] | None = None,
 ) -> Affine:
     """Return the operand that computes a linear value at an instruction's loops.
 
@@ -111,7 +94,7 @@ def affine(
     return Affine(value.base, tuple(strides), tuple(turns), ring.slots, ring.buffer.slot_bytes)
 
 
-def address(placed: Placed, row: Linear, column: Linear, path: tuple[Loop, ...]) -> Affine:
+def address(placed: Placed, row: Linear, column: Linear, path: tuple[LoopNode, ...]) -> Affine:
     """Return the address of an element (global row and column) of a placed buffer."""
     inside = [loop for loop in path if loop not in placed.home]
     buffer = placed.buffer

@@ -1,4 +1,4 @@
-"""From a scheduled PrimFunc to a function of the program.
+"""From the tree of a scheduled operator to a function of the program.
 
 Each stage of the expression becomes the instructions of one unit; buffers get addresses, pairs
 of units that share a buffer get two semaphores (free slots, filled slots), ragged ends get clips.
@@ -7,35 +7,29 @@ of units that share a buffer get two semaphores (free slots, filled slots), ragg
 from collections.abc import Callable
 from functools import partial
 
-from tvm import tirx
-
 from ...target.arch import Arch
 from ...target.errors import IsaError
-from ...target.isa.instructions import Clip, End, EndLoop, Post, Sem, Wait
-from ...target.isa.instructions import Loop as LoopInstruction
+from ...target.isa.instructions import Clip, End, EndLoop, Loop, Post, Sem, Wait
 from ...target.isa.program import Function
 from ...target.isa.spec import LOOP_DEPTH, Instruction, Unit
-from ..operators import ATTRIBUTE, Quantize, from_attribute
-from ..tiling.tile import TILE, from_text
-from ..tir.schedule import RING
+from ..tiling.nest import Nest
 from .allocate import affine, allocate, common_path
-from .gemm import RESULTS, lower_gemm
-from .planes import PLANE
-from .quantize import lower_quantize
-from .state import Emitter, Op, ScheduledTree
-from .tree import Linear, Loop, read_tree
+from .planes import PLANES
+from .state import Emitter, Lowered, Op, ScheduledTree
+from .tree import Linear, LoopNode
 
-ROW_AXIS = {"psum_update_o": 4, "bits": 0}
-"""Stages whose tile says how many rows an operator streams, and along which axis."""
+Lower = Callable[[Emitter, bytes], Lowered]
 
 
-def emit(func: tirx.PrimFunc, arch: Arch, name: str, layer: str, weights: bytes) -> Function:
-    """Return the function of a scheduled PrimFunc.
+def emit_tree(
+    tree: ScheduledTree, lower: Lower, arch: Arch, name: str, layer: str, weights: bytes
+) -> Function:
+    """Return the function of a scheduled operator's tree, which may be used once.
 
     Parameters
     ----------
-    func : tirx.PrimFunc
-        Scheduled and tensorized, with its operator as an attribute.
+    lower : callable
+        Gives the arguments, buffers and stages of the operator's kind.
     weights : bytes
         Packed weight segment, empty for an operator without constant weights.
 
@@ -44,106 +38,72 @@ def emit(func: tirx.PrimFunc, arch: Arch, name: str, layer: str, weights: bytes)
     CapacityError
         When its buffers don't fit the memories of the architecture.
     """
-    tile = from_text(str(func.attrs[TILE])) if TILE in func.attrs else None
-    tree = ScheduledTree(from_attribute(str(func.attrs[ATTRIBUTE])), tile, *read_tree(func))
-    return emit_tree(tree, arch, name, layer, weights)
-
-
-def emit_tree(tree: ScheduledTree, arch: Arch, name: str, layer: str, weights: bytes) -> Function:
-    """Return the function of a scheduled operator's tree; see `emit`. It may be used once."""
-    operator, root = tree.operator, tree.root
-    _name_loops(root)
-    boxes = {stage.name: stage.extents for stage in _leaves(root)}
-    emitter = Emitter(operator, arch, name, tree.shapes, boxes, _tile_rows(root), tree.tile)
-    if isinstance(operator, Quantize):
-        lowered = lower_quantize(emitter)
-    else:
-        lowered = lower_gemm(emitter, weights)
+    root = tree.root
+    _name_loops(tree.nest, root)
+    emitter = Emitter(tree.operator, arch, name, tree.nest, tree.tile)
+    lowered = lower(emitter, weights)
     _expand(root, lowered.stages)
     ops = list(_leaves(root))
     used = {b for op in ops for b in op.reads + op.writes}
-    buffers = {key: buffer for key, buffer in lowered.buffers.items() if key in used}
+    buffers = [buffer for buffer in lowered.buffers if buffer.name in used]
     homes = {
-        key: common_path([op.loops for op in ops if key in op.reads + op.writes]) for key in buffers
+        b.name: common_path([op.loops for op in ops if b.name in op.reads + op.writes])
+        for b in buffers
     }
     emitter.placed = allocate(buffers, homes, arch, _slots(emitter), f"{name} ({layer})")
     _add_tokens(emitter, root, homes)
     code, notes = _linearize(emitter, root)
-    return Function(name, layer, lowered.arguments, code, weights, operator.macs, notes)
+    macs = tree.operator.macs
+    return Function(name, layer, lowered.arguments, code, weights, macs, notes)
 
 
 def _slots(emitter: Emitter) -> Callable[[str], int]:
     """Return how many slots a buffer gets that is refilled in a loop."""
     tile = emitter.tile
-
-    def of(buffer: str) -> int:
-        if tile is None or buffer == PLANE:
-            return RING
-        return tile.result_slots if buffer in RESULTS else tile.load_slots
-
-    return of
+    slots = {
+        row.name: tile.result_slots if row.result else tile.load_slots
+        for row in emitter.nest.buffers
+    }
+    return lambda buffer: slots.get(buffer, PLANES)
 
 
-AXES = {
-    "psum_update_o": (
-        "images",
-        "conv groups",
-        "groups of 128 inputs",
-        "blocks of 128 columns",
-        "tiles of rows",
-        "array columns",
-        "", "", "", "",
-        "array rows",
-    ),
-    "bits": ("tiles of rows", "groups", "chunks", ""),
-    "q": ("tiles of rows", "groups", "chunks", ""),
-}  # fmt: skip
-"""What the axes of a stage's tile start are, for listings."""
-
-
-def _name_loops(root: Loop) -> None:
+def _name_loops(nest: Nest, root: LoopNode) -> None:
     """Name each loop by what it walks over."""
+    named: set[LoopNode] = set()
     for stage in _leaves(root):
-        for axis, start in zip(AXES.get(stage.name, ()), stage.starts, strict=False):
+        for axis, start in zip(stage.axes, stage.starts, strict=True):
             for loop, _ in start.terms:
-                if axis and loop.name not in AXES["psum_update_o"]:
-                    loop.name = axis
+                if nest.axes[axis].label and loop not in named:
+                    loop.name = nest.axes[axis].label
+                    named.add(loop)
 
 
-def _tile_rows(root: Loop) -> int:
-    """Return the rows that one tile streams: those of the stage that every operator has."""
-    for stage in _leaves(root):
-        if stage.name in ROW_AXIS:
-            return stage.extents[ROW_AXIS[stage.name]]
-    raise IsaError("a scheduled operator has neither a matmul nor codes to store")
-
-
-def _expand(loop: Loop, stages: dict[str, Callable]) -> None:
+def _expand(loop: LoopNode, stages: dict[str, Callable]) -> None:
     """Replace every stage of the tree by its ops."""
     body: list = []
     for child in loop.body:
-        if isinstance(child, Loop):
+        if isinstance(child, LoopNode):
             _expand(child, stages)
             body.append(child)
             continue
         for node in stages[child.name](child):
             for op in _leaves(node):
-                op.loops = child.loops + ((node,) if isinstance(node, Loop) else ())
+                op.loops = child.loops + ((node,) if isinstance(node, LoopNode) else ())
             body.append(node)
     loop.body = body
 
 
 def _leaves(node):
-    if not isinstance(node, Loop):
+    if not isinstance(node, LoopNode):
         yield node
     else:
         for child in node.body:
             yield from _leaves(child)
 
 
-def _add_tokens(emitter: Emitter, root: Loop, homes: dict[str, tuple[Loop, ...]]) -> None:
+def _add_tokens(emitter: Emitter, root: LoopNode, homes: dict[str, tuple[LoopNode, ...]]) -> None:
     """Insert waits and posts: a producer waits for a free slot, a consumer for a filled one."""
-    plans: dict[Loop, tuple[dict, dict]] = {}
+    plans: dict[LoopNode, tuple[dict, dict]] = {}
     for key, home in homes.items():
         body = (home[-1] if home else root).body
         writers: dict[Unit, list[int]] = {}
@@ -182,11 +142,11 @@ def _token(kind, unit: Unit, sem: int, note: str) -> Op:
     return Op(unit, (), (), lambda *_: kind(unit.value, sem), note=note)
 
 
-def _linearize(emitter: Emitter, root: Loop) -> tuple[tuple[Instruction, ...], dict[int, str]]:
+def _linearize(emitter: Emitter, root: LoopNode) -> tuple[tuple[Instruction, ...], dict[int, str]]:
     """Return the instructions in order; clips stand where their start's last loop begins."""
     body: list[tuple] = []
     _flatten(emitter, root, (), body)
-    clips: dict[Loop, list[Instruction]] = {}
+    clips: dict[LoopNode, list[Instruction]] = {}
     for (tile, limit, start), register in emitter.extents.items():
         path = _path_to(root, start)
         home = path[-1] if path else root
@@ -200,25 +160,25 @@ def _linearize(emitter: Emitter, root: Loop) -> tuple[tuple[Instruction, ...], d
         if note:
             notes[len(code)] = note
         code.append(instruction)
-        if isinstance(instruction, LoopInstruction):
+        if isinstance(instruction, Loop):
             code += clips.get(loop, [])
     code.append(End())
     return tuple(code), notes
 
 
-def _flatten(emitter: Emitter, loop: Loop, path: tuple[Loop, ...], out: list) -> None:
+def _flatten(emitter: Emitter, loop: LoopNode, path: tuple[LoopNode, ...], out: list) -> None:
     if len(path) > LOOP_DEPTH:
         raise IsaError(f"{emitter.name}: loops nest deeper than {LOOP_DEPTH}")
     for child in loop.body:
         if isinstance(child, Op):
             out.append((child.build(emitter, path), child.note, loop))
             continue
-        out.append((LoopInstruction(child.extent), f"i{len(path)}: {child.name}", child))
+        out.append((Loop(child.extent), f"i{len(path)}: {child.name}", child))
         _flatten(emitter, child, (*path, child), out)
         out.append((EndLoop(), "", child))
 
 
-def _path_to(root: Loop, start: Linear) -> tuple[Loop, ...]:
+def _path_to(root: LoopNode, start: Linear) -> tuple[LoopNode, ...]:
     """Return the loops from the root down to the innermost one of a linear value."""
     wanted = {loop for loop, _ in start.terms}
 
@@ -226,7 +186,7 @@ def _path_to(root: Loop, start: Linear) -> tuple[Loop, ...]:
         if wanted <= set(path):
             return path
         for child in node.body:
-            if isinstance(child, Loop):
+            if isinstance(child, LoopNode):
                 found = search(child, (*path, child))
                 if found is not None:
                     return found

@@ -8,11 +8,10 @@ from ...target.isa import instructions as isa
 from ...target.isa.program import Argument
 from ...target.isa.spec import Affine, Mem, Unit
 from ...target.packing import blocks
-from ...target.segment import panel_bytes
 from ..operators import Gemm
-from .allocate import Buffer, affine
+from ..tiling.nest import F32, Buffer
+from .allocate import affine
 from .loads import (
-    F32,
     ZERO,
     column_extent,
     fixed_extent,
@@ -28,52 +27,27 @@ from .loads import (
 )
 from .planes import PLANE, matmul
 from .state import Emitter, Lowered, Op
-from .tree import Stage
-
-I32 = 4
-RESULTS = ("acc", "y", "q", "out_exponent")
-"""Buffers that computing fills; loads fill the others."""
+from .tree import StageNode
 
 
 def _nothing(_stage):
     return []
 
 
-def lower_gemm(emitter: Emitter, weights: bytes) -> Lowered:
+def lower_gemm(emitter: Emitter, _weights: bytes) -> Lowered:
     """Return arguments, buffers and stage emitters of a GEMM."""
     op: Gemm = emitter.operator
-    shapes = emitter.shapes
-    tile_m, block = emitter.tile_rows, shapes["psum_init"][-1]
     arguments = gemm_arguments(op)
     index = {argument.name: number for number, argument in enumerate(arguments)}
-    e_cols = 1 if op.conv else op.groups
-    _, _, x_groups, x_rows, group = emitter.boxes["x_tile"]
-    _, w_blocks, w_groups = emitter.boxes["w_tile"][:3]
-    buffers = [
-        Buffer("x", Mem.SPAD, x_rows, x_groups * group),
-        Buffer("x_exponent", Mem.SPAD, 1 if op.conv else tile_m, e_cols),
-        Buffer("acc", Mem.ACC, tile_m, I32 * block, I32),
-        Buffer("y", Mem.OBUF, tile_m, F32 * block, F32),
-        Buffer("bias", Mem.OBUF, 1, F32 * block, F32),
-        Buffer("residual", Mem.OBUF, tile_m, F32 * block, F32),
-        Buffer("q", Mem.SPAD, tile_m, block),
-        Buffer("out_exponent", Mem.SPAD, tile_m, 1),
-        Buffer("w_exponent", Mem.WBUF, block, op.groups),
-        Buffer(PLANE, Mem.WBUF, 0, 0),
-    ]
-    if op.weight_format:
-        largest = int(panel_bytes(weights).max())
-        buffers.append(Buffer("w", Mem.WBUF, w_blocks * w_groups, largest))
-    else:
-        buffers.append(Buffer("w", Mem.WBUF, w_blocks * block, w_groups * group))
+    plane = Buffer(PLANE, Mem.WBUF, 0, 0)
+    buffers = (*(buffer for _, buffer in emitter.nest.placed()), plane)
     stages: dict[str, Callable] = {
         name: _nothing for name in ("w_scale_tile", "psum_init", "exponent")
     }
     for name, function in GEMM_STAGES.items():
         stages[name] = partial(function, op, index)
-    assert emitter.tile is not None
     stages["out"] = partial(_store, emitter.tile.store_pieces, op, index)
-    return Lowered(arguments, {buffer.name: buffer for buffer in buffers}, stages)
+    return Lowered(arguments, buffers, stages)
 
 
 def gemm_arguments(op: Gemm) -> tuple[Argument, ...]:
@@ -102,8 +76,8 @@ def gemm_arguments(op: Gemm) -> tuple[Argument, ...]:
     return tuple(arguments)
 
 
-def _drain(op: Gemm, index, stage: Stage):
-    _, _, nb, m, _, g = stage.starts
+def _drain(op: Gemm, index, stage: StageNode):
+    nb, m, g = stage["nb"], stage["m"], stage["g"]
 
     def build(emitter, path):
         packed = bool(op.weight_format)
@@ -128,8 +102,8 @@ def _drain(op: Gemm, index, stage: Stage):
     return [Op(Unit.VECTOR, reads, ("y",), build, note="integer sums of a group to fp32")]
 
 
-def _add(source: str, pitch: int | None, op: Gemm, index, stage: Stage):
-    _, _, nb, m, _ = stage.starts
+def _add(source: str, pitch: int | None, op: Gemm, index, stage: StageNode):
+    nb, m = stage["nb"], stage["m"]
 
     def build(emitter, path):
         return isa.Add(
@@ -144,8 +118,8 @@ def _add(source: str, pitch: int | None, op: Gemm, index, stage: Stage):
     return [Op(Unit.VECTOR, (source, "y"), ("y",), build, note=f"add the {source}")]
 
 
-def _clamp(op: Gemm, index, stage: Stage):
-    _, _, nb, m, _ = stage.starts
+def _clamp(op: Gemm, index, stage: StageNode):
+    nb, m = stage["nb"], stage["m"]
 
     def build(emitter, path):
         return isa.Clamp(
@@ -160,8 +134,8 @@ def _clamp(op: Gemm, index, stage: Stage):
     return [Op(Unit.VECTOR, ("y",), ("y",), build, note="activation function")]
 
 
-def _requantize_exponent(op: Gemm, index, stage: Stage):
-    _, _, nb, m = stage.starts[:4]
+def _requantize_exponent(op: Gemm, index, stage: StageNode):
+    nb, m = stage["nb"], stage["m"]
 
     def build(emitter, path):
         return isa.Absmax(
@@ -178,8 +152,8 @@ def _requantize_exponent(op: Gemm, index, stage: Stage):
     return [Op(Unit.VECTOR, ("y",), ("out_exponent",), build, note="exponents of the next input")]
 
 
-def _requantize(op: Gemm, index, stage: Stage):
-    _, _, nb, m, _ = stage.starts
+def _requantize(op: Gemm, index, stage: StageNode):
+    nb, m = stage["nb"], stage["m"]
 
     def build(emitter, path):
         return isa.Quant(
@@ -197,8 +171,8 @@ def _requantize(op: Gemm, index, stage: Stage):
     return [Op(Unit.VECTOR, ("y", "out_exponent"), ("q",), build, note="requantize to int8")]
 
 
-def _store(pieces: int, op: Gemm, index, stage: Stage):
-    i, c, nb, m, _ = stage.starts
+def _store(pieces: int, op: Gemm, index, stage: StageNode):
+    i, c, nb, m = (stage[axis] for axis in ("i", "c", "nb", "m"))
     source, element = ("q", 1) if op.requantize else ("y", F32)
 
     def build(first, rows, emitter, path):
@@ -216,7 +190,7 @@ def _store(pieces: int, op: Gemm, index, stage: Stage):
             cols=column_extent(emitter, nb),
         )
 
-    rows = stage.extents[3]
+    rows = stage.extent("m")
     piece = blocks(rows, pieces)
     return [
         Op(
@@ -230,8 +204,8 @@ def _store(pieces: int, op: Gemm, index, stage: Stage):
     ]
 
 
-def _store_exponent(op: Gemm, index, stage: Stage):
-    i, _, nb, m = stage.starts
+def _store_exponent(op: Gemm, index, stage: StageNode):
+    i, nb, m = stage["i"], stage["nb"], stage["m"]
 
     def build(emitter, path):
         offset = i * (op.m * op.column_blocks) + m * op.column_blocks + nb

@@ -1,14 +1,14 @@
 """Transfers of a GEMM's operands from off the chip."""
 
-from ...target.formats import GROUP_SIZE
+from ...target.formats import MACRO_BLOCK
 from ...target.isa import instructions as isa
 from ...target.isa.spec import Mem, Unit
 from ..operators import Gemm
+from ..tiling.nest import F32
 from .allocate import affine
 from .state import Emitter, Op
-from .tree import Linear, Loop, Stage
+from .tree import Linear, LoopNode, StageNode
 
-F32 = 4
 ZERO = Linear()
 
 
@@ -17,11 +17,12 @@ def row_extent(emitter: Emitter, m: Linear) -> int:
 
 
 def column_extent(emitter: Emitter, nb: Linear) -> int:
-    return emitter.clip(GROUP_SIZE, emitter.operator.n, nb * GROUP_SIZE)
+    return emitter.clip(MACRO_BLOCK, emitter.operator.n, nb * MACRO_BLOCK)
 
 
 def input_extent(emitter: Emitter, g: Linear) -> int:
-    return emitter.clip(GROUP_SIZE, emitter.operator.k, g * GROUP_SIZE)
+    group = emitter.operator.group
+    return emitter.clip(group, emitter.operator.k, g * group)
 
 
 def panel_number(op: Gemm, nb: Linear, g: Linear) -> Linear:
@@ -33,9 +34,9 @@ def fixed_extent(emitter: Emitter, count: int = 1) -> int:
     return emitter.clip(count, count, ZERO)
 
 
-def load_x(op: Gemm, index, stage: Stage):
-    i, c, g, m, _ = stage.starts
-    groups, tile_rows = stage.extents[2:4]
+def load_x(op: Gemm, index, stage: StageNode):
+    i, c, g, m = (stage[axis] for axis in ("i", "c", "g", "m"))
+    groups, tile_rows = stage.extent("g"), stage.extent("m")
 
     def extents(emitter):
         inputs = input_extent(emitter, g) if groups == 1 else fixed_extent(emitter, op.k)
@@ -47,7 +48,7 @@ def load_x(op: Gemm, index, stage: Stage):
             dst=emitter.at("x", m, ZERO, path),
             dst_pitch=emitter.pitch("x"),
             arg=index["x"],
-            src=affine(i * (op.m * op.k) + m * op.k + g * GROUP_SIZE, path),
+            src=affine(i * (op.m * op.k) + m * op.k + g * op.group, path),
             src_pitch=op.k,
             src_step=1,
             element=1,
@@ -64,7 +65,7 @@ def load_x(op: Gemm, index, stage: Stage):
             arg=index["x"],
             src=affine(i * (op.conv_groups * image) + c * image, path),
             row0=affine(m, path),
-            col0=affine(g * GROUP_SIZE, path),
+            col0=affine(g * op.group, path),
             **extents(emitter),
             height=conv.height,
             width=conv.width,
@@ -85,17 +86,17 @@ def load_x(op: Gemm, index, stage: Stage):
     return [Op(Unit.DMA_IN, (), ("x",), im2col if op.conv else rows, note=note)]
 
 
-def load_x_exponent(op: Gemm, index, stage: Stage):
+def load_x_exponent(op: Gemm, index, stage: StageNode):
     def build(emitter, path):
         if op.conv:
             row, src, rows, cols = (
                 ZERO,
-                stage.starts[0],
+                stage["i"],
                 fixed_extent(emitter),
                 fixed_extent(emitter),
             )
         else:
-            i, row, g = stage.starts
+            i, row, g = stage["i"], stage["m"], stage["g"]
             src = i * (op.m * op.groups) + row * op.groups + g
             rows, cols = row_extent(emitter, row), fixed_extent(emitter, op.groups)
         return isa.DmaLoad(
@@ -114,11 +115,12 @@ def load_x_exponent(op: Gemm, index, stage: Stage):
     return [Op(Unit.DMA_IN, (), ("x_exponent",), build, note="activation exponents")]
 
 
-def load_w(op: Gemm, index, stage: Stage):
-    lead, nb, g, _, _ = stage.starts
-    column_blocks, groups = stage.extents[1:3]
+def load_w(op: Gemm, index, stage: StageNode):
+    lead = stage["c" if op.weight_format else "i"]
+    nb, g = stage["nb"], stage["g"]
+    column_blocks, groups = stage.extent("nb"), stage.extent("g")
     # Panels that stay are loaded by a loop of their own; they follow each other in the segment.
-    panels = Loop("panels", column_blocks * groups)
+    panels = LoopNode("panels", column_blocks * groups)
     step = Linear(0, ((panels, 1),)) if panels.extent > 1 else ZERO
 
     def panel(emitter, path):
@@ -136,7 +138,7 @@ def load_w(op: Gemm, index, stage: Stage):
             dst=emitter.at("w", ZERO, ZERO, path),
             dst_pitch=emitter.pitch("w"),
             arg=index["w"],
-            src=affine(lead * (op.n * op.k) + nb * (GROUP_SIZE * op.k) + g * GROUP_SIZE, path),
+            src=affine(lead * (op.n * op.k) + nb * (MACRO_BLOCK * op.k) + g * op.group, path),
             src_pitch=op.k,
             src_step=1,
             element=1,
@@ -146,7 +148,7 @@ def load_w(op: Gemm, index, stage: Stage):
 
     if not op.weight_format:
         return [Op(Unit.DMA_IN, (), ("w",), rows, note="rows of the second operand")]
-    note = "weight panel: 128 inputs x 128 outputs"
+    note = f"weight panel: {op.group} inputs x {MACRO_BLOCK} outputs"
     load = Op(Unit.DMA_IN, (), ("w",), panel, note=note)
     if panels.extent == 1:
         return [load]
@@ -154,11 +156,11 @@ def load_w(op: Gemm, index, stage: Stage):
     return [panels]
 
 
-def load_w_exponent(op: Gemm, index, stage: Stage):
-    i, nb, _, g = stage.starts
+def load_w_exponent(op: Gemm, index, stage: StageNode):
+    i, nb, g = stage["i"], stage["nb"], stage["g"]
 
     def build(emitter, path):
-        src = i * (op.n * op.groups) + nb * (GROUP_SIZE * op.groups) + g
+        src = i * (op.n * op.groups) + nb * (MACRO_BLOCK * op.groups) + g
         return isa.DmaLoad(
             mem=Mem.WBUF,
             dst=emitter.at("w_exponent", ZERO, ZERO, path),
@@ -178,13 +180,13 @@ def load_w_exponent(op: Gemm, index, stage: Stage):
 def output_offset(op: Gemm, i, c, nb, m) -> tuple[Linear, int, int]:
     """Return element offset, row pitch and column step of the output's layout."""
     if op.conv:
-        channel = i * (op.conv_groups * op.n) + c * op.n + nb * GROUP_SIZE
+        channel = i * (op.conv_groups * op.n) + c * op.n + nb * MACRO_BLOCK
         return channel * op.m + m, 1, op.m
-    return i * (op.m * op.n) + m * op.n + nb * GROUP_SIZE, op.n, 1
+    return i * (op.m * op.n) + m * op.n + nb * MACRO_BLOCK, op.n, 1
 
 
-def load_bias(op: Gemm, index, stage: Stage):
-    c, nb, _ = stage.starts
+def load_bias(op: Gemm, index, stage: StageNode):
+    c, nb = stage["c"], stage["nb"]
 
     def build(emitter, path):
         return isa.DmaLoad(
@@ -192,7 +194,7 @@ def load_bias(op: Gemm, index, stage: Stage):
             dst=emitter.at("bias", ZERO, ZERO, path),
             dst_pitch=emitter.pitch("bias"),
             arg=index["bias"],
-            src=affine((c * op.n + nb * GROUP_SIZE) * F32, path),
+            src=affine((c * op.n + nb * MACRO_BLOCK) * F32, path),
             src_pitch=0,
             src_step=F32,
             element=F32,
@@ -203,8 +205,8 @@ def load_bias(op: Gemm, index, stage: Stage):
     return [Op(Unit.DMA_IN, (), ("bias",), build, note="bias of this block of columns")]
 
 
-def load_residual(op: Gemm, index, stage: Stage):
-    i, c, nb, m, _ = stage.starts
+def load_residual(op: Gemm, index, stage: StageNode):
+    i, c, nb, m = (stage[axis] for axis in ("i", "c", "nb", "m"))
     offset, pitch, step = output_offset(op, i, c, nb, m)
 
     def build(emitter, path):

@@ -2,7 +2,7 @@
 
 import math
 
-from ...target.formats import GROUP_SIZE, WEIGHT_FORMATS
+from ...target.formats import MACRO_BLOCK, WEIGHT_FORMATS
 from ...target.isa import instructions as isa
 from ...target.isa.spec import Affine, Unit
 from ...target.packing import blocks
@@ -10,28 +10,27 @@ from ..operators import Gemm
 from .allocate import affine
 from .loads import ZERO, panel_number, row_extent
 from .state import Emitter, Op
-from .tree import Loop, Stage
+from .tree import LoopNode, StageNode
 
 PLANE = "plane"
 PLANES = 2
 """Weight planes of the array: one streams while the other is loaded."""
 
 
-def matmul(op: Gemm, index, stage: Stage):
+def matmul(op: Gemm, index, stage: StageNode):
     """Return the ops of one plane: its preload, its merges, the rows that stream through it."""
-    _, _, g, nb, m, column = stage.starts[:6]
-    k = stage.starts[-1]
-    array_n, array_k = stage.extents[5], stage.extents[-1]
+    g, nb, m, column, k = (stage[axis] for axis in ("g", "nb", "m", "ns", "ks"))
+    array_n, array_k = stage.extent("ns"), stage.extent("ks")
     left_out = _left_out(op, stage)
 
     def input_rows(emitter):
-        return emitter.clip(array_k, op.k, g * GROUP_SIZE + k)
+        return emitter.clip(array_k, op.k, g * op.group + k)
 
     def part(emitter, path):
         return {
             "plane": _plane(emitter, path, left_out),
             "rows": input_rows(emitter),
-            "cols": emitter.clip(array_n, op.n, nb * GROUP_SIZE + column),
+            "cols": emitter.clip(array_n, op.n, nb * MACRO_BLOCK + column),
         }
 
     def preload(emitter, path):
@@ -39,7 +38,7 @@ def matmul(op: Gemm, index, stage: Stage):
             return isa.Preload(**panel_part(emitter, path))
         return isa.PreloadRows(
             **part(emitter, path),
-            src=emitter.at("w", nb * GROUP_SIZE + column, g * GROUP_SIZE + k, path),
+            src=emitter.at("w", nb * MACRO_BLOCK + column, g * op.group + k, path),
             src_pitch=emitter.pitch("w"),
         )
 
@@ -55,7 +54,7 @@ def matmul(op: Gemm, index, stage: Stage):
     def stream(emitter, path):
         return isa.Matmul(
             plane=_plane(emitter, path, left_out),
-            src=emitter.at("x", m, g * GROUP_SIZE + k, path),
+            src=emitter.at("x", m, g * op.group + k, path),
             src_pitch=emitter.pitch("x"),
             dst=emitter.at("acc", m, column, path),
             dst_pitch=emitter.pitch("acc"),
@@ -82,19 +81,19 @@ def matmul(op: Gemm, index, stage: Stage):
     return ops
 
 
-def _left_out(op: Gemm, stage: Stage) -> dict[Loop, int]:
+def _left_out(op: Gemm, stage: StageNode) -> dict[LoopNode, int]:
     """Return how many planes without inputs a `break` leaves out of a whole loop over groups.
 
     Only the last group can end before its last plane. There, where columns are the outer loop,
     planes of several columns follow each other at another distance than in the groups before; where
     that puts them into other slots of the ring, no operand can tell, and the empty planes stay.
     """
-    if not stage.starts[2].terms or not stage.starts[-1].terms:
+    if not stage["g"].terms or not stage["ks"].terms:
         return {}
-    (groups, _), (rows, _) = stage.starts[2].terms[0], stage.starts[-1].terms[0]
+    (groups, _), (rows, _) = stage["g"].terms[0], stage["ks"].terms[0]
     at, inner = stage.loops.index(groups), stage.loops.index(rows)
     outside, inside = stage.loops[at + 1 : inner], stage.loops[inner + 1 :]
-    empty = op.groups * rows.extent - blocks(op.k, stage.extents[-1])
+    empty = op.groups * rows.extent - blocks(op.k, stage.extent("ks"))
     empty *= math.prod(loop.extent for loop in inside)
     columns = math.prod(loop.extent for loop in outside)
     if empty == 0 or (columns > 1 and empty % PLANES):
@@ -102,7 +101,7 @@ def _left_out(op: Gemm, stage: Stage) -> dict[Loop, int]:
     return {groups: empty * columns}
 
 
-def _plane(emitter: Emitter, path: tuple[Loop, ...], left_out: dict[Loop, int]) -> Affine:
+def _plane(emitter: Emitter, path: tuple[LoopNode, ...], left_out: dict[LoopNode, int]) -> Affine:
     """Return the operand that alternates between the two weight planes."""
     ring = affine(ZERO, path, emitter.placed[PLANE], left_out)
     return Affine(0, ring.strides, ring.turns, ring.slots, 1 if ring.slots > 1 else 0)

@@ -8,13 +8,14 @@ from ...target.isa import instructions as isa
 from ...target.isa.program import Argument
 from ...target.isa.spec import Mem, Unit
 from ..operators import Quantize
-from .allocate import Buffer, affine
-from .loads import F32, ZERO
+from ..tiling.nest import F32
+from .allocate import affine
+from .loads import ZERO
 from .state import Emitter, Lowered, Op
-from .tree import Linear, Stage
+from .tree import Linear, StageNode
 
 
-def lower_quantize(emitter: Emitter) -> Lowered:
+def lower_quantize(emitter: Emitter, _weights: bytes) -> Lowered:
     """Return arguments, buffers and stage emitters of a run-time quantization."""
     op: Quantize = emitter.operator
     arguments = (
@@ -22,15 +23,7 @@ def lower_quantize(emitter: Emitter) -> Lowered:
         Argument("out", "int8", (op.rows, op.length), True),
         Argument("out_exponent", "int8", (op.rows, op.groups), True),
     )
-    length = emitter.shapes["x_tile"][-1]
-    rows = emitter.tile_rows
-    buffers = [
-        Buffer("x", Mem.OBUF, rows, F32 * length, F32),
-        Buffer("x_again", Mem.OBUF, rows, F32 * length, F32),
-        Buffer("exponent", Mem.SPAD, rows, 1),
-        Buffer("q", Mem.SPAD, rows, length),
-    ]
-    two_passes = "x_again_tile" in emitter.shapes
+    two_passes = "x_again_tile" in emitter.nest.stages
     stages: dict[str, Callable] = {
         "x_tile": partial(_load, op, "x"),
         "x_again_tile": partial(_load, op, "x_again"),
@@ -40,25 +33,24 @@ def lower_quantize(emitter: Emitter) -> Lowered:
         "out": partial(_store, op),
         "out_exponent": partial(_store_exponent, op),
     }
-    return Lowered(arguments, {buffer.name: buffer for buffer in buffers}, stages)
+    return Lowered(arguments, tuple(buffer for _, buffer in emitter.nest.placed()), stages)
 
 
-def _column(op: Quantize, emitter: Emitter, stage: Stage) -> Linear:
-    _, g, p, _ = stage.starts
-    return g * op.group + p * emitter.shapes["x_tile"][-1]
+def _column(op: Quantize, emitter: Emitter, stage: StageNode) -> Linear:
+    return stage["g"] * op.group + stage["p"] * emitter.tile.tile_length
 
 
-def _extents(op: Quantize, emitter: Emitter, stage: Stage) -> dict[str, int]:
-    length = emitter.shapes["x_tile"][-1]
+def _extents(op: Quantize, emitter: Emitter, stage: StageNode) -> dict[str, int]:
+    length = emitter.tile.tile_length
     return {
-        "rows": emitter.clip(emitter.tile_rows, op.rows, stage.starts[0]),
+        "rows": emitter.clip(emitter.tile_rows, op.rows, stage["r"]),
         "cols": emitter.clip(length, op.length, _column(op, emitter, stage)),
     }
 
 
-def _load(op: Quantize, buffer: str, stage: Stage):
+def _load(op: Quantize, buffer: str, stage: StageNode):
     def build(emitter, path):
-        r = stage.starts[0]
+        r = stage["r"]
         return isa.DmaLoad(
             mem=Mem.OBUF,
             dst=emitter.at(buffer, r, ZERO, path),
@@ -74,9 +66,9 @@ def _load(op: Quantize, buffer: str, stage: Stage):
     return [Op(Unit.DMA_IN, (), (buffer,), build, note="fp32 rows of one group")]
 
 
-def _exponent(op: Quantize, stage: Stage):
+def _exponent(op: Quantize, stage: StageNode):
     def build(emitter, path):
-        r, _, p, _ = stage.starts
+        r, p = stage["r"], stage["p"]
         return isa.Absmax(
             dst=emitter.at("exponent", r, ZERO, path),
             dst_pitch=1,
@@ -90,9 +82,9 @@ def _exponent(op: Quantize, stage: Stage):
     return [Op(Unit.VECTOR, ("x",), ("exponent",), build, note="exponent of each row")]
 
 
-def _codes(op: Quantize, source: str, stage: Stage):
+def _codes(op: Quantize, source: str, stage: StageNode):
     def build(emitter, path):
-        r = stage.starts[0]
+        r = stage["r"]
         return isa.Quant(
             dst=emitter.at("q", r, ZERO, path),
             dst_pitch=emitter.pitch("q"),
@@ -107,9 +99,9 @@ def _codes(op: Quantize, source: str, stage: Stage):
     return [Op(Unit.VECTOR, (source, "exponent"), ("q",), build, note="codes of each row")]
 
 
-def _store(op: Quantize, stage: Stage):
+def _store(op: Quantize, stage: StageNode):
     def build(emitter, path):
-        r = stage.starts[0]
+        r = stage["r"]
         return isa.DmaStore(
             arg=1,
             dst=affine(r * op.length + _column(op, emitter, stage), path),
@@ -125,9 +117,9 @@ def _store(op: Quantize, stage: Stage):
     return [Op(Unit.DMA_OUT, ("q",), (), build, note="int8 rows")]
 
 
-def _store_exponent(op: Quantize, stage: Stage):
+def _store_exponent(op: Quantize, stage: StageNode):
     def build(emitter, path):
-        r, g = stage.starts
+        r, g = stage["r"], stage["g"]
         return isa.DmaStore(
             arg=2,
             dst=affine(r * op.groups + g, path),

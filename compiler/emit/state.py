@@ -8,11 +8,11 @@ from ...target.arch import Arch
 from ...target.errors import IsaError
 from ...target.isa.program import Argument
 from ...target.isa.spec import EXTENT_REGISTERS, SEMAPHORES, Affine, Instruction, Unit
-from ..tiling.tile import GemmTile
-from .allocate import Buffer, Placed, address
-from .tree import Linear, Loop
+from ..tiling.nest import Buffer, Nest
+from .allocate import Placed, address
+from .tree import Linear, LoopNode
 
-Build = Callable[["Emitter", tuple[Loop, ...]], Instruction]
+Build = Callable[["Emitter", tuple[LoopNode, ...]], Instruction]
 
 
 @dataclass(eq=False)
@@ -23,24 +23,24 @@ class Op:
     reads: tuple[str, ...]
     writes: tuple[str, ...]
     build: Build
-    loops: tuple[Loop, ...] = ()
+    loops: tuple[LoopNode, ...] = ()
     note: str = ""
 
 
 @dataclass(frozen=True)
 class ScheduledTree:
-    """A scheduled operator: its loops and stages, and the shape of each stage's buffer.
+    """A scheduled operator: its decisions, the table of its stages, and its loops and stages.
 
     Attributes
     ----------
-    tile : GemmTile or None
-        The decisions behind a GEMM's loops.
+    operator, tile : Any
+        An operator and its decisions; each kind's lowering knows its own.
     """
 
-    operator: Any  # an Operator; each kind's lowering knows its own
-    tile: GemmTile | None
-    root: Loop
-    shapes: dict[str, tuple[int, ...]]
+    operator: Any
+    tile: Any
+    nest: Nest
+    root: LoopNode
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Lowered:
     """What an operator kind gives the emitter: arguments, buffers and the ops of a stage."""
 
     arguments: tuple[Argument, ...]
-    buffers: dict[str, Buffer]
+    buffers: tuple[Buffer, ...]
     stages: dict[str, Callable]
 
 
@@ -59,13 +59,16 @@ class Emitter:
     operator: Any
     arch: Arch
     name: str
-    shapes: dict[str, tuple[int, ...]]
-    boxes: dict[str, tuple[int, ...]]  # how far each stage reaches
-    tile_rows: int
-    tile: GemmTile | None = None
+    nest: Nest
+    tile: Any
     placed: dict[str, Placed] = field(default_factory=dict)
     extents: dict[tuple, int] = field(default_factory=dict)
     semaphores: list[int] = field(default_factory=list)
+
+    @property
+    def tile_rows(self) -> int:
+        """Rows that one tile streams."""
+        return self.nest.tile_rows
 
     def at(self, buffer: str, row: Linear, column: Linear, path) -> Affine:
         """Return the address operand of an element of a buffer."""

@@ -1,4 +1,4 @@
-"""Reads a scheduled PrimFunc into a plain tree of hardware loops and stages."""
+"""Trees of hardware loops and stages, from a scheduled PrimFunc or from a table of stages."""
 
 from dataclasses import dataclass, field
 
@@ -6,11 +6,12 @@ from tvm import s_tir, tirx
 from tvm.sym import detect_linear_equation
 
 from ...target.errors import UnsupportedError
+from ..tiling.nest import Nest
 from ..tir.intrinsics import ACC, WBUF
 
 
 @dataclass(eq=False)
-class Loop:
+class LoopNode:
     """A loop that stays a loop in the program."""
 
     name: str
@@ -23,7 +24,7 @@ class Linear:
     """``base + sum(step * counter of loop)``: what an address generator computes."""
 
     base: int = 0
-    terms: tuple[tuple[Loop, int], ...] = ()
+    terms: tuple[tuple[LoopNode, int], ...] = ()
 
     def __add__(self, other: "Linear | int") -> "Linear":
         if isinstance(other, int):
@@ -38,48 +39,94 @@ class Linear:
         terms = tuple((loop, step * factor) for loop, step in self.terms if factor)
         return Linear(self.base * factor, terms)
 
-    def within(self, loops: list[Loop]) -> "Linear":
+    def within(self, loops: list[LoopNode]) -> "Linear":
         """Return this with the counters of all other loops at 0."""
         return Linear(self.base, tuple(term for term in self.terms if term[0] in loops))
 
 
 @dataclass(frozen=True, eq=False)
-class Stage:
-    """One block: its name in the expression, where its tile starts and how far it reaches."""
+class StageNode:
+    """One block: its name in the expression, where its tile starts and how far it reaches.
+
+    `node["m"]` is where it starts along an axis of its row in the table of stages.
+    """
 
     name: str
+    axes: tuple[str, ...]
     starts: tuple[Linear, ...]
-    loops: tuple[Loop, ...]
+    loops: tuple[LoopNode, ...]
     extents: tuple[int, ...]
 
+    def __getitem__(self, axis: str) -> Linear:
+        return self.starts[self.axes.index(axis)]
 
-def read_tree(func: tirx.PrimFunc) -> tuple[Loop, dict[str, tuple[int, ...]]]:
-    """Return the root (a loop of one iteration) and the shape of each stage's buffer."""
-    root = Loop("root", 1)
-    shapes: dict[str, tuple[int, ...]] = {}
-    _visit(func.body, root, (), {}, shapes)
-    return root, shapes
+    def extent(self, axis: str) -> int:
+        """Return how far it reaches along an axis."""
+        return self.extents[self.axes.index(axis)]
 
 
-def _visit(stmt, parent: Loop, path: tuple[Loop, ...], env: dict, shapes: dict) -> None:
+def read_tree(func: tirx.PrimFunc, nest: Nest) -> LoopNode:
+    """Return the root, a loop of one iteration, of a scheduled PrimFunc."""
+    root = LoopNode("root", 1)
+    _visit(func.body, root, (), {}, {stage.name: stage.axes for stage in nest.stages.values()})
+    return root
+
+
+def nest_tree(nest: Nest) -> LoopNode:
+    """Return the root of a nest from its table alone, without a PrimFunc.
+
+    It equals what `read_tree` finds in the function that is scheduled by the same table (a test
+    compares them), in a fiftieth of the time: a tuner emits hundreds of candidates a second.
+    """
+    root = LoopNode("root", 1)
+    _fill(nest, 0, root.body, (), {})
+    return root
+
+
+def _fill(nest: Nest, depth: int, body: list, path: tuple[LoopNode, ...], starts: dict) -> None:
+    """Add the stages of a loop, and around the loop inside it those that it needs and makes."""
+    before_core = True
+    after: list[StageNode] = []
+    for stage in nest.stages.values():
+        before_core = before_core and stage.name != nest.core
+        if nest.depth(stage.name) != depth:
+            continue
+        # A load stands before the loop that has its reader.
+        early = before_core or (stage.feeds in nest.stages and nest.depth(stage.feeds) > depth)
+        at = tuple(starts.get(axis, Linear()) for axis in stage.axes)
+        node = StageNode(stage.name, stage.axes, at, path, nest.box(stage.name))
+        (body if early else after).append(node)
+    if depth < len(nest.loops):
+        axis = nest.axes[nest.loops[depth]]
+        if axis.trips == 1:
+            _fill(nest, depth + 1, body, path, starts)
+        else:
+            loop = LoopNode(axis.label, axis.trips)
+            body.append(loop)
+            inside = {**starts, nest.loops[depth]: Linear(0, ((loop, axis.step),))}
+            _fill(nest, depth + 1, loop.body, (*path, loop), inside)
+    body += after
+
+
+def _visit(stmt, parent: LoopNode, path: tuple[LoopNode, ...], env: dict, axes: dict) -> None:
     if isinstance(stmt, tirx.SeqStmt):
         for child in stmt.seq:
-            _visit(child, parent, path, env, shapes)
+            _visit(child, parent, path, env, axes)
     elif isinstance(stmt, tirx.For) and _is_box(stmt):
-        parent.body.append(_box(stmt, path, env, shapes))
+        parent.body.append(_box(stmt, path, env, axes))
     elif isinstance(stmt, tirx.For) and int(stmt.extent) == 1:
-        _visit(stmt.body, parent, path, {**env, stmt.loop_var: Linear()}, shapes)
+        _visit(stmt.body, parent, path, {**env, stmt.loop_var: Linear()}, axes)
     elif isinstance(stmt, tirx.For):
-        loop = Loop(stmt.loop_var.name, int(stmt.extent))
+        loop = LoopNode(stmt.loop_var.name, int(stmt.extent))
         parent.body.append(loop)
         env = {**env, stmt.loop_var: Linear(0, ((loop, 1),))}
-        _visit(stmt.body, loop, (*path, loop), env, shapes)
+        _visit(stmt.body, loop, (*path, loop), env, axes)
     elif isinstance(stmt, s_tir.SBlockRealize) and len(stmt.block.match_buffers):
-        parent.body.append(_tensorized(stmt, path, env))
+        parent.body.append(_tensorized(stmt, path, env, axes))
     elif isinstance(stmt, s_tir.SBlockRealize) and len(stmt.block.iter_vars):
-        parent.body.append(_box(stmt, path, env, shapes))
+        parent.body.append(_box(stmt, path, env, axes))
     elif isinstance(stmt, s_tir.SBlockRealize):
-        _visit(stmt.block.body, parent, path, env, shapes)
+        _visit(stmt.block.body, parent, path, env, axes)
     else:
         raise UnsupportedError(f"the emitter knows no {type(stmt).__name__} statement:\n{stmt}")
 
@@ -91,7 +138,7 @@ def _is_box(stmt) -> bool:
     return isinstance(stmt, s_tir.SBlockRealize) and not len(stmt.block.match_buffers)
 
 
-def _box(stmt, path, env, shapes) -> Stage:
+def _box(stmt, path, env, axes) -> StageNode:
     """Read a copy or vector stage; its tile starts where the loops of its box are 0."""
     box = {}
     while isinstance(stmt, tirx.For):
@@ -102,11 +149,11 @@ def _box(stmt, path, env, shapes) -> Stage:
     # With every counter but the box's at 0, the last index says how far the box reaches.
     ends = {**dict.fromkeys(env, Linear()), **{var: Linear(n - 1) for var, n in box.items()}}
     extents = tuple(_linear(value, ends).base + 1 for value in stmt.iter_values)
-    shapes[stmt.block.name_hint] = tuple(int(d) for d in stmt.block.writes[0].source.shape)
-    return Stage(stmt.block.name_hint, starts, tuple(path), extents)
+    name = stmt.block.name_hint
+    return StageNode(name, axes[name], starts, tuple(path), extents)
 
 
-def _tensorized(realize, path, env) -> Stage:
+def _tensorized(realize, path, env, axes) -> StageNode:
     """Read the matmul: starts of its accumulator region, then of its weight region."""
     block = realize.block
     inner = {
@@ -116,7 +163,8 @@ def _tensorized(realize, path, env) -> Stage:
     regions = {match.buffer.scope(): match.source.region for match in block.match_buffers}
     bounds = [*regions[ACC], *regions[WBUF]]
     starts = tuple(_linear(bound.min, inner) for bound in bounds)
-    return Stage(block.name_hint, starts, tuple(path), tuple(int(bound.extent) for bound in bounds))
+    extents = tuple(int(bound.extent) for bound in bounds)
+    return StageNode(block.name_hint, axes[block.name_hint], starts, tuple(path), extents)
 
 
 def _linear(expr, env: dict) -> Linear:

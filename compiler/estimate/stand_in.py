@@ -14,7 +14,6 @@ import numpy as np
 from ...target.formats import GROUP_SIZE, MACRO_BLOCK, MICRO_BLOCK, WEIGHT_FORMATS
 from ...target.packing import QuantizedWeight, blocks, empty, pack
 from ...target.segment import panels, shape_only
-from ..operators import Gemm
 from ..quant.methods.fineq import FineqOptions, fineq
 from ..tiling.cost import FLAGGED_SHARE
 
@@ -25,7 +24,7 @@ ROUTABLE = (1, 2, 3, 4, 6, 7)
 choose such slots."""
 
 
-def stand_in_segment(op: Gemm, flagged_share: float = FLAGGED_SHARE, seed: int = 0) -> bytes:
+def stand_in_segment(op, flagged_share: float = FLAGGED_SHARE, seed: int = 0) -> bytes:
     """Return the shape-only segment of an operator's weights; empty when it has none.
 
     Parameters

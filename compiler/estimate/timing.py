@@ -20,11 +20,10 @@ from ...target.errors import ConfigError, unknown_name
 from ...target.formats import GROUP_SIZE, WEIGHT_FORMATS
 from ...target.isa.program import Function, Program
 from ...target.technology import Technology, load_technology
-from ..emit.emit import emit
+from ..kinds.registry import emit, scheduled
 from ..operators import Gemm, Operator, Quantize
 from ..passes.lower import check_format, on_host
 from ..quant.recipe import Recipe, load_recipe
-from ..tir.schedule import scheduled
 from .stand_in import FLAGGED_SHARE, stand_in_segment
 
 FormatOf = Callable[[str], str]
@@ -41,18 +40,13 @@ class Task:
 
     @property
     def size(self) -> str:
-        """M x N x K of a product, with its batch, or rows x length of a quantization."""
-        op = self.operator
-        if isinstance(op, Quantize):
-            return f"{op.rows}x{op.length}"
-        batch = op.batch * op.conv_groups
-        return (f"{batch} x " if batch > 1 else "") + f"{op.m}x{op.n}x{op.k}"
+        """The operator's extents."""
+        return self.operator.size
 
     @property
     def weight_format(self) -> str:
         """Format of a product's weights, or that they are activations."""
-        op = self.operator
-        return (op.weight_format or "run time") if isinstance(op, Gemm) else ""
+        return "run time" if self.operator.two_activations else self.operator.weight_format
 
 
 @dataclass(frozen=True)
@@ -142,7 +136,7 @@ def time_functions(program: Program) -> dict[str, dict]:
 def _function(task: Task, symbol: str, arch: Arch, flagged_share: float) -> Function:
     op = task.operator
     check_format(op, arch)
-    segment = stand_in_segment(op, flagged_share) if isinstance(op, Gemm) else b""
+    segment = stand_in_segment(op, flagged_share)
     return emit(scheduled(op, arch).mod["main"], arch, symbol, task.name, segment)
 
 

@@ -9,10 +9,9 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 from ...target.arch import Arch
 from ...target.errors import CapacityError, UnsupportedError
 from ...target.isa.program import Function, Program
-from ..emit.emit import emit
-from ..operators import ATTRIBUTE, Gemm, from_attribute
+from ..kinds.registry import emit, from_attribute, scheduled
+from ..operators import ATTRIBUTE
 from ..tiling.tile import GemmTile
-from ..tir.schedule import scheduled
 from .graph import function_calls, function_names, op_name
 from .quantize import HOST, LAYERS
 
@@ -67,8 +66,7 @@ def leave_to_host(mod: tvm.IRModule, arch: Arch, strict: bool = False) -> tvm.IR
 
 def on_host(operator, arch: Arch) -> bool:
     """Tell whether an operator is a product of two activations that a machine can't multiply."""
-    two_activations = isinstance(operator, Gemm) and not operator.weight_format
-    return two_activations and "int8" not in arch.weight_formats
+    return operator.two_activations and "int8" not in arch.weight_formats
 
 
 def schedule_operators(
@@ -116,7 +114,7 @@ def quantized_functions(mod: tvm.IRModule) -> list[tuple]:
 
 def check_format(operator, arch: Arch) -> None:
     """Raise UnsupportedError for weights that the machine has no decoder for."""
-    name = operator.weight_format if isinstance(operator, Gemm) else ""
+    name = operator.weight_format
     if name and name not in arch.weight_formats:
         raise UnsupportedError(
             f"{arch.name} can't decode weight format '{name}' (it decodes: "
@@ -175,7 +173,7 @@ class _Lowerer(PyExprMutator):
             return call
         attribute = str(attrs[ATTRIBUTE])
         operator, weights = from_attribute(attribute), b""
-        if isinstance(operator, Gemm) and operator.weight_format:
+        if operator.weight_format:
             weights = self.segment(args[WEIGHT_ARGUMENTS.start])
             del args[WEIGHT_ARGUMENTS]
         self.state.emit(gv.name_hint, attribute, weights)

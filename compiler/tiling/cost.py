@@ -12,7 +12,8 @@ from ...target.arch import Arch
 from ...target.formats import GROUP_SIZE, MICRO_BLOCK, WEIGHT_FORMATS
 from ...target.packing import blocks
 from ..operators import Gemm
-from .tile import F32, GemmTile, array_tile, largest_panel
+from .nest import F32
+from .tile import GemmTile, array_tile, largest_panel
 
 FLAGGED_SHARE = 0.038
 """Share of micro-blocks with outliers where weights are unknown: all-MiniLM-L6-v2 has 3.7 % in

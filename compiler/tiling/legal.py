@@ -12,7 +12,9 @@ from ...target.formats import GROUP_SIZE
 from ...target.packing import blocks
 from ..operators import Gemm
 from .cost import tile_cost
-from .tile import F32, ORDERS, SMALLEST, W_HOMES, X_HOMES, GemmTile, array_tile, fits, footprint
+from .gemm import fits, footprint
+from .nest import F32
+from .tile import ORDERS, SMALLEST, W_HOMES, X_HOMES, GemmTile, array_tile
 
 MAX_TILE_M, PLAIN_ROWS = 4096, 1024
 TILE_COUNTS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128, 192, 256)

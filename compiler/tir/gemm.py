@@ -7,9 +7,10 @@ tiles, so that a schedule can place it; both compute the same numbers.
 
 from tvm import te, tirx
 
-from ...target.formats import GROUP_SIZE
+from ...target.formats import MACRO_BLOCK
 from ..operators import ATTRIBUTE, Gemm, to_attribute
-from ..tiling.tile import GemmTile, round_up
+from ..tiling.gemm import gemm_nest
+from ..tiling.tile import GemmTile
 from .quantize import exponent_bits, exponent_of, power_of_two, quantized
 
 # fp32 sum that starts at -0.0, the only start that changes no first summand, not even -0.0.
@@ -31,14 +32,10 @@ class _GemmBuilder:
     """Builds the stages; names of stages are what schedules and the emitter look up."""
 
     def __init__(self, op: Gemm, tile: GemmTile | None):
-        self.op, self.tile = op, tile
-        self.group = min(op.k, GROUP_SIZE)
-        self.block = min(op.n, GROUP_SIZE)
-        self.rows = op.m
-        if tile:
-            self.group = round_up(self.group, tile.array_k)
-            self.block = round_up(self.block, tile.array_n)
-            self.rows = round_up(op.m, tile.tile_m)
+        self.op, self.tile, self.nest = op, tile, gemm_nest(op, tile)
+        self.group = self.nest.axes["kk"].extent
+        self.block = self.nest.axes["nj"].extent
+        self.rows = self.nest.axes["m"].extent
         self.arguments: list[te.Tensor] = []
 
     def argument(self, name, shape, dtype):
@@ -46,7 +43,7 @@ class _GemmBuilder:
         self.arguments.append(tensor)
         return tensor
 
-    def staged(self, name, shape, body, inside):
+    def staged(self, name, body, inside):
         """Return body, as a padded stage when tiled, guarded where it would read outside."""
 
         def guarded(*index):
@@ -54,35 +51,34 @@ class _GemmBuilder:
             zero = tirx.const(0, value.dtype)
             return tirx.if_then_else(tirx.all(*inside(*index)), value, zero)
 
+        shape = self.nest.shape(name)
         compute = guarded if inside(*[te.var() for _ in shape]) else body
         return te.compute(shape, compute, name=name) if self.tile else compute
 
     def k_inside(self, g, kk):
         """Conditions that hold for a real input channel, none when all are."""
         op = self.op
-        if op.k % self.group == 0 and self.group <= GROUP_SIZE:
+        if op.k % self.group == 0 and self.group <= op.group:
             return []
-        conditions = [kk < GROUP_SIZE] if self.group > GROUP_SIZE else []
-        return [*conditions, g * GROUP_SIZE + kk < op.k]
+        conditions = [kk < op.group] if self.group > op.group else []
+        return [*conditions, g * op.group + kk < op.k]
 
     def n_inside(self, nb, nj):
         op = self.op
-        if op.n % self.block == 0 and self.block <= GROUP_SIZE:
+        if op.n % self.block == 0 and self.block <= MACRO_BLOCK:
             return []
-        return [nb * GROUP_SIZE + nj < op.n]
+        return [nb * MACRO_BLOCK + nj < op.n]
 
     def m_inside(self, m):
         return [m < self.op.m] if self.rows > self.op.m else []
 
     def x_stage(self):
         op = self.op
-        shape = (op.batch, op.conv_groups, op.groups, self.rows, self.group)
         if not op.conv:
             x = self.argument("x", (op.batch, op.m, op.k), "int8")
             return self.staged(
                 "x_tile",
-                shape,
-                lambda i, c, g, m, kk: x[i, m, g * GROUP_SIZE + kk],
+                lambda i, c, g, m, kk: x[i, m, g * op.group + kk],
                 lambda i, c, g, m, kk: self.m_inside(m) + self.k_inside(g, kk),
             )
         conv = op.conv
@@ -90,7 +86,7 @@ class _GemmBuilder:
         x = self.argument("x", (op.batch, channels, conv.height, conv.width), "int8")
 
         def position(m, g, kk):
-            k = g * GROUP_SIZE + kk
+            k = g * op.group + kk
             taps = conv.kernel_h * conv.kernel_w
             row = m // conv.out_width * conv.stride_h + k // conv.kernel_w % conv.kernel_h * (
                 conv.dilation_h
@@ -107,18 +103,17 @@ class _GemmBuilder:
             limits = self.m_inside(m) + self.k_inside(g, kk)
             return [*limits, row >= 0, row < conv.height, col >= 0, col < conv.width]
 
-        return self.staged("x_tile", shape, read, inside)
+        return self.staged("x_tile", read, inside)
 
     def x_exponent_stage(self):
         op = self.op
         if op.conv:
             e = self.argument("x_exponent", (op.batch, 1), "int8")
-            stage = self.staged("x_exponent_tile", (op.batch, 1), lambda i, z: e[i, z], _nothing)
+            stage = self.staged("x_exponent_tile", lambda i, z: e[i, z], _nothing)
             return lambda i, m, g: stage(i, 0)
         e = self.argument("x_exponent", (op.batch, op.m, op.groups), "int8")
         return self.staged(
             "x_exponent_tile",
-            (op.batch, self.rows, op.groups),
             lambda i, m, g: e[i, m, g],
             lambda i, m, g: self.m_inside(m),
         )
@@ -129,19 +124,16 @@ class _GemmBuilder:
         lead = op.conv_groups if op.weight_format else op.batch
         dtype = "int32" if op.weight_format else "int8"
         w = self.argument("w", (lead, op.n, op.k), dtype)
-        shape = (lead, op.column_blocks, op.groups, self.block, self.group)
         w_tile = self.staged(
             "w_tile",
-            shape,
-            lambda b, nb, g, nj, kk: w[b, nb * GROUP_SIZE + nj, g * GROUP_SIZE + kk],
+            lambda b, nb, g, nj, kk: w[b, nb * MACRO_BLOCK + nj, g * op.group + kk],
             lambda b, nb, g, nj, kk: self.n_inside(nb, nj) + self.k_inside(g, kk),
         )
         if op.weight_format:
             s = self.argument("w_scale", (lead, op.groups, op.n), "float32")
             s_tile = self.staged(
                 "w_scale_tile",
-                (lead, op.column_blocks, op.groups, self.block),
-                lambda c, nb, g, nj: s[c, g, nb * GROUP_SIZE + nj],
+                lambda c, nb, g, nj: s[c, g, nb * MACRO_BLOCK + nj],
                 lambda c, nb, g, nj: self.n_inside(nb, nj),
             )
             return (
@@ -151,8 +143,7 @@ class _GemmBuilder:
         s = self.argument("w_exponent", (lead, op.n, op.groups), "int8")
         s_tile = self.staged(
             "w_exponent_tile",
-            (lead, op.column_blocks, self.block, op.groups),
-            lambda i, nb, nj, g: s[i, nb * GROUP_SIZE + nj, g],
+            lambda i, nb, nj, g: s[i, nb * MACRO_BLOCK + nj, g],
             lambda i, nb, nj, g: self.n_inside(nb, nj),
         )
         return (
@@ -173,8 +164,7 @@ class _GemmBuilder:
             bias = self.argument("bias", (op.conv_groups * op.n,), "float32")
             tile = self.staged(
                 "bias_tile",
-                (op.conv_groups, op.column_blocks, self.block),
-                lambda c, nb, nj: bias[c * op.n + nb * GROUP_SIZE + nj],
+                lambda c, nb, nj: bias[c * op.n + nb * MACRO_BLOCK + nj],
                 lambda c, nb, nj: self.n_inside(nb, nj),
             )
             y = _elementwise("y_bias", shape, lambda p, y=y: y(*p) + tile(p[1], p[2], p[4]))
@@ -182,12 +172,11 @@ class _GemmBuilder:
             residual = self.argument("residual", op.output_shape, "float32")
             tile = self.staged(
                 "residual_tile",
-                shape,
-                lambda i, c, nb, m, nj: residual[self.output_index(i, c, m, nb * GROUP_SIZE + nj)],
+                lambda i, c, nb, m, nj: residual[self.output_index(i, c, m, nb * MACRO_BLOCK + nj)],
                 lambda i, c, nb, m, nj: self.m_inside(m) + self.n_inside(nb, nj),
             )
             y = _elementwise("y_residual", shape, lambda p, y=y: y(*p) + tile(*p))
-        if op.low is not None or op.high is not None:
+        if op.clamps:
             y = _elementwise("y_clamp", shape, lambda p, y=y: _clamp(y(*p), op.low, op.high))
         return y
 
@@ -195,10 +184,10 @@ class _GemmBuilder:
         op = self.op
         x, x_exponent = self.x_stage(), self.x_exponent_stage()
         w, w_scale = self.w_stages()
-        shape = (op.batch, op.conv_groups, op.column_blocks, self.rows, self.block)
+        shape = self.nest.shape("y")
         kk = te.reduce_axis((0, self.group), "kk")
         psum = te.compute(
-            (op.batch, op.conv_groups, op.groups, op.column_blocks, self.rows, self.block),
+            self.nest.shape("psum_init"),
             lambda i, c, g, nb, m, nj: te.sum(
                 x(i, c, g, m, kk).astype("int32") * w(i, c, nb, nj, g, kk).astype("int32"), axis=kk
             ),
@@ -226,14 +215,14 @@ class _GemmBuilder:
         if not op.conv:
             return te.compute(
                 op.output_shape,
-                lambda i, m, n: y(i, 0, n // GROUP_SIZE, m, n % GROUP_SIZE),
+                lambda i, m, n: y(i, 0, n // MACRO_BLOCK, m, n % MACRO_BLOCK),
                 name="out",
             )
         width = op.conv.out_width
 
         def pixel(i, channel, row, col):
             n = channel % op.n
-            return y(i, channel // op.n, n // GROUP_SIZE, row * width + col, n % GROUP_SIZE)
+            return y(i, channel // op.n, n // MACRO_BLOCK, row * width + col, n % MACRO_BLOCK)
 
         return te.compute(op.output_shape, pixel, name="out")
 
@@ -248,7 +237,7 @@ class _GemmBuilder:
             bits = tirx.if_then_else(tirx.all(*inside), bits, 0) if inside else bits
             return te.max(bits, axis=nj)
 
-        rows = (op.batch, op.conv_groups, op.column_blocks, self.rows)
+        rows = self.nest.shape("bits")
         bits = te.compute(rows, row_bits, name="bits")
         exponent = te.compute(
             rows, lambda *p: exponent_of(bits(*p), op.activation), name="exponent"
@@ -266,7 +255,7 @@ class _GemmBuilder:
         return [
             te.compute(
                 op.output_shape,
-                lambda i, m, n: q(i, 0, n // GROUP_SIZE, m, n % GROUP_SIZE),
+                lambda i, m, n: q(i, 0, n // MACRO_BLOCK, m, n % MACRO_BLOCK),
                 name="out",
             ),
             te.compute(

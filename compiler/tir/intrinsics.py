@@ -3,8 +3,11 @@
 from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
 
-SPAD, WBUF, ACC, OBUF = "global.spad", "global.wbuf", "global.acc", "global.obuf"
+from ...target.isa.spec import Mem
+
+SCOPES = {mem: f"global.{mem.name.lower()}" for mem in Mem}
 """Storage scopes of the on-chip memories (a scope must start with `global`)."""
+SPAD, WBUF, ACC = SCOPES[Mem.SPAD], SCOPES[Mem.WBUF], SCOPES[Mem.ACC]
 
 MATMUL = "microscopiq.matmul"
 

@@ -1,20 +1,11 @@
 """Run-time quantization as tensor expressions: MX-INT, one power of two per group."""
 
-from dataclasses import dataclass
-
 from tvm import te, tirx
 
 from ...target.formats import ACTIVATION_FORMATS, EXPONENT_MIN
-from ...target.packing import blocks
 from ..operators import ATTRIBUTE, Quantize, to_attribute
-
-
-@dataclass(frozen=True)
-class QuantizeTile:
-    """Rows quantized together and elements of a row held at once."""
-
-    tile_rows: int
-    tile_length: int
+from ..tiling.quantize import QuantizeTile, quantize_nest
+from ..tiling.tile import TILE, to_text
 
 
 def quantize(op: Quantize, tile: QuantizeTile | None = None) -> tirx.PrimFunc:
@@ -48,9 +39,7 @@ def _reference(op, x):
 
 
 def _tiled(op, x, tile):
-    rows = blocks(op.rows, tile.tile_rows) * tile.tile_rows
-    chunks = blocks(min(op.group, op.length), tile.tile_length)
-    shape = (rows, op.groups, chunks, tile.tile_length)
+    nest = quantize_nest(op, tile)
 
     def load(name):
         def read(r, g, p, j):
@@ -58,29 +47,26 @@ def _tiled(op, x, tile):
             inside = tirx.all(r < op.rows, column < op.length)
             return tirx.if_then_else(inside, x[r, column], tirx.const(0.0, "float32"))
 
-        return te.compute(shape, read, name=name)
+        return te.compute(nest.shape(name), read, name=name)
 
     first = load("x_tile")
-    # An image longer than the buffer is read twice: its exponent is known only at its end.
-    second = first if chunks == 1 else load("x_again_tile")
-    p = te.reduce_axis((0, chunks), "p")
-    j = te.reduce_axis((0, tile.tile_length), "j")
-    bits = te.compute(
-        shape[:2],
-        lambda r, g: te.max(exponent_bits(first[r, g, p, j]), axis=[p, j]),
-        name="bits",
-    )
-    exponent = te.compute(
-        shape[:2], lambda r, g: exponent_of(bits[r, g], op.activation), name="exponent"
-    )
-    q = te.compute(
-        shape,
-        lambda r, g, p, j: quantized(second[r, g, p, j], exponent[r, g], op.activation),
-        name="q",
-    )
-    out = te.compute(shape, lambda *index: q(*index), name="out")
-    out_exponent = te.compute(shape[:2], lambda *index: exponent(*index), name="out_exponent")
-    return _prim_func(op, [x, out, out_exponent])
+    second = load("x_again_tile") if "x_again_tile" in nest.stages else first
+    p = te.reduce_axis((0, nest.axes["p"].extent), "p")
+    j = te.reduce_axis((0, nest.axes["j"].extent), "j")
+    bodies = {
+        "bits": lambda r, g: te.max(exponent_bits(first[r, g, p, j]), axis=[p, j]),
+        "exponent": lambda r, g: exponent_of(made["bits"][r, g], op.activation),
+        "q": lambda r, g, p, j: quantized(
+            second[r, g, p, j], made["exponent"][r, g], op.activation
+        ),
+        "out": lambda *index: made["q"](*index),
+        "out_exponent": lambda *index: made["exponent"](*index),
+    }
+    made: dict[str, te.Tensor] = {}
+    for name, body in bodies.items():
+        made[name] = te.compute(nest.shape(name), body, name=name)
+    function = _prim_func(op, [x, made["out"], made["out_exponent"]])
+    return function.with_attr(TILE, to_text(tile))
 
 
 def _prim_func(op, tensors) -> tirx.PrimFunc:

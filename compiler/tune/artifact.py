@@ -8,7 +8,8 @@ from tvm.s_tir import meta_schedule as ms
 
 from ...target.arch import Arch, load_arch
 from ...target.errors import MicroscopiqError
-from ..operators import Gemm, from_attribute, to_attribute
+from ..kinds.registry import from_attribute, kind_of
+from ..operators import Gemm, to_attribute
 from ..tiling.tile import GemmTile
 from ..tuned.space import arch_of, operator_of, tile_of
 
@@ -33,8 +34,7 @@ class Candidate:
         parts = json.loads(text)
         keys = {**parts["arch"], "weight_formats": tuple(parts["arch"]["weight_formats"])}
         op = from_attribute(parts["op"])
-        assert isinstance(op, Gemm)
-        return Candidate(op, GemmTile(**parts["tile"]), Arch(**keys))
+        return Candidate(op, kind_of(op).tile(**parts["tile"]), Arch(**keys))
 
 
 @derived_object
@@ -59,9 +59,7 @@ class Builder(ms.builder.PyBuilder):
     def _one(self, item):
         try:
             arch = arch_of(item.target) if self.arch is None else load_arch(self.arch)
-            op, tile = operator_of(item.mod), None
-            if isinstance(op, Gemm):
-                tile = tile_of(item.mod, arch)
+            op, tile = operator_of(item.mod), tile_of(item.mod, arch)
             if tile is None:
                 return ms.builder.BuilderResult(None, "the array doesn't run this function")
             return ms.builder.BuilderResult(Candidate(op, tile, arch).to_text(), None)

@@ -17,7 +17,8 @@ from ...target.formats import WEIGHT_FORMATS
 from ...target.segment import panel_bytes
 from ..operators import Conv, Gemm
 from ..tiling.cost import plane_counts
-from ..tiling.tile import F32, array_tile
+from ..tiling.nest import F32
+from ..tiling.tile import array_tile
 
 
 @dataclass(frozen=True)

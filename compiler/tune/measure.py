@@ -7,10 +7,8 @@ import tvm
 
 from ...target.arch import Arch, load_arch
 from ...target.isa.program import Program
-from ..emit.emit import emit_tree
-from ..emit.gemm_tree import gemm_tree
-from ..emit.state import ScheduledTree
 from ..estimate.stand_in import stand_in_segment
+from ..kinds.registry import emit_tile
 from ..operators import Gemm
 from ..tiling.tile import GemmTile
 
@@ -39,8 +37,7 @@ def candidate_program(op: Gemm, tile: GemmTile, arch: Arch, segment: bytes | Non
     """
     if segment is None:
         segment = _SEGMENTS[op] if op in _SEGMENTS else _stand_in(op)
-    tree = ScheduledTree(op, tile, *gemm_tree(op, tile))
-    function = emit_tree(tree, arch, FUNCTION, FUNCTION, segment)
+    function = emit_tile(op, tile, arch, FUNCTION, FUNCTION, segment)
     return Program.for_arch(arch, {FUNCTION: function}).to_bytes()
 
 

@@ -16,9 +16,11 @@ from ...runtime.whole_file import whole_file
 from ...target.arch import Arch, load_arch
 from ...target.errors import ConfigError
 from ...target.packing import blocks
+from ..kinds.registry import kind_of
 from ..operators import Gemm
 from ..tiling.cost import tile_cost
-from ..tiling.tile import ORDERS, W_HOMES, X_HOMES, GemmTile, footprint
+from ..tiling.gemm import footprint
+from ..tiling.tile import ORDERS, W_HOMES, X_HOMES, GemmTile
 from ..tuned.space import arch_of, operator_of, tile_of
 
 ROUNDS = 30
@@ -106,7 +108,7 @@ class TileModel(ms.cost_model.PyCostModel):
         """Learn from measurements."""
         arch = self._machine(context)
         op = operator_of(context.mod)
-        if not isinstance(op, Gemm):
+        if op is None or not kind_of(op).tunable:
             return
         pairs = []
         for candidate, result in zip(candidates, results, strict=True):
@@ -120,7 +122,7 @@ class TileModel(ms.cost_model.PyCostModel):
     def predict(self, context, candidates) -> np.ndarray:
         """Return a score for each candidate; the highest is the best."""
         arch, op = self._machine(context), operator_of(context.mod)
-        if not isinstance(op, Gemm):
+        if op is None or not kind_of(op).tunable:
             return np.zeros(len(candidates))
         tiles = [tile_of(item.sch.mod, arch) for item in candidates]
         return self.score(op, arch, [tile for tile in tiles if tile is not None])

@@ -13,6 +13,7 @@ from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
 
 from ...target.arch import Arch, load_arch
+from ..kinds.registry import kind_of
 from ..operators import Gemm
 from ..tiling.legal import default_gemm_tile, legal_tiles
 from ..tiling.tile import GemmTile
@@ -53,7 +54,7 @@ class Search(ms.search_strategy.PySearchStrategy):
     def _initialize_with_tune_context(self, context) -> None:
         """Take the task's operator and machine."""
         op = operator_of(context.mod)
-        self.op = op if isinstance(op, Gemm) else None
+        self.op = op if op is not None and kind_of(op).tunable else None
         self.machine = arch_of(context.target) if self.arch is None else load_arch(self.arch)
         self.module = context.mod
         self.random = random.Random(self.seed)

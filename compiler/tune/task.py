@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 from ...target.arch import Arch
 from ..driver import Compilation
-from ..operators import ATTRIBUTE, Gemm, from_attribute
+from ..kinds.registry import from_attribute, kind_of
+from ..operators import ATTRIBUTE, Gemm
 from ..passes.lower import quantized_functions
-from ..tiling.legal import default_gemm_tile, legal_tiles
+from ..tiling.legal import default_gemm_tile
 from ..tiling.tile import GemmTile
 from .bound import Bound, bound_of
 from .measure import call_record
@@ -45,7 +46,7 @@ def tasks_of(state: Compilation) -> list[Task]:
     for gv, function in quantized_functions(state.quantized):
         op = from_attribute(str(function.attrs[ATTRIBUTE]))
         emitted = state.program.functions.get(gv.name_hint)
-        if isinstance(op, Gemm) and emitted is not None and legal_tiles(op, state.arch):
+        if emitted is not None and kind_of(op).tiles(op, state.arch):
             found.setdefault(op, []).append(emitted)
     tasks = [
         make_task(op, state.arch, same[0].weights, same[0].layer, len(same))

@@ -7,7 +7,8 @@ from tvm.s_tir import meta_schedule as ms
 
 from ...target.arch import Arch
 from ...target.errors import ConfigError
-from ..operators import ATTRIBUTE, Gemm, from_attribute
+from ..kinds.registry import from_attribute, kind_of
+from ..operators import ATTRIBUTE, Gemm
 from ..tiling.tile import GemmTile
 from ..tir.gemm import gemm
 from .space import check_machine, machine_of, tile_of, unchecked
@@ -90,7 +91,7 @@ def _tasks(functions: list) -> dict[str, list[tvm.IRModule]]:
     for function in functions:
         attribute = str(function.attrs[ATTRIBUTE])
         operator = from_attribute(attribute)
-        if isinstance(operator, Gemm):
+        if kind_of(operator).tunable:
             tasks.setdefault(attribute, [workload(operator)]).append(as_task(function))
     return tasks
 

@@ -15,8 +15,8 @@ from tvm.s_tir import meta_schedule as ms
 from ... import __version__
 from ...target.arch import DEFAULT_ARCH, Arch, load_arch
 from ...target.errors import ConfigError
-from ..operators import ATTRIBUTE, Gemm, Operator, from_attribute
-from ..tiling.legal import legal_tiles
+from ..kinds.registry import from_attribute, kind_of
+from ..operators import ATTRIBUTE
 from ..tiling.tile import GemmTile, array_tile
 
 PREFIX = "microscopiq."
@@ -32,7 +32,7 @@ def machine_name(arch: Arch) -> str:
     return f"{arch.name} ({arch.hash}), microscopiq {__version__}"
 
 
-def operator_of(mod) -> Operator | None:
+def operator_of(mod) -> Any:
     """Return the operator of a task's module, None if the array doesn't run it."""
     attrs = mod["main"].attrs if "main" in [gv.name_hint for gv in mod.functions] else None
     return from_attribute(str(attrs[ATTRIBUTE])) if attrs and ATTRIBUTE in attrs else None
@@ -56,11 +56,12 @@ def design_spaces(sch: s_tir.Schedule, arch: Arch) -> list[s_tir.Schedule]:
     task; the builder says that there is nothing to measure.
     """
     op = operator_of(sch.mod)
-    if not isinstance(op, Gemm) or not legal_tiles(op, arch):
+    tiles = kind_of(op).tiles(op, arch) if op is not None else ()
+    if not tiles:
         return [sch]
     rows: dict[tuple, dict[int, None]] = {}
     pieces: dict[tuple, dict[int, None]] = {}
-    for tile in legal_tiles(op, arch):
+    for tile in tiles:
         rows.setdefault(structure(tile), {})[tile.tile_m] = None
         pieces.setdefault(structure(tile), {})[tile.store_pieces] = None
     return [_annotated(sch.copy(), arch, key, (list(rows[key]), list(pieces[key]))) for key in rows]
@@ -124,8 +125,6 @@ def tile_of(mod, arch: Arch) -> GemmTile | None:
         return None
     check_machine(str(found[MACHINE]), arch)
     op = operator_of(mod)
-    if not isinstance(op, Gemm):
-        return None
     decisions: dict[str, Any] = {}
     for name in (*BAKED, *SAMPLED):
         value = found[PREFIX + name]

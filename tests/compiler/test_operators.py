@@ -8,13 +8,12 @@ import tvm
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from microscopiq.compiler.emit.emit import emit
+from microscopiq.compiler.kinds.registry import emit, scheduled
 from microscopiq.compiler.operators import Conv, Gemm, Quantize
 from microscopiq.compiler.quant import methods  # noqa: F401
 from microscopiq.compiler.quant.base import quantize_weight
 from microscopiq.compiler.tir.gemm import gemm
 from microscopiq.compiler.tir.quantize import quantize
-from microscopiq.compiler.tir.schedule import scheduled
 from microscopiq.target.arch import load_arch
 from microscopiq.target.formats import ACTIVATION_FORMATS
 from microscopiq.target.isa.program import Program

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from microscopiq.compiler.emit.emit import emit
+from microscopiq.compiler.kinds.registry import emit, scheduled
 from microscopiq.compiler.operators import Conv, Gemm, Quantize
 from microscopiq.compiler.quant import methods  # noqa: F401  (registers the quantizers)
 from microscopiq.compiler.quant.base import quantize_weight
-from microscopiq.compiler.tir.schedule import scheduled
 from microscopiq.target.arch import load_arch
 from microscopiq.target.isa.program import Program
 from microscopiq.target.packing import pack

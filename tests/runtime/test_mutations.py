@@ -14,11 +14,10 @@ import pytest
 import tvm
 import tvm_ffi
 
-from microscopiq.compiler.emit.emit import emit
+from microscopiq.compiler.kinds.registry import emit, scheduled
 from microscopiq.compiler.operators import Conv, Gemm, Quantize
 from microscopiq.compiler.quant.base import quantize_weight
 from microscopiq.compiler.tiling.legal import plain_tile
-from microscopiq.compiler.tir.schedule import scheduled
 from microscopiq.target.arch import load_arch
 from microscopiq.target.errors import IsaError, SimError
 from microscopiq.target.isa import instructions as isa

@@ -11,14 +11,11 @@ from hypothesis import strategies as st
 
 from microscopiq import disassemble, quantize
 from microscopiq.compiler.api import build
-from microscopiq.compiler.emit.emit import emit, emit_tree
-from microscopiq.compiler.emit.gemm_tree import gemm_tree
-from microscopiq.compiler.emit.state import ScheduledTree
 from microscopiq.compiler.estimate.stand_in import stand_in_segment
+from microscopiq.compiler.kinds.registry import emit, emit_tile, scheduled
 from microscopiq.compiler.operators import Conv, Gemm, Quantize
 from microscopiq.compiler.quant.base import quantize_weight
 from microscopiq.compiler.tiling.legal import default_gemm_tile
-from microscopiq.compiler.tir.schedule import scheduled
 from microscopiq.runtime.session import program_of
 from microscopiq.target.arch import arch_names, load_arch
 from microscopiq.target.errors import CapacityError
@@ -251,8 +248,7 @@ def test_large_tiles_of_results_are_stored_in_pieces(m, pieces, requantize):
     op = linear(m=m, n=200, k=4, requantize=requantize)
     tile = dataclasses.replace(default_gemm_tile(op, arch), store_pieces=pieces)
     segment = stand_in_segment(op)
-    tree = ScheduledTree(op, tile, *gemm_tree(op, tile))
-    function = emit_tree(tree, arch, "f", "layer", segment)
+    function = emit_tile(op, tile, arch, "f", "layer", segment)
     size, rows, stored = 1 if requantize else 4, [], set()
     (out,) = (n for n, a in enumerate(function.arguments) if a.name == "out")
     for instruction, counters, extents in executed(function):

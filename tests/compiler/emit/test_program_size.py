@@ -4,11 +4,10 @@ import itertools
 
 import pytest
 
-from microscopiq.compiler.emit.emit import emit
 from microscopiq.compiler.estimate.stand_in import stand_in_segment
+from microscopiq.compiler.kinds.registry import emit, scheduled
 from microscopiq.compiler.operators import Conv, Gemm, Quantize
 from microscopiq.compiler.tiling.legal import plain_tile
-from microscopiq.compiler.tir.schedule import scheduled
 from microscopiq.target.arch import load_arch
 from microscopiq.target.isa import instructions as isa
 

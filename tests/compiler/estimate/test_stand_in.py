@@ -7,11 +7,10 @@ import pytest
 import tvm
 import tvm_ffi
 
-from microscopiq.compiler.emit.emit import emit
 from microscopiq.compiler.estimate.timing import Task, estimate
+from microscopiq.compiler.kinds.registry import emit, scheduled
 from microscopiq.compiler.operators import Gemm
 from microscopiq.compiler.quant.base import quantize_weight
-from microscopiq.compiler.tir.schedule import scheduled
 from microscopiq.target.arch import load_arch
 from microscopiq.target.isa.program import Program
 from microscopiq.target.packing import pack

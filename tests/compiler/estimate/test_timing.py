@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 import microscopiq as mq
 from benchmarks.models.llama import Config, Layer
 from microscopiq.compiler.driver import compile_model
-from microscopiq.compiler.emit.emit import emit
 from microscopiq.compiler.estimate.decoder_layer import decoder_tasks
 from microscopiq.compiler.estimate.presets import PRESETS, Decoder, load_preset
 from microscopiq.compiler.estimate.stand_in import ROUTABLE, TEMPLATES, stand_in_segment
@@ -24,10 +23,10 @@ from microscopiq.compiler.estimate.timing import (
     time_functions,
     weight_formats,
 )
-from microscopiq.compiler.operators import ATTRIBUTE, Conv, Gemm, Quantize, from_attribute
+from microscopiq.compiler.kinds.registry import emit, from_attribute, scheduled
+from microscopiq.compiler.operators import ATTRIBUTE, Conv, Gemm, Quantize
 from microscopiq.compiler.options import Options
 from microscopiq.compiler.quant.base import quantize_weight
-from microscopiq.compiler.tir.schedule import scheduled
 from microscopiq.target.arch import arch_names, load_arch
 from microscopiq.target.errors import CapacityError, ConfigError, UnsupportedError
 from microscopiq.target.formats import WEIGHT_FORMATS

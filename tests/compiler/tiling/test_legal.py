@@ -2,17 +2,17 @@
 
 import dataclasses
 import itertools
+import json
 
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from microscopiq.compiler.emit.emit import emit, emit_tree
-from microscopiq.compiler.emit.gemm_tree import gemm_tree
-from microscopiq.compiler.emit.state import ScheduledTree
 from microscopiq.compiler.estimate.stand_in import stand_in_segment
+from microscopiq.compiler.kinds.registry import emit, emit_tile, scheduled
 from microscopiq.compiler.operators import Conv, Gemm
 from microscopiq.compiler.tiling.cost import plane_counts, tile_cost
+from microscopiq.compiler.tiling.gemm import fits, footprint
 from microscopiq.compiler.tiling.legal import NEARLY_EQUAL, default_gemm_tile, legal_tiles
 from microscopiq.compiler.tiling.tile import (
     ORDERS,
@@ -20,13 +20,9 @@ from microscopiq.compiler.tiling.tile import (
     X_HOMES,
     GemmTile,
     array_tile,
-    fits,
-    footprint,
-    from_text,
     largest_panel,
     to_text,
 )
-from microscopiq.compiler.tir.schedule import scheduled
 from microscopiq.target.arch import arch_names, load_arch
 from microscopiq.target.segment import panel_bytes
 from tests.compiler.test_operators import assert_equal_bits
@@ -75,8 +71,7 @@ def test_tree_without_tir_is_the_scheduled_functions(name, order):
     for number, (x_home, w_home) in enumerate(itertools.product(X_HOMES, W_HOMES)):
         tile = GemmTile((op.m, 8, 13)[number % 3], *array_tile(op, DEFAULT), order, x_home, w_home)
         function = emit(scheduled(op, DEFAULT, tile).mod["main"], DEFAULT, "f", "l", segment)
-        tree = ScheduledTree(op, tile, *gemm_tree(op, tile))
-        assert emit_tree(tree, DEFAULT, "f", "l", segment) == function, tile
+        assert emit_tile(op, tile, DEFAULT, "f", "l", segment) == function, tile
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -99,7 +94,7 @@ def test_footprint_is_what_allocation_takes(name, monkeypatch):
     panel = int(panel_bytes(segment).max()) if segment else None
     tiles = legal_tiles(op, SMALL)
     for tile in tiles[:: max(1, len(tiles) // 12)]:
-        emit_tree(ScheduledTree(op, tile, *gemm_tree(op, tile)), SMALL, "f", "l", segment)
+        emit_tile(op, tile, SMALL, "f", "l", segment)
         assert taken == footprint(op, tile, panel)
 
 
@@ -130,4 +125,4 @@ def test_planes_and_panels_by_hand():
     # 4 bits are two planes and 72 more, which are two.
     assert plane_counts(Gemm(1, 1, 5, 200, 147, "int4"), DEFAULT) == (3, 4)
     tile = default_gemm_tile(Gemm(1, 1, 128, 768, 768, "int4"), DEFAULT)
-    assert from_text(to_text(tile)) == tile
+    assert GemmTile(**json.loads(to_text(tile))) == tile

@@ -2,9 +2,8 @@
 
 from ...target.arch import Arch
 from ...target.isa.program import Program
+from ..kinds.registry import emit, scheduled
 from ..operators import Operator
-from ..tir.schedule import scheduled
-from .emit import emit
 
 
 def operator_program(
