@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <type_traits>
 
 #include "errors.h"
 #include "machine/machine.h"
@@ -9,47 +10,134 @@
 namespace microscopiq {
 namespace {
 
-// 2^exponent, exact; `what` names the operand in the error.
-float PowerOfTwo(int exponent, const Memory& memory, int64_t address, const char* what) {
+// The rows of an operand: those of a column of numbers have one element each.
+template <typename T>
+class Rows {
+ public:
+  Rows(const Memory& memory, int64_t base, int64_t pitch, T* data)
+      : memory_(&memory), base_(base), pitch_(pitch), data_(data) {}
+
+  const Memory& memory() const { return *memory_; }
+  int64_t address(int64_t row) const { return base_ + row * pitch_; }
+  T* operator[](int64_t row) const {
+    using Byte = std::conditional_t<std::is_const_v<T>, const uint8_t, uint8_t>;
+    return reinterpret_cast<T*>(reinterpret_cast<Byte*>(data_) + row * pitch_);
+  }
+
+ private:
+  const Memory* memory_;
+  int64_t base_;
+  int64_t pitch_;
+  T* data_;
+};
+
+// 2^exponent of a row, exact; `what` names the operand in the error.
+float PowerOfTwo(const Rows<const int8_t>& exponents, int64_t row, const char* what) {
+  const int exponent = *exponents[row];
   if (exponent < kExponentMin) {
-    Fail(kSimError, memory.name(), " address ", Hex{address}, ": ", what, " exponent ", exponent,
-         "; allowed: ", kExponentMin, " to ", kExponentMax);
+    Fail(kSimError, exponents.memory().name(), " address ", Hex{exponents.address(row)}, ": ", what,
+         " exponent ", exponent, "; allowed: ", kExponentMin, " to ", kExponentMax);
   }
   return std::ldexp(1.0f, exponent);
 }
 
-float* Floats(uint8_t* bytes) { return reinterpret_cast<float*>(bytes); }
-const float* Floats(const uint8_t* bytes) { return reinterpret_cast<const float*>(bytes); }
-
-[[noreturn]] void FailNonFinite(const Memory& memory, int64_t row_address, const float* in,
-                                int64_t cols) {
+// The largest biased exponent of a row of finite numbers.
+int MaxExponent(const Rows<const float>& in, int64_t row, int64_t cols) {
+  const int biased = ActiveKernels().max_exponent(in[row], cols);
+  if (biased < 255) return biased;
   int64_t col = 0;
-  while (col + 1 < cols && std::isfinite(in[col])) ++col;
-  Fail(kSimError, "non-finite activation ", in[col], ", ", memory.name(), " address ",
-       Hex{row_address + 4 * col}, "; allowed: finite values");
+  while (col + 1 < cols && std::isfinite(in[row][col])) ++col;
+  Fail(kSimError, "non-finite activation ", in[row][col], ", ", in.memory().name(), " address ",
+       Hex{in.address(row) + 4 * col}, "; allowed: finite values");
 }
 
 }  // namespace
 
-Work Machine::VectorWork(int64_t rows, int64_t cols) {
-  record_.vector_ops += rows * cols;
-  const int64_t lanes = arch_.vector_lanes;
-  Work work;
-  // Lanes take a tile's elements in row-major order: short rows share a cycle.
-  work.busy = lanes ? (rows * cols + lanes - 1) / lanes : 0;
-  work.latency = arch_.vector_latency_cycles;
-  return work;
-}
+// An instruction of the vector unit: it names its operands in the order in which they are checked,
+// and says what becomes of a row.
+class Machine::VectorOp {
+ public:
+  template <typename Op>
+  VectorOp(Machine* machine, const Op& op)
+      : machine_(*machine), rows_(machine->Extent(op.rows)), cols_(machine->Extent(op.cols)) {}
+
+  // True if an extent is 0: then no operand is touched.
+  bool empty() const { return rows_ == 0 || cols_ == 0; }
+  int64_t rows() const { return rows_; }
+  int64_t cols() const { return cols_; }
+
+  // `cols` elements of each row.
+  template <typename T>
+  Rows<const T> Read(Mem mem, const Affine& at, int64_t pitch) {
+    return Read<T>(mem, BoxOf<T>(at, pitch, rows_, cols_));
+  }
+  template <typename T>
+  Rows<T> Write(Mem mem, const Affine& at, int64_t pitch) {
+    return Update<T>(mem, at, pitch, false);
+  }
+  // What is written, and read before it if `read`.
+  template <typename T>
+  Rows<T> Update(Mem mem, const Affine& at, int64_t pitch, bool read = true) {
+    return Update<T>(mem, BoxOf<T>(at, pitch, rows_, cols_), read);
+  }
+  // One element of each row; a pitch of 0 gives all rows the same.
+  template <typename T>
+  Rows<const T> ReadColumn(Mem mem, const Affine& at, int64_t pitch) {
+    return Read<T>(mem, BoxOf<T>(at, pitch, rows_, 1));
+  }
+  template <typename T>
+  Rows<T> UpdateColumn(Mem mem, const Affine& at, int64_t pitch, bool read) {
+    return Update<T>(mem, BoxOf<T>(at, pitch, pitch ? rows_ : 1, 1), read);
+  }
+
+  // Calls `row(r)` for every row, in runs with values; what that costs.
+  template <typename Row>
+  Outcome Each(Row row) {
+    if (empty()) return std::nullopt;
+    for (int64_t r = 0; r < rows_ && machine_.values_; ++r) row(r);
+    machine_.record_.vector_ops += rows_ * cols_;
+    const int64_t lanes = machine_.arch_.vector_lanes;
+    Work work;
+    // Lanes take a tile's elements in row-major order: short rows share a cycle.
+    work.busy = lanes ? (rows_ * cols_ + lanes - 1) / lanes : 0;
+    work.latency = machine_.arch_.vector_latency_cycles;
+    return work;
+  }
+
+ private:
+  template <typename T>
+  Box BoxOf(const Affine& at, int64_t pitch, int64_t rows, int64_t cols) const {
+    constexpr int kBytes = sizeof(T);
+    return {machine_.At(at), pitch, rows, cols * kBytes, kBytes};
+  }
+  template <typename T>
+  Rows<const T> Read(Mem mem, const Box& box) {
+    Memory& memory = machine_.memory(mem);
+    const uint8_t* data = empty() ? nullptr : memory.Read(box);
+    return {memory, box.base, box.pitch, reinterpret_cast<const T*>(data)};
+  }
+  template <typename T>
+  Rows<T> Update(Mem mem, const Box& box, bool read) {
+    Memory& memory = machine_.memory(mem);
+    if (read && !empty()) memory.Read(box);
+    uint8_t* data = empty() ? nullptr : memory.Write(box);
+    return {memory, box.base, box.pitch, reinterpret_cast<T*>(data)};
+  }
+
+  Machine& machine_;
+  const int64_t rows_;
+  const int64_t cols_;
+};
 
 void Machine::ReadWeightScales(const Drain& op, int64_t cols) {
   scales_.resize(cols);
   const int64_t address = At(op.wscale);
   if (op.format == kRowsInt8) {
-    const uint8_t* exponents = wbuf().Read({address, op.wscale_pitch, cols, 1});
+    const uint8_t* data = wbuf().Read({address, op.wscale_pitch, cols, 1});
+    const Rows<const int8_t> exponents(wbuf(), address, op.wscale_pitch,
+                                       reinterpret_cast<const int8_t*>(data));
     for (int64_t col = 0; col < cols && values_; ++col) {
-      const int64_t offset = col * op.wscale_pitch;
-      scales_[col] =
-          PowerOfTwo(static_cast<int8_t>(exponents[offset]), wbuf(), address + offset, "weight");
+      scales_[col] = PowerOfTwo(exponents, col, "weight");
     }
     return;
   }
@@ -71,106 +159,64 @@ void Machine::ReadWeightScales(const Drain& op, int64_t cols) {
 }
 
 Machine::Outcome Machine::Execute(const Drain& op) {
-  const int64_t rows = Extent(op.rows), cols = Extent(op.cols);
-  if (rows == 0 || cols == 0) return std::nullopt;
+  VectorOp v(this, op);
   const bool accumulate = At(op.accumulate) != 0;
   // Before anything is sized by `cols`: the box bounds it by the memory.
-  const uint8_t* psums = acc().Read({At(op.src), op.src_pitch, rows, cols * 4, 4});
-  const Box result{At(op.dst), op.dst_pitch, rows, cols * 4, 4};
-  if (accumulate) obuf().Read(result);
-  uint8_t* out = obuf().Write(result);
-  const int64_t xexp = At(op.xexp);
-  const uint8_t* exponents = spad().Read({xexp, op.xexp_pitch, rows, 1});
-  ReadWeightScales(op, cols);
-  if (!values_) return VectorWork(rows, cols);
-  for (int64_t row = 0; row < rows; ++row) {
-    const int64_t offset = row * op.xexp_pitch;
-    const float scale =
-        PowerOfTwo(static_cast<int8_t>(exponents[offset]), spad(), xexp + offset, "activation");
-    ActiveKernels().drain(reinterpret_cast<const int32_t*>(psums + row * op.src_pitch),
-                          scales_.data(), scale, accumulate, cols,
-                          Floats(out + row * op.dst_pitch));
-  }
-  return VectorWork(rows, cols);
+  const auto sums = v.Read<int32_t>(Mem::kAcc, op.src, op.src_pitch);
+  const auto out = v.Update<float>(Mem::kObuf, op.dst, op.dst_pitch, accumulate);
+  const auto exponents = v.ReadColumn<int8_t>(Mem::kSpad, op.xexp, op.xexp_pitch);
+  if (!v.empty()) ReadWeightScales(op, v.cols());
+  return v.Each([&](int64_t row) {
+    const float scale = PowerOfTwo(exponents, row, "activation");
+    ActiveKernels().drain(sums[row], scales_.data(), scale, accumulate, v.cols(), out[row]);
+  });
 }
 
 Machine::Outcome Machine::Execute(const Add& op) {
-  const int64_t rows = Extent(op.rows), cols = Extent(op.cols);
-  if (rows == 0 || cols == 0) return std::nullopt;
-  const uint8_t* in = obuf().Read({At(op.src), op.src_pitch, rows, cols * 4, 4});
-  const Box result{At(op.dst), op.dst_pitch, rows, cols * 4, 4};
-  obuf().Read(result);
-  uint8_t* out = obuf().Write(result);
-  if (!values_) return VectorWork(rows, cols);
-  for (int64_t row = 0; row < rows; ++row) {
-    ActiveKernels().add(Floats(in + row * op.src_pitch), cols, Floats(out + row * op.dst_pitch));
-  }
-  return VectorWork(rows, cols);
+  VectorOp v(this, op);
+  const auto in = v.Read<float>(Mem::kObuf, op.src, op.src_pitch);
+  const auto out = v.Update<float>(Mem::kObuf, op.dst, op.dst_pitch);
+  return v.Each([&](int64_t row) { ActiveKernels().add(in[row], v.cols(), out[row]); });
 }
 
 Machine::Outcome Machine::Execute(const Clamp& op) {
-  const int64_t rows = Extent(op.rows), cols = Extent(op.cols);
-  if (rows == 0 || cols == 0) return std::nullopt;
-  const Box box{At(op.dst), op.dst_pitch, rows, cols * 4, 4};
-  obuf().Read(box);
-  uint8_t* out = obuf().Write(box);
-  if (!values_) return VectorWork(rows, cols);
-  for (int64_t row = 0; row < rows; ++row) {
-    ActiveKernels().clamp(op.low, op.high, cols, Floats(out + row * op.dst_pitch));
-  }
-  return VectorWork(rows, cols);
+  VectorOp v(this, op);
+  const auto out = v.Update<float>(Mem::kObuf, op.dst, op.dst_pitch);
+  return v.Each([&](int64_t row) { ActiveKernels().clamp(op.low, op.high, v.cols(), out[row]); });
 }
 
 Machine::Outcome Machine::Execute(const Absmax& op) {
-  const int64_t rows = Extent(op.rows), cols = Extent(op.cols);
-  if (rows == 0 || cols == 0) return std::nullopt;
+  VectorOp v(this, op);
   const bool accumulate = At(op.accumulate) != 0;
-  if (rows > 1 && op.src_pitch < cols * 4) {
-    Fail(kSimError, "rows of ", cols * 4, " bytes are read ", op.src_pitch,
+  if (v.rows() > 1 && op.src_pitch < v.cols() * 4) {
+    Fail(kSimError, "rows of ", v.cols() * 4, " bytes are read ", op.src_pitch,
          " bytes apart; allowed: at least their length");
   }
-  const int64_t address = At(op.src);
-  const uint8_t* in = obuf().Read({address, op.src_pitch, rows, cols * 4, 4});
-  const Box exponents{At(op.dst), op.dst_pitch, op.dst_pitch ? rows : 1, 1};
-  if (accumulate) spad().Read(exponents);
-  uint8_t* out = spad().Write(exponents);
-  if (!values_) return VectorWork(rows, cols);
-  for (int64_t row = 0; row < rows; ++row) {
-    const float* values = Floats(in + row * op.src_pitch);
-    const int biased = ActiveKernels().max_exponent(values, cols);
-    if (biased == 255) FailNonFinite(obuf(), address + row * op.src_pitch, values, cols);
+  const auto in = v.Read<float>(Mem::kObuf, op.src, op.src_pitch);
+  const auto out = v.UpdateColumn<int8_t>(Mem::kSpad, op.dst, op.dst_pitch, accumulate);
+  return v.Each([&](int64_t row) {
     // The magnitude's top bit is the one below a code's sign.
     const int top_bit = op.bits - 2;
-    int exponent = std::max(std::max(biased - 127, kExponentMin) - top_bit, kExponentMin);
-    uint8_t* slot = out + row * op.dst_pitch;
+    int exponent = std::max(MaxExponent(in, row, v.cols()) - 127, kExponentMin) - top_bit;
+    exponent = std::max(exponent, kExponentMin);
     const bool keep = accumulate || (op.dst_pitch == 0 && row > 0);
-    if (keep) exponent = std::max<int>(exponent, static_cast<int8_t>(*slot));
-    *slot = static_cast<uint8_t>(exponent);
-  }
-  return VectorWork(rows, cols);
+    if (keep) exponent = std::max<int>(exponent, *out[row]);
+    *out[row] = static_cast<int8_t>(exponent);
+  });
 }
 
 Machine::Outcome Machine::Execute(const Quant& op) {
-  const int64_t rows = Extent(op.rows), cols = Extent(op.cols);
-  if (rows == 0 || cols == 0) return std::nullopt;
-  const int64_t address = At(op.src), exponent = At(op.exponent);
-  const uint8_t* in = obuf().Read({address, op.src_pitch, rows, cols * 4, 4});
-  const uint8_t* exponents = spad().Read({exponent, op.exponent_pitch, rows, 1});
-  uint8_t* out = spad().Write({At(op.dst), op.dst_pitch, rows, cols});
-  if (!values_) return VectorWork(rows, cols);
+  VectorOp v(this, op);
+  const auto in = v.Read<float>(Mem::kObuf, op.src, op.src_pitch);
+  const auto exponents = v.ReadColumn<int8_t>(Mem::kSpad, op.exponent, op.exponent_pitch);
+  const auto out = v.Write<int8_t>(Mem::kSpad, op.dst, op.dst_pitch);
   const float limit = static_cast<float>((1 << (op.bits - 1)) - 1);
-  for (int64_t row = 0; row < rows; ++row) {
-    const float* values = Floats(in + row * op.src_pitch);
-    if (ActiveKernels().max_exponent(values, cols) == 255) {
-      FailNonFinite(obuf(), address + row * op.src_pitch, values, cols);
-    }
-    const int64_t offset = row * op.exponent_pitch;
-    const int s = static_cast<int8_t>(exponents[offset]);
-    PowerOfTwo(s, spad(), exponent + offset, "activation");
-    ActiveKernels().quantize(values, std::ldexp(1.0f, -s), limit, cols,
-                             reinterpret_cast<int8_t*>(out + row * op.dst_pitch));
-  }
-  return VectorWork(rows, cols);
+  return v.Each([&](int64_t row) {
+    MaxExponent(in, row, v.cols());
+    PowerOfTwo(exponents, row, "activation");
+    const float factor = std::ldexp(1.0f, -*exponents[row]);
+    ActiveKernels().quantize(in[row], factor, limit, v.cols(), out[row]);
+  });
 }
 
 }  // namespace microscopiq

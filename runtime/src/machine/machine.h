@@ -62,10 +62,10 @@ class Machine {
   int64_t At(const Affine& affine) const;
   int64_t Extent(int reg) const;
   int PlaneNumber(const Affine& affine) const;
-  Memory& spad() { return memories_[static_cast<int>(Mem::kSpad)]; }
-  Memory& wbuf() { return memories_[static_cast<int>(Mem::kWbuf)]; }
-  Memory& acc() { return memories_[static_cast<int>(Mem::kAcc)]; }
-  Memory& obuf() { return memories_[static_cast<int>(Mem::kObuf)]; }
+  Memory& memory(Mem mem) { return memories_[static_cast<int>(mem)]; }
+  Memory& spad() { return memory(Mem::kSpad); }
+  Memory& wbuf() { return memory(Mem::kWbuf); }
+  Memory& acc() { return memory(Mem::kAcc); }
 
   // machine.cc: the sequencer's own instructions.
   void Step(const std::monostate&) {}
@@ -121,7 +121,7 @@ class Machine {
   Outcome Execute(const Clamp& op);
   Outcome Execute(const Absmax& op);
   Outcome Execute(const Quant& op);
-  Work VectorWork(int64_t rows, int64_t cols);
+  class VectorOp;
   // Fills `scales_` with the weight scales of a drain's columns.
   void ReadWeightScales(const Drain& op, int64_t cols);
 
