@@ -92,7 +92,8 @@ StripJob ConfigureStrip(const ReconShape& shape, int strip, const RawPlane& plan
     config.visits[visit.pass] = visit;
     config.passes = visit.pass + 1;
   }
-  const int blocks = shape.strip_columns / kMicroBlock;
+  // The last one may be cut: an array has any number of columns.
+  const int blocks = (shape.strip_columns + kMicroBlock - 1) / kMicroBlock;
   for (auto& [row, config] : job.rows) {
     config.shift = plane.shifts[row];
     config.half = plane.mantissa_bits / 2;

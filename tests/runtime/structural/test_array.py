@@ -113,6 +113,26 @@ def test_programs_agree_in_every_bit_and_cycle(data):
     assert measured == record
 
 
+# The last micro-block of the array is cut: 12 = 8 + 4, 14 = 8 + 6, 20 = 8 + 8 + 4 columns.
+@pytest.mark.parametrize("trim", [0, 1])
+@pytest.mark.parametrize(("columns", "segment"), [(12, 0), (14, 0), (20, 0), (20, 8), (20, 16)])
+@pytest.mark.parametrize("name", WITH_OUTLIERS)
+def test_columns_that_cut_a_micro_block(name, columns, segment, trim):
+    arch = dataclasses.replace(
+        TINY,
+        array_rows=8,
+        array_cols=columns,
+        multi_precision=0,
+        recon_segment_columns=segment,
+        edge_trimming=trim,
+    )
+    weight = random_weight(name, columns, 8, flagged=0.8)
+    x = np.random.default_rng(4).integers(-128, 128, (5, 8), np.int8)
+    found, record = both(arch, x, weight)
+    np.testing.assert_array_equal(found, x.astype(np.int64) @ integers(weight)[0].T)
+    assert record["recon"]["passes"] > 0
+
+
 # Weights that share a PE, fill it, join several; and a PE that holds one narrow weight.
 @pytest.mark.parametrize(("pe_weight_bits", "multi_precision"), [(2, 1), (4, 1), (8, 1), (8, 0)])
 @pytest.mark.parametrize("name", [*WEIGHT_FORMATS, "rows"])
