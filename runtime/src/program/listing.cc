@@ -1,5 +1,6 @@
 #include "program/listing.h"
 
+#include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -54,10 +55,9 @@ std::string FloatText(double value) {
   if (std::isnan(value)) return "nan";
   if (std::isinf(value)) return value < 0 ? "-inf" : "inf";
   char text[40];
-  int precision = 0;
-  do {
-    std::snprintf(text, sizeof(text), "%.*e", precision, value);
-  } while (std::strtod(text, nullptr) != value && ++precision < 17);
+  // Not `printf` at a growing precision: it rounds the exact value, which for some powers of two
+  // isn't the decimal that is nearest among those of that length which read back.
+  *std::to_chars(text, text + sizeof(text) - 1, value, std::chars_format::scientific).ptr = '\0';
   std::string digits;
   const char* place = text;
   for (; *place != 'e'; ++place) {

@@ -78,3 +78,20 @@ def test_both_print_the_same(body):
     module = create(Program.for_arch(TINY, {"f": function}).to_bytes())
     expected = [line for line in function_listing(function).splitlines() if line[2:3].isalnum()]
     assert module.inspect_source("asm").splitlines() == ["f:", *expected]
+
+
+def test_floats_are_the_shortest_that_read_back():
+    """As in Python: at powers of two the gap to the next float below is half that above."""
+    values = [2.0**power for power in range(-149, 128)]
+    values += [exact(value + side * 2.0**-24 * value) for value in values for side in (-1, 1, 2)]
+    values += [exact(10.0**power) for power in range(-45, 39)]
+    largest = (2 - 2.0**-23) * 2.0**127
+    values += [largest, 2.0**-126 - 2.0**-149, *map(exact, (0.1, 1 / 3, 123456.78, 9999999.0))]
+    values += [0.0, math.inf, math.nan]
+    code = (*clamp(*values), isa.End())
+    function = Function("f", "test", (Argument("x", "int8", (1,), True),), code)
+    module = create(Program.for_arch(TINY, {"f": function}).to_bytes())
+    lines = module.inspect_source("asm").splitlines()[1:-1]
+    assert len(lines) == len(values)
+    for value, line in zip(values, lines, strict=True):
+        assert f"low={value!r}, high={-value!r}," in line
