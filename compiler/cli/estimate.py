@@ -11,7 +11,9 @@ from ...target.errors import ConfigError
 from ..estimate.presets import PRESETS, load_preset
 from ..estimate.stand_in import FLAGGED_SHARE
 from ..quant.recipe import DEFAULT_RECIPE
+from .costs import cost_rows, print_energy, print_units
 from .options import ArchName, Json, Recipe, TechnologyName
+from .tables import new_console, new_table, print_facts, print_table, say
 
 DEFAULT_TOKENS = 2048
 
@@ -63,8 +65,6 @@ def estimate(
     if as_json:
         print(json.dumps(result.to_json()))
     else:
-        from .report import print_estimate
-
         print_estimate(result)
 
 
@@ -81,3 +81,32 @@ def _import_tvm() -> None:
         import tvm  # noqa: F401
     finally:
         del sys.modules["torch"]
+
+
+def print_estimate(estimate) -> None:
+    """Print an `Estimate`: the whole, and each operator."""
+    console, result = new_console(), estimate.result
+    say(
+        console,
+        f"{len(result.calls):,} operators one after the other on {estimate.program.arch_name}, "
+        "timed without data. Where a weight format has outliers, "
+        f"{100 * estimate.flagged_share:g} % of the micro-blocks hold one; what runs on the host "
+        "costs nothing here.",
+    )
+    print_facts(console, cost_rows(result, estimate.program))
+    print_units(console, result)
+    print_energy(console, result)
+    table = new_table("operator", "size", "format", "calls", "cycles", "%", "MACs/cycle")
+    calls = iter(result.calls)
+    for task in estimate.tasks:
+        call = next(calls)
+        cycles = call["cycles"] * task.count
+        for _ in range(task.count - 1):
+            next(calls)
+        share = f"{100 * cycles / result.cycles:.1f}"
+        each = f"{call['macs'] / call['cycles']:,.0f}" if call["macs"] else ""
+        numbers = (f"{task.count:,}", f"{cycles:,}", share, each)
+        table.add_row(task.name, task.size, task.weight_format, *numbers)
+    print_table(console, table, "Operators")
+    for task in estimate.host:
+        console.print(f"On the host, because the array has no int8: {task.name} {task.size}")

@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,3 +18,4 @@ TechnologyName = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+Library = Annotated[Path, typer.Argument(metavar="OUT.so", help="What `compile` wrote.")]

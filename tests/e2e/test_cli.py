@@ -1,4 +1,4 @@
-"""compiler/cli/main.py: every command end to end, its exit codes and what it prints where."""
+"""compiler/cli: every command end to end, its exit codes and what it prints where."""
 
 import json
 import os
@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import microscopiq as mq
-from microscopiq.compiler.cli import main as cli
+from microscopiq.compiler.cli import list as cli_list
 from microscopiq.compiler.cli import progress as cli_progress
-from microscopiq.compiler.cli import report as cli_report
+from microscopiq.compiler.cli.run import Mode
 from microscopiq.compiler.options import STAGES
 from microscopiq.runtime.results.energy import COMPONENTS
 from microscopiq.runtime.results.result import RESULT_VERSION
@@ -206,13 +206,13 @@ def test_run_in_structural_mode(shell, tmp_path):
     mq.export_library(make.compiled(layers, "microscopiq-w4a8").executable, tmp_path / "mlp.so")
     np.savez(tmp_path / "x.npz", *make.inputs_of(layers))
     records = []
-    for mode in cli.Mode:
+    for mode in Mode:
         arguments = ("--input", tmp_path / "x.npz", "--json", "--mode", mode.value)
         result = shell("run", tmp_path / "mlp.so", *arguments)
         assert (result.code, result.err) == (0, "")
         records.append(json.loads(result.out))
     assert records[0] == records[1]
-    assert tuple(mode.value for mode in cli.Mode) == MODES
+    assert tuple(mode.value for mode in Mode) == MODES
 
 
 def test_run_takes_arrays_in_stored_order(shell, library, images, tmp_path):
@@ -324,7 +324,7 @@ def test_exit_codes(shell, monkeypatch):
     def fail(_what):
         raise RuntimeError("something of ours broke")
 
-    monkeypatch.setattr(cli_report, "print_listing", fail)
+    monkeypatch.setattr(cli_list, "print_listing", fail)
     monkeypatch.delenv("MICROSCOPIQ_DEBUG", raising=False)
     result = shell("list", "recipes")
     assert (result.code, result.out) == (3, "")

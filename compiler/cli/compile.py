@@ -1,0 +1,149 @@
+"""The command `microscopiq compile`: from a model to a library that holds its program."""
+
+import enum
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.padding import Padding
+
+from ...target.arch import DEFAULT_ARCH
+from ...target.errors import ConfigError
+from ..options import STAGES
+from ..quant.recipe import DEFAULT_RECIPE, load_recipe
+from .layers import print_host, print_layers
+from .options import ArchName, Json, Recipe
+from .sizes import program_sizes
+from .tables import new_console, print_facts, print_table, say
+
+Stage = enum.Enum("Stage", {name: name for name in STAGES})
+
+
+def compile_command(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Path of an .onnx file.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="OUT.so", help="Library to write (.so or .tar)."),
+    ] = None,
+    recipe: Recipe = DEFAULT_RECIPE,
+    arch: ArchName = DEFAULT_ARCH,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="X.npz", help="Samples of the model's inputs: arrays by name, as in `run`."
+        ),
+    ] = None,
+    calibration_cache: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Keep what was gathered from the samples, for next time."),
+    ] = None,
+    sequential: Annotated[
+        bool,
+        typer.Option(
+            help="Calibrate each layer on what the quantized layers before it give: slower, better."
+        ),
+    ] = True,
+    dump_dir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write a file per stage to this folder.")
+    ] = None,
+    stop_after: Annotated[
+        Stage | None, typer.Option(metavar="STAGE", help=f"Last stage: {', '.join(STAGES)}.")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail if a matmul or conv2d stays on the host.")
+    ] = False,
+    tuning_db: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Schedules that `tune` found, by its work folder."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Quantize and compile a model to a library that holds its program."""
+    if output is None and stop_after is None:
+        raise ConfigError("compile needs an output file: -o OUT.so (or --stop-after STAGE)")
+    if calibration_cache is not None and calibration is None:
+        raise ConfigError("--calibration-cache needs samples: --calibration X.npz")
+    from ..api import Calibration, check_library_path, export_library
+    from ..driver import compile_model, load_model, run_stages
+    from ..options import Options
+    from .arrays import read_samples
+    from .progress import StageBars
+
+    if stop_after is None:
+        check_library_path(output)
+    with StageBars() as bars:
+        stop = stop_after.value if stop_after else None
+        mod = load_model(model)
+        samples = None
+        if calibration is not None:
+            samples = Calibration(
+                read_samples(calibration, mod),
+                cache_dir=calibration_cache,
+                sequential=sequential,
+            )
+        options = Options(recipe, arch, dump_dir, stop, strict, bars, samples, tuning_db)
+        if stop:
+            state = run_stages(mod, options)
+        else:
+            state = compile_model(mod, options)
+            export_library(state.executable, output)
+    written = None if stop else output
+    if as_json:
+        print(json.dumps(compilation_record(model, state, written)))
+    else:
+        print_compilation(model, state, written)
+
+
+def print_compilation(model: str, state, output: Path | None) -> None:
+    """Print what became of a model: layers, program size, host operators, output."""
+    console = new_console()
+    stop, folder = state.options.stop_after, state.options.dump_dir
+    done = f"stopped after {stop}" if stop else f"compiled for {state.arch.name}"
+    say(console, f"{model}: {done}" + (f", stages in {folder}" if folder else ""))
+    if state.quantized is not None:
+        print_layers(console, state.layers)
+        _print_weights(console, state)
+        print_host(console, state.host)
+    if state.program is not None:
+        sizes = program_sizes(state.program)
+        rows = [
+            ("Functions", f"{sizes['functions']:,}", ""),
+            ("Instructions", f"{sizes['instruction_bytes']:,}", "bytes"),
+            ("Weights", f"{sizes['weight_bytes']:,}", "bytes"),
+        ]
+        print_facts(console, rows, "Program")
+    if output is not None:
+        console.print(f"Wrote {output} ({output.stat().st_size:,} bytes)")
+    elif not folder:
+        console.print("Wrote nothing: --dump-dir DIR keeps what the stages made")
+
+
+def compilation_record(model: str, state, output: Path | None) -> dict:
+    """Return what `print_compilation` prints as JSON has it."""
+    from ..weight_report import weight_report
+
+    quantized = state.quantized
+    return {
+        "model": model,
+        "architecture": state.arch.name,
+        "recipe": load_recipe(state.options.recipe).name,
+        "stopped_after": state.options.stop_after,
+        "weights": weight_report(quantized) if quantized is not None else None,
+        "host": state.host if quantized is not None else None,
+        "program": program_sizes(state.program) if state.program is not None else None,
+        "output": str(output) if output is not None else None,
+    }
+
+
+def _print_weights(console: Console, state) -> None:
+    """Print what quantization did to each layer's weights."""
+    # Both load TVM, which no listing needs.
+    from ..weight_report import weight_report
+    from .weights import TITLE, notes, weight_table
+
+    report = weight_report(state.quantized)
+    if report["layers"]:
+        print_table(console, weight_table(report), TITLE)
+        console.print(Padding(notes(report), (0, 0, 1, 2), expand=False))

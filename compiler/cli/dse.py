@@ -1,0 +1,122 @@
+"""The command `microscopiq study dse`: one model on many machines."""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ...target.arch import DEFAULT_ARCH
+from ...target.errors import ConfigError
+from ..quant.recipe import DEFAULT_RECIPE
+from .options import ArchName, Json, TechnologyName
+from .rows import Csv, Model, names, write_csv
+
+
+def dse(
+    model: Model,
+    sweep: Annotated[
+        list[str],
+        typer.Option(
+            metavar="KEY=N,...",
+            help="Values of an architecture's key; 'array' is rows and columns. May be repeated.",
+        ),
+    ],
+    recipes: Annotated[
+        str, typer.Option(metavar="NAME,...", help="Recipes or .toml files, comma-separated.")
+    ] = DEFAULT_RECIPE,
+    arch: ArchName = DEFAULT_ARCH,
+    technology: TechnologyName = None,
+    jobs: Annotated[int, typer.Option(help="Processes at a time.")] = os.cpu_count() or 1,
+    table: Csv = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="F.svg", help="Draw energy over latency.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Explore machines: latency, energy and area of every combination, timing only."""
+    from ...runtime.reports.roofline import check_plot
+    from ...runtime.whole_file import check_folder
+    from ..study.dse import explore, points
+    from ..study.plot import write_pareto
+    from .progress import StageBars
+
+    if table is not None:
+        check_folder(table)
+    if plot is not None:
+        check_plot(plot)
+    chosen = points(names(recipes), dict(_values(text) for text in _once(sweep)))
+    with StageBars() as bars:
+        rows = explore(model, chosen, arch, technology, jobs, bars)
+    records = [row.to_record() for row in rows]
+    if table is not None:
+        write_csv(table, records)
+    if plot is not None and any(not row.error for row in rows):
+        write_pareto(plot, rows)
+    if as_json:
+        print(json.dumps(records))
+    else:
+        _print_points(rows, [path for path in (table, plot) if path is not None])
+    if all(row.error for row in rows):
+        raise ConfigError(f"none of {len(rows)} points could be measured; the first: "
+                          f"{rows[0].point.name}: {rows[0].error}")  # fmt: skip
+
+
+def _once(sweep: list[str]) -> list[str]:
+    keys = [text.partition("=")[0].strip() for text in sweep]
+    twice = sorted({key for key in keys if keys.count(key) > 1})
+    if twice:
+        raise ConfigError(f"--sweep names {', '.join(twice)} twice; give all values at once")
+    return sweep
+
+
+def _values(text: str) -> tuple[str, list[int]]:
+    key, _, values = text.partition("=")
+    try:
+        return key.strip(), [int(value) for value in values.split(",")]
+    except ValueError:
+        raise ConfigError(
+            f"--sweep {text}; allowed: KEY=N,... with integers, such as recon_units=1,2,4"
+        ) from None
+
+
+def _print_points(rows: list, written: list[Path]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..study.dse import short_keys
+
+    good = sorted((row for row in rows if not row.error), key=lambda row: row.seconds)
+    table = Table(box=box.SIMPLE, padding=(0, 1))
+    table.add_column("recipe", no_wrap=True)
+    keys = list(short_keys(rows[0].point))
+    for key in keys:
+        words = key.replace("_", " ")
+        table.add_column(words, justify="right", min_width=max(map(len, words.split())))
+    for heading in ("cycles", "us", "uJ", "mm2", "util. %"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("best", no_wrap=True)
+    for row in good:
+        table.add_row(
+            row.point.recipe,
+            *(short_keys(row.point)[key] for key in keys),
+            f"{row.cycles:,}",
+            f"{1e6 * row.seconds:.4g}",
+            f"{row.energy_pj / 1e6:.4g}",
+            f"{row.area_mm2:.4g}",
+            f"{100 * row.utilisation:.1f}",
+            "yes" if row.pareto else "",
+        )
+    console = Console(width=110, highlight=False)
+    if good:
+        console.print(table)
+        console.print(
+            "best: no other point is as good in latency, energy and area and better in one."
+        )
+    for row in rows:
+        if row.error:
+            console.print(f"failed: {row.point.name}: {row.error}", soft_wrap=True)
+    for path in written:
+        print(f"Wrote {path}")

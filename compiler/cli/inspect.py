@@ -1,0 +1,39 @@
+"""The command `microscopiq inspect`: the instructions of a compiled model."""
+
+from typing import Annotated
+
+import typer
+
+from ...target.isa.program import Program
+from .options import Library
+from .sizes import code_bytes
+from .tables import new_console, new_table, print_table
+
+
+def inspect(
+    library: Library,
+    function: Annotated[
+        str | None, typer.Option(metavar="F", help="Only this function of the program.")
+    ] = None,
+) -> None:
+    """Print a compiled model's functions and their instructions."""
+    from ...runtime.session import load_executable, program_of
+    from ..api import disassemble
+
+    module = load_executable(library)
+    listing = disassemble(module, function)
+    program = program_of(module)
+    assert program is not None  # there is a listing of it
+    print_functions(program, function)
+    print(listing, end="")
+
+
+def print_functions(program: Program, only: str | None) -> None:
+    """Print a table of a program's functions, or of one."""
+    console = new_console()
+    table = new_table("function", "layer", "MACs", "code bytes", "weight bytes")
+    for name, function in program.functions.items():
+        if only in (None, name):
+            sizes = (function.macs, code_bytes(function), len(function.weights))
+            table.add_row(name, function.layer, *(f"{size:,}" for size in sizes))
+    print_table(console, table)

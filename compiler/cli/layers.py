@@ -1,0 +1,56 @@
+"""What became of a model's layers, as the command line prints it."""
+
+from rich.console import Console
+
+from .tables import new_table, print_facts, print_table
+
+
+def print_layers(console: Console, layers: dict[str, dict]) -> None:
+    """Print the accelerated layers by kind and weight format, and what their outliers cost."""
+    groups: dict[tuple[str, str], list[dict]] = {}
+    for row in layers.values():
+        groups.setdefault((row["kind"], row.get("weight_format", "")), []).append(row)
+    headers = ["kind", "format", "layers", "MACs", "weights", "weight bytes", "bits/weight"]
+    calibrated = any("held_out_error" in row for row in layers.values())
+    table = new_table(*headers, *["held-out error"] * calibrated)
+    for (kind, name), rows in groups.items():
+        macs, weights, packed = (
+            sum(row.get(key, 0) for row in rows) for key in ("macs", "weights", "weight_bytes")
+        )
+        numbers = [f"{value:,}" if value else "" for value in (macs, weights, packed)]
+        bits = f"{8 * packed / weights:.2f}" if weights else ""
+        errors = [_held_out_error(rows)] * calibrated
+        table.add_row(kind, name, f"{len(rows):,}", *numbers, bits, *errors)
+    if groups:
+        print_table(console, table, "On the array")
+    else:
+        console.print("Nothing of this model runs on the array.\n")
+    counts = [row["counts"] for row in layers.values() if "second_passes" in row.get("counts", {})]
+    if counts:
+        kept, flagged, again = (
+            f"{sum(count[key] for count in counts):,}"
+            for key in ("pruned", "flagged", "second_passes")
+        )
+        facts = [
+            ("Kept", kept, f"in {flagged} micro-blocks, each beside a pruned slot"),
+            ("Second passes", again, "micro-blocks that ReCoN can't route in one pass"),
+        ]
+        print_facts(console, facts, "Outliers")
+
+
+def print_host(console: Console, host: list[list]) -> None:
+    """Print what runs on the host, over all functions of the model."""
+    counted: dict[tuple[str, str], int] = {}
+    for _function, name, reason, count in host:
+        counted[name, reason] = counted.get((name, reason), 0) + count
+    table = new_table("count", "operator", "why")
+    for (name, reason), count in sorted(counted.items(), key=lambda item: -item[1]):
+        table.add_row(f"{count:,}", name, reason)
+    if counted:
+        print_table(console, table, "On the host")
+
+
+def _held_out_error(rows: list[dict]) -> str:
+    """Return the mean over layers of the share of the output's power that quantization lost."""
+    known = [row["held_out_error"] for row in rows if row.get("held_out_error") is not None]
+    return f"{100 * sum(known) / len(known):.3g} %" if known else ""

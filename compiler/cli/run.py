@@ -1,0 +1,139 @@
+"""The command `microscopiq run`: a compiled model on the simulator."""
+
+import enum
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ...target.errors import ConfigError
+from ...target.isa.program import Program
+from .costs import cost_rows, print_energy, print_units
+from .options import Json, Library, TechnologyName
+from .tables import new_console, print_facts
+
+Trace = Annotated[
+    Path | None,
+    typer.Option("--trace", metavar="T.json", help="Write a timeline for Perfetto (.json, .gz)."),
+]
+Layers = Annotated[
+    Path | None,
+    typer.Option("--csv", metavar="L.csv", help="Write a row per call: cycles, stalls, traffic."),
+]
+Roofline = Annotated[
+    Path | None,
+    typer.Option("--roofline", metavar="R.svg", help="Draw the roofline (.svg, .png, .pdf)."),
+]
+
+
+class Mode(str, enum.Enum):
+    """Modes of a session; importing its own list would cost every command a second."""
+
+    fast = "fast"
+    structural = "structural"
+
+
+def run(
+    library: Library,
+    inputs: Annotated[
+        Path | None,
+        typer.Option(
+            "--input", metavar="X.npz", help="Arrays by input name, or in the model's input order."
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="Y.npz", help="Write outputs as out0, out1, ..."),
+    ] = None,
+    trace: Trace = None,
+    layers: Layers = None,
+    roofline: Roofline = None,
+    arch: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|FILE", help="Refuse a program built for another architecture."),
+    ] = None,
+    mode: Annotated[
+        Mode, typer.Option(help="structural: step every PE and every ReCoN switch.")
+    ] = Mode.fast,
+    debug: Annotated[
+        bool,
+        typer.Option("--debug", help="Refuse reads of unwritten memory and races between units."),
+    ] = False,
+    timing_only: Annotated[
+        bool,
+        typer.Option("--timing-only", help="No input, no output: what a call of each layer costs."),
+    ] = False,
+    technology: TechnologyName = None,
+    as_json: Json = False,
+) -> None:
+    """Run a compiled model on the simulator: outputs, cycles, traffic, energy."""
+    if timing_only == (inputs is not None):
+        raise ConfigError("run needs either --input X.npz or --timing-only")
+    if timing_only and (output or trace or debug or mode is not Mode.fast):
+        raise ConfigError(
+            "--timing-only is a summary without values: "
+            "leave out --output, --trace, --mode and --debug"
+        )
+    from ...runtime.session import Session
+    from .arrays import read_inputs, write_outputs
+    from .progress import StageBars
+
+    check_paths(layers, roofline)
+    session = Session(library, arch, mode.value, debug=debug or None, technology=technology)
+    with StageBars() as bars:
+        if timing_only:
+            result = session.time()
+        else:
+            arrays = read_inputs(inputs, session.input_names())
+            bars("run", 0, 1, library.name)
+            result = session.run(*arrays, trace=trace)
+    write_reports(result, session.program, layers, roofline)
+    if output is not None:
+        write_outputs(output, result.outputs)
+    if as_json:
+        print(json.dumps(result.to_json()))
+    else:
+        print_run(result, session.program, [output, trace, layers, roofline])
+
+
+def check_paths(layers: Path | None, roofline: Path | None) -> None:
+    """Raise before a long run if one of its files can't be made."""
+    from ...runtime.reports.roofline import check_plot
+    from ...runtime.whole_file import check_folder
+
+    if layers is not None:
+        check_folder(layers)
+    if roofline is not None:
+        check_plot(roofline)
+
+
+def write_reports(result, program, layers: Path | None, roofline: Path | None) -> None:
+    """Write the files that were asked for."""
+    from ...runtime.reports.layer_table import write_layers
+    from ...runtime.reports.roofline import write_roofline
+
+    if layers is not None:
+        write_layers(layers, result)
+    if roofline is not None:
+        write_roofline(roofline, result, program)
+
+
+def print_run(result, program: Program | None, files: list[Path | None]) -> None:
+    """Print a `RunResult` and the files that were written, None for one that wasn't."""
+    console = new_console()
+    if program is None or not result.calls:
+        console.print("Nothing ran on the array: all operators of this model are on the host.\n")
+    else:
+        print_facts(console, cost_rows(result, program), f"On {program.arch_name}")
+        print_units(console, result)
+        print_energy(console, result)
+    rows = [
+        (f"out{index}", str(array.dtype), "x".join(map(str, array.shape)) or "scalar")
+        for index, array in enumerate(result.outputs)
+    ]
+    if rows:
+        print_facts(console, rows, "Outputs")
+    for file in files:
+        if file is not None:
+            console.print(f"Wrote {file}")
