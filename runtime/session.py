@@ -9,9 +9,8 @@ from ..target.errors import ConfigError, InputError, unknown_name
 from ..target.isa.program import Program
 from ..target.technology import Technology, load_technology
 from .arguments import arrays, last_line, refusal, tensor, type_text
+from .bytecode import calls_of
 from .reports.trace import write_trace
-from .results.energy import call_energy
-from .results.peaks import describe, peak_macs
 from .results.result import RunResult, total
 from .whole_file import check_folder
 
@@ -179,35 +178,38 @@ class Session:
             # The module outlives this call, and spans would pile up in it.
             if self.native is not None:
                 self.native["microscopiq.set_trace"](False)
-        return total(self._calls(trace), arrays(outputs), self._clock(), self._peaks())
-
-    def time(self) -> RunResult:
-        """Return what one call of each function of the program costs, without inputs.
-
-        Cycles and counts are those of a run. The result has no outputs and no saturations. A
-        model may call a function more than once: quantizations of equal shape share one.
-        """
-        if self.native is not None and self.program is not None:
-            self.native["microscopiq.reset"]()
-            for name in self.program.functions:
-                self.native["microscopiq.time"](name)
-        return total(self._calls(None), [], self._clock(), self._peaks())
-
-    def _calls(self, trace: str | Path | None) -> list[dict]:
-        """Return the records of this run's calls; write their timeline if one is wanted."""
-        if self.native is None or self.program is None:
-            return []
-        calls = json.loads(str(self.native["microscopiq.stats"]()))
-        describe(calls, self.program)
-        if self.technology is not None:
-            for call in calls:
-                numbers = self.program.arch_numbers
-                call["energy_pj"] = call_energy(call, numbers, self.technology)
-        if trace is not None:
+        result = total(self._records(), self.program, self.technology, arrays(outputs))
+        if trace is not None and self.native is not None and self.program is not None:
             spans = [bytes(raw) for raw in self.native["microscopiq.traces"]()]
             self.native["microscopiq.reset"]()  # frees the core's copy
-            write_trace(trace, self.program, calls, spans)
-        return calls
+            write_trace(trace, self.program, result.calls, spans)
+        return result
+
+    def time(self, function: str = "main") -> RunResult:
+        """Return what one call of a function of the model costs, without inputs.
+
+        Cycles, counts and calls are those of `run`. The result has no outputs and no saturations.
+
+        Raises
+        ------
+        InputError
+            For a function that the executable doesn't have, or whose calls depend on its inputs.
+        """
+        if self.native is None or self.program is None:
+            return total([], None, None)
+        program = self.program
+        called = [name for name in calls_of(self.module, function) if name in program.functions]
+        self.native["microscopiq.reset"]()
+        for name in dict.fromkeys(called):
+            self.native["microscopiq.time"](name)
+        records = {record["name"]: record for record in self._records()}
+        return total([records[name] for name in called], program, self.technology)
+
+    def _records(self) -> list[dict]:
+        """Return what the core counted, a record per call."""
+        if self.native is None:
+            return []
+        return json.loads(str(self.native["microscopiq.stats"]()))
 
     def _check_trace(self, trace: str | Path | None) -> None:
         """Raise before a long run if its timeline can't be written."""
@@ -215,17 +217,6 @@ class Session:
             if self.program is None or not self.program.functions:
                 raise InputError("no timeline: nothing of this model runs on the array")
             check_folder(trace)
-
-    def _clock(self) -> int:
-        return self.program.arch_numbers["clock_mhz"] if self.program else 1
-
-    def _peaks(self) -> dict[str, int]:
-        if self.program is None:
-            return {}
-        numbers = self.program.arch_numbers
-        return {
-            name: peak_macs(function, numbers) for name, function in self.program.functions.items()
-        }
 
 
 def _check_arch(program: Program, arch: Arch) -> None:

@@ -62,7 +62,7 @@ def run(
     ] = False,
     timing_only: Annotated[
         bool,
-        typer.Option("--timing-only", help="No input, no output: what a call of each layer costs."),
+        typer.Option("--timing-only", help="No input, no output: what a run costs."),
     ] = False,
     technology: TechnologyName = None,
     as_json: Json = False,

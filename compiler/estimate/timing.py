@@ -12,8 +12,6 @@ from pathlib import Path
 
 import tvm
 
-from ...runtime.results.energy import call_energy
-from ...runtime.results.peaks import describe, peak_macs
 from ...runtime.results.result import RunResult, total
 from ...target.arch import Arch
 from ...target.errors import ConfigError, unknown_name
@@ -114,15 +112,10 @@ def estimate(
         functions[symbol] = _function(task, symbol, arch, flagged_share)
     program = Program.for_arch(arch, functions)
     records = time_functions(program)
-    describe(list(records.values()), program)
-    calls = []
+    calls: list[dict] = []
     for task in tasks:
-        record = records[symbols[task.operator]]
-        energy = call_energy(record, arch.numbers(), table)
-        calls += [{**record, "layer": task.name, "energy_pj": energy}] * task.count
-    peaks = {name: peak_macs(function, arch.numbers()) for name, function in functions.items()}
-    result = total(calls, [], arch.clock_mhz, peaks)
-    return Estimate(tasks, result, program, flagged_share, host)
+        calls += [{**records[symbols[task.operator]], "layer": task.name}] * task.count
+    return Estimate(tasks, total(calls, program, table), program, flagged_share, host)
 
 
 def time_functions(program: Program) -> dict[str, dict]:

@@ -3,7 +3,6 @@
 import functools
 import signal
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -14,8 +13,6 @@ from pathlib import Path
 
 import tvm
 
-from ...runtime.results.energy import call_energy
-from ...runtime.results.peaks import describe, peak_macs
 from ...runtime.results.result import total
 from ...target.arch import Arch
 from ...target.area import area
@@ -142,16 +139,10 @@ def measure(path: str, arch: Arch, technology: Technology | None) -> dict:
     """
     table = technology or load_technology(arch.technology)
     mod = leave_to_host(_module(path), arch)
-    calls = Counter(name for gv in function_names(mod) for name in function_calls(mod[gv]))
+    calls = [name for gv in function_names(mod) for name in function_calls(mod[gv])]
     _, program = emit_programs(mod, arch, schedule_operators(mod, arch))
     records = time_functions(program)
-    describe(list(records.values()), program)
-    numbers = arch.numbers()
-    repeated = []
-    for name, record in records.items():
-        repeated += [{**record, "energy_pj": call_energy(record, numbers, table)}] * calls[name]
-    peaks = {name: peak_macs(function, numbers) for name, function in program.functions.items()}
-    result = total(repeated, [], arch.clock_mhz, peaks)
+    result = total([records[name] for name in calls if name in records], program, table)
     return {
         "cycles": result.cycles,
         "seconds": result.seconds,

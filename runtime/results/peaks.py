@@ -36,8 +36,8 @@ def peak_macs(function: Function, numbers: dict[str, int]) -> int:
     return numbers["array_rows"] * columns
 
 
-def describe(calls: list[dict], program: Program) -> None:
-    """Add to each call record the format of its weights and the array's peak in it."""
+def described(records: list[dict], program: Program) -> list[dict]:
+    """Return call records with the format of each one's weights and the array's peak in it."""
     known = {
         name: {
             "weight_format": weight_format(function),
@@ -45,5 +45,4 @@ def describe(calls: list[dict], program: Program) -> None:
         }
         for name, function in program.functions.items()
     }
-    for call in calls:
-        call.update(known[call["name"]])
+    return [{**record, **known[record["name"]]} for record in records]

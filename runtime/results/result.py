@@ -1,13 +1,17 @@
 """What a run gives back."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ...target.errors import InputError
-from .energy import no_energy
+from ...target.isa.program import Program
+from ...target.technology import Technology
+from .energy import call_energy, no_energy
 from .fields import mistakes
+from .peaks import described
 
 RESULT_VERSION = 2
 
@@ -106,14 +110,23 @@ def merge(results: list[RunResult]) -> RunResult:
     )
 
 
-def total(calls: list[dict], outputs: list, clock_mhz: int, peak_macs: dict[str, int]) -> RunResult:
-    """Return the result of a run from its call records.
+def total(
+    records: list[dict],
+    program: Program | None,
+    technology: Technology | None,
+    outputs: Sequence[np.ndarray] = (),
+) -> RunResult:
+    """Return the result of a run: call records completed, and their sums.
 
     Parameters
     ----------
-    peak_macs : dict of str to int
-        Multiply-accumulates per cycle that the array could do in each function's format.
+    records : list of dict
+        One per call as the core counts it (`CallRecord` in runtime/src/stats.h), in order.
+    program, technology
+        What ran, and what its energy is counted in; None for a model that has no program, and
+        so no records.
     """
+    calls = _completed(records, program, technology)
     cycles = sum(call["cycles"] for call in calls)
     macs = sum(call["macs"] for call in calls)
     units: dict[str, dict[str, int]] = {}
@@ -122,11 +135,11 @@ def total(calls: list[dict], outputs: list, clock_mhz: int, peak_macs: dict[str,
             row = units.setdefault(unit, {})
             for cause, value in parts.items():
                 row[cause] = row.get(cause, 0) + value
-    possible = sum(call["cycles"] * peak_macs[call["name"]] for call in calls)
+    possible = sum(call["cycles"] * call["peak_macs"] for call in calls)
     return RunResult(
-        outputs,
+        list(outputs),
         cycles,
-        cycles / (clock_mhz * 1e6),
+        cycles / (program.arch_numbers["clock_mhz"] * 1e6) if program else 0.0,
         units,
         {
             "read": sum(call["dram_bytes"]["read"] for call in calls),
@@ -138,6 +151,17 @@ def total(calls: list[dict], outputs: list, clock_mhz: int, peak_macs: dict[str,
         sum(call["saturations"] for call in calls),
         calls,
     )
+
+
+def _completed(
+    records: list[dict], program: Program | None, technology: Technology | None
+) -> list[dict]:
+    if program is None or technology is None:
+        return []
+    return [
+        {**call, "energy_pj": call_energy(call, program.arch_numbers, technology)}
+        for call in described(records, program)
+    ]
 
 
 def _summed(energies: list[dict[str, float]]) -> dict[str, float]:

@@ -135,16 +135,17 @@ def test_a_compiled_model_is_timed_as_it_runs():
     torch.manual_seed(0)
     layer = torch.nn.Sequential(
         torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.ReLU(), torch.nn.Flatten(),
-        torch.nn.Linear(8 * 36, 20),
+        torch.nn.Linear(8 * 36, 20), torch.nn.GELU(), torch.nn.Linear(20, 20), torch.nn.GELU(),
+        torch.nn.Linear(20, 20),
     )  # fmt: skip
     session = mq.Session(mq.build(mq.load_model(layer.eval(), (torch.randn(2, 3, 6, 6),))))
     run = session.run(np.ones((2, 3, 6, 6), np.float32))
     timed = session.time()
     assert timed.outputs == []
-    assert sorted(json.dumps(call) for call in timed.calls) == sorted(
-        json.dumps(call) for call in run.calls
-    )
-    assert (timed.cycles, timed.energy_pj) == (run.cycles, run.energy_pj)
+    # The two last layers share a quantization: called twice, it costs twice.
+    names = [call["name"] for call in run.calls]
+    assert max(map(names.count, names)) == 2
+    assert timed.to_json() == run.to_json()
 
 
 @pytest.mark.parametrize("kv_heads", [4, 2])

@@ -145,7 +145,7 @@ def test_table_has_energies_where_a_run_has_them(ran):
 
 def test_table_of_no_calls_has_a_header(tmp_path):
     path = tmp_path / "none.csv"
-    write_layers(path, total([], [], 1000, {}))
+    write_layers(path, total([], None, None))
     assert path.read_bytes().decode() == ",".join(COLUMNS) + "\r\n"
 
 
