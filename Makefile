@@ -18,10 +18,11 @@ SEEDS := $(CURDIR)/build/fuzz/seeds
 CHANGED_PROGRAMS ?= 70000
 FUZZED_PROGRAMS ?= 30000
 LOADED_PROGRAMS ?= 6000
+MUTANTS_ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types format sanitize fuzz seeds clean
+.PHONY: help demo test lint types format sanitize fuzz seeds mutants clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +61,9 @@ fuzz: .venv/installed-test seeds ## Search for programs that break the loaders o
 
 seeds: .venv/installed-test
 	$(BIN)/python -m tests.fuzz.seeds $(SEEDS)
+
+mutants: .venv/installed-test ## Change the code at sampled places; tell what no test notices.
+	$(BIN)/python -m tests.mutants $(MUTANTS_ARGS)
 
 # The layers lie side by side in this folder; mypy has to find them under their import names.
 types:
