@@ -7,11 +7,12 @@ from pathlib import Path
 
 from .errors import ConfigError, unknown_name
 from .formats import MICRO_BLOCK, WEIGHT_FORMATS
-from .tables import read_table, table_names
+from .tables import read_with_base, table_names
 from .technology import load_technology
 
 ARCH_DIR = Path(__file__).parent / "archs"
 DEFAULT_ARCH = "microscopiq-64x64"
+TEXTS = ("name", "description")
 TEMPORAL_BITS = 3
 """Widest weight of a temporal PE: a sign and a count of up to 3 additions."""
 
@@ -25,8 +26,8 @@ def key(doc: str, low: int, high: int):
 class Arch:
     """One machine. Every unit is in the key's name; rows carry K, columns carry N.
 
-    `technology` names the table of areas and energies: one of `technology_names`, or a TOML file
-    beside the architecture's own.
+    `technology` names the table of areas and energies: one of `technology_names`, or the full path
+    of a TOML file, which an architecture's file names from where it lies.
     """
 
     name: str
@@ -105,7 +106,9 @@ def load_arch(name_or_path: str | Path | Arch) -> Arch:
     """
     if isinstance(name_or_path, Arch):
         return name_or_path
-    return from_table(*read_table("architecture", name_or_path, ARCH_DIR))
+    return from_table(
+        *read_with_base("architecture", name_or_path, ARCH_DIR, TEXTS, ("technology",))
+    )
 
 
 def from_table(table: dict, where: str) -> Arch:
@@ -133,12 +136,12 @@ def from_table(table: dict, where: str) -> Arch:
             for f in formats
             if f not in WEIGHT_FORMATS
         ]
-    for name in ("name", "description", "technology"):
+    for name in (*TEXTS, "technology"):
         if name in table and not isinstance(table[name], str):
             mistakes.append(f"{name} = {table[name]!r}: text is needed")
     if isinstance(table.get("technology"), str):
         try:
-            table = {**table, "technology": _technology(table["technology"], where)}
+            load_technology(table["technology"])
         except ConfigError as error:
             mistakes.append(str(error))
     if not mistakes:
@@ -148,14 +151,6 @@ def from_table(table: dict, where: str) -> Arch:
         listing = "\n  ".join(mistakes)
         raise ConfigError(f"{where}: {len(mistakes)} mistake(s):\n  {listing}")
     return arch
-
-
-def _technology(name: str, where: str) -> str:
-    """Return a technology's name, or the full path of one that lies beside the architecture."""
-    if name.endswith(".toml"):
-        name = str(Path(where).resolve().parent / name)
-    load_technology(name)
-    return name
 
 
 def _contradictions(arch: Arch) -> list[str]:

@@ -41,3 +41,46 @@ def read_table(what: str, name_or_path: str | Path, folder: Path) -> tuple[dict,
         return tomllib.loads(path.read_text()), str(path)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from None
+
+
+def read_with_base(
+    what: str, name_or_path: str | Path, folder: Path, own: tuple[str, ...], files: tuple[str, ...]
+) -> tuple[dict, str]:
+    """Return a table as `read_table` does, over the entries of the `base` that it may name.
+
+    Parameters
+    ----------
+    own : tuple of str
+        Entries that say what a table is: a base doesn't give them.
+    files : tuple of str
+        Entries that may be paths; like that of a base, they start from the table's own folder.
+
+    Raises
+    ------
+    ConfigError
+        As `read_table`, for the base as well, and for one that has a base of its own.
+    """
+    table, where = _at_home(*read_table(what, name_or_path, folder), (*files, "base"))
+    if "base" not in table:
+        return table, where
+    name = table.pop("base")
+    if not isinstance(name, str):
+        raise ConfigError(f"{where}: base = {name!r}: a name or a .toml path is needed")
+    try:
+        base, base_where = _at_home(*read_table(what, name, folder), files)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: its base: {error}") from None
+    if "base" in base:
+        raise ConfigError(f"{where}: its base {base_where} has a base of its own; allowed: one")
+    return {**{key: base[key] for key in base if key not in own}, **table}, where
+
+
+def _at_home(table: dict, where: str, files: tuple[str, ...]) -> tuple[dict, str]:
+    """Return a table whose paths are full."""
+    home = Path(where).resolve().parent
+    paths = {
+        key: str(home / table[key])
+        for key in files
+        if isinstance(table.get(key), str) and table[key].endswith(".toml")
+    }
+    return {**table, **paths}, where

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, get_type_hints
 
 from .errors import ConfigError, unknown_name
-from .tables import read_table, table_names
+from .tables import read_with_base, table_names
 
 TECHNOLOGY_DIR = Path(__file__).parent / "technologies"
 LARGEST = 1e6
@@ -110,13 +110,7 @@ def load_technology(name_or_path: str | Path | Technology) -> Technology:
     """
     if isinstance(name_or_path, Technology):
         return name_or_path
-    table, where = read_table("technology", name_or_path, TECHNOLOGY_DIR)
-    if "base" in table:
-        base, base_where = read_table("technology", str(table.pop("base")), TECHNOLOGY_DIR)
-        if "base" in base:
-            raise ConfigError(f"{where}: its base {base_where} has a base of its own; allowed: one")
-        table = {**base, **table}
-    return from_table(table, where)
+    return from_table(*read_with_base("technology", name_or_path, TECHNOLOGY_DIR, TEXTS, ()))
 
 
 def from_table(table: dict, where: str) -> Technology:

@@ -91,7 +91,8 @@ def architectures() -> str:
         "Architectures",
         "target/archs/*.toml and the keys of target/arch.py",
         f"The modeled machines. `{DEFAULT_ARCH}` is the default; a path to a .toml file of your "
-        "own, which has all of these keys, does as well.",
+        "own does as well. It has all of these keys, or a `base`, the name or path of another one, "
+        "and the keys that differ; `name` and `description` are always its own.",
     )
     out += ["| name | what it is |", "|---|---|"]
     out += [f"| `{arch.name}` | {arch.description} |" for arch in archs]

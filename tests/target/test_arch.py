@@ -74,6 +74,60 @@ def test_unknown_architecture_gives_the_nearest_names():
         load_arch("/no/such.toml")
 
 
+def _write(folder, name: str, text: str):
+    path = folder / f"{name}.toml"
+    path.write_text(f'name = "{name}"\ndescription = "mine"\n{text}')
+    return path
+
+
+def test_a_base_gives_what_a_file_leaves_out(tmp_path):
+    """The machine is that of a file with all keys: equal in each of them, hash included."""
+    path = _write(tmp_path, "mine", 'base = "tiny-4x4"\nqueue_depth = 16\n')
+    full = {**_tiny_table(), "name": "mine", "description": "mine", "queue_depth": 16}
+    expected = from_table(full, "here")
+    assert load_arch(path) == expected and load_arch(path).hash == expected.hash
+    (tmp_path / "sub").mkdir()
+    near = _write(tmp_path / "sub", "near", 'base = "../full.toml"\narray_rows = 8\n')
+    lines = (ARCH_DIR / "tiny-4x4.toml").read_text().replace('"tsmc7"', '"costs.toml"')
+    (tmp_path / "full.toml").write_text(lines)
+    (tmp_path / "costs.toml").write_text((TECHNOLOGY_DIR / "nangate45.toml").read_text())
+    # A base is found from the file that names it, and the base's own paths from the base.
+    assert load_arch(near).technology == str(tmp_path / "costs.toml")
+    assert (load_arch(near).array_rows, load_arch(near).array_cols) == (8, 4)
+
+
+def test_a_base_says_not_what_a_file_is(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('base = "tiny-4x4"\narray_row = 4\n')
+    with pytest.raises(ConfigError) as caught:
+        load_arch(path)
+    assert [line.split(";")[0] for line in str(caught.value).splitlines()] == [
+        f"{path}: 3 mistake(s):",
+        "  unknown key 'array_row'",
+        "  missing key 'description' (text)",
+        "  missing key 'name' (text)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("base", "message"),
+    [
+        ("7", r"mine\.toml: base = 7: a name or a \.toml path is needed"),
+        ('"tiny-4x5"', r"mine\.toml: its base: unknown architecture 'tiny-4x5'; did you mean tiny"),
+        ('"none.toml"', r"mine\.toml: its base: architecture file not found: /.*/none\.toml"),
+        ('"int8-64x64"', r"its base .*int8-64x64\.toml has a base of its own; allowed: one"),
+        ('"mine.toml"', r"its base .*mine\.toml has a base of its own; allowed: one"),
+        ('"other.toml"', r"its base .*other\.toml has a base of its own; allowed: one"),
+    ],
+)
+def test_no_such_base(tmp_path, base, message):
+    """One base, not a chain: so there are no circles either, of one file or of two."""
+    path = _write(tmp_path, "mine", f"base = {base}\n")
+    _write(tmp_path, "other", 'base = "mine.toml"\n')
+    with pytest.raises(ConfigError, match=message):
+        load_arch(path)
+
+
 def test_text_that_is_not_toml(tmp_path):
     path = tmp_path / "bad.toml"
     path.write_text("array_rows = = 4")
@@ -111,7 +165,7 @@ def test_every_number_has_a_range(key):
         ({"name": 4}, "name = 4: text is needed"),
         ({"technology": 7}, "technology = 7: text is needed"),
         ({"technology": "tsmc8"}, r"unknown technology 'tsmc8'; did you mean tsmc7\?"),
-        ({"technology": "mine.toml"}, r"technology file not found: /.*/mine\.toml"),
+        ({"technology": "mine.toml"}, r"technology file not found: mine\.toml"),
         ({"weight_formats": "ms2"}, "weight_formats = 'ms2': a list of names is needed"),
         ({"weight_formats": [2]}, r"weight_formats = \[2\]: a list of names is needed"),
         ({"array_cols": 3}, "weight format ms4: 4 bits leave 6 columns; a micro-block has 8"),
@@ -164,7 +218,9 @@ def test_technology_beside_the_architecture(tmp_path):
 )
 def test_temporal_pes_go_with_few_things(change, message):
     """A sign and a magnitude up to 3 are all that such a PE holds."""
-    table = read_table("architecture", "fineq-64x64", ARCH_DIR)[0]
+    arch = load_arch("fineq-64x64")
+    table = {f.name: getattr(arch, f.name) for f in dataclasses.fields(Arch)}
+    table["weight_formats"] = list(arch.weight_formats)
     with pytest.raises(ConfigError, match=message):
         from_table({**table, **change}, "here")
     for cycles in (0, 1, 3, 4):

@@ -171,13 +171,20 @@ def test_unknown_technology_gives_the_nearest_names():
 
 def test_one_base(tmp_path):
     path = tmp_path / "mine.toml"
-    path.write_text('name = "mine"\nbase = "rtl7"\n')
+    head = 'name = "mine"\ndescription = "mine"\n'
+    path.write_text(head + 'base = "rtl7"\n')
     with pytest.raises(ConfigError, match=r"rtl7\.toml has a base of its own; allowed: one"):
         load_technology(path)
-    path.write_text('name = "mine"\nbase = "tsmc7"\n[control_um2]\nvalue = 1\nsource = "me"\n')
+    path.write_text(head + 'base = "tsmc7"\n[control_um2]\nvalue = 1\nsource = "me"\n')
     table = load_technology(path)
     assert (table.name, table.control_um2.value) == ("mine", 1.0)
     assert table.dram_pj_per_byte == load_technology("tsmc7").dram_pj_per_byte
+    (tmp_path / "sub").mkdir()
+    below = tmp_path / "sub" / "below.toml"
+    (tmp_path / "tsmc.toml").write_text((TECHNOLOGY_DIR / "tsmc7.toml").read_text())
+    below.write_text(head + 'base = "../tsmc.toml"\n')
+    # A path starts from the file that has it, not from where the process happens to be.
+    assert load_technology(below).control_um2 == load_technology("tsmc7").control_um2
 
 
 @pytest.mark.parametrize("name", arch_names())
