@@ -3,13 +3,18 @@
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
+# Releases to install, for the same ones every time: make CONSTRAINTS=.ci/constraints.txt
+CONSTRAINTS ?=
+# Of the cases that `make nightly` draws: the same number draws the same ones.
+SEED := $(or $(SEED),$(shell date +%s))
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 SOURCES := $(shell find runtime/src -name '*.cc' -o -name '*.h')
 CPP := $(filter-out runtime/src/isa.gen.h,$(SOURCES)) $(wildcard runtime/fuzz/*)
 # The install is editable: only what changes the dependencies or the C++ library needs a new one.
-INSTALL_INPUTS := pyproject.toml cmake/CMakeLists.txt $(SOURCES)
+INSTALL_INPUTS := pyproject.toml cmake/CMakeLists.txt $(SOURCES) $(CONSTRAINTS)
 
 # The simulator without its module, under the sanitizers: it needs no Python at all.
 CMAKE := $(BIN)/cmake -S cmake -DMICROSCOPIQ_SANITIZE=ON
@@ -22,7 +27,7 @@ MUTANTS_ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types format sanitize fuzz seeds mutants clean
+.PHONY: help demo test nightly lint types format sanitize fuzz seeds mutants clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,7 +36,11 @@ demo: .venv/installed-demo ## Install into .venv, then quantize, compile and sim
 	$(BIN)/microscopiq demo
 
 test: .venv/installed-test ## Install into .venv with the test tools and run all tests.
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
+
+nightly: .venv/installed-test ## The tests with other cases in every run; SEED=N repeats one.
+	@echo "cases drawn with SEED=$(SEED)"
+	$(PYTEST) --hypothesis-profile=random --hypothesis-seed=$(SEED) $(PYTEST_ARGS)
 
 lint: .venv/installed-lint types ## Check style and types, change nothing.
 	$(BIN)/ruff check .
@@ -79,5 +88,5 @@ clean: ## Remove all that these targets made, .venv included.
 	$(PYTHON) -m venv .venv
 
 .venv/installed-%: $(INSTALL_INPUTS) | .venv/pyvenv.cfg
-	$(PIP) install --editable '.[$*]'
+	$(PIP) install $(addprefix --constraint=,$(CONSTRAINTS)) --editable '.[$*]'
 	@touch $@

@@ -5,9 +5,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Before anything loads the core.
 os.environ["MICROSCOPIQ_SIM_DEBUG"] = "1"
+
+# `make test` draws the same cases in every run, `make nightly` others: --hypothesis-profile=random
+# with a seed that it prints. A case that fails there is added as an @example.
+settings.register_profile("same", deadline=None, derandomize=True)
+settings.register_profile("random", deadline=None, print_blob=True)
+settings.load_profile("same")
 
 GOLDEN_DIR = Path(__file__).parent / "golden"
 MAX_GOLDEN_LINES = 60

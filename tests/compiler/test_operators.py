@@ -28,9 +28,7 @@ METHOD = {
 }
 ACTIVATIONS = st.sampled_from(sorted(ACTIVATION_FORMATS))
 SLOW = settings(
-    deadline=None,
     max_examples=25,
-    derandomize=True,
     # Shrinking compiles a function per attempt: minutes for a slightly smaller shape.
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],

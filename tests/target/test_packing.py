@@ -65,7 +65,7 @@ def assert_same(a: QuantizedWeight, b: QuantizedWeight) -> None:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(SHAPES, st.integers(0, 1 << 32))
 @example((1, 1), 0)
 @example((129, 257), 1)
@@ -157,7 +157,7 @@ def _slow_row(slots: list[int], bits: int, segment: bytes, at: int) -> tuple[lis
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(SHAPES, st.integers(0, 1 << 32))
 def test_integers_mean_what_the_bytes_say(name, shape, seed):
     weight = random_weight(name, *shape, seed)

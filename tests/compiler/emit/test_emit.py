@@ -198,7 +198,7 @@ def planes(function) -> list[tuple[int, int]]:
     ]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     op=st.builds(
         Gemm,

@@ -36,9 +36,7 @@ from microscopiq.target.segment import is_shape_only, panel_bytes, panels
 
 METHOD = {name: "fineq" if row.cluster else "rtn" for name, row in WEIGHT_FORMATS.items()}
 SLOW = settings(
-    deadline=None,
     max_examples=20,
-    derandomize=True,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

@@ -69,7 +69,7 @@ def clamp(*values: float):
     return [isa.Clamp(Affine(), 0, exact(value), exact(-value), 0, 0) for value in values]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(any_instruction(), max_size=20))
 @example(clamp(0.0, 6.0, math.inf, math.nan, 0.1, 1e-5, 1e16, 1e15, 123456.78, 1e-45, 3.4e38, 1e-4))
 def test_both_print_the_same(body):

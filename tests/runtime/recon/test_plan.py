@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import tvm_ffi
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from microscopiq import runtime
@@ -133,7 +133,6 @@ def test_units_share_a_cycle():
     ]  # fmt: skip
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_no_network_is_reserved_twice(data):
     rows, strips = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 4))

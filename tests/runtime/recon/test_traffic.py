@@ -2,7 +2,7 @@
 
 import numpy as np
 import tvm_ffi
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from microscopiq import runtime
@@ -87,7 +87,6 @@ def test_it_goes_no_further_than_where_the_earlier_ones_have_left():
         assert (found[0], found[4]) == (start, min(array_rows, 8))
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_sums_leave_no_later_than_without_rows_below(data):
     """In an array without rows below, a matmul without outliers waits at the start instead."""
@@ -103,7 +102,6 @@ def test_sums_leave_no_later_than_without_rows_below(data):
     assert (start == waiting) == (depth == rows)
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_nothing_meets(data):
     units, strips = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 3))

@@ -119,7 +119,7 @@ def plain_gemm(weight: QuantizedWeight, x: np.ndarray, exponent: np.ndarray) -> 
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 6), st.integers(1, 150), st.integers(1, 20), st.integers(0, 1 << 32))
 def test_gemm(core, name, m, k, n, seed):
     rng, weight = np.random.default_rng(seed), heavy_tailed(name, n, k, seed)

@@ -168,7 +168,7 @@ def test_break_leaves_a_loop(core):
 LEVEL = st.tuples(st.integers(1, 3), st.integers(0, 4), st.booleans())
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(levels=st.lists(LEVEL, min_size=1, max_size=4))
 def test_break_in_nested_loops(core, levels):
     """Each pass of a loop stores a byte at the sum of its counters, unless a break left it."""

@@ -32,7 +32,7 @@ SIZES = {Mem.SPAD: 8192, Mem.WBUF: 4096, Mem.ACC: 4096, Mem.OBUF: 4096}
 """Bytes of each memory that are filled, used and compared."""
 PANEL = 100
 """Where in wbuf a test puts its panel; exponents lie before it."""
-quick = settings(max_examples=25, deadline=None)
+quick = settings(max_examples=25)
 
 
 def panel_bytes(name: str, out: int, inputs: int, seed: int) -> np.ndarray:

@@ -93,7 +93,7 @@ def variant(arch, draw):
     )
 
 
-@settings(max_examples=80, deadline=None, phases=PHASES)
+@settings(max_examples=80, phases=PHASES)
 @given(st.data())
 def test_programs_agree_in_every_bit_and_cycle(data):
     arch = variant(data.draw(st.sampled_from([TINY, SMALL])), data.draw)
@@ -136,7 +136,7 @@ def test_columns_that_cut_a_micro_block(name, columns, segment, trim):
 # Weights that share a PE, fill it, join several; and a PE that holds one narrow weight.
 @pytest.mark.parametrize(("pe_weight_bits", "multi_precision"), [(2, 1), (4, 1), (8, 1), (8, 0)])
 @pytest.mark.parametrize("name", [*WEIGHT_FORMATS, "rows"])
-@settings(max_examples=15, deadline=None, phases=PHASES)
+@settings(max_examples=15, phases=PHASES)
 @given(st.data())
 def test_every_pe_holds_every_format(pe_weight_bits, multi_precision, name, data):
     arch = variant(SMALL, data.draw)
@@ -188,7 +188,7 @@ def in_turns(arch, weights, rows):
     return record
 
 
-@settings(max_examples=100, deadline=None, phases=PHASES)
+@settings(max_examples=100, phases=PHASES)
 @given(st.data())
 def test_matmuls_share_the_array(data):
     """At the end of a call all its matmuls are stepped together, as they overlapped."""
@@ -201,7 +201,7 @@ def test_matmuls_share_the_array(data):
     in_turns(arch, weights, data.draw(st.lists(st.integers(1, MAX_ROWS), min_size=2, max_size=8)))
 
 
-@settings(max_examples=60, deadline=None, phases=PHASES)
+@settings(max_examples=60, phases=PHASES)
 @given(st.data())
 def test_short_planes_go_down_behind_tall_ones(data):
     """Their sums leave in order, at the depth and in the cycle that the timing says."""

@@ -26,7 +26,7 @@ BIG = load_arch("fineq-64x64")
 SMALL = dataclasses.replace(BIG, array_rows=8, array_cols=8)
 CYCLES = (1, 3, 4)
 FINEQ, HEADER = 5, 4
-quick = settings(max_examples=30, deadline=None)
+quick = settings(max_examples=30)
 
 
 def weight_of(out, inputs, seed=0, wide=True):

@@ -47,7 +47,7 @@ def assert_times_like_a_run(function: Function, arch, *arrays) -> None:
     assert timed == full == again
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_times_like_a_run_of_a_hand_written_gemm(data):
     draw = data.draw
@@ -98,7 +98,7 @@ def im2col(image, op, row0, col0, rows, cols):
     return tile, inside
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_im2col_moves_the_same_bytes(data):
     pair = lambda low, high: (data.draw(st.integers(low, high)), data.draw(st.integers(low, high)))  # noqa: E731
