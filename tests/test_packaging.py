@@ -69,7 +69,7 @@ def test_slow_the_wheel_has_all_that_runs(wheel):
     ]
     missing = [name for name in missing if name not in wheel]
     assert not missing
-    assert "microscopiq/__init__.py" in wheel
+    assert {"microscopiq/__init__.py", "microscopiq/py.typed"} <= {*wheel}
     assert "microscopiq/runtime/libmicroscopiq_runtime.so" in wheel
 
 
