@@ -28,7 +28,7 @@ from microscopiq.compiler.kinds.registry import scheduled
 from microscopiq.compiler.operators import Gemm
 from microscopiq.compiler.tiling.legal import legal_tiles
 from microscopiq.compiler.tiling.tile import GemmTile
-from microscopiq.compiler.tune.measure import measure, use_segments
+from microscopiq.compiler.tune.measure import measure
 from microscopiq.compiler.tune.model import PARAMETERS, ROUNDS, TileModel
 from microscopiq.compiler.tune.tuner import own_intrinsics_only
 from microscopiq.compiler.tuned.database import workload
@@ -132,8 +132,6 @@ def search(op: Gemm, arch: Arch, model, seed: int, trials: int, cache: dict) -> 
 
 def compare(name: str, op: Gemm, arch: Arch, seeds: int, trials: int) -> dict:
     """Return a layer's figures by model."""
-    if op.weight_format:
-        use_segments({op: stand_in_segment(op)})
     cache: dict = {}
     found = {
         label: [

@@ -67,6 +67,7 @@ def rows_of(result) -> dict:
                 "k": task.op.k,
                 "batch": task.op.batch * task.op.conv_groups,
                 "trials": task.trials,
+                "reused": task.reused,
                 "failed": task.failed,
                 "default_cycles": task.default,
                 "tuned_cycles": task.best,
@@ -111,6 +112,9 @@ def _print(result, work_dir: Path) -> None:
         "bound: the larger of compute and DMA, over the tuned cycles; reachable: the least that "
         "any resource needs, with the latency that nothing overlaps; stops: that resource."
     )
+    reused = sum(task.reused for task in result.tasks)
+    if reused:
+        console.print(f"{reused:,} candidates of other runs in '{work_dir}' hold here as well.")
     console.print(
         f"{before:,} -> {after:,} cycles of these layers ({100 * (1 - after / before):.1f} % "
         f"less); {result.outcome.trials:,} candidates in {result.outcome.seconds:.1f} s. Use it: "

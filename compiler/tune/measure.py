@@ -1,6 +1,7 @@
 """One candidate: from its decisions to the cycles that the timing core counts."""
 
 import functools
+import hashlib
 import json
 
 import tvm
@@ -14,12 +15,13 @@ from ..tiling.tile import GemmTile
 
 FUNCTION = "candidate"
 
-_SEGMENTS: dict[Gemm, bytes] = {}
 
+def weights_key(segment: bytes) -> str:
+    """Return what names packed weights: a hash of their content, "" for an operator without any.
 
-def use_segments(segments: dict[Gemm, bytes]) -> None:
-    """Measure these operators with weights of their own from now on, in this process."""
-    _SEGMENTS.update(segments)
+    Two models may have an equal operator and outliers in other places, which cost other cycles.
+    """
+    return hashlib.sha256(segment).hexdigest() if segment else ""
 
 
 @functools.lru_cache(maxsize=64)
@@ -28,7 +30,7 @@ def _stand_in(op: Gemm) -> bytes:
 
 
 def candidate_program(op: Gemm, tile: GemmTile, arch: Arch, segment: bytes | None = None) -> bytes:
-    """Return the program of one candidate, with the operator's weights or some like them.
+    """Return the program of one candidate, with these weights or some of an operator's shape.
 
     Raises
     ------
@@ -36,7 +38,7 @@ def candidate_program(op: Gemm, tile: GemmTile, arch: Arch, segment: bytes | Non
         When the tile doesn't fit.
     """
     if segment is None:
-        segment = _SEGMENTS[op] if op in _SEGMENTS else _stand_in(op)
+        segment = _stand_in(op)
     function = emit_tile(op, tile, arch, FUNCTION, FUNCTION, segment)
     return Program.for_arch(arch, {FUNCTION: function}).to_bytes()
 
@@ -51,7 +53,7 @@ def call_record(op: Gemm, tile: GemmTile, arch: Arch, segment: bytes) -> dict:
     return program_record(candidate_program(op, tile, arch, segment))
 
 
-def measure(op: Gemm, tile: GemmTile, arch: str | Arch) -> int:
-    """Return the cycles of a candidate."""
+def measure(op: Gemm, tile: GemmTile, arch: str | Arch, segment: bytes | None = None) -> int:
+    """Return the cycles of a candidate, with these weights or some of an operator's shape."""
     machine = load_arch(arch)
-    return program_record(candidate_program(op, tile, machine))["cycles"]
+    return program_record(candidate_program(op, tile, machine, segment))["cycles"]

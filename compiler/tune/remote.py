@@ -10,6 +10,7 @@ import queue
 import socket
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from tvm import rpc
@@ -17,9 +18,8 @@ from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
 
 from ...target.errors import ConfigError
-from ..operators import Gemm
 from .artifact import Candidate
-from .measure import FUNCTION, candidate_program, use_segments
+from .measure import FUNCTION, candidate_program
 from .runner import measured
 
 KEY = "microscopiq"
@@ -141,13 +141,13 @@ class RemoteRunner(ms.runner.PyRunner):
     tracker : str
         ``host:port`` of `python -m tvm.exec.rpc_tracker`.
     segments : dict, optional
-        Weights by operator; others are measured with weights that only have their shape.
+        Packed weights by the key that candidates name them with.
     """
 
-    def __init__(self, tracker: str, segments: dict[Gemm, bytes] | None = None, key: str = KEY):
+    def __init__(self, tracker: str, segments: Mapping[str, bytes] | None = None, key: str = KEY):
         self.servers = Servers(tracker, key)
         self.threads = ThreadPoolExecutor(self.servers.count)
-        use_segments(segments or {})
+        self.segments = segments or {}
 
     def run(self, runner_inputs):
         """Return a future for each candidate."""
@@ -159,4 +159,6 @@ class RemoteRunner(ms.runner.PyRunner):
         return measured(future, candidate.arch)
 
     def _cycles(self, candidate: Candidate) -> int:
-        return self.servers.cycles(candidate_program(candidate.op, candidate.tile, candidate.arch))
+        segment = candidate.segment(self.segments)
+        program = candidate_program(candidate.op, candidate.tile, candidate.arch, segment)
+        return self.servers.cycles(program)

@@ -4,26 +4,34 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections.abc import Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 
 from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
 
 from ...target.arch import Arch
-from ..operators import Gemm
 from .artifact import Candidate
-from .measure import measure, use_segments
+from .measure import measure
+
+_WORKER_SEGMENTS: dict[str, bytes] = {}
+"""Of a worker process alone: the weights that its pool measures with, by key."""
 
 
-def _start(segments: dict[Gemm, bytes]) -> None:
+def _start(segments: Mapping[str, bytes]) -> None:
     # Ctrl-C is the parent's business, which ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    use_segments(segments)
+    _WORKER_SEGMENTS.update(segments)
 
 
-def _cycles(text: str) -> int:
+def _cycles_in_worker(text: str) -> int:
+    return _cycles(text, _WORKER_SEGMENTS)
+
+
+def _cycles(text: str, segments: Mapping[str, bytes]) -> int:
     candidate = Candidate.from_text(text)
-    return measure(candidate.op, candidate.tile, candidate.arch)
+    segment = candidate.segment(segments)
+    return measure(candidate.op, candidate.tile, candidate.arch, segment)
 
 
 class Workers:
@@ -34,28 +42,26 @@ class Workers:
     count : int, optional
         Processes; as many as this one may use cores unless given, and 0 to measure in this one.
     segments : dict, optional
-        Weights by operator; others are measured with weights that only have their shape.
+        Packed weights by the key that candidates name them with.
     """
 
-    def __init__(self, count: int | None = None, segments: dict[Gemm, bytes] | None = None):
+    def __init__(self, count: int | None = None, segments: Mapping[str, bytes] | None = None):
         self.count = len(os.sched_getaffinity(0)) if count is None else count
         self.segments = segments or {}
         self.pool: Executor | None = None
-        if not self.count:
-            use_segments(self.segments)
 
     def submit(self, text: str) -> Future:
         """Return the cycles to come of a candidate."""
         if not self.count:
-            return _done(text)
+            return _done(text, self.segments)
         if self.pool is None:
             self.pool = self._open()
         try:
-            return self.pool.submit(_cycles, text)
+            return self.pool.submit(_cycles_in_worker, text)
         except RuntimeError:
             # A worker died of its candidate: those after it get workers of their own.
             self.pool = self._open()
-            return self.pool.submit(_cycles, text)
+            return self.pool.submit(_cycles_in_worker, text)
 
     def _open(self) -> Executor:
         # A fork is ready at once, but only safe while no other thread holds a lock. Else a new
@@ -76,10 +82,10 @@ class Workers:
         self.pool = None
 
 
-def _done(text: str) -> Future:
+def _done(text: str, segments: Mapping[str, bytes]) -> Future:
     future: Future = Future()
     try:
-        future.set_result(_cycles(text))
+        future.set_result(_cycles(text, segments))
     except Exception as error:
         future.set_exception(error)
     return future

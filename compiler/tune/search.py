@@ -7,6 +7,7 @@ default schedule: what is tuned never loses to it.
 
 import random
 import sys
+from collections.abc import Mapping
 
 from tvm import s_tir
 from tvm.ir.utils import derived_object
@@ -19,6 +20,7 @@ from ..tiling.legal import default_gemm_tile, legal_tiles
 from ..tiling.tile import GemmTile
 from ..tuned.space import SAMPLED, arch_of, operator_of, structure, tile_of, unchecked
 from .model import TileModel
+from .records import records_of
 
 GREEDY = 0.9
 """Share of a batch that the model chooses."""
@@ -36,6 +38,8 @@ class Search(ms.search_strategy.PySearchStrategy):
         The machine; the one that a task's target names unless given.
     trials : int, optional
         Candidates of all its clones together: MetaSchedule itself stops at the end of a batch.
+    weights : dict, optional
+        Keys of weights by operator: what others were measured with is measured again.
     """
 
     def __init__(
@@ -44,8 +48,10 @@ class Search(ms.search_strategy.PySearchStrategy):
         arch: str | Arch | None = None,
         seed: int = 1,
         trials: int | None = None,
+        weights: Mapping[Gemm, str] | None = None,
     ):
         self.model, self.arch, self.seed = model, arch, seed
+        self.weights = weights or {}
         self.shared = [sys.maxsize if trials is None else trials]
         self.op: Gemm | None = None
         self.left: list[GemmTile] = []
@@ -79,7 +85,8 @@ class Search(ms.search_strategy.PySearchStrategy):
             if tile is not None:
                 self.spaces[structure(tile)] = space
         records = records_of(database, self.module, self.machine) if database else []
-        known = {tile for tile, _ in records}
+        weights = self.weights.get(self.op, "")
+        known = {record.tile for record in records if record.source.weights == weights}
         first = default_gemm_tile(self.op, self.machine)
         tiles = [tile for tile in legal_tiles(self.op, self.machine) if tile not in known]
         self.random.shuffle(tiles)
@@ -132,29 +139,6 @@ class Search(ms.search_strategy.PySearchStrategy):
 
     def clone(self):
         """Return a search of its own for another task, with the same model."""
-        other = Search(self.model, self.arch, self.seed)
+        other = Search(self.model, self.arch, self.seed, weights=self.weights)
         other.shared = self.shared
         return other
-
-
-def records_of(database, module, arch: Arch) -> list[tuple[GemmTile, float]]:
-    """Return the tiles of a module that a database has records of, and their seconds.
-
-    Raises
-    ------
-    ConfigError
-        When they were tuned for another architecture or by another version.
-    """
-    if not database.has_workload(module):
-        return []
-    workload = database.commit_workload(module)
-    found, plain = [], unchecked(module)
-    for record in database.get_all_tuning_records():
-        if not record.workload.same_as(workload):
-            continue
-        schedule = plain.copy()
-        record.trace.apply_to_schedule(schedule, remove_postproc=True)
-        tile = tile_of(schedule.mod, arch)
-        if tile is not None:
-            found.append((tile, float(record.run_secs[0])))
-    return found

@@ -10,7 +10,7 @@ from ..passes.lower import quantized_functions
 from ..tiling.legal import default_gemm_tile
 from ..tiling.tile import GemmTile
 from .bound import Bound, bound_of
-from .measure import call_record
+from .measure import call_record, weights_key
 
 
 @dataclass
@@ -25,6 +25,8 @@ class Task:
         Cycles of the default schedule.
     best : int
         Least cycles so far.
+    trials, reused : int
+        Candidates of this run, and of others in the same folder that hold for it.
     """
 
     op: Gemm
@@ -35,8 +37,14 @@ class Task:
     bound: Bound
     best: int
     trials: int = 0
+    reused: int = 0
     failed: int = 0
     tile: GemmTile | None = None
+
+    @property
+    def weights(self) -> str:
+        """Return the key of its weights, "" without any."""
+        return weights_key(self.segment)
 
 
 def tasks_of(state: Compilation) -> list[Task]:

@@ -20,12 +20,13 @@ from ...target.errors import ConfigError
 from ..driver import Compilation, load_model, run_stages
 from ..options import Options
 from ..quant.recipe import DEFAULT_RECIPE, Recipe
-from ..tuned.database import best_tile, open_database, workload
-from ..tuned.space import space
+from ..tuned.database import open_database, workload
+from ..tuned.space import Source, space
 from .artifact import Builder
 from .model import TileModel
+from .records import resume, run_key
 from .runner import Runner, Workers
-from .search import Search, records_of
+from .search import Search
 from .task import Task, tasks_of
 from .watch import Report, Watch
 
@@ -67,7 +68,8 @@ def tune(
     ----------
     mod : anything that `load_model` takes
     trials : int
-        Candidates to measure, with those that the folder has already.
+        Candidates to measure, with those that the folder has already of a run with the same
+        operators and weights; those of other runs that hold for it are reused and not counted.
     work_dir : str or Path
         Folder of the database; a run that was ended goes on from what is there.
 
@@ -140,32 +142,28 @@ def tune_tasks(
     Parameters
     ----------
     trials : int
-        Candidates in all, with those of the database.
+        Candidates in all, with those of the database that are of the same run.
     """
     settings = settings or Settings()
-    segments = {task.op: task.segment for task in tasks if task.segment}
-    workers = Workers(settings.workers, segments)
+    segments = {task.weights: task.segment for task in tasks if task.segment}
+    workers, run = Workers(settings.workers, segments), run_key(tasks)
     model = TileModel(arch, settings.seed) if settings.model else None
-    modules = {task.op: workload(task.op) for task in tasks}
     for task in tasks:
-        _resume(task, database, modules[task.op], arch, model)
+        resume(task, database, arch, run, model)
     if settings.cost_model is not None and model is not None:
         model.load(str(settings.cost_model))
     left = trials - sum(task.trials for task in tasks)
     watch, begin, stopped = Watch(tasks, arch, trials, settings.report), time.monotonic(), []
     try:
         if left > 0:
-            search = Search(model, arch, settings.seed, left)
-            contexts = [_context(task, modules[task.op], arch, search) for task in tasks]
+            weights = {task.op: task.weights for task in tasks}
+            search = Search(model, arch, settings.seed, left, weights)
+            contexts = [_context(task, arch, run, search) for task in tasks]
             with _stops(search) as stopped:
                 runner = _runner(settings, workers, segments)
                 _measure(contexts, tasks, left, database, (runner, arch, model, watch))
     finally:
         workers.close()
-    for task in tasks:
-        best = best_tile(database, modules[task.op], arch)
-        if best is not None:
-            task.best, task.tile = round(best[0] * arch.clock_mhz * 1e6), best[1]
     if model is not None and settings.save is not None:
         model.save(str(settings.save))
     return Outcome(watch.measured, time.monotonic() - begin, bool(stopped))
@@ -179,23 +177,13 @@ def _runner(settings: Settings, workers: Workers, segments: dict):
     return RemoteRunner(settings.tracker, segments)
 
 
-def _resume(task: Task, database, module, arch: Arch, model: TileModel | None) -> None:
-    """Count what a database has of a task, and learn from it."""
-    known = records_of(database, module, arch)
-    measured = [(tile, seconds * arch.clock_mhz * 1e6) for tile, seconds in known if seconds < 1e9]
-    task.trials = len(known)
-    task.best = min([task.best, *(round(cycles) for _, cycles in measured)])
-    if model is not None and measured:
-        model.learn(task.op, arch, measured)
-
-
-def _context(task: Task, module, arch: Arch, search: Search):
+def _context(task: Task, arch: Arch, run: str, search: Search):
     kind = tvm_target.Target({"tag": "microscopiq", "model": arch.name})
     with own_intrinsics_only():
         return ms.TuneContext(
-            mod=module,
+            mod=workload(task.op),
             target=kind,
-            space_generator=space(arch),
+            space_generator=space(arch, Source(run, task.weights)),
             search_strategy=search.clone(),
             task_name=task.layer,
             num_threads=1,
@@ -257,7 +245,7 @@ def _measure(contexts, tasks: list[Task], left: int, database, parts: tuple) -> 
             max_trials_global=left,
             # Every task gets a batch or more.
             num_trials_per_iter=max(1, min(BATCH, left // (2 * len(tasks)))),
-            builder=Builder(arch),
+            builder=Builder(arch, {task.op: task.weights for task in tasks}),
             runner=runner,
             database=database,
             cost_model=model if model is not None else "random",

@@ -8,6 +8,7 @@ from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
 
 from ...target.arch import Arch
+from ..tuned.space import tile_of
 from .task import Task
 
 
@@ -43,12 +44,13 @@ class Watch(ms.measure_callback.PyMeasureCallback):
     def apply(self, task_scheduler, task_id, measure_candidates, builder_results, runner_results):
         """Take note of a batch."""
         task = self.tasks[int(task_id)]
-        for result in runner_results:
+        for candidate, result in zip(measure_candidates, runner_results, strict=True):
             self.measured += 1
             task.trials += 1
             if result.run_secs:
                 cycles = round(float(result.run_secs[0]) * self.arch.clock_mhz * 1e6)
-                task.best = min(task.best, cycles)
+                if cycles < task.best:
+                    task.best, task.tile = cycles, tile_of(candidate.sch.mod, self.arch)
             else:
                 task.failed += 1
         if self.report is not None:

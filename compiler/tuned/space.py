@@ -7,6 +7,7 @@ reads; a trace is replayed in microseconds because no loop is touched.
 """
 
 import re
+from dataclasses import dataclass
 from typing import Any
 
 from tvm import s_tir, target
@@ -22,9 +23,22 @@ from ..tiling.tile import GemmTile, array_tile
 PREFIX = "microscopiq."
 MACHINE = PREFIX + "machine"
 """Annotation: the architecture and the version that a schedule was tuned for."""
+RUN, WEIGHTS = PREFIX + "run", PREFIX + "weights"
+"""Annotations: what a `Source` has."""
 SAMPLED = ("tile_m", "store_pieces")
 BAKED = ("order", "x_home", "w_home", "load_slots", "result_slots")
 LAST_BLOCK = "out"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a measurement is from: the run that made it, and the key of its weights.
+
+    Both are "" where they aren't known: in a space that no run of `microscopiq.tune` made.
+    """
+
+    run: str = ""
+    weights: str = ""
 
 
 def machine_name(arch: Arch) -> str:
@@ -49,7 +63,9 @@ def structure(tile: GemmTile) -> tuple:
     return tuple(getattr(tile, name) for name in BAKED)
 
 
-def design_spaces(sch: s_tir.Schedule, arch: Arch) -> list[s_tir.Schedule]:
+def design_spaces(
+    sch: s_tir.Schedule, arch: Arch, source: Source = Source()
+) -> list[s_tir.Schedule]:
     """Return a schedule for each structure that has legal tiles.
 
     What can't be tuned comes back as it is, because MetaSchedule wants a design space of every
@@ -64,12 +80,16 @@ def design_spaces(sch: s_tir.Schedule, arch: Arch) -> list[s_tir.Schedule]:
     for tile in tiles:
         rows.setdefault(structure(tile), {})[tile.tile_m] = None
         pieces.setdefault(structure(tile), {})[tile.store_pieces] = None
-    return [_annotated(sch.copy(), arch, key, (list(rows[key]), list(pieces[key]))) for key in rows]
+    texts = {MACHINE: machine_name(arch), RUN: source.run, WEIGHTS: source.weights}
+    return [
+        _annotated(sch.copy(), texts, key, (list(rows[key]), list(pieces[key]))) for key in rows
+    ]
 
 
-def _annotated(sch: s_tir.Schedule, arch: Arch, key: tuple, sampled: tuple) -> s_tir.Schedule:
+def _annotated(sch: s_tir.Schedule, texts: dict, key: tuple, sampled: tuple) -> s_tir.Schedule:
     block = sch.get_sblock(LAST_BLOCK)
-    sch.annotate(block, MACHINE, machine_name(arch))
+    for name, text in texts.items():
+        sch.annotate(block, name, text)
     for name, value in zip(BAKED, key, strict=True):
         sch.annotate(block, PREFIX + name, value)
     for name, candidates in zip(SAMPLED, sampled, strict=True):
@@ -78,19 +98,23 @@ def _annotated(sch: s_tir.Schedule, arch: Arch, key: tuple, sampled: tuple) -> s
     return sch
 
 
-def space(arch: str | Arch | None = None) -> ms.space_generator.SpaceGenerator:
+def space(
+    arch: str | Arch | None = None, source: Source = Source()
+) -> ms.space_generator.SpaceGenerator:
     """Return the space for `tune_relax(..., space=...)`.
 
     Parameters
     ----------
     arch : str or Arch, optional
         The machine; the current target's unless given, then the default one.
+    source : Source
+        What its records are to say of themselves.
     """
     from .mutator import MutateTile
 
     def spaces(sch):
         kind = target.Target.current(allow_none=True)
-        return design_spaces(sch, load_arch(arch) if arch is not None else arch_of(kind))
+        return design_spaces(sch, load_arch(arch) if arch is not None else arch_of(kind), source)
 
     return ms.space_generator.ScheduleFn(
         spaces, sch_rules=[], postprocs=[], mutator_probs={MutateTile(): 1.0}
@@ -131,6 +155,12 @@ def tile_of(mod, arch: Arch) -> GemmTile | None:
         decisions[name] = str(value) if isinstance(value, str) else int(value)
     array_n, array_k = array_tile(op, arch)
     return GemmTile(array_n=array_n, array_k=array_k, **decisions)
+
+
+def source_of(mod) -> Source:
+    """Return where the measurement of a candidate's module is from."""
+    found = annotations(mod)
+    return Source(str(found.get(RUN, "")), str(found.get(WEIGHTS, "")))
 
 
 def check_machine(found: str, arch: Arch) -> None:

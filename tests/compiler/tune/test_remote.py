@@ -12,6 +12,7 @@ from tvm import rpc
 
 from microscopiq.compiler.estimate.stand_in import stand_in_segment
 from microscopiq.compiler.operators import Gemm
+from microscopiq.compiler.tune.measure import measure
 from microscopiq.compiler.tune.remote import KEY, RemoteRunner
 from microscopiq.compiler.tune.task import make_task
 from microscopiq.compiler.tune.tuner import Settings, tune_tasks
@@ -93,8 +94,9 @@ def _listens(port: int) -> bool:
 
 def test_a_lost_server_costs_its_candidate(cluster, tmp_path):
     port, servers = cluster
-    op = Gemm(12, 1, 128, 128, 32, "")
-    local, remote = (make_task(op, ARCH, stand_in_segment(op), "scores") for _ in range(2))
+    op = Gemm(12, 1, 128, 128, 32, "ms4")
+    segment = stand_in_segment(op, 0.9)
+    local, remote = (make_task(op, ARCH, segment, "scores") for _ in range(2))
 
     def lose_one(progress):
         if progress.done >= 60:
@@ -106,6 +108,8 @@ def test_a_lost_server_costs_its_candidate(cluster, tmp_path):
     assert outcome.trials == 160 and not outcome.interrupted
     assert remote.failed <= 1 and servers_of(port) == SERVERS - 1
     assert remote.best <= remote.default == local.default
+    # The servers' programs have the task's weights.
+    assert remote.best == measure(op, remote.tile, ARCH, segment)
 
 
 def test_addresses_that_are_none():

@@ -4,8 +4,6 @@ import dataclasses
 import json
 import os
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -17,14 +15,16 @@ from microscopiq.compiler.driver import compile_model
 from microscopiq.compiler.estimate.stand_in import stand_in_segment
 from microscopiq.compiler.operators import Gemm
 from microscopiq.compiler.options import Options
-from microscopiq.compiler.tiling.legal import default_gemm_tile, legal_tiles
-from microscopiq.compiler.tune.artifact import Builder, Candidate
+from microscopiq.compiler.tiling.legal import legal_tiles
+from microscopiq.compiler.tune.artifact import Builder
 from microscopiq.compiler.tune.bound import bound_of, least_bytes
 from microscopiq.compiler.tune.measure import call_record, measure
 from microscopiq.compiler.tune.model import TileModel
+from microscopiq.compiler.tune.records import records_of
 from microscopiq.compiler.tune.runner import Runner, Workers
-from microscopiq.compiler.tune.search import Search, records_of
-from microscopiq.compiler.tune.tuner import Settings, own_intrinsics_only, tune_model
+from microscopiq.compiler.tune.search import Search
+from microscopiq.compiler.tune.task import make_task
+from microscopiq.compiler.tune.tuner import Settings, own_intrinsics_only, tune_model, tune_tasks
 from microscopiq.compiler.tuned import space as spaces
 from microscopiq.compiler.tuned.database import best_tile, open_database, workload
 from microscopiq.target.arch import load_arch
@@ -74,8 +74,29 @@ def test_resume_measures_nothing_twice(tuned):
     assert more.outcome.trials == 10
     database = open_database(folder, ARCH)
     for task in more.tasks:
-        tiles = [tile for tile, _ in records_of(database, workload(task.op), ARCH)]
-        assert len(tiles) == len(set(tiles)) == task.trials
+        tiles = [record.tile for record in records_of(database, workload(task.op), ARCH)]
+        assert len(tiles) == len(set(tiles)) == task.trials and task.reused == 0
+
+
+def test_another_run_in_the_folder_leaves_this_one_its_trials(tuned):
+    """All models with attention have its operators: trials of theirs are no candidates of mine."""
+    model, folder, before = tuned
+    shared = before.tasks[0]
+    database = open_database(folder, ARCH)
+    theirs = len(records_of(database, workload(shared.op), ARCH))
+    other = [
+        make_task(task.op, ARCH, task.segment, task.layer)
+        for task in (shared, dataclasses.replace(shared, op=OP, segment=stand_in_segment(OP)))
+    ]
+    outcome = tune_tasks(other, ARCH, database, 20, IN_PROCESS)
+    assert outcome.trials == 20 == sum(task.trials for task in other)
+    assert [task.reused for task in other] == [theirs, 0]
+    assert other[0].best <= shared.best and other[1].trials >= 10
+    # They aren't of the first run, which has all of its own.
+    again = tune_model(model, 90, folder, ARCH, RECIPE, IN_PROCESS)
+    assert again.outcome.trials == 0
+    (counted,) = (task.trials for task in again.tasks if task.op == shared.op)
+    assert counted == theirs
 
 
 def test_another_machines_database_is_refused(tuned, monkeypatch):
@@ -160,52 +181,6 @@ def test_evolutionary_search_of_tvm(tmp_path):
     seconds, tile = best_tile(database, workload(OP), ARCH)
     assert tile in legal_tiles(OP, ARCH)
     assert round(seconds * ARCH.clock_mhz * 1e6) == measure(OP, tile, ARCH)
-
-
-def test_a_bad_candidate_is_an_error_of_its_own():
-    good = Candidate(OP, default_gemm_tile(OP, ARCH), ARCH)
-    huge = dataclasses.replace(good.tile, tile_m=100_000)
-    inputs = [
-        ms.runner.RunnerInput(dataclasses.replace(good, tile=tile).to_text(), "microscopiq", [])
-        for tile in (huge, good.tile)
-    ]
-    runner = Runner(Workers(0))
-    bad, fine = (future.result() for future in runner.run(inputs))
-    assert bad.run_secs is None and "CapacityError" in str(bad.error_msg)
-    assert round(float(fine.run_secs[0]) * 1e9) == measure(OP, good.tile, ARCH)
-
-
-SCRIPT = """
-import sys, threading
-import microscopiq as mq
-from tests.compiler import relax_modules as make
-
-# Where another thread is alive, workers are new interpreters.
-threading.Thread(target=threading.Event().wait, daemon=True).start()
-mq.tune(make.model("chain"), 4, sys.argv[1])
-print("tuned")
-"""
-
-
-def test_a_script_without_a_guard_can_tune(tmp_path):
-    """multiprocessing's workers would run it again, and wait for each other."""
-    path = tmp_path / "script.py"
-    path.write_text(SCRIPT)
-    done = subprocess.run(
-        [sys.executable, str(path), str(tmp_path / "work")],
-        capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": os.getcwd()},
-    )  # fmt: skip
-    assert done.stdout.split() == ["tuned"], done.stderr[-2000:]
-
-
-def test_worker_processes_measure_the_same():
-    workers = Workers(2)
-    try:
-        tiles = legal_tiles(OP, ARCH)[:4]
-        futures = [workers.submit(Candidate(OP, tile, ARCH).to_text()) for tile in tiles]
-        assert [future.result() for future in futures] == [measure(OP, t, ARCH) for t in tiles]
-    finally:
-        workers.close()
 
 
 def test_cost_model_learns_and_is_kept(tmp_path):
