@@ -23,7 +23,6 @@ from tvm import target
 from tvm.s_tir import meta_schedule as ms
 
 from benchmarks.schedules import gemms, minilm, resnet20
-from microscopiq.compiler.estimate.stand_in import stand_in_segment
 from microscopiq.compiler.kinds.registry import scheduled
 from microscopiq.compiler.operators import Gemm
 from microscopiq.compiler.tiling.legal import legal_tiles
