@@ -11,7 +11,7 @@ two thirds, because shares differ between layers.
 
 import numpy as np
 
-from ...target.formats import GROUP_SIZE, MACRO_BLOCK, MICRO_BLOCK, WEIGHT_FORMATS
+from ...target.formats import MACRO_BLOCK, MICRO_BLOCK, WEIGHT_FORMATS
 from ...target.packing import QuantizedWeight, blocks, empty, pack
 from ...target.segment import panels, shape_only
 from ..quant.methods.fineq import FineqOptions, fineq
@@ -35,8 +35,8 @@ def stand_in_segment(op, flagged_share: float = FLAGGED_SHARE, seed: int = 0) ->
     if not op.weight_format:
         return b""
     rng = np.random.default_rng(seed)
-    rows = np.full(op.groups, GROUP_SIZE)
-    rows[-1] = op.k - (op.groups - 1) * GROUP_SIZE
+    rows = np.full(op.groups, op.group)
+    rows[-1] = op.k - (op.groups - 1) * op.group
     cols = np.full(op.column_blocks, MACRO_BLOCK)
     cols[-1] = op.n - (op.column_blocks - 1) * MACRO_BLOCK
     # Panels lie by conv group, then by block of columns, then by group of inputs.

@@ -8,7 +8,7 @@ import functools
 
 from ...target.arch import Arch
 from ...target.errors import CapacityError
-from ...target.formats import GROUP_SIZE
+from ...target.formats import MACRO_BLOCK
 from ...target.packing import blocks
 from ..operators import Gemm
 from .cost import tile_cost
@@ -76,7 +76,7 @@ def _pieces(op: Gemm, tile: GemmTile) -> list[GemmTile]:
 
 def default_pieces(op: Gemm, tile_m: int) -> int:
     """Return in how many pieces a tile of results is stored, unless that is tuned."""
-    size = tile_m * min(op.n, GROUP_SIZE) * (1 if op.requantize else F32)
+    size = tile_m * min(op.n, MACRO_BLOCK) * (1 if op.requantize else F32)
     return next((n for n in STORE_PIECES if n * PIECE_BYTES >= size), STORE_PIECES[-1])
 
 
@@ -97,7 +97,7 @@ def default_gemm_tile(op: Gemm, arch: Arch) -> GemmTile:
         When not even two rows fit; the message has the table of memories.
     """
     # A third slot of sums is for what follows a short last group.
-    slots = (2, 3) if op.groups > 1 and op.k % GROUP_SIZE else (2,)
+    slots = (2, 3) if op.groups > 1 and op.k % op.group else (2,)
     tiles = [
         tile
         for tile in legal_tiles(op, arch)

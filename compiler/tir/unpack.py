@@ -17,6 +17,8 @@ from ...target.formats import (
     CLUSTER_PAIR,
     GROUP_SIZE,
     MACRO_BLOCK,
+    MAX_OUTLIERS,
+    MICRO_BLOCK,
     OUTLIER_EXPONENT,
     WEIGHT_FORMATS,
 )
@@ -35,7 +37,8 @@ def unpack(format_name: str, batch: int, out: int, inputs: int) -> tirx.PrimFunc
 
 def _integer(row, batch, out, inputs):
     bits = row.bits
-    groups, column_blocks = blocks(inputs, GROUP_SIZE), blocks(out, MACRO_BLOCK)
+    group, column_blocks = GROUP_SIZE, blocks(out, MACRO_BLOCK)
+    groups = blocks(inputs, group)
     mask, sign = (1 << bits) - 1, 1 << (bits - 1)
 
     @T.prim_func(s_tir=True)
@@ -53,21 +56,33 @@ def _integer(row, batch, out, inputs):
             start = T.sblock_alloc_buffer((1,), "int32")
             for b, nb, g in T.grid(batch, column_blocks, groups):
                 start[0] = _word(segment, 4 + 4 * ((b * column_blocks + nb) * groups + g)) + HEAD
-                for k, j in T.grid(T.min(128, inputs - g * 128), T.min(128, out - nb * 128)):
-                    w[b, nb * 128 + j, g * 128 + k] = (
-                        (_slot(segment, start[0], k, j, T.min(128, out - nb * 128), bits, mask))
+                for k, j in T.grid(
+                    T.min(group, inputs - g * group), T.min(MACRO_BLOCK, out - nb * MACRO_BLOCK)
+                ):
+                    w[b, nb * MACRO_BLOCK + j, g * group + k] = (
+                        (
+                            _slot(
+                                segment,
+                                start[0],
+                                k,
+                                j,
+                                T.min(MACRO_BLOCK, out - nb * MACRO_BLOCK),
+                                bits,
+                                mask,
+                            )
+                        )
                         ^ sign
                     ) - sign
-                for j in range(T.min(128, out - nb * 128)):
-                    scale[b, g, nb * 128 + j] = T.Cast(
+                for j in range(T.min(MACRO_BLOCK, out - nb * MACRO_BLOCK)):
+                    scale[b, g, nb * MACRO_BLOCK + j] = T.Cast(
                         "float32",
                         T.reinterpret(
                             "float16",
                             _half(
                                 segment,
                                 start[0]
-                                + T.min(128, inputs - g * 128)
-                                * ((T.min(128, out - nb * 128) + 7) // 8 * bits)
+                                + T.min(group, inputs - g * group)
+                                * ((T.min(MACRO_BLOCK, out - nb * MACRO_BLOCK) + 7) // 8 * bits)
                                 + 2 * j,
                             ),
                         ),
@@ -79,7 +94,8 @@ def _integer(row, batch, out, inputs):
 def _microscopiq(row, batch, out, inputs):
     bits, guard, mantissa_bits = row.bits, row.guard_bits, row.mantissa_bits
     half = mantissa_bits // 2
-    groups, column_blocks = blocks(inputs, GROUP_SIZE), blocks(out, MACRO_BLOCK)
+    group, column_blocks = GROUP_SIZE, blocks(out, MACRO_BLOCK)
+    groups = blocks(inputs, group)
     mask, sign, low = (1 << bits) - 1, 1 << (bits - 1), (1 << half) - 1
     micro_bits = OUTLIER_EXPONENT[bits][1]
     micro_mask = (1 << micro_bits) - 1
@@ -101,30 +117,39 @@ def _microscopiq(row, batch, out, inputs):
             state = T.sblock_alloc_buffer((4,), "int32")
             for b, nb, g in T.grid(batch, column_blocks, groups):
                 state[0] = _word(segment, 4 + 4 * ((b * column_blocks + nb) * groups + g)) + HEAD
-                state[1] = state[0] + T.min(128, inputs - g * 128) * (
-                    (T.min(128, out - nb * 128) + 7) // 8 * bits
+                state[1] = state[0] + T.min(group, inputs - g * group) * (
+                    (T.min(MACRO_BLOCK, out - nb * MACRO_BLOCK) + 7) // 8 * bits
                 )
                 state[2] = _signed(segment, state[0] - 1)
-                for j in range(T.min(128, out - nb * 128)):
-                    scale[b, g, nb * 128 + j] = T.reinterpret(
+                for j in range(T.min(MACRO_BLOCK, out - nb * MACRO_BLOCK)):
+                    scale[b, g, nb * MACRO_BLOCK + j] = T.reinterpret(
                         "float32", (state[2] - guard + 127) << 23
                     )
-                for k in range(T.min(128, inputs - g * 128)):
+                for k in range(T.min(group, inputs - g * group)):
                     state[3] = _signed(segment, state[1]) - state[2]
-                    for j in range(T.min(128, out - nb * 128)):
+                    for j in range(T.min(MACRO_BLOCK, out - nb * MACRO_BLOCK)):
                         slot = _slot(
-                            segment, state[0], k, j, T.min(128, out - nb * 128), bits, mask
+                            segment,
+                            state[0],
+                            k,
+                            j,
+                            T.min(MACRO_BLOCK, out - nb * MACRO_BLOCK),
+                            bits,
+                            mask,
                         )
-                        w[b, nb * 128 + j, g * 128 + k] = T.Select(
+                        w[b, nb * MACRO_BLOCK + j, g * group + k] = T.Select(
                             (slot & sign) != 0, 0 - (slot & (sign - 1)), slot & (sign - 1)
                         ) << (guard + state[3])
                     ident = T.sblock_alloc_buffer((1,), "int32")
                     ident[0] = _byte(segment, state[1] + 1)
-                    if T.min(128, out - nb * 128) > 64:
+                    if T.min(MACRO_BLOCK, out - nb * MACRO_BLOCK) > 8 * MICRO_BLOCK:
                         ident[0] = ident[0] | (_byte(segment, state[1] + 2) << 8)
                         state[1] = state[1] + 1
                     state[1] = state[1] + 2
-                    for u in range((T.min(128, out - nb * 128) + 7) // 8):
+                    for u in range(
+                        (T.min(MACRO_BLOCK, out - nb * MACRO_BLOCK) + MICRO_BLOCK - 1)
+                        // MICRO_BLOCK
+                    ):
                         if ((ident[0] >> u) & 1) != 0:
                             exponent = (
                                 (_signed(segment, state[1]) >> micro_bits)
@@ -136,7 +161,7 @@ def _microscopiq(row, batch, out, inputs):
                                 | (_byte(segment, state[1] + 2) << 8)
                                 | (_byte(segment, state[1] + 3) << 16)
                             )
-                            for entry in range(4):
+                            for entry in range(MAX_OUTLIERS):
                                 upper = (lists >> (6 * entry + 3)) & 7
                                 lower = (lists >> (6 * entry)) & 7
                                 if upper != lower:
@@ -144,8 +169,8 @@ def _microscopiq(row, batch, out, inputs):
                                         segment,
                                         state[0],
                                         k,
-                                        u * 8 + upper,
-                                        T.min(128, out - nb * 128),
+                                        u * MICRO_BLOCK + upper,
+                                        T.min(MACRO_BLOCK, out - nb * MACRO_BLOCK),
                                         bits,
                                         mask,
                                     )
@@ -153,23 +178,28 @@ def _microscopiq(row, batch, out, inputs):
                                         segment,
                                         state[0],
                                         k,
-                                        u * 8 + lower,
-                                        T.min(128, out - nb * 128),
+                                        u * MICRO_BLOCK + lower,
+                                        T.min(MACRO_BLOCK, out - nb * MACRO_BLOCK),
                                         bits,
                                         mask,
                                     )
-                                    w[b, nb * 128 + u * 8 + upper, g * 128 + k] = (
+                                    w[
+                                        b, nb * MACRO_BLOCK + u * MICRO_BLOCK + upper, g * group + k
+                                    ] = (
                                         T.Select((code_u & sign) != 0, -1, 1)
                                         * (hidden + ((code_u & low) << half) + (code_l & low))
                                     ) << exponent
-                                    w[b, nb * 128 + u * 8 + lower, g * 128 + k] = 0
+                                    w[
+                                        b, nb * MACRO_BLOCK + u * MICRO_BLOCK + lower, g * group + k
+                                    ] = 0
                             state[1] = state[1] + 4
 
     return unpack_microscopiq
 
 
 def _clusters(row, batch, out, inputs):
-    groups, column_blocks = blocks(inputs, GROUP_SIZE), blocks(out, MACRO_BLOCK)
+    group, column_blocks = GROUP_SIZE, blocks(out, MACRO_BLOCK)
+    groups = blocks(inputs, group)
 
     @T.prim_func(s_tir=True)
     def unpack_clusters(
@@ -188,22 +218,28 @@ def _clusters(row, batch, out, inputs):
             state = T.sblock_alloc_buffer((6,), "int32")
             for b, nb, g in T.grid(batch, column_blocks, groups):
                 state[0] = _word(segment, 4 + 4 * ((b * column_blocks + nb) * groups + g)) + HEAD
-                state[1] = T.min(128, out - nb * 128)
-                for start in range((T.min(128, inputs - g * 128) + 23) // CLUSTER_GROUP):
-                    state[2] = T.min(CLUSTER_GROUP, inputs - g * 128 - start * CLUSTER_GROUP)
-                    state[2] = T.min(state[2], 128 - start * CLUSTER_GROUP)
+                state[1] = T.min(MACRO_BLOCK, out - nb * MACRO_BLOCK)
+                for start in range(
+                    (T.min(group, inputs - g * group) + CLUSTER_GROUP - 1) // CLUSTER_GROUP
+                ):
+                    state[2] = T.min(CLUSTER_GROUP, inputs - g * group - start * CLUSTER_GROUP)
+                    state[2] = T.min(state[2], group - start * CLUSTER_GROUP)
                     for j, k in T.grid(state[1], state[2]):
                         state[3] = _payload(segment, state[0] + j * _group_bytes(state[2]), k)
                         state[4] = _pattern(
                             segment, state[0] + j * _group_bytes(state[2]), state[2], k
                         )
                         state[5] = _code(state[3], state[4], k % CLUSTER)
-                        w[b, nb * 128 + j, g * 128 + start * CLUSTER_GROUP + k] = T.Select(
-                            (state[5] & SIGN) != 0, 0 - (state[5] & MAGNITUDE), state[5] & MAGNITUDE
+                        w[b, nb * MACRO_BLOCK + j, g * group + start * CLUSTER_GROUP + k] = (
+                            T.Select(
+                                (state[5] & SIGN) != 0,
+                                0 - (state[5] & MAGNITUDE),
+                                state[5] & MAGNITUDE,
+                            )
                         )
                     state[0] = state[0] + state[1] * _group_bytes(state[2])
                 for j in range(state[1]):
-                    scale[b, g, nb * 128 + j] = T.Cast(
+                    scale[b, g, nb * MACRO_BLOCK + j] = T.Cast(
                         "float32", T.reinterpret("float16", _half(segment, state[0] + 2 * j))
                     )
 

@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "machine/hazard.h"
 #include "machine/plane.h"
 #include "machine/recon_settings.h"
+#include "memory/hazard.h"
 #include "memory/memory.h"
 #include "program/program.h"
 #include "stats.h"

@@ -12,21 +12,6 @@
 
 namespace microscopiq {
 
-// The piece of a panel that `preload` and `recon.config` have to agree on.
-struct PanelPart {
-  int64_t address = 0;
-  int format = 0;
-  int64_t row0 = 0;
-  int64_t col0 = 0;
-  int64_t rows = 0;
-  int64_t cols = 0;
-
-  bool operator==(const PanelPart& other) const {
-    return address == other.address && format == other.format && row0 == other.row0 &&
-           col0 == other.col0 && rows == other.rows && cols == other.cols;
-  }
-};
-
 class Plane {
  public:
   void Invalidate() { loaded_ = false; }

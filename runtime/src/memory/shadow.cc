@@ -4,7 +4,7 @@
 #include <cstring>
 
 #include "errors.h"
-#include "machine/hazard.h"
+#include "memory/hazard.h"
 #include "memory/memory.h"
 
 namespace microscopiq {

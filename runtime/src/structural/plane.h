@@ -3,7 +3,6 @@
 #include <cstdint>
 #include <vector>
 
-#include "machine/plane.h"
 #include "recon/plan.h"
 #include "structural/pe.h"
 #include "structural/recon_strip.h"

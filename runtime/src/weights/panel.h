@@ -32,6 +32,21 @@ struct Panel {
   float weight_scale() const;
 };
 
+// The piece of a panel that `preload` and `recon.config` have to agree on.
+struct PanelPart {
+  int64_t address = 0;
+  int format = 0;
+  int64_t row0 = 0;
+  int64_t col0 = 0;
+  int64_t rows = 0;
+  int64_t cols = 0;
+
+  bool operator==(const PanelPart& other) const {
+    return address == other.address && format == other.format && row0 == other.row0 &&
+           col0 == other.col0 && rows == other.rows && cols == other.cols;
+  }
+};
+
 // Reads a panel's header and checks its format. Throws SimError.
 Panel ReadPanel(const Memory& wbuf, int64_t address, int format_code);
 

@@ -1,4 +1,4 @@
-"""runtime/src/machine/hazard.cc, runtime/src/memory/shadow.cc: debug mode, one test per fault.
+"""runtime/src/memory/hazard.cc, shadow.cc: debug mode, one test per fault.
 
 Every message names function, pc, cycle, loop counters, instruction, memory, address and what is
 allowed; of two units that meet, both instructions.

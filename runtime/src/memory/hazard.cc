@@ -1,4 +1,4 @@
-#include "machine/hazard.h"
+#include "memory/hazard.h"
 
 #include <algorithm>
 #include <string>
