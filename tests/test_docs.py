@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from microscopiq.compiler.docs.__main__ import OUTPUTS
-from microscopiq.compiler.passes.partition import CONSTRAINTS
+from microscopiq.compiler.partition.constraints import CONSTRAINTS
 
 ROOT = Path(__file__).parents[1]
 

@@ -10,8 +10,7 @@ import tvm
 from tvm import relax
 
 from ...target.errors import ConfigError, InputError
-from ..passes.layer import Layer
-from ..passes.pack import Replaced
+from ..partition.layer import Layer, Replaced
 from .cache import Cache, cache_key
 from .observe import Rows, find_rows
 from .run import Runner, runner

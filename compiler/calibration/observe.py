@@ -8,9 +8,8 @@ import tvm
 from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from ..passes.graph import Graph, op_name, static_shape
-from ..passes.layer import WEIGHTED, Layer, Partition
-from ..passes.pack import Replaced, matrices
+from ..partition.graph import Graph, op_name, static_shape
+from ..partition.layer import WEIGHTED, Layer, Partition, Replaced, matrices
 from ..quant.statistics import MOST_HELD_OUT, Statistics
 from .products import Convolution, Linear, Product, matmul
 

@@ -10,7 +10,7 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from ..passes.graph import static_shape
+from ..partition.graph import static_shape
 
 
 def cut(

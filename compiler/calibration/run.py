@@ -12,8 +12,7 @@ from tvm import relax
 
 from ...runtime.arguments import last_line
 from ...target.errors import InputError
-from ..passes.layer import Layer
-from ..passes.pack import Replaced
+from ..partition.layer import Layer, Replaced
 from .observe import Rows, in_source, observed
 from .pieces import Store, cut, flat_arrays
 from .products import Part, Product, Tap, Weighted

@@ -18,7 +18,7 @@ from ...target.formats import (
     MICRO_BLOCK,
     WEIGHT_FORMATS,
 )
-from ..passes.partition import ANCHORS, CONSTRAINTS, HOST_REASONS, OTHER_REASON
+from ..partition.constraints import ANCHORS, CONSTRAINTS, HOST_REASONS, OTHER_REASON
 from .energy import energy
 from .recipes import recipes
 from .results import results
@@ -34,7 +34,7 @@ def operators() -> str:
     """Return the text of docs/operators.md."""
     out = _head(
         "Supported operators",
-        "compiler/passes/partition.py",
+        "compiler/partition/constraints.py",
         "The array runs matrix products and convolutions. One that breaks a constraint runs on the "
         "host, and the constraint's text is the reason in the report; `--strict` makes that an "
         "error.",

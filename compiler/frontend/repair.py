@@ -4,7 +4,7 @@ import tvm
 from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from ..passes.graph import op_name, static_shape
+from ..partition.graph import op_name, static_shape
 
 
 @mutator

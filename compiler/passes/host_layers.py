@@ -12,9 +12,9 @@ import numpy as np
 import tvm
 from tvm import relax
 
+from ..partition.graph import static_shape
+from ..partition.layer import WEIGHTED, Layer, Partition
 from ..quant.recipe import Recipe
-from .graph import static_shape
-from .layer import WEIGHTED, Layer, Partition
 from .pack import Packed
 
 HOST_LAYERS = "microscopiq.host_layers"

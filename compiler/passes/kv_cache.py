@@ -12,9 +12,9 @@ from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from ...target.errors import ConfigError
+from ..partition.graph import Graph, function_names, op_name, static_shape
 from ..quant.host_formats import KV_FORMATS, KvFormat
 from ..quant.recipe import Recipe
-from .graph import Graph, function_names, op_name, static_shape
 
 VIEWS = ("astype", "reshape", "expand_dims", "squeeze", "broadcast_to")
 SCORES = (*VIEWS, "add", "subtract", "multiply", "divide", "where", "clip", "maximum", "minimum")

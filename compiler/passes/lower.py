@@ -11,8 +11,8 @@ from ...target.errors import CapacityError, UnsupportedError
 from ...target.isa.program import Function, Program
 from ..kinds.registry import emit, from_attribute, scheduled
 from ..operators import ATTRIBUTE
+from ..partition.graph import function_calls, function_names, op_name
 from ..tiling.tile import GemmTile
-from .graph import function_calls, function_names, op_name
 from .quantize import HOST, LAYERS
 
 WEIGHT_ARGUMENTS = slice(2, 4)

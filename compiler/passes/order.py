@@ -10,9 +10,9 @@ import numpy as np
 from tvm import relax
 
 from ...target.formats import MACRO_BLOCK, WEIGHT_FORMATS
+from ..partition.graph import Graph, op_name, static_shape
+from ..partition.layer import Layer, Partition
 from ..quant.recipe import Recipe
-from .graph import Graph, op_name, static_shape
-from .layer import Layer, Partition
 
 ELEMENTWISE = (
     "add", "clip", "divide", "erf", "exp", "multiply", "negative", "nn.gelu", "nn.gelu_tanh",

@@ -2,16 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
 import numpy as np
 
 from ...target.packing import QuantizedWeight, bits_per_weight, pack
+from ..partition.layer import Layer, Replaced, matrices
 from ..quant.base import quantize_weight, values_of
 from ..quant.host_formats import StudyWeight
 from ..quant.recipe import Recipe
 from ..quant.statistics import Statistics
-from .layer import Layer
 
 
 def host_reason(activation: str) -> str:
@@ -52,22 +51,6 @@ class Packed:
     shift: np.ndarray | None = None
     values: np.ndarray | None = None
     reason: str = ""
-
-
-def matrices(layer: Layer) -> np.ndarray:
-    """Return a layer's weights as ``(groups, out, in)``: one matrix per group of a convolution."""
-    if layer.kind == "linear":
-        return layer.weight[None]
-    groups = int(layer.call.attrs.groups)
-    out = layer.weight.shape[0]
-    return layer.weight.reshape(groups, out // groups, -1)
-
-
-class Replaced(NamedTuple):
-    """What a layer computes with from now on: ``(groups, out, in)``, and ``(groups * out,)``."""
-
-    values: np.ndarray
-    shift: np.ndarray | None
 
 
 def pack_layer(

@@ -13,18 +13,19 @@ from tvm import relax
 
 from ...target.errors import ConfigError, UnsupportedError
 from ..names import NAMES
+from ..partition.constraints import PRODUCTS
+from ..partition.graph import function_names
+from ..partition.layer import WEIGHTED, Layer, Partition, Replaced
+from ..partition.partition import partition
 from ..quant.base import check_finite
 from ..quant.recipe import FP32, Recipe
 from ..quant.statistics import Statistics
-from .graph import function_names
 from .host_layers import HOST_LAYERS, keep_on_host
 from .kv_cache import round_caches
-from .layer import WEIGHTED, Layer, Partition
 from .migration.factors import make_rule
 from .migration.migrate import migrate_model
 from .order import order_outputs
-from .pack import Packed, Replaced, pack_layer
-from .partition import PRODUCTS, partition
+from .pack import Packed, pack_layer
 from .rewrite import Rewriter, State
 
 LAYERS = "microscopiq.layers"

@@ -11,14 +11,14 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 from ...target.formats import ACTIVATION_FORMATS, GROUP_SIZE
 from ...target.packing import bits_per_weight
 from ..operators import Conv, Gemm, Quantize
+from ..partition.graph import op_name, static_shape
+from ..partition.layer import Layer, Partition
 from ..quant.host_formats import STUDY_ACTIVATIONS
 from ..tir.gemm import gemm
 from ..tir.quantize import quantize
 from ..tir.tokens import rounded_tokens
 from ..tir.unpack import unpack
-from .graph import op_name, static_shape
 from .host_layers import emit_on_host
-from .layer import Layer, Partition
 from .pack import Packed
 
 LAYER = "microscopiq.layer"

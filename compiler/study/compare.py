@@ -23,9 +23,9 @@ from ..calibration.pieces import flat_arrays
 from ..calibration.run import runner
 from ..calibration.samples import Call, model_inputs, read_calls
 from ..driver import load_model, quantize
-from ..passes.graph import function_names
+from ..partition.graph import function_names
+from ..partition.partition import partition
 from ..passes.host_layers import host_layers
-from ..passes.partition import partition
 from ..passes.quantize import LAYERS
 from ..quant.recipe import Recipe, load_recipe
 

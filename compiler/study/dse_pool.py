@@ -19,7 +19,7 @@ from ...target.area import area
 from ...target.errors import MicroscopiqError
 from ...target.technology import Technology, load_technology
 from ..estimate.timing import time_functions
-from ..passes.graph import function_calls, function_names
+from ..partition.graph import function_calls, function_names
 from ..passes.lower import emit_programs, leave_to_host, schedule_operators
 
 STAGE = "explore"

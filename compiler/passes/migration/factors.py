@@ -6,12 +6,11 @@ from typing import Protocol
 import numpy as np
 
 from ....target.errors import InputError
+from ...partition.graph import static_shape
+from ...partition.layer import Layer, matrices
 from ...quant.base import METHODS, quantize_weight, values_of
 from ...quant.recipe import AWQ, DEFAULT_STRENGTH, SMOOTHQUANT, Recipe
 from ...quant.statistics import Statistics
-from ..graph import static_shape
-from ..layer import Layer
-from ..pack import matrices
 from .rescale import KINDS, Plan
 
 FACTOR_RANGE = 2.0**10

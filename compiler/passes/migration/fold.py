@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tvm import relax
 
-from ..graph import Graph, op_name, static_shape
+from ...partition.graph import Graph, op_name, static_shape
 
 HOMOGENEOUS = ("negative", "nn.leakyrelu", "nn.relu")
 """Operators of one operand that a positive factor passes."""

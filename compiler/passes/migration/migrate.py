@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import tvm
 
+from ...partition.constraints import OTHER_REASON
+from ...partition.graph import Graph
+from ...partition.layer import Layer, Partition
+from ...partition.partition import partition
 from ...quant.statistics import Statistics
-from ..graph import Graph
-from ..layer import Layer, Partition
-from ..partition import OTHER_REASON, partition
 from .factors import Rule
 from .rescale import KINDS, Plan, Rewriter, unshaped
 

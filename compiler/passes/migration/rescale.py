@@ -5,8 +5,8 @@ from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from ...names import digest
-from ..graph import Graph, op_name, static_shape
-from ..layer import Layer
+from ...partition.graph import Graph, op_name, static_shape
+from ...partition.layer import Layer
 from .fold import Edit, Fold
 
 KINDS = {"linear": -1, "conv2d": -3}

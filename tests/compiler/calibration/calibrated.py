@@ -10,7 +10,7 @@ from tvm.relax import op
 
 from microscopiq.compiler.calibration.collect import Calibration, collect
 from microscopiq.compiler.driver import load_model
-from microscopiq.compiler.passes.layer import Layer
+from microscopiq.compiler.partition.layer import Layer
 from microscopiq.compiler.passes.quantize import LAYERS, quantize_model
 from microscopiq.compiler.quant.recipe import load_recipe
 from microscopiq.compiler.quant.statistics import Statistics, held_out_stride

@@ -10,7 +10,7 @@ from torch import nn
 
 from microscopiq.compiler.calibration.products import Linear
 from microscopiq.compiler.driver import load_model, quantize
-from microscopiq.compiler.passes.pack import Replaced, matrices
+from microscopiq.compiler.partition.layer import Replaced, matrices
 from microscopiq.compiler.quant.statistics import Statistics
 from microscopiq.compiler.quant.upstream import toward_source
 from microscopiq.compiler.study.compare import on_blas

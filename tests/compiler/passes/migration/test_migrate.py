@@ -12,7 +12,8 @@ from tvm import relax
 from tvm.relax import op
 
 from microscopiq import load_model, quantize
-from microscopiq.compiler.passes.graph import Graph, function_names
+from microscopiq.compiler.partition.graph import Graph, function_names
+from microscopiq.compiler.partition.partition import partition
 from microscopiq.compiler.passes.migration.factors import (
     EXPONENTS,
     FACTOR_RANGE,
@@ -23,7 +24,6 @@ from microscopiq.compiler.passes.migration.factors import (
 )
 from microscopiq.compiler.passes.migration.migrate import MULTIPLY, migrate
 from microscopiq.compiler.passes.migration.rescale import FOLDED, KINDS, MULTIPLIED, unshaped
-from microscopiq.compiler.passes.partition import partition
 from microscopiq.compiler.passes.quantize import HOST, LAYERS
 from microscopiq.compiler.quant.base import quantize_weight, values_of
 from microscopiq.compiler.quant.recipe import load_recipe

@@ -1,4 +1,4 @@
-"""compiler/passes/partition.py: what a layer absorbs, and why an operator stays on the host."""
+"""compiler/partition: what a layer absorbs, and why an operator stays on the host."""
 
 import numpy as np
 import pytest
@@ -10,8 +10,9 @@ from tvm.script import relax as R
 from microscopiq import quantize
 from microscopiq.compiler.api import build
 from microscopiq.compiler.names import digest
-from microscopiq.compiler.passes import partition as passes
-from microscopiq.compiler.passes.partition import CONSTRAINTS, partition
+from microscopiq.compiler.partition import constraints as rules
+from microscopiq.compiler.partition.constraints import CONSTRAINTS
+from microscopiq.compiler.partition.partition import partition
 from microscopiq.target.errors import UnsupportedError
 from tests.compiler import relax_modules as make
 
@@ -83,23 +84,23 @@ def half(body, *shapes):
 
 
 BROKEN = {
-    ("matmul", passes.static_shapes): lambda: Dynamic,
-    ("matmul", passes.fp32_operands): lambda: half(
+    ("matmul", rules.static_shapes): lambda: Dynamic,
+    ("matmul", rules.fp32_operands): lambda: half(
         lambda emit, a, b: emit(op.matmul(a, b)), (3, 4), (4, 5)
     ),
-    ("matmul", passes.not_constant_left): lambda: matmul((3, 4), (4, 5), constant_left=True),
-    ("matmul", passes.matrix_operands): lambda: matmul((2, 3, 4), (2, 4, 5), constant_right=True),
-    ("matmul", passes.equal_batches): lambda: matmul((2, 3, 4), (4, 5)),
-    ("matmul", passes.not_empty): lambda: matmul((0, 4), (4, 5), constant_right=True),
-    ("nn.conv2d", passes.static_shapes): dynamic_conv2d,
-    ("nn.conv2d", passes.fp32_operands): lambda: half(
+    ("matmul", rules.not_constant_left): lambda: matmul((3, 4), (4, 5), constant_left=True),
+    ("matmul", rules.matrix_operands): lambda: matmul((2, 3, 4), (2, 4, 5), constant_right=True),
+    ("matmul", rules.equal_batches): lambda: matmul((2, 3, 4), (4, 5)),
+    ("matmul", rules.not_empty): lambda: matmul((0, 4), (4, 5), constant_right=True),
+    ("nn.conv2d", rules.static_shapes): dynamic_conv2d,
+    ("nn.conv2d", rules.fp32_operands): lambda: half(
         lambda emit, x, w: emit(op.nn.conv2d(x, w)), (1, 3, 6, 6), (2, 3, 3, 3)
     ),
-    ("nn.conv2d", passes.constant_kernel): lambda: conv2d((1, 3, 6, 6), (2, 3, 3, 3)),
-    ("nn.conv2d", passes.nchw_layout): lambda: constant_conv2d(
+    ("nn.conv2d", rules.constant_kernel): lambda: conv2d((1, 3, 6, 6), (2, 3, 3, 3)),
+    ("nn.conv2d", rules.nchw_layout): lambda: constant_conv2d(
         (1, 6, 6, 3), (2, 3, 3, 3), data_layout="NHWC"
     ),
-    ("nn.conv2d", passes.not_empty): lambda: constant_conv2d((0, 3, 6, 6), (2, 3, 3, 3)),
+    ("nn.conv2d", rules.not_empty): lambda: constant_conv2d((0, 3, 6, 6), (2, 3, 3, 3)),
 }
 
 

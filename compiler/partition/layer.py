@@ -1,7 +1,7 @@
 """What a partition finds: layers that the array runs, and why the rest runs on the host."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -61,3 +61,19 @@ class Partition:
 
     layers: list[Layer]
     host: list[tuple[str, str]]
+
+
+class Replaced(NamedTuple):
+    """What a layer computes with from now on: ``(groups, out, in)``, and ``(groups * out,)``."""
+
+    values: np.ndarray
+    shift: np.ndarray | None
+
+
+def matrices(layer: Layer) -> np.ndarray:
+    """Return a layer's weights as ``(groups, out, in)``: one matrix per group of a convolution."""
+    if layer.kind == "linear":
+        return layer.weight[None]
+    groups = int(layer.call.attrs.groups)
+    out = layer.weight.shape[0]
+    return layer.weight.reshape(groups, out // groups, -1)

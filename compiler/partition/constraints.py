@@ -1,0 +1,93 @@
+"""What the array asks of a product, and why the rest of a model runs on the host.
+
+Every constraint is a function whose docstring is the reason a user reads when it fails.
+"""
+
+import numpy as np
+
+from .graph import Graph, static_shape
+
+ANCHORS = ("matmul", "nn.conv2d")
+"""Operators that the array is for; all others run on the host."""
+PRODUCTS = (
+    *ANCHORS,
+    "nn.conv1d",
+    "nn.conv3d",
+    "nn.conv1d_transpose",
+    "nn.conv2d_transpose",
+    "nn.attention",
+    "einsum",
+)
+"""Operators whose work is multiply-accumulates: strict compilation refuses them on the host."""
+
+
+def static_shapes(graph: Graph, call) -> bool:
+    """all shapes must be known while compiling"""
+    return static_shape(call) is not None and all(
+        static_shape(arg) is not None for arg in call.args
+    )
+
+
+def fp32_operands(graph: Graph, call) -> bool:
+    """operands must be float32"""
+    return all(str(arg.ty.dtype) == "float32" for arg in call.args)
+
+
+def not_constant_left(graph: Graph, call) -> bool:
+    """a constant left operand of a matmul has no rows of activations to stream"""
+    return graph.constant(call.args[0]) is None
+
+
+def matrix_operands(graph: Graph, call) -> bool:
+    """a matmul's operands must be matrices or stacks of them, a constant right one a matrix"""
+    left, right = static_shape(call.args[0]), static_shape(call.args[1])
+    if graph.constant(call.args[1]) is not None:
+        return len(left) >= 1 and len(right) == 2
+    return len(left) >= 2 and len(right) >= 2
+
+
+def equal_batches(graph: Graph, call) -> bool:
+    """a matmul of two activations must have equal batch dimensions (no broadcast)"""
+    if graph.constant(call.args[1]) is not None:
+        return True
+    return static_shape(call.args[0])[:-2] == static_shape(call.args[1])[:-2]
+
+
+def constant_kernel(graph: Graph, call) -> bool:
+    """the weight of a convolution must be a constant"""
+    return graph.constant(call.args[1]) is not None
+
+
+def nchw_layout(graph: Graph, call) -> bool:
+    """a convolution must have NCHW data and an OIHW kernel"""
+    attrs = call.attrs
+    layouts = (str(attrs.data_layout), str(attrs.kernel_layout), str(attrs.out_layout))
+    return layouts == ("NCHW", "OIHW", "NCHW")
+
+
+def not_empty(graph: Graph, call) -> bool:
+    """a tensor without elements has nothing to compute"""
+    return all(int(np.prod(static_shape(expr))) > 0 for expr in (call, *call.args))
+
+
+CONSTRAINTS = {
+    "matmul": (
+        static_shapes,
+        fp32_operands,
+        not_constant_left,
+        matrix_operands,
+        equal_batches,
+        not_empty,
+    ),
+    "nn.conv2d": (static_shapes, fp32_operands, constant_kernel, nchw_layout, not_empty),
+}
+
+HOST_REASONS = {
+    "nn.softmax": "the vector unit has no exponential",
+    "nn.gelu": "the vector unit has no error function",
+    "nn.layer_norm": "the vector unit has no mean over a row",
+    "nn.conv1d": "the array's gather is two-dimensional; only conv2d is lowered",
+    "nn.conv2d_transpose": "a transposed convolution isn't a gather of its input",
+    "nn.attention": "write attention as matmul, softmax, matmul to put it on the array",
+}
+OTHER_REASON = "not a matrix product"
