@@ -1,6 +1,7 @@
-"""The layers: target < runtime < compiler; an import in the other direction is a bug."""
+"""The floors of the tree: a folder imports only from the floors below it, and never in a circle."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,43 @@ import pytest
 ROOT = Path(__file__).parents[1]
 VERSION = "microscopiq.__version__"
 LAYERS = ("target", "runtime", "compiler")
+FLOORS = (
+    ("target",),
+    ("target/isa",),
+    ("runtime/__init__", "runtime/whole_file", "runtime/bytecode", "runtime/arguments"),
+    ("runtime/reference", "runtime/results"),
+    ("runtime/reports",),
+    ("runtime/session",),
+    ("compiler/__init__", "compiler/names", "compiler/operators"),
+    ("compiler/quant",),
+    ("compiler/options", "compiler/tiling"),
+    ("compiler/tir",),
+    ("compiler/emit",),
+    ("compiler/kinds",),
+    ("compiler/partition",),
+    ("compiler/passes/migration",),
+    ("compiler/passes",),
+    ("compiler/frontend", "compiler/calibration", "compiler/estimate", "compiler/tuned",
+     "compiler/weight_report"),
+    ("compiler/driver",),
+    ("compiler/api", "compiler/backend", "compiler/verify", "compiler/demo", "compiler/tune"),
+    ("compiler/study", "compiler/docs"),
+    ("compiler/cli",),
+)  # fmt: skip
+"""From the lowest on: folders, and modules beside them; those of one floor don't know each other."""
+CORE_FLOORS = (
+    ("errors", "isa", "stats"),
+    ("program", "kernels"),
+    ("memory",),
+    ("weights",),
+    ("recon",),
+    ("timing", "structural"),
+    ("machine",),
+    ("module",),
+)
+"""The same of runtime/src."""
+PURE = ("names", "operators", "quant", "tiling", "tir", "emit", "kinds", "partition", "passes")
+"""What of the compiler makes a program and never runs one."""
 HEAVY = {
     "target": {"tvm", "tvm_ffi", "torch", "onnx"},
     "runtime": {"torch", "onnx"},
@@ -51,27 +89,72 @@ def while_importing(tree: ast.Module) -> ast.Module:
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_a_layer_imports_only_itself_and_lower_ones(layer):
-    allowed = LAYERS[: LAYERS.index(layer) + 1]
-    for file in sources(layer):
-        for name, line in imported(file, ast.parse(file.read_text())):
-            parts = name.split(".")
-            if parts[0] == "microscopiq" and name != VERSION:
-                assert len(parts) > 1 and parts[1] in allowed, f"{file}:{line} imports {name}"
-
-
-@pytest.mark.parametrize("layer", LAYERS)
 def test_a_layer_starts_without_what_is_heavy_above_it(layer):
     for file in sources(layer):
         for name, line in imported(file, while_importing(ast.parse(file.read_text()))):
             assert name.split(".")[0] not in HEAVY[layer], f"{file}:{line} imports {name}"
 
 
-def test_passes_and_quantizers_never_touch_the_runtime():
-    pure = tuple(
-        f"compiler/{name}" for name in ("partition", "passes", "quant", "tir", "tiling", "emit")
-    )
-    for file in [file for folder in pure for file in sources(folder)]:
+def floor_of(path: str) -> int:
+    """Return the number of the floor of a file (without its suffix) of the package."""
+    parts = path.split("/")
+    for length in range(len(parts), 0, -1):
+        for number, floor in enumerate(FLOORS):
+            if "/".join(parts[:length]) in floor:
+                return number
+    raise AssertionError(f"{path} is on no floor: give it a place in FLOORS")
+
+
+def home_of(path: str) -> str:
+    """Return the entry of FLOORS that holds a file."""
+    return next(
+        name for name in sorted(FLOORS[floor_of(path)], key=len, reverse=True)
+        if path == name or path.startswith(name + "/")
+    )  # fmt: skip
+
+
+def imported_files(file: Path) -> list[tuple[str, int]]:
+    """Return the files of the package that a file imports, without suffix, with the lines."""
+    found = []
+    for name, line in imported(file, ast.parse(file.read_text())):
+        parts = name.split(".")
+        if parts[0] != "microscopiq" or name == VERSION:
+            continue
+        while len(parts) > 2 and not (
+            (ROOT / "/".join(parts[1:])).is_dir()
+            or (ROOT / "/".join(parts[1:])).with_suffix(".py").exists()
+        ):
+            parts.pop()
+        path = "/".join(parts[1:])
+        found.append((f"{path}/__init__" if (ROOT / path).is_dir() else path, line))
+    return found
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_folder_imports_only_itself_and_lower_floors(layer):
+    for file in sources(layer):
+        path = str(file.relative_to(ROOT).with_suffix(""))
+        here, home = floor_of(path), home_of(path)
+        for other, line in imported_files(file):
+            assert home_of(other) == home or floor_of(other) < here, f"{file}:{line}: {other}"
+
+
+def test_a_folder_of_the_core_includes_only_itself_and_lower_floors():
+    source = ROOT / "runtime" / "src"
+    floors = {name: number for number, floor in enumerate(CORE_FLOORS) for name in floor}
+    files = [file for file in source.rglob("*") if file.suffix in (".cc", ".h")]
+    assert len(files) > 50
+    for file in files:
+        home = file.relative_to(source).parts[0].split(".")[0]
+        for name in re.findall(r'#include "([^"]+)"', file.read_text()):
+            other = name.split("/")[0].split(".")[0]
+            assert other == home or floors[other] < floors[home], f"{file} includes {name}"
+
+
+def test_what_makes_a_program_never_touches_the_runtime():
+    for file in sources("compiler"):
+        if file.relative_to(ROOT / "compiler").with_suffix("").parts[0] not in PURE:
+            continue
         for name, line in imported(file, ast.parse(file.read_text())):
             assert not name.startswith("microscopiq.runtime"), f"{file}:{line} imports {name}"
 
