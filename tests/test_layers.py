@@ -152,6 +152,17 @@ def test_a_folder_of_the_core_includes_only_itself_and_lower_floors():
             assert other == home or floors[other] < floors[home], f"{file} includes {name}"
 
 
+def test_the_architecture_page_has_a_sentence_for_each_folder():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    folders = [name for floor in FLOORS for name in floor if (ROOT / name).is_dir()]
+    core = [
+        name for floor in CORE_FLOORS for name in floor if (ROOT / "runtime/src" / name).is_dir()
+    ]
+    assert len(folders) > 20 and len(core) == 8
+    for name in folders + core:
+        assert f"| `{name}`" in page, name
+
+
 def test_what_makes_a_program_never_touches_the_runtime():
     for file in sources("compiler"):
         if file.relative_to(ROOT / "compiler").with_suffix("").parts[0] not in PURE:
