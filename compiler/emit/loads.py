@@ -1,9 +1,11 @@
 """Transfers of a GEMM's operands from off the chip."""
 
+from functools import partial
+
 from ...target.formats import MACRO_BLOCK
 from ...target.isa import instructions as isa
 from ...target.isa.spec import Mem, Unit
-from ..operators import Gemm
+from ..operators import Conv, Gemm
 from ..tiling.nest import F32
 from .allocate import affine
 from .state import Emitter, Op
@@ -35,55 +37,57 @@ def fixed_extent(emitter: Emitter, count: int = 1) -> int:
 
 
 def load_x(op: Gemm, index, stage: StageNode):
-    i, c, g, m = (stage[axis] for axis in ("i", "c", "g", "m"))
-    groups, tile_rows = stage.extent("g"), stage.extent("m")
-
-    def extents(emitter):
-        inputs = input_extent(emitter, g) if groups == 1 else fixed_extent(emitter, op.k)
-        return {"rows": emitter.clip(tile_rows, op.m, m), "cols": inputs}
-
-    def rows(emitter, path):
-        return isa.DmaLoad(
-            mem=Mem.SPAD,
-            dst=emitter.at("x", m, ZERO, path),
-            dst_pitch=emitter.pitch("x"),
-            arg=index["x"],
-            src=affine(i * (op.m * op.k) + m * op.k + g * op.group, path),
-            src_pitch=op.k,
-            src_step=1,
-            element=1,
-            **extents(emitter),
-        )
-
-    def im2col(emitter, path):
-        conv = op.conv
-        image = conv.channels * conv.height * conv.width
-        return isa.DmaIm2col(
-            mem=Mem.SPAD,
-            dst=emitter.at("x", m, ZERO, path),
-            dst_pitch=emitter.pitch("x"),
-            arg=index["x"],
-            src=affine(i * (op.conv_groups * image) + c * image, path),
-            row0=affine(m, path),
-            col0=affine(g * op.group, path),
-            **extents(emitter),
-            height=conv.height,
-            width=conv.width,
-            out_width=conv.out_width,
-            kernel_h=conv.kernel_h,
-            kernel_w=conv.kernel_w,
-            stride_h=conv.stride_h,
-            stride_w=conv.stride_w,
-            pad_top=conv.pad_top,
-            pad_left=conv.pad_left,
-            dilation_h=conv.dilation_h,
-            dilation_w=conv.dilation_w,
-        )
-
     note = "activation rows of this tile, one group of inputs"
-    if groups > 1:
+    if stage.extent("g") > 1:
         note = "activation rows, all inputs"
-    return [Op(Unit.DMA_IN, (), ("x",), im2col if op.conv else rows, note=note)]
+    build = partial(_rows, op) if op.conv is None else partial(_patches, op, op.conv)
+    return [Op(Unit.DMA_IN, (), ("x",), partial(build, index["x"], stage), note=note)]
+
+
+def _x_extents(op: Gemm, stage: StageNode, emitter: Emitter) -> dict[str, int]:
+    whole = stage.extent("g") > 1
+    inputs = fixed_extent(emitter, op.k) if whole else input_extent(emitter, stage["g"])
+    return {"rows": emitter.clip(stage.extent("m"), op.m, stage["m"]), "cols": inputs}
+
+
+def _rows(op: Gemm, arg: int, stage: StageNode, emitter: Emitter, path):
+    i, g, m = stage["i"], stage["g"], stage["m"]
+    return isa.DmaLoad(
+        mem=Mem.SPAD,
+        dst=emitter.at("x", m, ZERO, path),
+        dst_pitch=emitter.pitch("x"),
+        arg=arg,
+        src=affine(i * (op.m * op.k) + m * op.k + g * op.group, path),
+        src_pitch=op.k,
+        src_step=1,
+        element=1,
+        **_x_extents(op, stage, emitter),
+    )
+
+
+def _patches(op: Gemm, conv: Conv, arg: int, stage: StageNode, emitter: Emitter, path):
+    image = conv.channels * conv.height * conv.width
+    return isa.DmaIm2col(
+        mem=Mem.SPAD,
+        dst=emitter.at("x", stage["m"], ZERO, path),
+        dst_pitch=emitter.pitch("x"),
+        arg=arg,
+        src=affine(stage["i"] * (op.conv_groups * image) + stage["c"] * image, path),
+        row0=affine(stage["m"], path),
+        col0=affine(stage["g"] * op.group, path),
+        **_x_extents(op, stage, emitter),
+        height=conv.height,
+        width=conv.width,
+        out_width=conv.out_width,
+        kernel_h=conv.kernel_h,
+        kernel_w=conv.kernel_w,
+        stride_h=conv.stride_h,
+        stride_w=conv.stride_w,
+        pad_top=conv.pad_top,
+        pad_left=conv.pad_left,
+        dilation_h=conv.dilation_h,
+        dilation_w=conv.dilation_w,
+    )
 
 
 def load_x_exponent(op: Gemm, index, stage: StageNode):
