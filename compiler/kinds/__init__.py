@@ -1,3 +1,10 @@
-"""Kinds of operators: what each computes, how it is tiled, scheduled and emitted."""
+"""Kinds of operators: what each computes, how it is tiled, scheduled and emitted.
 
-from . import gemm, quantize  # noqa: F401  (registers them)
+Importing this package registers every kind that has a file in it.
+"""
+
+import importlib
+import pkgutil
+
+for _file in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_file.name}")
