@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .clusters import pack_clusters, panel_bytes, pattern_count, unpack_clusters
-from .errors import InputError
+from .errors import InputError, IsaError
 from .formats import (
     BY_CODE,
     GROUP_SIZE,
@@ -38,6 +38,7 @@ from .formats import (
     WeightFormat,
     outlier_exponent_range,
 )
+from .segment import check_segment, is_shape_only
 
 HEADER = struct.Struct("<BBBb")
 
@@ -101,11 +102,18 @@ def unpack(segment: bytes, format_name: str, out: int, inputs: int) -> list[Quan
     Raises
     ------
     InputError
-        For a segment whose directory or panels don't fit the shape or format.
+        For a segment whose directory or panels don't fit the shape or format, or that has bytes
+        which mean nothing.
     """
     per_matrix = blocks(out, MACRO_BLOCK) * blocks(inputs, GROUP_SIZE)
+    try:
+        check_segment(segment)
+    except IsaError as error:
+        raise InputError(str(error)) from None
+    if not segment or is_shape_only(segment):
+        raise InputError(f"weight segment of {len(segment)} bytes has no weights to unpack")
     (count,) = struct.unpack_from("<I", segment)
-    if count % per_matrix or len(segment) < 4 * (count + 2):
+    if count % per_matrix:
         raise InputError(f"weight segment has {count} panels; ({out}, {inputs}) has {per_matrix}")
     offsets = np.frombuffer(segment, "<u4", count + 1, 4)
     weights, number = [], 0
@@ -261,42 +269,65 @@ def _pack_metadata(weight, isf, column, group, rows, cols) -> bytes:
 
 def _unpack_panel(weight: QuantizedWeight, panel: bytes, column: int, group: int) -> None:
     row = weight.row
-    code, rows, cols, _ = HEADER.unpack_from(panel)
+    _require(panel, HEADER.size)
+    code, rows, cols, base = HEADER.unpack_from(panel)
     rows, cols = rows + 1, cols + 1
     window = weight.slots[column : column + MACRO_BLOCK, group : group + GROUP_SIZE]
     if code != row.code or window.shape != (cols, rows):
         name = BY_CODE[code].name if code in BY_CODE else code
         raise InputError(f"panel of {rows}x{cols} {name}; expected {window.shape[::-1]} {row.name}")
+    pitch = blocks(cols, 8) * row.bits
+    position = HEADER.size + (panel_bytes(rows, cols) if row.cluster else rows * pitch)
+    _require(panel, position)
     if row.cluster:
-        first, position = pattern_count(group), HEADER.size + panel_bytes(rows, cols)
+        first = pattern_count(group)
         found, pattern = unpack_clusters(panel[HEADER.size : position], rows, cols)
         window[:] = found
         weight.pattern[column : column + cols, first : first + pattern.shape[1]] = pattern
     else:
-        pitch = blocks(cols, 8) * row.bits
         dense = np.frombuffer(panel, np.uint8, rows * pitch, HEADER.size).reshape(rows, pitch)
         bits = np.unpackbits(dense, axis=1, bitorder="little").reshape(rows, -1, row.bits)
         codes = (bits << np.arange(row.bits, dtype=np.uint8)).sum(-1, dtype=np.uint8)
         window[:] = codes[:, :cols].T
-        position = HEADER.size + rows * pitch
+    least = 0
     if not row.has_outliers:
+        _require(panel, position + 2 * cols)
         scale = np.frombuffer(panel, "<f2", cols, position)
         weight.scale[group // GROUP_SIZE, column : column + cols] = scale
-        return
-    for k in range(group, group + rows):
-        position = _unpack_row(weight, panel, position, column, cols, k)
+        position += 2 * cols
+    else:
+        for k in range(group, group + rows):
+            position = _unpack_row(weight, panel, position, column, cols, k)
+        least = int(weight.isf[column // MACRO_BLOCK, group : group + rows].min())
     if position != len(panel):
-        raise InputError(f"panel has {len(panel)} bytes; its metadata ends at {position}")
+        raise InputError(
+            f"panel of {rows}x{cols} {row.name} has {len(panel)} bytes; it ends at {position}"
+        )
+    if base != least:
+        raise InputError(
+            f"panel of {rows}x{cols} {row.name}: base exponent {base}; expected {least}"
+        )
+
+
+def _require(panel: bytes, end: int) -> None:
+    """Refuse a panel that ends before what it should hold."""
+    if len(panel) < end:
+        raise InputError(f"panel has {len(panel)} bytes; its contents end at {end} or later")
 
 
 def _unpack_row(weight, panel, position, column, cols, k) -> int:
     """Read one row's metadata; return the position after it."""
     _, micro_bits = OUTLIER_EXPONENT[weight.row.bits]
     micro = blocks(cols, MICRO_BLOCK)
+    end = position + 1 + blocks(micro, 8)
+    _require(panel, end)
     (isf,) = struct.unpack_from("<b", panel, position)
     weight.isf[column // MACRO_BLOCK, k] = isf
-    ident = int.from_bytes(panel[position + 1 : position + 1 + blocks(micro, 8)], "little")
-    position += 1 + blocks(micro, 8)
+    ident = int.from_bytes(panel[position + 1 : end], "little")
+    if ident >> micro:
+        raise InputError(f"input channel {k} flags micro-block {ident.bit_length() - 1} of {micro}")
+    _require(panel, end + 4 * ident.bit_count())
+    position = end
     for block in range(micro):
         if not ident >> block & 1:
             continue

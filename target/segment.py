@@ -37,8 +37,8 @@ def check_segment(segment: bytes) -> None:
     Raises
     ------
     IsaError
-        For offsets that go back or past the end, a directory that is cut, a template that isn't
-        there.
+        For offsets that go back or past the end, bytes before the first or after the last panel,
+        a directory that is cut, a template that isn't there.
     """
     if not segment:
         return
@@ -53,10 +53,10 @@ def check_segment(segment: bytes) -> None:
         raise IsaError(
             f"weight segment of {length} bytes: a directory of {count} panels needs {directory}"
         )
-    offsets = np.concatenate([[directory], words[first : first + kinds + 1], [length]])
-    if (np.diff(offsets.astype(np.int64)) < 0).any():
+    offsets = words[first : first + kinds + 1].astype(np.int64)
+    if offsets[0] != directory or offsets[-1] != length or (np.diff(offsets) < 0).any():
         raise IsaError(
-            f"weight segment: offsets {offsets[1:-1].tolist()[:8]}; allowed: ascending from "
+            f"weight segment: offsets {offsets.tolist()[:8]}; allowed: ascending from "
             f"{directory} to {length}"
         )
     like = np.frombuffer(segment, "<u2", numbers // 2, 4 * (first + kinds + 1))

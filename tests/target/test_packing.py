@@ -26,7 +26,9 @@ from microscopiq.target.packing import (
     pack,
     unpack,
 )
+from microscopiq.target.segment import panels, shape_only
 from tests.cluster_weights import fill_clusters
+from tests.malformed_segments import MALFORMED, fineq_segment, int4_segment, ms4_segment
 
 SHAPES = st.tuples(st.integers(1, 300), st.integers(1, 300))
 FORMATS = list(WEIGHT_FORMATS)
@@ -230,3 +232,32 @@ def test_wrong_shape_or_format_is_refused():
         unpack(segment, "int8", 10, 20)
     with pytest.raises(InputError, match=r"weight segment has 1 panels; \(10, 200\) has 2"):
         unpack(segment, "int4", 10, 200)
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+def test_malformed_segments_are_refused(case):
+    bad = MALFORMED[case]
+    segment = bad.segment()
+    name, out, inputs = {
+        int4_segment: ("int4", 10, 20), ms4_segment: ("ms4", 8, 8), fineq_segment: ("fineq", 8, 6)
+    }[bad.segment]  # fmt: skip
+    assert pack(unpack(bytes(segment), name, out, inputs)) == segment
+    bad.change(segment)
+    with pytest.raises(InputError, match=bad.python):
+        unpack(bytes(segment), name, out, inputs)
+
+
+def test_segments_without_weights_are_refused():
+    with pytest.raises(InputError, match="weight segment of 0 bytes has no weights to unpack"):
+        unpack(b"", "int4", 10, 20)
+    shapes = shape_only(panels(bytes(int4_segment())), np.zeros(2, int))
+    with pytest.raises(InputError, match=r"weight segment of \d+ bytes has no weights to unpack"):
+        unpack(shapes, "int4", 10, 20)
+
+
+def test_base_exponent_is_the_least_of_the_panel():
+    """And 0 where the format has none: the header's fourth byte, signed, after 12 of directory."""
+    weight = empty("ms2", 8, 3)
+    weight.isf[0] = -7, -9, -8
+    assert pack([weight])[12 + 3] == 256 - 9
+    assert [pack([empty(name, 8, 3)])[12 + 3] for name in ("int4", "int8", "fineq")] == [0, 0, 0]

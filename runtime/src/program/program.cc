@@ -4,6 +4,7 @@
 #include <set>
 
 #include "program/byte_reader.h"
+#include "weights/panel.h"
 
 namespace microscopiq {
 namespace {
@@ -106,7 +107,13 @@ void CheckOffsets(ByteReader* reader, uint64_t count, uint64_t first, uint64_t l
       Fail(kIsaError, "weight segment: offset ", i, " = ", offset, "; allowed ", previous, " to ",
            length);
     }
+    if (i == 0 && offset != first) {
+      Fail(kIsaError, "weight segment: the first panel starts at ", offset, "; allowed: ", first);
+    }
     previous = offset;
+  }
+  if (previous != length) {
+    Fail(kIsaError, "weight segment: the last panel ends at ", previous, "; allowed: ", length);
   }
 }
 
@@ -135,6 +142,11 @@ WeightSegment CheckWeights(const uint8_t* data, uint64_t length) {
       Fail(kIsaError, "weight segment: panel ", panel, " is like template ", number,
            "; the segment has ", kinds);
     }
+  }
+  for (uint64_t kind = 0; kind < kinds; ++kind) {
+    uint32_t range[2];
+    std::memcpy(range, weights.offsets + 4 * kind, sizeof(range));
+    CheckPanel(static_cast<int64_t>(kind), data + range[0], int64_t{range[1]} - range[0]);
   }
   return weights;
 }

@@ -38,6 +38,36 @@ Panel ReadPanel(const Memory& wbuf, int64_t address, int format_code) {
   return panel;
 }
 
+void CheckPanel(int64_t number, const uint8_t* data, int64_t bytes) {
+  const WeightFormat* format = bytes ? FindFormat(data[0]) : nullptr;
+  if (!format) return;
+  Panel panel;
+  panel.format = format;
+  int64_t end = kPanelHeaderBytes;
+  if (bytes >= end) {
+    panel.rows = data[1] + 1;
+    panel.cols = data[2] + 1;
+    panel.exponent = static_cast<int8_t>(data[3]);
+    end = panel.tail() + (format->pow2 ? 0 : 2 * panel.cols);
+  }
+  if (!format->pow2 && panel.exponent != 0) {
+    Fail(kIsaError, "weight panel ", number, " (", format->name, "): base exponent ",
+         panel.exponent, "; allowed: 0");
+  }
+  const int identifier_bytes = panel.identifier_bytes();
+  for (int row = 0; format->pow2 && row < panel.rows && end <= bytes; ++row) {
+    const int64_t identifier = end + 1;
+    end = identifier + identifier_bytes;
+    for (int block = 0; block < panel.micro_blocks() && end <= bytes; ++block) {
+      if (data[identifier + block / 8] >> (block % 8) & 1) end += 4;
+    }
+  }
+  if (end != bytes) {
+    Fail(kIsaError, "weight panel ", number, " (", panel.rows, "x", panel.cols, " of ",
+         format->name, ") has ", bytes, " bytes; its contents end at ", end);
+  }
+}
+
 const std::vector<int64_t>& PanelIndex::Rows(const Memory& wbuf, const Panel& panel) {
   if (panel.address == address_ && wbuf.version() == version_) return rows_;
   address_ = -1;

@@ -50,6 +50,11 @@ struct PanelPart {
 // Reads a panel's header and checks its format. Throws SimError.
 Panel ReadPanel(const Memory& wbuf, int64_t address, int format_code);
 
+// Checks a panel of a saved program: that it has the bytes which its header and metadata ask for,
+// and no base exponent where the format has none. Of a format that isn't known nothing can be said;
+// the instruction that reads it is refused. Throws IsaError.
+void CheckPanel(int64_t number, const uint8_t* data, int64_t bytes);
+
 // Where the metadata of each row of a pow2 panel starts.
 //
 // Rows vary in length, so finding one means walking over all before it. `preload` and

@@ -262,13 +262,16 @@ def test_a_program_for_an_impossible_machine_is_refused(change):
 
 
 def test_a_panel_that_ends_early_is_refused():
-    """A header that claims more rows than there are bytes runs over the end of wbuf."""
+    """A header that claims more rows than there are bytes runs over the end of wbuf.
+
+    No panel of a loaded program does, but slots that an instruction takes for a header may.
+    """
     arch = dataclasses.replace(SMALL, wbuf_bytes=256)
     segment = bytearray(pack([weight_of(8, 24)]))
-    segment[13] = 127  # rows - 1: 38 bytes a column now
+    segment[16:20] = FINEQ, 127, 7, 0  # behind the header: 38 bytes a column
     code = [isa.Clip(0, 8, 8, at()), *LOAD_PANEL]
-    code.append(isa.Preload(at(), at(), FINEQ, at(), at(), 0, 0))
+    code.append(isa.Preload(at(), at(4), FINEQ, at(), at(), 0, 0))
     x, sums = np.zeros((1, 8), np.int8), np.zeros((1, 8), np.float32)
-    # Header, then 8 columns of 38 bytes.
-    with pytest.raises(SimError, match=r"wbuf address 0x4: 1 rows of 304 bytes, .* leave"):
+    # Both headers, then 8 columns of 38 bytes.
+    with pytest.raises(SimError, match=r"wbuf address 0x8: 1 rows of 304 bytes, .* leave"):
         call(code, arch, bytes(segment), x, sums)
