@@ -1,6 +1,7 @@
 """compiler/quant/base.py: what every method promises for every format and option that it names."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -96,9 +97,10 @@ def check(weight, counts: dict, weight_format: str) -> np.ndarray:
 def test_contract(method, weight_format, calibrated):
     weight, counts = quantized(method, weight_format, calibrated)
     values = check(weight, counts, weight_format)
-    again, same = quantized(method, weight_format, calibrated)
-    np.testing.assert_array_equal(values_of(again), values)
-    assert same == counts
+    if weight_format in STUDY_FORMATS:  # test_methods.py does it for those of the machine
+        again, same = quantized(method, weight_format, calibrated)
+        np.testing.assert_array_equal(values_of(again), values)
+        assert same == counts
     lost = np.linalg.norm(values - weights()) / np.linalg.norm(weights())
     if not calibrated:
         assert lost <= MOST_LOST[slot_bits(weight_format)]
@@ -109,12 +111,16 @@ def test_contract(method, weight_format, calibrated):
         assert errors[0] <= errors[1] * (1.05 if method == "awq" else 1.001)
 
 
+@functools.cache
+def plain_values(method, weight_format) -> np.ndarray:
+    return values_of(quantized(method, weight_format, True, drifted=True)[0])
+
+
 @pytest.mark.parametrize(("method", "weight_format", "options"), CHOICES)
 def test_options_keep_the_contract_and_change_something(method, weight_format, options):
     found = quantized(method, weight_format, True, options, drifted=True)
     values = check(*found, weight_format)
-    plain, _ = quantized(method, weight_format, True, drifted=True)
-    assert (values != values_of(plain)).any()
+    assert (values != plain_values(method, weight_format)).any()
 
 
 def test_every_option_of_every_method_is_tried():
