@@ -1,7 +1,8 @@
-"""Prints a calibration's peak memory: ``python -m tests.compiler.calibration_peak LAYERS BYTES``.
+"""Prints calibrations' peak memory: ``python -m tests.compiler.calibration.peak BYTES LAYERS ...``.
 
-The model has LAYERS linear layers of 2048 inputs, each of which reads rows of its own. BYTES is the
-budget of statistics.
+A model has LAYERS linear layers of 2048 inputs, each of which reads rows of its own. Of several
+numbers, models come one after another: a later one's peak is at least an earlier one's. BYTES is
+the budget of statistics.
 """
 
 import json
@@ -32,7 +33,8 @@ class Wide(torch.nn.Module):
         return sum(parts)
 
 
-def main(layers: int, budget: int) -> None:
+def peak(layers: int, budget: int) -> dict:
+    """Calibrate so many layers; return this process's peak memory so far."""
     with torch.no_grad():
         program = torch.export.export(Wide(layers).eval(), (torch.zeros(ROWS, INPUTS),))
     rng = np.random.default_rng(2)
@@ -40,10 +42,11 @@ def main(layers: int, budget: int) -> None:
     seen = set()
     calibration = mq.Calibration(samples, hessian_bytes=budget)
     mq.quantize(program, "int8", calibration, progress=lambda *step: seen.add((step[0], step[3])))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    bytes_now = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     groups = sum(stage == "calibrate" for stage, _ in seen)
-    print(json.dumps({"layers": layers, "groups": groups, "peak_bytes": peak}))
+    return {"layers": layers, "groups": groups, "peak_bytes": bytes_now}
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    budget, *several = map(int, sys.argv[1:])
+    print(json.dumps([peak(layers, budget) for layers in several]))
