@@ -209,7 +209,7 @@ def planes(function) -> list[tuple[int, int]]:
         k=st.integers(1, 400),
         weight_format=st.sampled_from(["", "int4", "ms2"]),
     ),
-    rows=st.sampled_from([4, 16, 64, 128]),
+    rows=st.sampled_from([8, 16, 64, 128]),
 )
 def test_planes_alternate_and_breaks_leave_the_empty_ones_out(op, rows):
     arch = dataclasses.replace(load_arch("microscopiq-64x64"), array_rows=rows, spad_bytes=1 << 15)
