@@ -21,48 +21,60 @@ LEAST_SQNR_DB = {
 """W4A8 without data; a little below what was measured, so that a regression shows."""
 
 FRESH = """
-import json, sys, warnings
+import json, warnings
 warnings.simplefilter("ignore")
 import numpy as np
 import tvm
 from benchmarks.models import MODELS
 real = MODELS["minilm"](batch=1, length=32)
 import torch
-if sys.argv[1] == "torch":
+
+def by_torch():
     from tvm.relax.frontend.torch import from_exported_program
     with torch.no_grad():
-        mod = from_exported_program(torch.export.export(real.module, real.example_inputs))
-else:
+        return from_exported_program(torch.export.export(real.module, real.example_inputs))
+
+def by_onnx():
     from tvm.relax.frontend.onnx import from_onnx
     proto = torch.onnx.export(
         real.module, real.example_inputs, dynamo=True, verbose=False).model_proto
-    mod = from_onnx(proto)
-executable = tvm.relax.build(mod, target="microscopiq")
-machine = tvm.relax.VirtualMachine(executable, tvm.cpu())
-out = machine["main"](*[tvm.runtime.tensor(t.numpy()) for t in real.example_inputs])
-out = (out if hasattr(out, "numpy") else out[0]).numpy()
-want = real.module(*real.example_inputs).detach().numpy()
-stats = executable.mod.get_function("microscopiq.stats", query_imports=True)()
-names = [call["name"] for call in json.loads(str(stats))]
-print(json.dumps({
-    "linears": sum(name.startswith("mq_linear") for name in names),
-    "attentions": sum(name.startswith("mq_attention") for name in names),
-    "sqnr": float(10 * np.log10((want**2).sum() / ((want - out) ** 2).sum())),
-}))
+    return from_onnx(proto)
+
+def measured(mod):
+    executable = tvm.relax.build(mod, target="microscopiq")
+    machine = tvm.relax.VirtualMachine(executable, tvm.cpu())
+    out = machine["main"](*[tvm.runtime.tensor(t.numpy()) for t in real.example_inputs])
+    out = (out if hasattr(out, "numpy") else out[0]).numpy()
+    want = real.module(*real.example_inputs).detach().numpy()
+    stats = executable.mod.get_function("microscopiq.stats", query_imports=True)()
+    names = [call["name"] for call in json.loads(str(stats))]
+    return {
+        "linears": sum(name.startswith("mq_linear") for name in names),
+        "attentions": sum(name.startswith("mq_attention") for name in names),
+        "sqnr": float(10 * np.log10((want**2).sum() / ((want - out) ** 2).sum())),
+    }
+
+print(json.dumps({"torch": measured(by_torch()), "onnx": measured(by_onnx())}))
 """
 
 
-@pytest.mark.parametrize("frontend", ["torch", "onnx"])
-def test_minilm_with_only_tvm_imported(frontend):
-    """`import tvm` alone puts all 36 linears and 12 attention matmuls on the array."""
+@pytest.fixture(scope="module")
+def minilm() -> dict:
+    """Return what one process, which imports nothing of microscopiq, finds by each frontend."""
     pytest.importorskip("transformers", reason="package transformers is missing")
     done = subprocess.run(
-        [sys.executable, "-c", FRESH, frontend], capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", FRESH], capture_output=True, text=True, timeout=600
     )
     if "MissingData" in done.stderr:
         pytest.skip(done.stderr.strip().splitlines()[-1])
     assert done.returncode == 0, done.stderr[-2000:]
-    found = json.loads(done.stdout.splitlines()[-1])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("frontend", ["torch", "onnx"])
+def test_minilm_with_only_tvm_imported(minilm, frontend):
+    """`import tvm` alone puts all 36 linears and 12 attention matmuls on the array."""
+    found = minilm[frontend]
     assert (found["linears"], found["attentions"]) == (36, 12)
     assert found["sqnr"] > 8.0
 
