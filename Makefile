@@ -10,7 +10,7 @@ SEED := $(or $(SEED),$(shell date +%s))
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 SOURCES := $(shell find runtime/src -name '*.cc' -o -name '*.h')
 CPP := $(filter-out runtime/src/isa.gen.h,$(SOURCES)) $(wildcard runtime/fuzz/*)
 # The install is editable: only what changes the dependencies or the C++ library needs a new one.

@@ -10,6 +10,12 @@ from hypothesis import settings
 # Before anything loads the core.
 os.environ["MICROSCOPIQ_SIM_DEBUG"] = "1"
 
+# A worker has a core of its own: threads of BLAS, of torch and of what LLVM built would only wait
+# for those of the other workers.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "TVM_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+
 # `make test` draws the same cases in every run, `make nightly` others: --hypothesis-profile=random
 # with a seed that it prints. A case that fails there is added as an @example.
 settings.register_profile("same", deadline=None, derandomize=True)
