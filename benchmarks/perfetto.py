@@ -83,6 +83,7 @@ def query(trace: str | Path, *statements: str) -> list[list[dict]]:
         input=stream.SerializeToString(),
         capture_output=True,
         timeout=SECONDS,
+        check=False,
     )
     if done.returncode:
         raise RuntimeError(f"Perfetto: {done.stderr.decode(errors='replace')[-2000:]}")

@@ -252,7 +252,8 @@ def runner(
     # A module looks packed functions up by global names, and when it is loaded.
     name = f"microscopiq.observe{next(_numbers)}"
     made: Runner
-    tvm_ffi.register_global_func(name, lambda *arguments: made.observe(*arguments))
+    # `made` is there when it's called, not yet here.
+    tvm_ffi.register_global_func(name, lambda *row: made.observe(*row))  # noqa: PLW0108
     try:
         made = Runner(mod, parts, rows, entry, name, pieces)
         try:

@@ -93,7 +93,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(EXIT_INTERNAL)
 
 
-def _print_warning(message, category, filename, lineno, file=None, line=None) -> None:
+def _print_warning(message, *_where: object, **_named: object) -> None:
     """Print a library's warning as one line; its source line is of no use in a shell."""
     print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
 

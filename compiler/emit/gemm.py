@@ -76,7 +76,7 @@ def gemm_arguments(op: Gemm) -> tuple[Argument, ...]:
     return tuple(arguments)
 
 
-def _drain(op: Gemm, index, stage: StageNode):
+def _drain(op: Gemm, _index, stage: StageNode):
     nb, m, g = stage["nb"], stage["m"], stage["g"]
 
     def build(emitter, path):
@@ -102,7 +102,7 @@ def _drain(op: Gemm, index, stage: StageNode):
     return [Op(Unit.VECTOR, reads, ("y",), build, note="integer sums of a group to fp32")]
 
 
-def _add(source: str, pitch: int | None, op: Gemm, index, stage: StageNode):
+def _add(source: str, pitch: int | None, _op: Gemm, _index, stage: StageNode):
     nb, m = stage["nb"], stage["m"]
 
     def build(emitter, path):
@@ -118,7 +118,7 @@ def _add(source: str, pitch: int | None, op: Gemm, index, stage: StageNode):
     return [Op(Unit.VECTOR, (source, "y"), ("y",), build, note=f"add the {source}")]
 
 
-def _clamp(op: Gemm, index, stage: StageNode):
+def _clamp(op: Gemm, _index, stage: StageNode):
     nb, m = stage["nb"], stage["m"]
 
     def build(emitter, path):
@@ -134,7 +134,7 @@ def _clamp(op: Gemm, index, stage: StageNode):
     return [Op(Unit.VECTOR, ("y",), ("y",), build, note="activation function")]
 
 
-def _requantize_exponent(op: Gemm, index, stage: StageNode):
+def _requantize_exponent(op: Gemm, _index, stage: StageNode):
     nb, m = stage["nb"], stage["m"]
 
     def build(emitter, path):
@@ -152,7 +152,7 @@ def _requantize_exponent(op: Gemm, index, stage: StageNode):
     return [Op(Unit.VECTOR, ("y",), ("out_exponent",), build, note="exponents of the next input")]
 
 
-def _requantize(op: Gemm, index, stage: StageNode):
+def _requantize(op: Gemm, _index, stage: StageNode):
     nb, m = stage["nb"], stage["m"]
 
     def build(emitter, path):

@@ -17,7 +17,7 @@ PLANES = 2
 """Weight planes of the array: one streams while the other is loaded."""
 
 
-def matmul(op: Gemm, index, stage: StageNode):
+def matmul(op: Gemm, _index, stage: StageNode):
     """Return the ops of one plane: its preload, its merges, the rows that stream through it."""
     g, nb, m, column, k = (stage[axis] for axis in ("g", "nb", "m", "ns", "ks"))
     array_n, array_k = stage.extent("ns"), stage.extent("ks")

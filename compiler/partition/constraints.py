@@ -21,14 +21,14 @@ PRODUCTS = (
 """Operators whose work is multiply-accumulates: strict compilation refuses them on the host."""
 
 
-def static_shapes(graph: Graph, call) -> bool:
+def static_shapes(_graph: Graph, call) -> bool:
     """all shapes must be known while compiling"""
     return static_shape(call) is not None and all(
         static_shape(arg) is not None for arg in call.args
     )
 
 
-def fp32_operands(graph: Graph, call) -> bool:
+def fp32_operands(_graph: Graph, call) -> bool:
     """operands must be float32"""
     return all(str(arg.ty.dtype) == "float32" for arg in call.args)
 
@@ -58,14 +58,14 @@ def constant_kernel(graph: Graph, call) -> bool:
     return graph.constant(call.args[1]) is not None
 
 
-def nchw_layout(graph: Graph, call) -> bool:
+def nchw_layout(_graph: Graph, call) -> bool:
     """a convolution must have NCHW data and an OIHW kernel"""
     attrs = call.attrs
     layouts = (str(attrs.data_layout), str(attrs.kernel_layout), str(attrs.out_layout))
     return layouts == ("NCHW", "OIHW", "NCHW")
 
 
-def not_empty(graph: Graph, call) -> bool:
+def not_empty(_graph: Graph, call) -> bool:
     """a tensor without elements has nothing to compute"""
     return all(int(np.prod(static_shape(expr))) > 0 for expr in (call, *call.args))
 

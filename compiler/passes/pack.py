@@ -101,9 +101,8 @@ def _quantized(
     weights: list[QuantizedWeight | StudyWeight] = []
     counts: dict[str, int] = {}
     dampings: list[float] = []
-    for matrix, rows in zip(parts, statistics or [None] * len(parts), strict=True):
-        if rows is not None and corrected:
-            rows = rows.centered()
+    for matrix, given in zip(parts, statistics or [None] * len(parts), strict=True):
+        rows = given.centered() if given is not None and corrected else given
         weight, found = quantize_weight(method, matrix, format_name, layer.name, rows, options)
         weights.append(weight)
         damping = found.pop("damping", None)

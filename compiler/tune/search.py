@@ -70,7 +70,7 @@ class Search(ms.search_strategy.PySearchStrategy):
         self.shared[0] = 0
 
     def pre_tuning(
-        self, max_trials, num_trials_per_iter, design_spaces, database=None, cost_model=None
+        self, max_trials, num_trials_per_iter, design_spaces, database=None, _cost_model=None
     ) -> None:
         """Look up what a database has measured already."""
         self.budget, self.batch = int(max_trials), int(num_trials_per_iter)

@@ -41,7 +41,7 @@ class Watch(ms.measure_callback.PyMeasureCallback):
         self.begin, self.measured = time.monotonic(), 0
         self.before = sum(task.trials for task in tasks)
 
-    def apply(self, task_scheduler, task_id, measure_candidates, builder_results, runner_results):
+    def apply(self, _task_scheduler, task_id, measure_candidates, _builder_results, runner_results):
         """Take note of a batch."""
         task = self.tasks[int(task_id)]
         for candidate, result in zip(measure_candidates, runner_results, strict=True):

@@ -128,7 +128,8 @@ def unchecked(mod) -> s_tir.Schedule:
 
 def annotations(mod) -> dict:
     """Return what a candidate's last block is annotated with."""
-    for stage in reversed(mod["main"].body.block.body.seq):
+    for nest in reversed(mod["main"].body.block.body.seq):
+        stage = nest
         while not isinstance(stage, s_tir.SBlockRealize):
             stage = stage.body
         if stage.block.name_hint == LAST_BLOCK:

@@ -307,7 +307,7 @@ def test_damaged_library(library, tmp_path):
     paths.append(tmp_path / "flipped.so")
     paths[-1].write_bytes(flipped)
     command = [sys.executable, "-c", LOAD, *map(str, paths)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert len(lines) == len(paths)

@@ -39,7 +39,9 @@ def in_process_of_its_own(*arguments: str) -> str:
         "PYTHONUTF8": "1",
     }
     command = [sys.executable, "-c", HELP, *arguments]
-    done = subprocess.run(command, env=env, capture_output=True, encoding="utf-8", timeout=60)
+    done = subprocess.run(
+        command, env=env, capture_output=True, encoding="utf-8", timeout=60, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
     return "\n".join(line.rstrip() for line in done.stdout.strip().splitlines()) + "\n"
 

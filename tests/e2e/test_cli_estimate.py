@@ -56,6 +56,6 @@ finally:
 
 def test_estimate_does_without_torch():
     command = [sys.executable, "-c", ESTIMATE_WITHOUT_TORCH]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["macs"] == 2 * 3 * 4

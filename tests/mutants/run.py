@@ -66,7 +66,9 @@ class Copy:
         try:
             path.write_text(source)
             if self.build and file.endswith(".cc"):
-                if subprocess.run(["ninja", "-C", self.build], capture_output=True).returncode:
+                if subprocess.run(
+                    ["ninja", "-C", self.build], capture_output=True, check=False
+                ).returncode:
                     return "doesn't compile"
                 built = (self.build / compiled.name).read_bytes()
                 if built == library:
@@ -119,7 +121,9 @@ def _library() -> Path:
 
 
 def _shell(command: list) -> str:
-    done = subprocess.run([str(word) for word in command], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [str(word) for word in command], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise RuntimeError(f"{' '.join(map(str, command))}:\n{done.stdout}{done.stderr}")
     return done.stdout

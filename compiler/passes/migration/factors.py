@@ -84,7 +84,7 @@ class ActivationAware:
             for exponent in EXPONENTS
         ])  # fmt: skip
 
-    def factors(self, layers: list[Layer], plan: Plan) -> np.ndarray | None:
+    def factors(self, layers: list[Layer], _plan: Plan) -> np.ndarray | None:
         known = [id(layer) for layer in layers if id(layer) in self.mean]
         if not known:
             return None

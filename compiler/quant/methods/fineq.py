@@ -84,7 +84,7 @@ def fineq(
             pattern[rows, at : at + chosen.shape[1]] = chosen
             flat = q.reshape(len(q), -1)[:, :width]
             slots[rows, start : start + width] = np.abs(flat) | (flat < 0) << (row.bits - 1)
-            for name, count in _count(part, step, chosen, q, row.q_max).items():
+            for name, count in _count(part, step, chosen, q).items():
                 counts[name] += count
     return QuantizedWeight(format_name, slots, scale=scale, pattern=pattern), counts
 
@@ -175,7 +175,7 @@ def _unstored(pattern: np.ndarray) -> np.ndarray:
     return pattern[..., None, None] == np.arange(1, CLUSTER + 1)
 
 
-def _count(part, step, pattern, q, q_max) -> dict[str, int]:
+def _count(part, step, pattern, q) -> dict[str, int]:
     """Return what the docstring of `fineq` counts, in one group of inputs."""
     ratio = _clusters(part, step)
     nearest, unstored = np.abs(np.rint(ratio)), _unstored(pattern)

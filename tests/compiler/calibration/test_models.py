@@ -58,7 +58,9 @@ def test_peak_memory_does_not_grow_with_the_number_of_layers():
     """Eight layers' statistics take 168 MB; eight peak at most 24 MB above two."""
     command = (sys.executable, "-m", "tests.compiler.calibration.peak")
     arguments = (str(calibration_peak.STATISTICS), "2", "8")
-    done = subprocess.run([*command, *arguments], capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run(
+        [*command, *arguments], capture_output=True, text=True, cwd=ROOT, check=False
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     two, eight = json.loads(done.stdout.splitlines()[-1])
     assert (two["groups"], eight["groups"]) == (2, 8)

@@ -79,6 +79,7 @@ def test_a_script_without_a_guard_can_tune(tmp_path):
     done = subprocess.run(
         [sys.executable, str(path), str(tmp_path / "work")],
         capture_output=True, text=True, timeout=300, env={**os.environ, "PYTHONPATH": os.getcwd()},
+        check=False,
     )  # fmt: skip
     assert done.stdout.split() == ["tuned"], done.stderr[-2000:]
 

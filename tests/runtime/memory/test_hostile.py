@@ -364,6 +364,6 @@ def test_environment(value):
         environment[runtime.DEBUG_VARIABLE] = value
     script = "from microscopiq.runtime import set_debug; print(set_debug(False))"
     done = subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, text=True
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
     )
     assert done.stdout.strip() == str(value == "1"), done.stderr
