@@ -22,12 +22,12 @@ from microscopiq.compiler.quant.recipe import Recipe
 SEEN, MEASURED = 256, 384
 """Images whose moments are restored, and those that are classified."""
 KINDS = {"as it is": (False, False), "means": (True, False), "means, deviations": (True, True)}
-Outcome = dict[str, float]
+Measures = dict[str, float]
 Moments = tuple[torch.Tensor, torch.Tensor]
 """Mean and deviation of each channel."""
 
 
-def measure_steps(recipes: list[Recipe]) -> dict[str, dict[str, Outcome]]:
+def measure_steps(recipes: list[Recipe]) -> dict[str, dict[str, Measures]]:
     """Return, by recipe and kind of restoration, agreement with fp32, cosine, gain and error."""
     model = MODELS["resnet20"]().module
     seen = resnet20.smooth_images(SEEN, seed=1)
@@ -107,7 +107,7 @@ def channel_moments(model: nn.Module, images: torch.Tensor) -> dict[str, Moments
     return seen
 
 
-def _outcome(model: nn.Module, images: torch.Tensor, wanted: torch.Tensor) -> Outcome:
+def _outcome(model: nn.Module, images: torch.Tensor, wanted: torch.Tensor) -> Measures:
     found = model(images)
     power = wanted.square().sum()
     return {

@@ -46,7 +46,7 @@ def tune(
         print(json.dumps(rows_of(result)))
     else:
         _print(result, work_dir)
-    if result.outcome.interrupted:
+    if result.search.interrupted:
         print(f"stopped: the same command goes on from '{work_dir}'", file=sys.stderr)
         raise typer.Exit(EXIT_INTERRUPTED)
 
@@ -55,9 +55,9 @@ def rows_of(result) -> dict:
     """Return what a run found, for `--json`."""
     return {
         "arch": result.arch.name,
-        "trials": result.outcome.trials,
-        "seconds": result.outcome.seconds,
-        "interrupted": result.outcome.interrupted,
+        "trials": result.search.trials,
+        "seconds": result.search.seconds,
+        "interrupted": result.search.interrupted,
         "operators": [
             {
                 "layer": task.layer,
@@ -117,7 +117,7 @@ def _print(result, work_dir: Path) -> None:
         console.print(f"{reused:,} candidates of other runs in '{work_dir}' hold here as well.")
     console.print(
         f"{before:,} -> {after:,} cycles of these layers ({100 * (1 - after / before):.1f} % "
-        f"less); {result.outcome.trials:,} candidates in {result.outcome.seconds:.1f} s. Use it: "
+        f"less); {result.search.trials:,} candidates in {result.search.seconds:.1f} s. Use it: "
         f"microscopiq compile MODEL --tuning-db {work_dir}"
     )
 

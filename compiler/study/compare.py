@@ -119,7 +119,7 @@ def _row(mod, recipe: Recipe, seen: list[Call], unseen: list[Call], exact: list,
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CallResult:
     """Outputs of one call; cycles and energy where the simulator computed them."""
 
     outputs: list[np.ndarray]
@@ -141,18 +141,18 @@ def mean_bits(records: list[dict]) -> float:
 
 
 @contextmanager
-def running(mod: tvm.IRModule, arch) -> Iterator[Callable[[Call], Outcome]]:
+def running(mod: tvm.IRModule, arch) -> Iterator[Callable[[Call], CallResult]]:
     """Give what runs a quantized module: the simulator, or the host if all layers are on it."""
     layers = json.loads(str(mod.attrs[LAYERS]))
     if all(row.get("kind") == "quantize" for row in layers.values()):
         with on_blas(mod) as run:
-            yield lambda call: Outcome(run(call))
+            yield lambda call: CallResult(run(call))
         return
     session = Session(build(mod, arch))
 
-    def simulate(call: Call) -> Outcome:
+    def simulate(call: Call) -> CallResult:
         result = session.run(*call)
-        return Outcome(result.outputs, result.cycles, float(sum(result.energy_pj.values())))
+        return CallResult(result.outputs, result.cycles, float(sum(result.energy_pj.values())))
 
     yield simulate
 

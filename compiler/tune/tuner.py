@@ -43,7 +43,7 @@ class Tuning:
     ----------
     database : tvm.s_tir.meta_schedule.Database
     tasks : list of Task
-    outcome : Outcome
+    search : SearchRun
     compilation : Compilation
         With default schedules.
     """
@@ -51,7 +51,7 @@ class Tuning:
     database: object
     tasks: list[Task]
     arch: Arch
-    outcome: "Outcome"
+    search: "SearchRun"
     compilation: Compilation = field(repr=False)
 
 
@@ -126,7 +126,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SearchRun:
     """How a run went: candidates measured, seconds, and whether Ctrl-C ended it."""
 
     trials: int
@@ -136,7 +136,7 @@ class Outcome:
 
 def tune_tasks(
     tasks: list[Task], arch: Arch, database, trials: int, settings: Settings | None = None
-) -> Outcome:
+) -> SearchRun:
     """Measure candidates of operators until the trials are used up; fill in the tasks' best.
 
     Parameters
@@ -166,7 +166,7 @@ def tune_tasks(
         workers.close()
     if model is not None and settings.save is not None:
         model.save(str(settings.save))
-    return Outcome(watch.measured, time.monotonic() - begin, bool(stopped))
+    return SearchRun(watch.measured, time.monotonic() - begin, bool(stopped))
 
 
 def _runner(settings: Settings, workers: Workers, segments: dict):

@@ -6,7 +6,7 @@ from ...target.isa.program import Function
 
 
 @dataclass(frozen=True)
-class Loop:
+class NamedLoop:
     """A loop of a function.
 
     Attributes
@@ -32,7 +32,7 @@ class Step:
     pc: int
     mnemonic: str
     note: str
-    loops: tuple[Loop, ...]
+    loops: tuple[NamedLoop, ...]
 
 
 class Listing:
@@ -45,7 +45,7 @@ class Listing:
 
     def __init__(self, function: Function):
         self.steps: dict[int, Step] = {}
-        loops: tuple[Loop, ...] = ()
+        loops: tuple[NamedLoop, ...] = ()
         offset = 0
         for index, instruction in enumerate(function.code):
             note = function.notes.get(index, "")
@@ -62,7 +62,7 @@ class Listing:
         return ", ".join(f"{loop.name} #{counters[loop.level]}" for loop in loops)
 
 
-def _loop(pc: int, level: int, count: int, note: str) -> Loop:
+def _loop(pc: int, level: int, count: int, note: str) -> NamedLoop:
     counter = f"i{level}"
     # The compiler's note is "i2: array rows".
-    return Loop(pc, level, count, note.removeprefix(counter).removeprefix(": ") or counter)
+    return NamedLoop(pc, level, count, note.removeprefix(counter).removeprefix(": ") or counter)

@@ -51,7 +51,7 @@ def cycles(executable) -> int:
 
 def test_tuned_beats_no_default_and_is_what_compiles(tuned):
     model, folder, result = tuned
-    assert result.outcome.trials == 90 and not result.outcome.interrupted
+    assert result.search.trials == 90 and not result.search.interrupted
     assert all(task.best <= task.default and not task.failed for task in result.tasks)
     module = mq.quantize(model, RECIPE)
     with result.database:
@@ -68,10 +68,10 @@ def test_tuned_beats_no_default_and_is_what_compiles(tuned):
 def test_resume_measures_nothing_twice(tuned):
     model, folder, before = tuned
     again = tune_model(model, 90, folder, ARCH, RECIPE, IN_PROCESS)
-    assert again.outcome.trials == 0
+    assert again.search.trials == 0
     assert [task.best for task in again.tasks] == [task.best for task in before.tasks]
     more = tune_model(model, 100, folder, ARCH, RECIPE, IN_PROCESS)
-    assert more.outcome.trials == 10
+    assert more.search.trials == 10
     database = open_database(folder, ARCH)
     for task in more.tasks:
         tiles = [record.tile for record in records_of(database, workload(task.op), ARCH)]
@@ -94,7 +94,7 @@ def test_another_run_in_the_folder_leaves_this_one_its_trials(tuned):
     assert other[0].best <= shared.best and other[1].trials >= 10
     # They aren't of the first run, which has all of its own.
     again = tune_model(model, 90, folder, ARCH, RECIPE, IN_PROCESS)
-    assert again.outcome.trials == 0
+    assert again.search.trials == 0
     (counted,) = (task.trials for task in again.tasks if task.op == shared.op)
     assert counted == theirs
 
@@ -130,8 +130,8 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path):
     model = make.model("chain")
     settings = dataclasses.replace(IN_PROCESS, report=stop)
     result = tune_model(model, 300, tmp_path, ARCH, RECIPE, settings)
-    assert result.outcome.interrupted and 0 < result.outcome.trials < 300
-    assert len(open_database(tmp_path, ARCH)) == result.outcome.trials
+    assert result.search.interrupted and 0 < result.search.trials < 300
+    assert len(open_database(tmp_path, ARCH)) == result.search.trials
 
 
 def test_from_the_side_of_metaschedule(tmp_path):
