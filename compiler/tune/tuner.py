@@ -96,8 +96,8 @@ def tune_model(
     if not tasks:
         raise ConfigError("nothing to tune: no product or convolution of the model is accelerated")
     settings = dataclasses.replace(settings, save=Path(work_dir) / MODEL)
-    outcome = tune_tasks(tasks, machine, database, trials, settings)
-    return Tuning(database, tasks, machine, outcome, state)
+    search = tune_tasks(tasks, machine, database, trials, settings)
+    return Tuning(database, tasks, machine, search, state)
 
 
 @dataclass
