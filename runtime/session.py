@@ -1,7 +1,10 @@
 """Runs an executable and collects what its program cost."""
 
+import dataclasses
 import json
 import struct
+import threading
+import weakref
 from pathlib import Path
 
 from ..target.arch import Arch, load_arch
@@ -9,6 +12,7 @@ from ..target.errors import ConfigError, InputError, unknown_name
 from ..target.isa.program import Program
 from ..target.technology import Technology, load_technology
 from .arguments import arrays, last_line, refusal, tensor, type_text
+from .budget import budget_of
 from .bytecode import calls_of
 from .reports.trace import write_trace
 from .results.result import RunResult, total
@@ -19,6 +23,10 @@ SUFFIXES = (".so", ".dylib", ".dll", ".tar")
 """What `export_library` writes and TVM loads."""
 MODES = ("fast", "structural")
 """How a session computes the array's products: arithmetic, or stepping PEs and switches."""
+
+_locks: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
+"""By native module, as long as any session has it: one run at a time."""
+_locks_lock = threading.Lock()
 
 
 def find_native(module):
@@ -63,6 +71,12 @@ def program_of(module) -> Program | None:
 class Session:
     """Runs functions of a compiled model.
 
+    Threads may share a session, or have sessions of their own over one executable: runs of one
+    executable follow each other. Those of executables that were loaded or built apart run at the
+    same time, and only these gain from threads.
+
+    Ctrl-C ends a run within a second, in both modes; the session can run again.
+
     Parameters
     ----------
     executable : tvm.relax.VMExecutable, tvm.runtime.Module, str or Path
@@ -78,12 +92,15 @@ class Session:
         `runtime.set_debug` says, at first no.
     technology : str, Path or Technology, optional
         Table of energies, if not that of the program's architecture.
+    max_cycles, max_instructions, max_stepped_cycles : int, optional
+        Budget of a run (`runtime.budget.Budget`), 0 for no limit. None: `FILE_BUDGET` for a
+        path, no limit for other executables.
 
     Raises
     ------
     ConfigError
-        When the program was built for another architecture, for an unknown mode, or when its
-        technology isn't found.
+        When the program was built for another architecture, for an unknown mode, when its
+        technology isn't found, or for a budget below 0.
     InputError
         For a file that is no exported program.
     """
@@ -96,19 +113,28 @@ class Session:
         *,
         debug: bool | None = None,
         technology: str | Path | Technology | None = None,
+        max_cycles: int | None = None,
+        max_instructions: int | None = None,
+        max_stepped_cycles: int | None = None,
     ):
         import tvm
 
         if mode not in MODES:
             raise ConfigError(unknown_name("simulator mode", mode, MODES))
+        self.budget = budget_of(
+            executable,
+            max_cycles=max_cycles,
+            max_instructions=max_instructions,
+            max_stepped_cycles=max_stepped_cycles,
+        )
         self.module = load_executable(executable)
         self.native = find_native(self.module)
         self.program = program_of(self.module)
         if arch is not None and self.program is not None:
             _check_arch(self.program, load_arch(arch))
         self.mode = mode
-        if debug is not None and self.native is not None:
-            self.native["microscopiq.set_debug"](debug)
+        self.debug = debug
+        self._lock = _lock_of(self.native)
         if technology is None and self.program is not None:
             technology = self.program.technology
         self.technology = None if technology is None else load_technology(technology)
@@ -156,6 +182,8 @@ class Session:
             When the timeline can't be written.
         SimError
             For a program that does something illegal.
+        BudgetError
+            For a run that takes more than its budget.
         """
         self._check_trace(trace)
         names = self.input_names(function)
@@ -164,26 +192,33 @@ class Session:
                 f"{function} takes {len(names)} input(s) ({', '.join(names)}); given {len(inputs)}"
             )
         tensors = [tensor(name, value) for name, value in zip(names, inputs, strict=True)]
-        if self.native is not None:
-            # Sessions of one executable share its native module.
-            self.native["microscopiq.set_mode"](self.mode)
-            self.native["microscopiq.reset"]()
-            self.native["microscopiq.set_trace"](trace is not None)
-        try:
-            outputs = self.vm[function](*tensors)
-        except (RuntimeError, ValueError, TypeError) as error:
-            given = {name: type_text(t) for name, t in zip(names, tensors, strict=True)}
-            raise InputError(f"{function}: {refusal(error, given)}") from error
-        finally:
-            # The module outlives this call, and spans would pile up in it.
-            if self.native is not None:
-                self.native["microscopiq.set_trace"](False)
-        result = total(self._records(), self.program, self.technology, arrays(outputs))
-        if trace is not None and self.native is not None and self.program is not None:
-            spans = [bytes(raw) for raw in self.native["microscopiq.traces"]()]
-            self.native["microscopiq.reset"]()  # frees the core's copy
-            write_trace(trace, self.program, result.calls, spans)
+        with self._lock:
+            self._prepare(trace is not None)
+            try:
+                outputs = self.vm[function](*tensors)
+            except (RuntimeError, ValueError, TypeError) as error:
+                given = {name: type_text(t) for name, t in zip(names, tensors, strict=True)}
+                raise InputError(f"{function}: {refusal(error, given)}") from error
+            finally:
+                # The module outlives this call, and spans would pile up in it.
+                if self.native is not None:
+                    self.native["microscopiq.set_trace"](False)
+            result = total(self._records(), self.program, self.technology, arrays(outputs))
+            if trace is not None and self.native is not None and self.program is not None:
+                spans = [bytes(raw) for raw in self.native["microscopiq.traces"]()]
+                self.native["microscopiq.reset"]()  # frees the core's copy
+                write_trace(trace, self.program, result.calls, spans)
         return result
+
+    def _prepare(self, trace: bool) -> None:
+        """Tell the native module, which sessions of one executable share, how to run."""
+        if self.native is None:
+            return
+        self.native["microscopiq.set_mode"](self.mode)
+        self.native["microscopiq.set_debug"](self.debug)
+        self.native["microscopiq.set_budget"](*dataclasses.astuple(self.budget))
+        self.native["microscopiq.reset"]()
+        self.native["microscopiq.set_trace"](trace)
 
     def time(self, function: str = "main") -> RunResult:
         """Return what one call of a function of the model costs, without inputs.
@@ -199,10 +234,11 @@ class Session:
             return total([], None, None)
         program = self.program
         called = [name for name in calls_of(self.module, function) if name in program.functions]
-        self.native["microscopiq.reset"]()
-        for name in dict.fromkeys(called):
-            self.native["microscopiq.time"](name)
-        records = {record["name"]: record for record in self._records()}
+        with self._lock:
+            self._prepare(False)
+            for name in dict.fromkeys(called):
+                self.native["microscopiq.time"](name)
+            records = {record["name"]: record for record in self._records()}
         return total([records[name] for name in called], program, self.technology)
 
     def _records(self) -> list[dict]:
@@ -217,6 +253,15 @@ class Session:
             if self.program is None or not self.program.functions:
                 raise InputError("no timeline: nothing of this model runs on the array")
             check_folder(trace)
+
+
+def _lock_of(native):
+    """Return the lock of a native module, the same for all sessions that share it."""
+    lock = threading.RLock()
+    if native is None:
+        return lock
+    with _locks_lock:
+        return _locks.setdefault(native.__chandle__(), lock)
 
 
 def _check_arch(program: Program, arch: Arch) -> None:

@@ -32,9 +32,21 @@ class SimError(MicroscopiqError):
     """A program that does something illegal while it runs."""
 
 
+class BudgetError(SimError):
+    """A run that takes more cycles or instructions than it was allowed."""
+
+
 BY_NAME = {
     cls.__name__: cls
-    for cls in (InputError, ConfigError, UnsupportedError, CapacityError, IsaError, SimError)
+    for cls in (
+        InputError,
+        ConfigError,
+        UnsupportedError,
+        CapacityError,
+        IsaError,
+        SimError,
+        BudgetError,
+    )
 }
 
 

@@ -17,5 +17,19 @@ TechnologyName = Annotated[
         "--technology", metavar="NAME|FILE", help="Areas and energies, if not the architecture's."
     ),
 ]
+MaxCycles = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="End a run beyond N cycles of the machine; 0: no limit.", min=0),
+]
+MaxInstructions = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="End a run beyond N instructions; 0: no limit.", min=0),
+]
+MaxSteppedCycles = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="End a run that steps the array longer, with --mode structural.", min=0
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Library = Annotated[Path, typer.Argument(metavar="OUT.so", help="What `compile` wrote.")]

@@ -10,7 +10,14 @@ import typer
 from ...target.errors import ConfigError
 from ...target.isa.program import Program
 from .costs import cost_rows, print_energy, print_units
-from .options import Json, Library, TechnologyName
+from .options import (
+    Json,
+    Library,
+    MaxCycles,
+    MaxInstructions,
+    MaxSteppedCycles,
+    TechnologyName,
+)
 from .tables import new_console, print_facts
 
 Trace = Annotated[
@@ -65,6 +72,9 @@ def run(
         typer.Option("--timing-only", help="No input, no output: what a run costs."),
     ] = False,
     technology: TechnologyName = None,
+    max_cycles: MaxCycles = None,
+    max_instructions: MaxInstructions = None,
+    max_stepped_cycles: MaxSteppedCycles = None,
     as_json: Json = False,
 ) -> None:
     """Run a compiled model on the simulator: outputs, cycles, traffic, energy."""
@@ -80,7 +90,16 @@ def run(
     from .progress import StageBars
 
     check_paths(layers, roofline)
-    session = Session(library, arch, mode.value, debug=debug or None, technology=technology)
+    session = Session(
+        library,
+        arch,
+        mode.value,
+        debug=debug or None,
+        technology=technology,
+        max_cycles=max_cycles,
+        max_instructions=max_instructions,
+        max_stepped_cycles=max_stepped_cycles,
+    )
     with StageBars() as bars:
         if timing_only:
             result = session.time()

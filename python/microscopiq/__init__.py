@@ -4,6 +4,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from .target.errors import (
+    BudgetError,
     CapacityError,
     ConfigError,
     InputError,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "BudgetError",
     "Calibration",
     "CapacityError",
     "ConfigError",

@@ -154,8 +154,13 @@ Verdict RunProgram(const Program& program, uint32_t choice, std::string* message
   SelectKernels(kernels[(choice >> 8) % kernels.size()]);
   std::vector<Span> trace;
   RunOptions options;
-  options.most_instructions = MostInstructions(program.arch);
-  if (options.most_instructions == 0) return Verdict::kTooLarge;
+  Guard guard;
+  if (const int64_t most = MostInstructions(program.arch)) {
+    guard.Limit({kNoLimit, most, kNoLimit});
+  } else {
+    return Verdict::kTooLarge;
+  }
+  options.guard = &guard;
   options.debug = (choice >> 4) % 4 == 0;
   options.trace = (choice >> 6) % 4 == 0 ? &trace : nullptr;
   Machine machine(program.arch);
@@ -166,8 +171,8 @@ Verdict RunProgram(const Program& program, uint32_t choice, std::string* message
       worst = std::max(worst, RunFunction(&machine, function, options, choice, tally));
     } catch (const Error& error) {
       *message = error.message();
-      if (std::strcmp(error.kind(), kSimError) != 0) throw;
-      const bool limited = message->find(": more than ") != std::string::npos;
+      const bool limited = std::strcmp(error.kind(), kBudgetError) == 0;
+      if (!limited && std::strcmp(error.kind(), kSimError) != 0) throw;
       worst = std::max(worst, limited ? Verdict::kLimited : Verdict::kStopped);
     }
   }

@@ -9,6 +9,7 @@
 
 namespace microscopiq {
 
+constexpr const char* kBudgetError = "BudgetError";
 constexpr const char* kConfigError = "ConfigError";
 constexpr const char* kInputError = "InputError";
 constexpr const char* kIsaError = "IsaError";

@@ -3,6 +3,7 @@
 #include <tvm/ffi/container/array.h>
 #include <tvm/ffi/container/map.h>
 #include <tvm/ffi/container/tensor.h>
+#include <tvm/ffi/extra/c_env_api.h>
 #include <tvm/ffi/extra/module.h>
 #include <tvm/ffi/function.h>
 #include <tvm/ffi/reflection/registry.h>
@@ -37,6 +38,8 @@ auto Translate(Body body) {
   } catch (const Error& error) {
     kind = error.kind();
     message = error.message();
+  } catch (const Interrupted&) {
+    throw ffi::EnvErrorAlreadySet();
   } catch (const std::bad_alloc&) {
     message = "out of memory on the host";
   }
@@ -85,6 +88,20 @@ Tensor CheckTensor(const Function& function, size_t index, const DLTensor& given
   if (argument.bytes > 0 && !IsContiguous(given)) fail("expected a contiguous tensor");
   return {static_cast<uint8_t*>(given.data) + given.byte_offset, argument.bytes,
           argument.is_output};
+}
+
+// Whether a signal came and its handler in Python raised: Ctrl-C, mostly.
+bool SignalRaised() { return TVMFFIEnvCheckSignals() != 0; }
+
+Budget MakeBudget(int64_t cycles, int64_t instructions, int64_t stepped_cycles) {
+  const auto limit = [](const char* name, int64_t value) {
+    if (value < 0) {
+      Fail(kConfigError, name, " = ", value, "; allowed: at least 1, or 0 for no limit");
+    }
+    return value ? value : kNoLimit;
+  };
+  return {limit("max_cycles", cycles), limit("max_instructions", instructions),
+          limit("max_stepped_cycles", stepped_cycles)};
 }
 
 // What modules do that were not told.
@@ -148,7 +165,13 @@ class ProgramModule : public ffi::ModuleObj {
       });
     }
     if (key == "microscopiq.set_debug") {
-      return ffi::Function::FromTyped([self, this](bool on) { SetDebug(on); });
+      return ffi::Function::FromTyped([self, this](ffi::Optional<bool> on) { SetDebug(on); });
+    }
+    if (key == "microscopiq.set_budget") {
+      return ffi::Function::FromTyped(
+          [self, this](int64_t cycles, int64_t instructions, int64_t stepped_cycles) {
+            SetBudget(cycles, instructions, stepped_cycles);
+          });
     }
     auto found = program_.functions.find(key);
     if (found == program_.functions.end()) return std::nullopt;
@@ -193,6 +216,7 @@ class ProgramModule : public ffi::ModuleObj {
     options.structural = structural_;
     options.stuck_switch = stuck_switch_;
     options.trace = trace_ ? &spans : nullptr;
+    options.guard = &guard_;
     records_.push_back(machine().Run(function, tensors, options));
     if (trace_) traces_.push_back(std::move(spans));
   }
@@ -205,7 +229,7 @@ class ProgramModule : public ffi::ModuleObj {
     }
     std::lock_guard<std::mutex> lock(mutex_);
     std::vector<Span> spans;
-    records_.push_back(machine().Time(found->second, trace_ ? &spans : nullptr));
+    records_.push_back(machine().Time(found->second, trace_ ? &spans : nullptr, &guard_));
     if (trace_) traces_.push_back(std::move(spans));
   }
 
@@ -228,6 +252,7 @@ class ProgramModule : public ffi::ModuleObj {
     std::lock_guard<std::mutex> lock(mutex_);
     records_.clear();
     traces_.clear();
+    guard_.Clear();
   }
 
   void SetTiming(bool on) {
@@ -253,9 +278,18 @@ class ProgramModule : public ffi::ModuleObj {
     stuck_switch_ = {rank, column, static_cast<SwitchCommand>(command)};
   }
 
-  void SetDebug(bool on) {
+  // None: as the process does.
+  void SetDebug(const ffi::Optional<bool>& on) {
     std::lock_guard<std::mutex> lock(mutex_);
-    debug_ = on;
+    debug_ = on.has_value() ? std::optional<bool>(*on) : std::nullopt;
+  }
+
+  // Of all calls until the next reset; 0: no limit.
+  void SetBudget(int64_t cycles, int64_t instructions, int64_t stepped_cycles) {
+    const Budget budget =
+        Translate([&] { return MakeBudget(cycles, instructions, stepped_cycles); });
+    std::lock_guard<std::mutex> lock(mutex_);
+    guard_.Limit(budget);
   }
 
   void SetTrace(bool on) {
@@ -282,6 +316,7 @@ class ProgramModule : public ffi::ModuleObj {
   bool timing_ = true;
   bool structural_ = false;
   StuckSwitch stuck_switch_;
+  Guard guard_{SignalRaised};
   bool trace_ = false;
   std::vector<std::vector<Span>> traces_;
   std::optional<bool> debug_;
@@ -301,7 +336,8 @@ ffi::String TimeProgram(const ffi::Bytes& blob, const ffi::String& name) {
       Fail(kInputError, "no function '", std::string(name), "' in the program");
     }
     Machine machine(program.arch);
-    return ffi::String(machine.Time(found->second, nullptr).ToJson());
+    Guard guard(SignalRaised);
+    return ffi::String(machine.Time(found->second, nullptr, &guard).ToJson());
   });
 }
 

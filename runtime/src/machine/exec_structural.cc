@@ -23,8 +23,8 @@ struct TemporalResult {
   int64_t adds = 0;
 };
 
-TemporalResult StepTemporal(const ArchNumbers& arch, const RawPlane& plane,
-                            const MatmulArgs& args) {
+TemporalResult StepTemporal(const ArchNumbers& arch, const RawPlane& plane, const MatmulArgs& args,
+                            Guard* guard) {
   // Only the edges of the tile are trimmed, and only if the machine does so.
   const bool trim = arch.edge_trimming;
   const int rows = trim ? plane.rows : static_cast<int>(arch.array_rows);
@@ -34,7 +34,8 @@ TemporalResult StepTemporal(const ArchNumbers& arch, const RawPlane& plane,
     for (int col = 0; col < plane.cols; ++col) array.Load(row, col, plane.SlotAt(row, col));
   }
   TemporalResult result;
-  result.times.end = array.Stream(args.x, args.x_pitch, plane.rows, static_cast<int>(args.m));
+  result.times.end =
+      array.Stream(args.x, args.x_pitch, plane.rows, static_cast<int>(args.m), guard);
   result.times.last_start = array.busy() - 1;
   result.adds = array.adds();
   for (int64_t m = 0; m < args.m; ++m) {
@@ -70,7 +71,7 @@ void Machine::Accumulate(const MatmulArgs& args, int cols, const int64_t* sum) {
 void Machine::StepMatmul(const std::shared_ptr<const RawPlane>& plane, const MatmulArgs& args,
                          const Work& formula) {
   if (arch_.temporal_cycles) {
-    const TemporalResult result = StepTemporal(arch_, *plane, args);
+    const TemporalResult result = StepTemporal(arch_, *plane, args, guard_);
     CheckFormula(result.times, result.adds, formula);
     Accumulate(args, plane->cols, result.sums.data());
     return;
@@ -88,7 +89,7 @@ void Machine::StepMatmul(const std::shared_ptr<const RawPlane>& plane, const Mat
     stepped.digest = Digest(sums);
     Accumulate(args, plane->cols, sums.data());
   };
-  StructuralArray(arch_, stuck_switch_).Run({stepped.Job()}, sink);
+  StructuralArray(arch_, stuck_switch_, guard_).Run({stepped.Job()}, sink);
   if (use_timing_) stepped_.push_back(std::move(stepped));
 }
 
@@ -120,7 +121,7 @@ void Machine::StepTogether() {
              "shares the array");
       }
     };
-    StructuralArray(arch_, stuck_switch_).Run(jobs, sink);
+    StructuralArray(arch_, stuck_switch_, guard_).Run(jobs, sink);
     begin = end;
   }
 }

@@ -20,6 +20,7 @@ void Machine::Reset(const Function& function, const std::vector<Tensor>& argumen
   use_timing_ = options.timing;
   use_structure_ = options.structural;
   stuck_switch_ = options.stuck_switch;
+  guard_ = options.guard;
   use_trace_ = options.timing && options.trace;
   if (options.debug && !hazards_) hazards_ = std::make_unique<Hazards>();
   watch_ = options.debug ? hazards_.get() : nullptr;
@@ -47,10 +48,11 @@ void Machine::Reset(const Function& function, const std::vector<Tensor>& argumen
   timing_.Reset(options.trace, options.structural);
 }
 
-CallRecord Machine::Time(const Function& function, std::vector<Span>* trace) {
+CallRecord Machine::Time(const Function& function, std::vector<Span>* trace, Guard* guard) {
   RunOptions options;
   options.values = false;
   options.trace = trace;
+  options.guard = guard;
   std::vector<Tensor> arguments;
   for (const Argument& argument : function.arguments) {
     arguments.push_back({nullptr, argument.bytes, argument.is_output});
@@ -66,9 +68,8 @@ CallRecord Machine::Run(const Function& function, const std::vector<Tensor>& arg
     while (!ended_) {
       if (next_ >= function.code.size()) Fail(kSimError, "ran past the last instruction; no end");
       current = &function.code[next_++];
-      if (++record_.instructions > options.most_instructions) {
-        Fail(kSimError, "more than ", options.most_instructions, " instructions");
-      }
+      ++record_.instructions;
+      if (guard_) guard_->Instruction(use_timing_ ? timing_.now() : 0);
       if (use_trace_) timing_.SetOrigin(CurrentOrigin(current->pc));
       std::visit([this](const auto& op) { Step(op); }, current->operation);
     }
@@ -183,6 +184,7 @@ void Machine::Step(const End&) {
     }
   }
   if (use_timing_) record_.cycles = timing_.Finish();
+  if (guard_) guard_->EndCall(record_.cycles);
   if (use_timing_ && use_structure_) StepTogether();
   ended_ = true;
 }

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "machine/guard.h"
 #include "machine/plane.h"
 #include "machine/recon_settings.h"
 #include "memory/hazard.h"
@@ -33,18 +34,19 @@ struct RunOptions {
   bool structural = false;             // products by stepping every PE, see structural.h
   StuckSwitch stuck_switch;            // a fault in the structural array; none if its rank is < 0
   std::vector<Span>* trace = nullptr;  // with timing, the timeline is appended unless this is null
-  int64_t most_instructions = kMaxDynamicInstructions;
+  Guard* guard = nullptr;              // what may end the run early; null: nothing but errors
 };
 
 class Machine {
  public:
   explicit Machine(const ArchNumbers& arch);
 
-  // Executes one function call. Throws SimError.
+  // Executes one function call. Throws SimError, and what its guard throws.
   CallRecord Run(const Function& function, const std::vector<Tensor>& arguments,
                  const RunOptions& options);
   // The same cycles and counts, but for saturations, without a tensor and without a value.
-  CallRecord Time(const Function& function, std::vector<Span>* trace = nullptr);
+  CallRecord Time(const Function& function, std::vector<Span>* trace = nullptr,
+                  Guard* guard = nullptr);
 
  private:
   struct OpenLoop {
@@ -147,6 +149,7 @@ class Machine {
   bool use_timing_ = true;
   bool use_structure_ = false;
   StuckSwitch stuck_switch_;
+  Guard* guard_ = nullptr;
   bool use_trace_ = false;
   Hazards* watch_ = nullptr;  // null outside of debug mode
   bool ended_ = false;

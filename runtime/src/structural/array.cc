@@ -16,8 +16,8 @@ bool InStep(const T& activation, const Psum& sum) {
 
 }  // namespace
 
-StructuralArray::StructuralArray(const ArchNumbers& arch, const StuckSwitch& stuck)
-    : arch_(arch), stuck_(stuck) {
+StructuralArray::StructuralArray(const ArchNumbers& arch, const StuckSwitch& stuck, Guard* guard)
+    : arch_(arch), stuck_(stuck), guard_(guard) {
   const int64_t bits = arch.pe_weight_bits;
   if (bits & (bits - 1)) {
     Fail(kSimError, "structural mode: pe_weight_bits = ", bits,
@@ -36,6 +36,7 @@ void StructuralArray::Run(const std::vector<StructuralJob>& jobs, const Sink& si
       cycle = std::max(cycle, jobs_[ended_].job.start);
     }
     if (cycle > limit) Fail(kSimError, "internal: sums are missing in cycle ", cycle);
+    if (guard_) guard_->Step();
     Cycle(cycle++);
   }
   for (const ReconStrip& strip : strips_) {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "machine/guard.h"
 #include "recon/plan.h"
 #include "structural/fifo.h"
 #include "structural/pe.h"
@@ -46,7 +47,7 @@ struct SteppedMatmul {
 
 class StructuralArray {
  public:
-  StructuralArray(const ArchNumbers& arch, const StuckSwitch& stuck);
+  StructuralArray(const ArchNumbers& arch, const StuckSwitch& stuck, Guard* guard);
 
   // Takes the sums (m, cols) of a matmul's plane when all are there.
   using Sink =
@@ -97,6 +98,7 @@ class StructuralArray {
 
   const ArchNumbers arch_;
   const StuckSwitch stuck_;
+  Guard* const guard_;  // told of each cycle, unless it is null
   ReconShape shape_;
   const Sink* sink_ = nullptr;
   size_t ended_ = 0;  // matmuls whose sums are all there

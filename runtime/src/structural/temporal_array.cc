@@ -17,7 +17,7 @@ void TemporalArray::Load(int row, int col, int code) {
   if (pe.pulse() > 1) stay_ = row_cycles_;
 }
 
-int64_t TemporalArray::Stream(const int8_t* x, int64_t x_pitch, int inputs, int m) {
+int64_t TemporalArray::Stream(const int8_t* x, int64_t x_pitch, int inputs, int m, Guard* guard) {
   activations_.assign(pes_.size(), {});
   partial_.assign(pes_.size(), {});
   exits_.assign(cols_, {});
@@ -25,7 +25,10 @@ int64_t TemporalArray::Stream(const int8_t* x, int64_t x_pitch, int inputs, int 
   left_ = static_cast<int64_t>(m) * cols_;
   adds_ = busy_ = 0;
   int64_t now = 0;
-  for (; left_ > 0; ++now) Step(now, {x, x_pitch, inputs, m});
+  for (; left_ > 0; ++now) {
+    if (guard) guard->Step();
+    Step(now, {x, x_pitch, inputs, m});
+  }
   return now;
 }
 

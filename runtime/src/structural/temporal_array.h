@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "machine/guard.h"
 #include "structural/temporal_pe.h"
 
 namespace microscopiq {
@@ -19,8 +20,8 @@ class TemporalArray {
   // A code as `ColumnDecoder` gives it.
   void Load(int row, int col, int code);
   // Streams `m` activation rows of `inputs`, up to all array rows; the others get zeros.
-  // Returns the cycles until the last sum is there.
-  int64_t Stream(const int8_t* x, int64_t x_pitch, int inputs, int m);
+  // Returns the cycles until the last sum is there. A guard that isn't null is told of each cycle.
+  int64_t Stream(const int8_t* x, int64_t x_pitch, int inputs, int m, Guard* guard);
   // (m, cols), after `Stream`.
   const std::vector<int64_t>& sums() const { return sums_; }
   // Cycles from the first activation row's start to the end of the last one's.
