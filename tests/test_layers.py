@@ -14,7 +14,8 @@ LAYERS = ("target", "runtime", "compiler")
 FLOORS = (
     ("target",),
     ("target/isa",),
-    ("runtime/__init__", "runtime/whole_file", "runtime/bytecode", "runtime/arguments"),
+    ("runtime/__init__", "runtime/whole_file", "runtime/bytecode", "runtime/arguments",
+     "runtime/budget"),
     ("runtime/reference", "runtime/results"),
     ("runtime/reports",),
     ("runtime/session",),
@@ -37,7 +38,7 @@ FLOORS = (
 """From the lowest on: folders, and modules beside them. Those of one floor are strangers."""
 CORE_FLOORS = (
     ("errors", "isa"),
-    ("stats",),
+    ("stats", "guard"),
     ("program", "kernels"),
     ("memory",),
     ("weights",),

@@ -1,10 +1,11 @@
-"""runtime/src/machine/guard.cc, runtime/budget.py: a budget ends a run, and so does Ctrl-C."""
+"""runtime/src/guard.cc, runtime/budget.py: a budget ends a run, and so does Ctrl-C."""
 
 import dataclasses
 import json
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -148,8 +149,8 @@ module = module_of(SMALL, clips(1 << 26), stepped(1 << 20))
 x = [tvm_ffi.from_dlpack(np.ones((3, 5), np.int8))]
 module["microscopiq.set_mode"](sys.argv[1])
 name, arguments = ("clips", []) if sys.argv[1] == "fast" else ("stepped", x)
-print("running", flush=True)
 try:
+    print("running", flush=True)
     module[name](*arguments)
 except KeyboardInterrupt:
     print("interrupted after", len(records(module)), "calls")
@@ -169,6 +170,7 @@ def test_ctrl_c_ends_a_run(mode):
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout.readline() == "running\n"
+        time.sleep(0.2)  # now it's in the core, not in the line before
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=100)
     finally:

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "machine/guard.h"
+#include "guard.h"
 #include "machine/plane.h"
 #include "machine/recon_settings.h"
 #include "memory/hazard.h"

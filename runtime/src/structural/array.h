@@ -6,7 +6,7 @@
 #include <memory>
 #include <vector>
 
-#include "machine/guard.h"
+#include "guard.h"
 #include "recon/plan.h"
 #include "structural/fifo.h"
 #include "structural/pe.h"

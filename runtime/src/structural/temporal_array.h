@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "machine/guard.h"
+#include "guard.h"
 #include "structural/temporal_pe.h"
 
 namespace microscopiq {

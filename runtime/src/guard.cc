@@ -1,4 +1,4 @@
-#include "machine/guard.h"
+#include "guard.h"
 
 namespace microscopiq {
 
