@@ -116,8 +116,7 @@ def _round_block(block, original, target, factor, grid: Grid, error) -> np.ndarr
         for k in range(first, last):
             values[k] = grid.quantize(k - first, target[k : k + 1])[0]
             np.subtract(original[k], values[k], out=error[k])
-            if k + 1 < last:
-                target[k + 1 : last] += factor[k, k + 1 : last, None] * error[k]
+            target[k + 1 : last] += factor[k, k + 1 : last, None] * error[k]
     return values
 
 

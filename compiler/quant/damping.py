@@ -69,6 +69,6 @@ def choose_damping(statistics: Statistics, noise: np.ndarray) -> Choice:
     number = FIRST + (step == 1)
     while 0 <= number + step < len(DAMPINGS) and expected(number + step) < expected(number):
         number += step
-    assert best is not None
     nearest = expected(len(DAMPINGS) - 1)
+    assert best is not None  # infinite damping needs no factor
     return Choice(DAMPINGS[best[1]], best[2], best[0] / nearest if nearest else 1.0)

@@ -55,7 +55,9 @@ def python_changes(source: str) -> list[Change]:
 
         what = f"{_short(node)} -> {_short(new)}"
         if isinstance(node, ast.Constant):
-            what += f" in `{lines[node.lineno - 1].strip()}`"
+            line = lines[node.lineno - 1]
+            changed_line = line[: node.col_offset] + _short(new)[1:-1] + line[node.end_col_offset :]
+            what = f"`{line.strip()}` -> `{changed_line.strip()}`"
         return Change(node.lineno, what, changed)  # type: ignore[attr-defined]
 
     return [

@@ -4,20 +4,13 @@ TARGET, QUANT, COMPILER, RUNTIME = (
     "tests/target/", "tests/compiler/quant/", "tests/compiler/", "tests/runtime/"
 )  # fmt: skip
 
-METHODS = tuple(
-    f"{QUANT}{test}"
-    for test in (
-        "test_methods.py::test_too_little_damping_is_refused_and_the_search_passes_it_by",
-        "test_methods.py::test_calibration_lowers_the_error_on_rows_nobody_has_seen",
-        "test_methods.py::test_calibration_on_uncorrelated_inputs_does_no_harm",
-        "test_contract.py::test_options_keep_the_contract_and_change_something",
-    )
-)
+SOLVERS = tuple(f"{QUANT}test_{name}.py" for name in ("compensation", "damping", "solve"))
+
 NEAREST: dict[str, tuple[str, ...]] = {
     "target/packing.py": (TARGET + "test_packing.py", TARGET + "test_clusters.py"),
-    "compiler/quant/compensation.py": METHODS,
-    "compiler/quant/solve.py": METHODS,
-    "compiler/quant/damping.py": METHODS,
+    "compiler/quant/compensation.py": SOLVERS,
+    "compiler/quant/solve.py": SOLVERS,
+    "compiler/quant/damping.py": SOLVERS,
     "compiler/tiling/cost.py": (COMPILER + "tiling", COMPILER + "estimate"),
     "compiler/tiling/legal.py": (COMPILER + "tiling", COMPILER + "emit/test_emit.py"),
     "compiler/tune/bound.py": (RUNTIME + "reports/test_roofline.py", COMPILER + "estimate"),
