@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "kernels/vector_loops.h"
+
 namespace microscopiq {
 
 // Weights for `multiply`: blocks of kBlock columns, in each all pairs of rows, in each pair
@@ -50,20 +52,15 @@ struct MatmulArgs {
 struct Kernels {
   const char* name;
   // Slots to `packed`; every value must fit 16 bits.
-  void (*decode)(const DecodeArgs& args);
+  void (*Decode)(const DecodeArgs& args);
   // acc = saturate([acc +] x * w); returns the saturations. Needs that no sum of products
   // of a row leaves 32 bits.
-  int64_t (*multiply)(const MatmulArgs& args);
+  int64_t (*Multiply)(const MatmulArgs& args);
   // The same for any weights up to 32 bits, given as exact doubles (rows, cols).
-  int64_t (*multiply_wide)(const MatmulArgs& args, const double* weights);
-  void (*drain)(const int32_t* psum, const float* wscale, float xscale, bool accumulate,
-                int64_t count, float* out);
-  void (*add)(const float* in, int64_t count, float* out);
-  void (*clamp)(float low, float high, int64_t count, float* out);
-  // Largest biased exponent of the elements, 255 if one isn't finite.
-  int (*max_exponent)(const float* in, int64_t count);
-  // out = round_half_even(clip(in * factor, -limit, limit)); `limit` is an integer.
-  void (*quantize)(const float* in, float factor, float limit, int64_t count, int8_t* out);
+  int64_t (*MultiplyWide)(const MatmulArgs& args, const double* weights);
+#define MICROSCOPIQ_MEMBER(Name, Result, Parameters) Result(*Name) Parameters;
+  MICROSCOPIQ_VECTOR_LOOPS(MICROSCOPIQ_MEMBER)
+#undef MICROSCOPIQ_MEMBER
 };
 
 // The best variant this CPU has, or the one that was selected.

@@ -53,6 +53,6 @@ inline Vec MultiplyAddPairs(Vec sum, Vec a, Vec b) {
 #endif
 
 namespace microscopiq {
-extern const Kernels kAvx2Kernels = MICROSCOPIQ_KERNEL_TABLE(avx2);
+extern const Kernels kAvx2Kernels = MICROSCOPIQ_KERNEL_TABLE("avx2");
 }  // namespace microscopiq
 #endif

@@ -47,6 +47,6 @@ inline Vec MultiplyAddPairs(Vec sum, Vec a, Vec b) { return _mm512_dpwssd_epi32(
 #endif
 
 namespace microscopiq {
-extern const Kernels kAvx512Kernels = MICROSCOPIQ_KERNEL_TABLE(avx512);
+extern const Kernels kAvx512Kernels = MICROSCOPIQ_KERNEL_TABLE("avx512");
 }  // namespace microscopiq
 #endif

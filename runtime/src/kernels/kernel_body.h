@@ -198,58 +198,8 @@ int64_t MultiplyWide(const MatmulArgs& args, const double* weights) {
   return saturations;
 }
 
-void Drain(const int32_t* psum, const float* wscale, float xscale, bool accumulate, int64_t count,
-           float* out) {
-  if (accumulate) {
-    for (int64_t n = 0; n < count; ++n) {
-      const float scaled = static_cast<float>(psum[n]) * wscale[n];
-      out[n] = out[n] + scaled * xscale;
-    }
-  } else {
-    for (int64_t n = 0; n < count; ++n) {
-      const float scaled = static_cast<float>(psum[n]) * wscale[n];
-      out[n] = scaled * xscale;
-    }
-  }
-}
-
-void Add(const float* in, int64_t count, float* out) {
-  for (int64_t n = 0; n < count; ++n) out[n] += in[n];
-}
-
-void Clamp(float low, float high, int64_t count, float* out) {
-  for (int64_t n = 0; n < count; ++n) {
-    const float raised = out[n] < low ? low : out[n];
-    out[n] = raised > high ? high : raised;
-  }
-}
-
-int MaxExponent(const float* in, int64_t count) {
-  uint32_t largest = 0;
-  for (int64_t n = 0; n < count; ++n) {
-    uint32_t bits;
-    __builtin_memcpy(&bits, in + n, 4);
-    bits &= 0x7F800000u;
-    largest = bits > largest ? bits : largest;
-  }
-  return static_cast<int>(largest >> 23);
-}
-
-void Quantize(const float* in, float factor, float limit, int64_t count, int8_t* out) {
-  // Adding 1.5 * 2^23 leaves the integer, rounded half to even, in the low mantissa bits. The
-  // limit is an integer, so clipping first gives the same and keeps the sum in range.
-  constexpr float kMagic = 12582912.0f;
-  for (int64_t n = 0; n < count; ++n) {
-    float scaled = in[n] * factor;
-    scaled = scaled < -limit ? -limit : scaled;
-    scaled = scaled > limit ? limit : scaled;
-    const float shifted = scaled + kMagic;
-    int32_t bits;
-    __builtin_memcpy(&bits, &shifted, 4);
-    out[n] = static_cast<int8_t>(bits - 0x4B400000);
-  }
-}
-
 }  // namespace MICROSCOPIQ_ISA
 
 }  // namespace microscopiq
+
+#include "kernels/vector_loops.h"

@@ -43,5 +43,5 @@ inline Vec MultiplyAddPairs(Vec sum, Vec a, Vec b) {
 #include "kernels/kernel_body.h"
 
 namespace microscopiq {
-extern const Kernels kPortableKernels = MICROSCOPIQ_KERNEL_TABLE(portable);
+extern const Kernels kPortableKernels = MICROSCOPIQ_KERNEL_TABLE("portable");
 }  // namespace microscopiq

@@ -2,9 +2,10 @@
 #pragma once
 #include "kernels/kernel.h"
 
-#define MICROSCOPIQ_KERNEL_TABLE(isa)                                      \
-  {#isa,     isa::Decode, isa::Multiply,    isa::MultiplyWide, isa::Drain, \
-   isa::Add, isa::Clamp,  isa::MaxExponent, isa::Quantize}
+#define MICROSCOPIQ_LOOP(Name, Result, Parameters) , MICROSCOPIQ_ISA::Name
+#define MICROSCOPIQ_KERNEL_TABLE(name)                       \
+  {name, MICROSCOPIQ_ISA::Decode, MICROSCOPIQ_ISA::Multiply, \
+   MICROSCOPIQ_ISA::MultiplyWide MICROSCOPIQ_VECTOR_LOOPS(MICROSCOPIQ_LOOP)}
 
 namespace microscopiq {
 

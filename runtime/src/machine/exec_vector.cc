@@ -43,7 +43,7 @@ float PowerOfTwo(const Rows<const int8_t>& exponents, int64_t row, const char* w
 
 // The largest biased exponent of a row of finite numbers.
 int MaxExponent(const Rows<const float>& in, int64_t row, int64_t cols) {
-  const int biased = ActiveKernels().max_exponent(in[row], cols);
+  const int biased = ActiveKernels().MaxExponent(in[row], cols);
   if (biased < 255) return biased;
   int64_t col = 0;
   while (col + 1 < cols && std::isfinite(in[row][col])) ++col;
@@ -168,7 +168,7 @@ Machine::Outcome Machine::Execute(const Drain& op) {
   if (!v.empty()) ReadWeightScales(op, v.cols());
   return v.Each([&](int64_t row) {
     const float scale = PowerOfTwo(exponents, row, "activation");
-    ActiveKernels().drain(sums[row], scales_.data(), scale, accumulate, v.cols(), out[row]);
+    ActiveKernels().Drain(sums[row], scales_.data(), scale, accumulate, v.cols(), out[row]);
   });
 }
 
@@ -176,13 +176,13 @@ Machine::Outcome Machine::Execute(const Add& op) {
   VectorOp v(this, op);
   const auto in = v.Read<float>(Mem::kObuf, op.src, op.src_pitch);
   const auto out = v.Update<float>(Mem::kObuf, op.dst, op.dst_pitch);
-  return v.Each([&](int64_t row) { ActiveKernels().add(in[row], v.cols(), out[row]); });
+  return v.Each([&](int64_t row) { ActiveKernels().Add(in[row], v.cols(), out[row]); });
 }
 
 Machine::Outcome Machine::Execute(const Clamp& op) {
   VectorOp v(this, op);
   const auto out = v.Update<float>(Mem::kObuf, op.dst, op.dst_pitch);
-  return v.Each([&](int64_t row) { ActiveKernels().clamp(op.low, op.high, v.cols(), out[row]); });
+  return v.Each([&](int64_t row) { ActiveKernels().Clamp(op.low, op.high, v.cols(), out[row]); });
 }
 
 Machine::Outcome Machine::Execute(const Absmax& op) {
@@ -215,7 +215,7 @@ Machine::Outcome Machine::Execute(const Quant& op) {
     MaxExponent(in, row, v.cols());
     PowerOfTwo(exponents, row, "activation");
     const float factor = std::ldexp(1.0f, -*exponents[row]);
-    ActiveKernels().quantize(in[row], factor, limit, v.cols(), out[row]);
+    ActiveKernels().Quantize(in[row], factor, limit, v.cols(), out[row]);
   });
 }
 

@@ -75,7 +75,7 @@ void Plane::LoadSlots(const Panel& panel, const PanelPart& part, const uint8_t* 
     source_pitch = slots_pitch_;
   }
   const SlotCode code = format_->pow2 ? SlotCode::kSignMagnitude : SlotCode::kTwosComplement;
-  ActiveKernels().decode({source, source_pitch, code, format_->bits, rows_, cols_,
+  ActiveKernels().Decode({source, source_pitch, code, format_->bits, rows_, cols_,
                           decode_shifts.data(), packed_.data()});
   for (int row = 0; row < rows_; ++row) {
     if (decode_shifts[row] == kShiftOut) ListLargeRow(row, shifts[row]);
@@ -218,9 +218,9 @@ int64_t Plane::Multiply(MatmulArgs args) {
   for (int64_t row_bound : row_bounds_) bound += row_bound;
   // A large weight costs about as much as eight of the wide kernel's.
   const bool few_large = args.large_count * 8 <= int64_t{rows_} * cols_;
-  if (bound * 128 <= INT32_MAX && few_large) return ActiveKernels().multiply(args);
+  if (bound * 128 <= INT32_MAX && few_large) return ActiveKernels().Multiply(args);
   if (wide_.empty()) MakeWide();
-  return ActiveKernels().multiply_wide(args, wide_.data());
+  return ActiveKernels().MultiplyWide(args, wide_.data());
 }
 
 void Plane::MakeWide() {
