@@ -42,7 +42,7 @@ class FieldLister {
   void f32(float*) { Add(4); }
   void extent(uint8_t*) { Add(1); }
   void mem(uint8_t*) { Add(1); }
-  void bits(uint8_t*) { Add(1); }
+  void argument(uint8_t*) { Add(1); }
   void unit(uint8_t*) { Add(1); }
   void affine(Affine* value) {
     Add(sizeof(value->base));

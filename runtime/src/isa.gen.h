@@ -22,7 +22,6 @@ constexpr int kTemporalBits = 3;
 constexpr int kRowsInt8 = 0;
 constexpr int kExponentMin = -126;
 constexpr int kExponentMax = 127;
-constexpr std::array<uint8_t, 2> kActivationBits = {4, 8};
 
 constexpr uint8_t kDtype_float32 = 1;  // 4 bytes
 constexpr uint8_t kDtype_int8 = 2;  // 1 bytes
@@ -135,6 +134,10 @@ struct Loop {
   void Show(Visitor* visitor) const {
     visitor->u32("count", count);
   }
+  template <typename Refuse>
+  void Check(Refuse refuse) const {
+    if (count < 1) refuse("count", count, "at least 1");
+  }
 };
 
 struct EndLoop {
@@ -147,6 +150,9 @@ struct EndLoop {
   }
   template <typename Visitor>
   void Show(Visitor* /*visitor*/) const {
+  }
+  template <typename Refuse>
+  void Check(Refuse /*refuse*/) const {
   }
 };
 
@@ -173,6 +179,9 @@ struct Clip {
     visitor->u32("limit", limit);
     visitor->affine("start", start);
   }
+  template <typename Refuse>
+  void Check(Refuse /*refuse*/) const {
+  }
 };
 
 struct Sem {
@@ -192,6 +201,10 @@ struct Sem {
     visitor->u8("sem", sem);
     visitor->u16("value", value);
   }
+  template <typename Refuse>
+  void Check(Refuse refuse) const {
+    if (sem >= 64) refuse("sem", sem, "0..63");
+  }
 };
 
 struct Wait {
@@ -209,6 +222,10 @@ struct Wait {
   void Show(Visitor* visitor) const {
     visitor->unit("queue", queue);
     visitor->u8("sem", sem);
+  }
+  template <typename Refuse>
+  void Check(Refuse refuse) const {
+    if (sem >= 64) refuse("sem", sem, "0..63");
   }
 };
 
@@ -231,6 +248,11 @@ struct Post {
     visitor->u8("sem", sem);
     visitor->u8("after", after);
   }
+  template <typename Refuse>
+  void Check(Refuse refuse) const {
+    if (sem >= 64) refuse("sem", sem, "0..63");
+    if (after >= 2) refuse("after", after, "0..1");
+  }
 };
 
 struct End {
@@ -243,6 +265,9 @@ struct End {
   }
   template <typename Visitor>
   void Show(Visitor* /*visitor*/) const {
+  }
+  template <typename Refuse>
+  void Check(Refuse /*refuse*/) const {
   }
 };
 
@@ -259,6 +284,9 @@ struct Break {
   template <typename Visitor>
   void Show(Visitor* visitor) const {
     visitor->extent("extent", extent);
+  }
+  template <typename Refuse>
+  void Check(Refuse /*refuse*/) const {
   }
 };
 
@@ -282,7 +310,7 @@ struct DmaLoad {
     reader->mem(&mem);
     reader->affine(&dst);
     reader->u32(&dst_pitch);
-    reader->u8(&arg);
+    reader->argument(&arg);
     reader->affine(&src);
     reader->i64(&src_pitch);
     reader->i32(&src_step);
@@ -295,13 +323,17 @@ struct DmaLoad {
     visitor->mem("mem", mem);
     visitor->affine("dst", dst);
     visitor->u32("dst_pitch", dst_pitch);
-    visitor->u8("arg", arg);
+    visitor->argument("arg", arg);
     visitor->affine("src", src);
     visitor->i64("src_pitch", src_pitch);
     visitor->i32("src_step", src_step);
     visitor->u8("element", element);
     visitor->extent("rows", rows);
     visitor->extent("cols", cols);
+  }
+  template <typename Refuse>
+  void Check(Refuse refuse) const {
+    if (element != 1 && element != 4) refuse("element", element, "1, 4");
   }
 };
 
@@ -335,7 +367,7 @@ struct DmaIm2col {
     reader->mem(&mem);
     reader->affine(&dst);
     reader->u32(&dst_pitch);
-    reader->u8(&arg);
+    reader->argument(&arg);
     reader->affine(&src);
     reader->affine(&row0);
     reader->affine(&col0);
@@ -358,7 +390,7 @@ struct DmaIm2col {
     visitor->mem("mem", mem);
     visitor->affine("dst", dst);
     visitor->u32("dst_pitch", dst_pitch);
-    visitor->u8("arg", arg);
+    visitor->argument("arg", arg);
     visitor->affine("src", src);
     visitor->affine("row0", row0);
     visitor->affine("col0", col0);
@@ -375,6 +407,18 @@ struct DmaIm2col {
     visitor->u16("pad_left", pad_left);
     visitor->u16("dilation_h", dilation_h);
     visitor->u16("dilation_w", dilation_w);
+  }
+  template <typename Refuse>
+  void Check(Refuse refuse) const {
+    if (height < 1) refuse("height", height, "at least 1");
+    if (width < 1) refuse("width", width, "at least 1");
+    if (out_width < 1) refuse("out_width", out_width, "at least 1");
+    if (kernel_h < 1) refuse("kernel_h", kernel_h, "at least 1");
+    if (kernel_w < 1) refuse("kernel_w", kernel_w, "at least 1");
+    if (stride_h < 1) refuse("stride_h", stride_h, "at least 1");
+    if (stride_w < 1) refuse("stride_w", stride_w, "at least 1");
+    if (dilation_h < 1) refuse("dilation_h", dilation_h, "at least 1");
+    if (dilation_w < 1) refuse("dilation_w", dilation_w, "at least 1");
   }
 };
 
@@ -398,6 +442,9 @@ struct DmaWeight {
     visitor->affine("panel", panel);
     visitor->u32("capacity", capacity);
   }
+  template <typename Refuse>
+  void Check(Refuse /*refuse*/) const {
+  }
 };
 
 struct DmaStore {
@@ -417,7 +464,7 @@ struct DmaStore {
   uint8_t cols;
   template <typename Reader>
   void Read(Reader* reader) {
-    reader->u8(&arg);
+    reader->argument(&arg);
     reader->affine(&dst);
     reader->i64(&dst_pitch);
     reader->i32(&dst_step);
@@ -430,7 +477,7 @@ struct DmaStore {
   }
   template <typename Visitor>
   void Show(Visitor* visitor) const {
-    visitor->u8("arg", arg);
+    visitor->argument("arg", arg);
     visitor->affine("dst", dst);
     visitor->i64("dst_pitch", dst_pitch);
     visitor->i32("dst_step", dst_step);
@@ -440,6 +487,10 @@ struct DmaStore {
     visitor->u8("element", element);
     visitor->extent("rows", rows);
     visitor->extent("cols", cols);
+  }
+  template <typename Refuse>
+  void Check(Refuse refuse) const {
+    if (element != 1 && element != 4) refuse("element", element, "1, 4");
   }
 };
 
@@ -475,6 +526,9 @@ struct Preload {
     visitor->extent("rows", rows);
     visitor->extent("cols", cols);
   }
+  template <typename Refuse>
+  void Check(Refuse /*refuse*/) const {
+  }
 };
 
 struct PreloadRows {
@@ -502,6 +556,9 @@ struct PreloadRows {
     visitor->u32("src_pitch", src_pitch);
     visitor->extent("rows", rows);
     visitor->extent("cols", cols);
+  }
+  template <typename Refuse>
+  void Check(Refuse /*refuse*/) const {
   }
 };
 
@@ -537,6 +594,9 @@ struct ReconConfig {
     visitor->extent("rows", rows);
     visitor->extent("cols", cols);
   }
+  template <typename Refuse>
+  void Check(Refuse /*refuse*/) const {
+  }
 };
 
 struct Matmul {
@@ -570,6 +630,9 @@ struct Matmul {
     visitor->u32("dst_pitch", dst_pitch);
     visitor->extent("rows", rows);
     visitor->affine("accumulate", accumulate);
+  }
+  template <typename Refuse>
+  void Check(Refuse /*refuse*/) const {
   }
 };
 
@@ -620,6 +683,9 @@ struct Drain {
     visitor->extent("cols", cols);
     visitor->affine("accumulate", accumulate);
   }
+  template <typename Refuse>
+  void Check(Refuse /*refuse*/) const {
+  }
 };
 
 struct Add {
@@ -650,6 +716,9 @@ struct Add {
     visitor->u32("src_pitch", src_pitch);
     visitor->extent("rows", rows);
     visitor->extent("cols", cols);
+  }
+  template <typename Refuse>
+  void Check(Refuse /*refuse*/) const {
   }
 };
 
@@ -682,6 +751,9 @@ struct Clamp {
     visitor->extent("rows", rows);
     visitor->extent("cols", cols);
   }
+  template <typename Refuse>
+  void Check(Refuse /*refuse*/) const {
+  }
 };
 
 struct Absmax {
@@ -706,7 +778,7 @@ struct Absmax {
     reader->extent(&rows);
     reader->extent(&cols);
     reader->affine(&accumulate);
-    reader->bits(&bits);
+    reader->u8(&bits);
   }
   template <typename Visitor>
   void Show(Visitor* visitor) const {
@@ -717,7 +789,11 @@ struct Absmax {
     visitor->extent("rows", rows);
     visitor->extent("cols", cols);
     visitor->affine("accumulate", accumulate);
-    visitor->bits("bits", bits);
+    visitor->u8("bits", bits);
+  }
+  template <typename Refuse>
+  void Check(Refuse refuse) const {
+    if (bits != 4 && bits != 8) refuse("bits", bits, "4, 8");
   }
 };
 
@@ -745,7 +821,7 @@ struct Quant {
     reader->u32(&src_pitch);
     reader->extent(&rows);
     reader->extent(&cols);
-    reader->bits(&bits);
+    reader->u8(&bits);
   }
   template <typename Visitor>
   void Show(Visitor* visitor) const {
@@ -757,12 +833,16 @@ struct Quant {
     visitor->u32("src_pitch", src_pitch);
     visitor->extent("rows", rows);
     visitor->extent("cols", cols);
-    visitor->bits("bits", bits);
+    visitor->u8("bits", bits);
+  }
+  template <typename Refuse>
+  void Check(Refuse refuse) const {
+    if (bits != 4 && bits != 8) refuse("bits", bits, "4, 8");
   }
 };
 
-// X(Type) for every instruction.
-#define MICROSCOPIQ_INSTRUCTIONS(X) \
+// X(Type) for every instruction that the sequencer executes.
+#define MICROSCOPIQ_SEQUENCER_INSTRUCTIONS(X) \
   X(Loop) \
   X(EndLoop) \
   X(Clip) \
@@ -770,7 +850,10 @@ struct Quant {
   X(Wait) \
   X(Post) \
   X(End) \
-  X(Break) \
+  X(Break)
+
+// X(Type) for every instruction that a unit executes.
+#define MICROSCOPIQ_UNIT_INSTRUCTIONS(X) \
   X(DmaLoad) \
   X(DmaIm2col) \
   X(DmaWeight) \
@@ -784,5 +867,8 @@ struct Quant {
   X(Clamp) \
   X(Absmax) \
   X(Quant)
+
+#define MICROSCOPIQ_INSTRUCTIONS(X) \
+  MICROSCOPIQ_SEQUENCER_INSTRUCTIONS(X) MICROSCOPIQ_UNIT_INSTRUCTIONS(X)
 
 }  // namespace microscopiq

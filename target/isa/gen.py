@@ -11,7 +11,18 @@ from .. import formats, segment
 from ..arch import TEMPORAL_BITS, integer_keys
 from . import instructions as _declared  # noqa: F401  (importing registers the instructions)
 from .program import DTYPES, MAGIC, VERSION
-from .spec import EXTENT_REGISTERS, LOOP_DEPTH, REGISTRY, SEMAPHORES, Mem, Unit, encoded_bytes
+from .spec import (
+    EXTENT_REGISTERS,
+    LOOP_DEPTH,
+    REGISTRY,
+    SEMAPHORES,
+    Allowed,
+    Kind,
+    Mem,
+    Unit,
+    allowed_text,
+    encoded_bytes,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -45,9 +56,6 @@ def header() -> str:
         f"constexpr int kRowsInt8 = {formats.ROWS_INT8};",
         f"constexpr int kExponentMin = {formats.EXPONENT_MIN};",
         f"constexpr int kExponentMax = {formats.EXPONENT_MAX};",
-        f"constexpr std::array<uint8_t, {len(formats.ACTIVATION_BITS)}> kActivationBits = {{"
-        + ", ".join(map(str, formats.ACTIVATION_BITS))
-        + "};",
         "",
     ]
     for name, (code, size) in DTYPES.items():
@@ -124,14 +132,48 @@ def _instructions() -> list[str]:
         lines += [
             f'    visitor->{kind.name}("{name}", {name});' for name, kind, _ in cls.operands()
         ]
-        lines += ["  }", "};", ""]
-    names = ", \\\n  ".join(f"X({cls.__name__})" for cls in classes).replace(",", "")
+        lines += ["  }", *_checks(cls), "};", ""]
+    of_units = [cls for cls in classes if cls.unit not in (None, Unit.CONTROL)]
+    of_sequencer = [cls for cls in classes if cls not in of_units]
+    lines += _each("SEQUENCER_INSTRUCTIONS", "that the sequencer executes", of_sequencer)
+    lines += _each("UNIT_INSTRUCTIONS", "that a unit executes", of_units)
     lines += [
-        "// X(Type) for every instruction.",
-        f"#define MICROSCOPIQ_INSTRUCTIONS(X) \\\n  {names}",
+        "#define MICROSCOPIQ_INSTRUCTIONS(X) \\",
+        "  MICROSCOPIQ_SEQUENCER_INSTRUCTIONS(X) MICROSCOPIQ_UNIT_INSTRUCTIONS(X)",
         "",
     ]
     return lines
+
+
+def _checks(cls) -> list[str]:
+    """Return the method that refuses operands: ``refuse(name, value, what is allowed)``."""
+    kinds, constraints = {name: kind for name, kind, _ in cls.operands()}, cls.constraints()
+    refuse = "refuse" if constraints else "/*refuse*/"
+    lines = ["  template <typename Refuse>", f"  void Check(Refuse {refuse}) const {{"]
+    for name, allowed in constraints.items():
+        text = allowed_text(kinds[name], allowed)
+        wrong = _outside(name, kinds[name], allowed)
+        lines.append(f'    if ({wrong}) refuse("{name}", {name}, "{text}");')
+    return [*lines, "  }"]
+
+
+def _outside(name: str, kind: Kind, allowed: Allowed) -> str:
+    """Return the C++ condition under which an unsigned operand isn't allowed."""
+    if not isinstance(allowed, range):
+        return " && ".join(f"{name} != {value}" for value in allowed)
+    conditions = [f"{name} < {allowed.start}"] if allowed.start else []
+    if allowed.stop < 1 << 8 * struct.calcsize(kind.format):
+        conditions.append(f"{name} >= {allowed.stop}")
+    return " || ".join(conditions)
+
+
+def _each(macro: str, which: str, classes: list) -> list[str]:
+    names = " \\\n  ".join(f"X({cls.__name__})" for cls in classes)
+    return [
+        f"// X(Type) for every instruction {which}.",
+        f"#define MICROSCOPIQ_{macro}(X) \\\n  {names}",
+        "",
+    ]
 
 
 def table() -> str:
@@ -145,23 +187,26 @@ def table() -> str:
         "An `affine` operand is `base + sum(stride*counter)` plus a ring of slots; see",
         "`target/isa/spec.py`.",
         "",
-        "| opcode | instruction | unit | timing rule | reads | writes | bytes | what it does |",
-        "|---|---|---|---|---|---|---|---|",
+        "| opcode | instruction | unit | reads | writes | bytes | what it does |",
+        "|---|---|---|---|---|---|---|",
     ]
     classes = sorted(REGISTRY.values(), key=lambda cls: cls.opcode)
     for cls in classes:
         unit = "named by `queue`" if cls.unit is None else cls.unit.name.lower()
         first = " ".join((cls.__doc__ or "").split("\n\n")[0].split())
         memories = [", ".join(names) or "-" for names in (cls.reads, cls.writes)]
-        columns = [f"{cls.opcode:#04x}", f"`{cls.mnemonic}`", unit, cls.latency, *memories]
+        columns = [f"{cls.opcode:#04x}", f"`{cls.mnemonic}`", unit, *memories]
         out.append(f"| {' | '.join(columns)} | {encoded_bytes(cls)} | {first} |")
     for cls in classes:
         if not cls.operands():
             continue
-        out += ["", f"## `{cls.mnemonic}`", "", "| operand | kind | bytes | meaning |"]
-        out.append("|---|---|---|---|")
+        out += ["", f"## `{cls.mnemonic}`", "", "| operand | kind | bytes | allowed | meaning |"]
+        out.append("|---|---|---|---|---|")
+        constraints = cls.constraints()
         for name, kind, doc in cls.operands():
-            out.append(f"| `{name}` | {kind.name} | {struct.calcsize(kind.format)} | {doc} |")
+            allowed = allowed_text(kind, constraints[name]) if name in constraints else ""
+            size = struct.calcsize(kind.format)
+            out.append(f"| `{name}` | {kind.name} | {size} | {allowed} | {doc} |")
     return "\n".join(out) + "\n"
 
 

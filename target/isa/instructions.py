@@ -6,14 +6,16 @@ bytes from the start of the function argument or of the function's weight segmen
 `cols` name extent registers, set by `clip`; an instruction whose extent is 0 does nothing.
 """
 
+from ..formats import ACTIVATION_BITS
 from .spec import (
     AFFINE,
-    BITS,
+    ARG,
     EXTENT,
     F32,
     I32,
     I64,
     MEM,
+    SEMAPHORES,
     U8,
     U16,
     U32,
@@ -25,19 +27,19 @@ from .spec import (
 )
 
 
-@instruction(0x01, "loop", Unit.CONTROL, "control")
+@instruction(0x01, "loop", Unit.CONTROL)
 class Loop(Instruction):
     """Repeat the instructions up to the matching `endloop`."""
 
-    count: int = operand(U32, "iterations, at least 1")
+    count: int = operand(U32, "iterations", least=1)
 
 
-@instruction(0x02, "endloop", Unit.CONTROL, "control")
+@instruction(0x02, "endloop", Unit.CONTROL)
 class EndLoop(Instruction):
     """End of the innermost open loop."""
 
 
-@instruction(0x03, "clip", Unit.CONTROL, "control")
+@instruction(0x03, "clip", Unit.CONTROL)
 class Clip(Instruction):
     """Set an extent register to min(tile, limit - start), at least 0: trims ragged edges."""
 
@@ -47,60 +49,65 @@ class Clip(Instruction):
     start: object = operand(AFFINE, "start of this tile in the dimension")
 
 
-@instruction(0x04, "sem", Unit.CONTROL, "control")
+@instruction(0x04, "sem", Unit.CONTROL)
 class Sem(Instruction):
     """Give a semaphore its first count: the free slots of a buffer."""
 
-    sem: int = operand(U8, "semaphore")
+    sem: int = operand(U8, "semaphore", allowed=range(SEMAPHORES))
     value: int = operand(U16, "count")
 
 
-@instruction(0x05, "wait", None, "token")
+@instruction(0x05, "wait", None)
 class Wait(Instruction):
     """Hold a unit's queue until the semaphore is above 0, then take one."""
 
     queue: int = operand(UNIT, "unit that waits")
-    sem: int = operand(U8, "semaphore")
+    sem: int = operand(U8, "semaphore", allowed=range(SEMAPHORES))
 
 
-@instruction(0x06, "post", None, "token")
+@instruction(0x06, "post", None)
 class Post(Instruction):
     """Add one to a semaphore once the unit finished everything before, or has read it all."""
 
     queue: int = operand(UNIT, "unit that posts")
-    sem: int = operand(U8, "semaphore")
-    after: int = operand(U8, "0: results are there; 1: operands were read, their place is free", 0)
+    sem: int = operand(U8, "semaphore", allowed=range(SEMAPHORES))
+    after: int = operand(
+        U8,
+        "0: results are there; 1: operands were read, their place is free",
+        0,
+        allowed=range(2),
+    )
 
 
-@instruction(0x07, "end", Unit.CONTROL, "control")
+@instruction(0x07, "end", Unit.CONTROL)
 class End(Instruction):
     """End of the function: waits until every unit is idle."""
 
 
-@instruction(0x08, "break", Unit.CONTROL, "control")
+@instruction(0x08, "break", Unit.CONTROL)
 class Break(Instruction):
     """Leave the innermost loop, and go on behind its `endloop`, if an extent is 0."""
 
     extent: int = operand(EXTENT, "register that decides")
 
 
-@instruction(0x10, "dma.load", Unit.DMA_IN, "dma", reads=("dram",), writes=("mem",))
+@instruction(0x10, "dma.load", Unit.DMA_IN, reads=("dram",), writes=("mem",))
 class DmaLoad(Instruction):
     """Copy a strided box of an argument into an on-chip memory, row by row."""
 
     mem: int = operand(MEM, "destination memory")
     dst: object = operand(AFFINE, "destination of element (0, 0)")
     dst_pitch: int = operand(U32, "bytes between destination rows")
-    arg: int = operand(U8, "function argument")
+    arg: int = operand(ARG, "function argument")
     src: object = operand(AFFINE, "source of element (0, 0)")
     src_pitch: int = operand(I64, "bytes between source rows")
     src_step: int = operand(I32, "bytes between source elements of a row")
-    element: int = operand(U8, "bytes of an element: 1 or 4")
+    element: int = operand(U8, "bytes of an element", allowed=(1, 4))
     rows: int = operand(EXTENT, "rows")
     cols: int = operand(EXTENT, "elements of a row")
 
 
-@instruction(0x11, "dma.im2col", Unit.DMA_IN, "dma", reads=("dram",), writes=("mem",))
+@instruction(0x11, "dma.im2col", Unit.DMA_IN, reads=("dram",), writes=("mem",))
 class DmaIm2col(Instruction):
     """Gather rows of the im2col matrix of an int8 CHW image; outside the image is 0.
 
@@ -111,26 +118,26 @@ class DmaIm2col(Instruction):
     mem: int = operand(MEM, "destination memory")
     dst: object = operand(AFFINE, "destination of element (0, 0)")
     dst_pitch: int = operand(U32, "bytes between destination rows")
-    arg: int = operand(U8, "function argument")
+    arg: int = operand(ARG, "function argument")
     src: object = operand(AFFINE, "first pixel of the first channel")
     row0: object = operand(AFFINE, "first row m")
     col0: object = operand(AFFINE, "first column k")
     rows: int = operand(EXTENT, "rows")
     cols: int = operand(EXTENT, "columns")
-    height: int = operand(U16, "image rows")
-    width: int = operand(U16, "image columns")
-    out_width: int = operand(U16, "output columns")
-    kernel_h: int = operand(U16, "kernel rows")
-    kernel_w: int = operand(U16, "kernel columns")
-    stride_h: int = operand(U16, "row stride")
-    stride_w: int = operand(U16, "column stride")
+    height: int = operand(U16, "image rows", least=1)
+    width: int = operand(U16, "image columns", least=1)
+    out_width: int = operand(U16, "output columns", least=1)
+    kernel_h: int = operand(U16, "kernel rows", least=1)
+    kernel_w: int = operand(U16, "kernel columns", least=1)
+    stride_h: int = operand(U16, "row stride", least=1)
+    stride_w: int = operand(U16, "column stride", least=1)
     pad_top: int = operand(U16, "zero rows above")
     pad_left: int = operand(U16, "zero columns to the left")
-    dilation_h: int = operand(U16, "kernel row dilation")
-    dilation_w: int = operand(U16, "kernel column dilation")
+    dilation_h: int = operand(U16, "kernel row dilation", least=1)
+    dilation_w: int = operand(U16, "kernel column dilation", least=1)
 
 
-@instruction(0x12, "dma.weight", Unit.DMA_IN, "dma", reads=("dram",), writes=("wbuf",))
+@instruction(0x12, "dma.weight", Unit.DMA_IN, reads=("dram",), writes=("wbuf",))
 class DmaWeight(Instruction):
     """Copy one packed weight panel; the directory of the weight segment says where it lies."""
 
@@ -139,23 +146,23 @@ class DmaWeight(Instruction):
     capacity: int = operand(U32, "bytes of the destination slot; a larger panel is an error")
 
 
-@instruction(0x18, "dma.store", Unit.DMA_OUT, "dma", reads=("mem",), writes=("dram",))
+@instruction(0x18, "dma.store", Unit.DMA_OUT, reads=("mem",), writes=("dram",))
 class DmaStore(Instruction):
     """Copy a box of an on-chip memory to a strided box of an argument."""
 
-    arg: int = operand(U8, "function argument")
+    arg: int = operand(ARG, "function argument")
     dst: object = operand(AFFINE, "destination of element (0, 0)")
     dst_pitch: int = operand(I64, "bytes between destination rows")
     dst_step: int = operand(I32, "bytes between destination elements of a row")
     mem: int = operand(MEM, "source memory")
     src: object = operand(AFFINE, "source of element (0, 0)")
     src_pitch: int = operand(U32, "bytes between source rows")
-    element: int = operand(U8, "bytes of an element: 1 or 4")
+    element: int = operand(U8, "bytes of an element", allowed=(1, 4))
     rows: int = operand(EXTENT, "rows")
     cols: int = operand(EXTENT, "elements of a row")
 
 
-@instruction(0x20, "preload", Unit.WLOAD, "preload", reads=("wbuf",), writes=("plane",))
+@instruction(0x20, "preload", Unit.WLOAD, reads=("wbuf",), writes=("plane",))
 class Preload(Instruction):
     """Decode a part of a weight panel into a weight plane of the array (dense slots, Isf).
 
@@ -171,7 +178,7 @@ class Preload(Instruction):
     cols: int = operand(EXTENT, "array columns in use")
 
 
-@instruction(0x21, "preload.rows", Unit.WLOAD, "preload", reads=("wbuf",), writes=("plane",))
+@instruction(0x21, "preload.rows", Unit.WLOAD, reads=("wbuf",), writes=("plane",))
 class PreloadRows(Instruction):
     """Load an int8 operand quantized at run time, stored (column n, row k), into a plane."""
 
@@ -182,7 +189,7 @@ class PreloadRows(Instruction):
     cols: int = operand(EXTENT, "array columns in use (n)")
 
 
-@instruction(0x28, "recon.config", Unit.RECON, "recon", reads=("wbuf",), writes=("plane",))
+@instruction(0x28, "recon.config", Unit.RECON, reads=("wbuf",), writes=("plane",))
 class ReconConfig(Instruction):
     """Expand the permutation lists of a part of a panel into ReCoN's merges for a plane.
 
@@ -198,7 +205,7 @@ class ReconConfig(Instruction):
     cols: int = operand(EXTENT, "array columns in use")
 
 
-@instruction(0x30, "matmul", Unit.ARRAY, "matmul", reads=("spad", "plane", "acc"), writes=("acc",))
+@instruction(0x30, "matmul", Unit.ARRAY, reads=("spad", "plane", "acc"), writes=("acc",))
 class Matmul(Instruction):
     """Stream int8 activation rows through a weight plane into int32 accumulators."""
 
@@ -211,9 +218,7 @@ class Matmul(Instruction):
     accumulate: object = operand(AFFINE, "0: overwrite, else add to what is there")
 
 
-@instruction(
-    0x40, "drain", Unit.VECTOR, "vector", reads=("acc", "wbuf", "spad", "obuf"), writes=("obuf",)
-)
+@instruction(0x40, "drain", Unit.VECTOR, reads=("acc", "wbuf", "spad", "obuf"), writes=("obuf",))
 class Drain(Instruction):
     """obuf = [obuf +] fp32(acc) * weight scale * 2^(activation exponent).
 
@@ -235,7 +240,7 @@ class Drain(Instruction):
     accumulate: object = operand(AFFINE, "0: overwrite, else add to what is there")
 
 
-@instruction(0x41, "add", Unit.VECTOR, "vector", reads=("obuf",), writes=("obuf",))
+@instruction(0x41, "add", Unit.VECTOR, reads=("obuf",), writes=("obuf",))
 class Add(Instruction):
     """obuf[dst] += obuf[src] in fp32: bias (pitch 0 repeats one row) or residual."""
 
@@ -247,7 +252,7 @@ class Add(Instruction):
     cols: int = operand(EXTENT, "columns")
 
 
-@instruction(0x42, "clamp", Unit.VECTOR, "vector", reads=("obuf",), writes=("obuf",))
+@instruction(0x42, "clamp", Unit.VECTOR, reads=("obuf",), writes=("obuf",))
 class Clamp(Instruction):
     """obuf = min(max(obuf, low), high) in fp32: ReLU (0, inf), ReLU6 (0, 6)."""
 
@@ -259,7 +264,7 @@ class Clamp(Instruction):
     cols: int = operand(EXTENT, "columns")
 
 
-@instruction(0x43, "absmax", Unit.VECTOR, "vector", reads=("obuf", "spad"), writes=("spad",))
+@instruction(0x43, "absmax", Unit.VECTOR, reads=("obuf", "spad"), writes=("spad",))
 class Absmax(Instruction):
     """Set (or raise) the int8 exponent of each row: floor(log2 max|x|) - (bits - 2), >= -126."""
 
@@ -270,10 +275,10 @@ class Absmax(Instruction):
     rows: int = operand(EXTENT, "rows")
     cols: int = operand(EXTENT, "columns")
     accumulate: object = operand(AFFINE, "0: start anew, else keep the larger exponent")
-    bits: int = operand(BITS, "bits of the codes that the exponent is for")
+    bits: int = operand(U8, "bits of the codes that the exponent is for", allowed=ACTIVATION_BITS)
 
 
-@instruction(0x44, "quant", Unit.VECTOR, "vector", reads=("obuf", "spad"), writes=("spad",))
+@instruction(0x44, "quant", Unit.VECTOR, reads=("obuf", "spad"), writes=("spad",))
 class Quant(Instruction):
     """spad = clip(round_half_even(x * 2^-exponent), -q, q) as int8, q = 2^(bits - 1) - 1."""
 
@@ -285,4 +290,6 @@ class Quant(Instruction):
     src_pitch: int = operand(U32, "bytes between obuf rows")
     rows: int = operand(EXTENT, "rows")
     cols: int = operand(EXTENT, "columns")
-    bits: int = operand(BITS, "bits of a code; fewer than 8 are sign-extended")
+    bits: int = operand(
+        U8, "bits of a code; fewer than 8 are sign-extended", allowed=ACTIVATION_BITS
+    )

@@ -12,13 +12,12 @@ from ..arch import Arch, integer_keys
 from ..errors import IsaError
 from ..segment import check_segment, is_shape_only, panel_bytes
 from . import instructions as _registered  # noqa: F401  (a program is nothing without them)
-from .spec import Instruction, decode
+from .spec import ARG, Instruction, decode
 
 MAGIC = b"MSCOPIQ\0"
 VERSION = 4
 DTYPES = {"float32": (1, 4), "int8": (2, 1)}
 """Argument dtypes: code in the file and bytes of an element."""
-NO_LAYER = ""
 
 
 @dataclass(frozen=True)
@@ -175,6 +174,14 @@ def _function_bytes(function: Function) -> bytes:
     return out
 
 
+def _check_arguments(instruction: Instruction, count: int, at: int) -> None:
+    for name, kind, _ in instruction.operands():
+        if kind is ARG and (number := getattr(instruction, name)) >= count:
+            raise IsaError(
+                f"{instruction.mnemonic} at {at:#x}: argument {number}; the function has {count}"
+            )
+
+
 class _Reader:
     """Reads a payload front to back; every overrun is an IsaError."""
 
@@ -218,7 +225,9 @@ class _Reader:
         check_segment(weights)
         instructions, offset = [], 0
         while offset < len(code):
-            instruction, offset = decode(code, offset)
+            at = offset
+            instruction, offset = decode(code, at)
+            _check_arguments(instruction, len(arguments), at)
             instructions.append(instruction)
         notes: dict[int, str] = {}
         last = -1

@@ -7,7 +7,6 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import IsaError
-from ..formats import ACTIVATION_BITS
 
 LOOP_DEPTH = 8
 """Nesting levels of hardware loops; an affine operand has one stride for each."""
@@ -102,9 +101,9 @@ AFFINE = Kind("affine", Affine.FORMAT, "Affine")
 EXTENT = Kind("extent", "<B", "uint8_t")
 MEM = Kind("mem", "<B", "uint8_t")
 UNIT = Kind("unit", "<B", "uint8_t")
-BITS = Kind("bits", "<B", "uint8_t")
-_ALLOWED: dict[Kind, range | tuple[int, ...]] = {
-    BITS: ACTIVATION_BITS,
+ARG = Kind("argument", "<B", "uint8_t")
+Allowed = range | tuple[int, ...]
+_ALLOWED: dict[Kind, Allowed] = {
     EXTENT: range(EXTENT_REGISTERS),
     MEM: range(len(Mem)),
     UNIT: range(Unit.DMA_IN, len(Unit)),  # the sequencer has no queue
@@ -114,16 +113,33 @@ HEADER = struct.Struct("<HH")
 """Every instruction starts with its opcode and its size in bytes, padded to 4."""
 
 
-def operand(kind: Kind, doc: str, default: Any = dataclasses.MISSING) -> Any:
-    """Declare one operand of an instruction."""
-    return field(default=default, metadata={"kind": kind, "doc": doc})
+def operand(
+    kind: Kind,
+    doc: str,
+    default: Any = dataclasses.MISSING,
+    *,
+    allowed: Allowed | None = None,
+    least: int | None = None,
+) -> Any:
+    """Declare one operand of an instruction.
+
+    Parameters
+    ----------
+    allowed : range or tuple of int, optional
+        What both loaders accept, of all that the kind holds.
+    least : int, optional
+        The same, for a smallest value.
+    """
+    if least is not None:
+        allowed = range(least, 1 << 8 * struct.calcsize(kind.format))
+    return field(default=default, metadata={"kind": kind, "doc": doc, "allowed": allowed})
 
 
 class Instruction:
     """Base of all instructions; subclasses are frozen dataclasses of operands.
 
     Class attributes: ``opcode``, ``mnemonic``, ``unit`` (None: named by an operand), ``reads``
-    and ``writes`` (memories), ``latency`` (key of the timing rule).
+    and ``writes``: memories, ``"plane"``, ``"dram"``, or ``"mem"`` for the one that `mem` names.
     """
 
     opcode: ClassVar[int]
@@ -131,7 +147,6 @@ class Instruction:
     unit: ClassVar[Unit | None]
     reads: ClassVar[tuple[str, ...]]
     writes: ClassVar[tuple[str, ...]]
-    latency: ClassVar[str]
 
     if TYPE_CHECKING:  # `instruction` makes a dataclass of each subclass's operands
 
@@ -145,11 +160,21 @@ class Instruction:
         fields = dataclasses.fields(cls)  # type: ignore[arg-type]  # subclasses are dataclasses
         return [(f.name, f.metadata["kind"], f.metadata["doc"]) for f in fields]
 
+    @classmethod
+    def constraints(cls) -> dict[str, Allowed]:
+        """Return what is allowed by operand, where that is less than its kind holds."""
+        fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+        return {f.name: f.metadata["allowed"] for f in fields if f.metadata["allowed"] is not None}
+
     def encode(self) -> bytes:
         """Return the instruction's bytes."""
-        body = b""
+        body, constraints = b"", self.constraints()
         for name, kind, _ in self.operands():
-            body += _pack(kind, getattr(self, name), f"{self.mnemonic}.{name}")
+            value, where = getattr(self, name), f"{self.mnemonic}.{name}"
+            body += _pack(kind, value, where)
+            if name in constraints and value not in constraints[name]:
+                allowed = allowed_text(kind, constraints[name])
+                raise IsaError(f"{where}: {int(value)}; allowed: {allowed}")
         body += b"\0" * (-len(body) % 4)
         return HEADER.pack(self.opcode, HEADER.size + len(body)) + body
 
@@ -161,13 +186,13 @@ class Instruction:
 REGISTRY: dict[int, type[Instruction]] = {}
 
 
-def instruction(opcode, mnemonic, unit, latency, reads=(), writes=()):
+def instruction(opcode, mnemonic, unit, reads=(), writes=()):
     """Register a dataclass of operands as an instruction."""
 
     def register(cls):
         cls = dataclass(frozen=True)(cls)
         cls.opcode, cls.mnemonic, cls.unit = opcode, mnemonic, unit
-        cls.latency, cls.reads, cls.writes = latency, tuple(reads), tuple(writes)
+        cls.reads, cls.writes = tuple(reads), tuple(writes)
         if opcode in REGISTRY:
             raise IsaError(f"opcode {opcode:#x} is declared twice: {mnemonic}")
         REGISTRY[opcode] = cls
@@ -222,15 +247,18 @@ def _pack(kind: Kind, value: Any, where: str) -> bytes:
                 kind.format, value.base, *value.strides, *value.turns, value.slots, value.slot_step
             )
         if kind in _ALLOWED and value not in _ALLOWED[kind]:
-            raise IsaError(f"{where}: {kind.name} {int(value)}; allowed: {_allowed(kind)}")
+            allowed = allowed_text(kind, _ALLOWED[kind])
+            raise IsaError(f"{where}: {kind.name} {int(value)}; allowed: {allowed}")
         return struct.pack(kind.format, value)
     except struct.error as error:
         raise IsaError(f"{where}: {value} doesn't fit {kind.name} ({error})") from None
 
 
-def _allowed(kind: Kind) -> str:
-    values = _ALLOWED[kind]
+def allowed_text(kind: Kind, values: Allowed) -> str:
+    """Return what is allowed of a kind, as messages and docs say it."""
     if isinstance(values, range):
+        if values.stop == 1 << 8 * struct.calcsize(kind.format):
+            return f"at least {values.start}"
         return f"{values[0]}..{values[-1]}"
     return ", ".join(map(str, values))
 

@@ -376,19 +376,13 @@ REFUSED = {
     "endloop: no loop is open": _code(isa.EndLoop()),
     "break: no loop is open": _code(isa.Loop(2), isa.EndLoop(), isa.Break(0)),
     "loop: deeper than": _code(*[isa.Loop(1)] * (LOOP_DEPTH + 1)),
-    "count 0": _code(isa.Loop(0), isa.EndLoop()),
     "operand 4 follows loop level 1; 1 loops": _code(
         isa.Loop(2), isa.Clip(0, 1, 1, at(0, 1, 1)), isa.EndLoop()
     ),
     "operand 4 follows loop level 0; 0 loops": _code(isa.Clip(0, 1, 1, at(turns=(1,)))),
     "more than 200000000": _code(isa.Loop(1 << 31), isa.EndLoop()),
-    "semaphore 64": _code(isa.Post(Unit.ARRAY, 64)),
     "argument 1; the function has 1": _code(isa.DmaStore(1, at(), 0, 0, Mem.ACC, at(), 0, 1, 0, 0)),
-    "element of 2 bytes": _code(isa.DmaStore(0, at(), 0, 0, Mem.ACC, at(), 0, 2, 0, 0)),
     "up to 2\\^60": _code(isa.Clip(0, 1, 1, at(1 << 61))),
-    "must be at least 1": _code(
-        isa.DmaIm2col(Mem.SPAD, at(), 1, 0, at(), at(), at(), 0, 0, *[1] * 5, 0, *[1] * 5)
-    ),
 }
 
 

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from microscopiq.target.errors import IsaError
-from microscopiq.target.formats import ACTIVATION_BITS
 from microscopiq.target.isa import gen, instructions, spec
 from microscopiq.target.isa.spec import REGISTRY, Affine, Mem, Unit, decode, encoded_bytes
 
@@ -40,7 +39,7 @@ OPERANDS = {
     "i64": _signed(64),
     "f32": st.floats(width=32, allow_nan=False),
     "affine": AFFINES,
-    "bits": st.sampled_from(ACTIVATION_BITS),
+    "argument": _unsigned(8),
     "extent": st.integers(0, spec.EXTENT_REGISTERS - 1),
     "mem": st.sampled_from([int(mem) for mem in Mem]),
     "unit": st.sampled_from([int(unit) for unit in Unit if unit is not Unit.CONTROL]),
@@ -48,7 +47,10 @@ OPERANDS = {
 
 
 def _instances(cls: type) -> st.SearchStrategy:
-    return st.builds(cls, **{name: OPERANDS[kind.name] for name, kind, _ in cls.operands()})
+    operands = {name: OPERANDS[kind.name] for name, kind, _ in cls.operands()}
+    for name, allowed in cls.constraints().items():
+        operands[name] = st.sampled_from(allowed)
+    return st.builds(cls, **operands)
 
 
 INSTRUCTIONS = st.one_of([_instances(cls) for cls in CLASSES])
@@ -113,14 +115,18 @@ def test_messages_of_refused_operands():
     with pytest.raises(IsaError, match=r"wait\.queue: unit 0; allowed: 1\.\.6"):
         instructions.Wait(Unit.CONTROL, 0).encode()
     at = Affine()
-    with pytest.raises(IsaError, match=r"quant\.bits: bits 5; allowed: 4, 8"):
+    with pytest.raises(IsaError, match=r"quant\.bits: 5; allowed: 4, 8"):
         instructions.Quant(at, 1, at, 1, at, 4, 0, 1, 5).encode()
+    with pytest.raises(IsaError, match=r"sem\.sem: 64; allowed: 0\.\.63"):
+        instructions.Sem(64, 0).encode()
+    with pytest.raises(IsaError, match=r"loop\.count: 0; allowed: at least 1"):
+        instructions.Loop(0).encode()
 
 
 def test_opcode_is_declared_once():
     assert len({cls.mnemonic for cls in CLASSES}) == len(CLASSES)
     with pytest.raises(IsaError, match=r"opcode 0x1 is declared twice: again"):
-        spec.instruction(0x01, "again", Unit.CONTROL, "control")(type("Again", (), {}))
+        spec.instruction(0x01, "again", Unit.CONTROL)(type("Again", (), {}))
 
 
 @given(AFFINES, st.lists(st.integers(0, 1000), max_size=spec.LOOP_DEPTH))

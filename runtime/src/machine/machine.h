@@ -69,34 +69,26 @@ class Machine {
   Memory& wbuf() { return memory(Mem::kWbuf); }
   Memory& acc() { return memory(Mem::kAcc); }
 
-  // machine.cc: the sequencer's own instructions.
+  // machine.cc: the sequencer's own instructions, and how it hands out the others.
+#define MICROSCOPIQ_STEP(Type) void Step(const Type& op);
+  MICROSCOPIQ_SEQUENCER_INSTRUCTIONS(MICROSCOPIQ_STEP)
+#undef MICROSCOPIQ_STEP
   void Step(const std::monostate&) {}
-  void Step(const Loop& op);
-  void Step(const EndLoop& op);
-  void Step(const Break& op);
-  void Step(const Clip& op);
-  void Step(const Sem& op);
-  void Step(const Wait& op);
-  void Step(const Post& op);
-  void Step(const End& op);
   template <typename Op>
   void Step(const Op& op);
 
+  // What units do with their instructions.
+#define MICROSCOPIQ_EXECUTE(Type) Outcome Execute(const Type& op);
+  MICROSCOPIQ_UNIT_INSTRUCTIONS(MICROSCOPIQ_EXECUTE)
+#undef MICROSCOPIQ_EXECUTE
+
   // exec_dma.cc
-  Outcome Execute(const DmaLoad& op);
-  Outcome Execute(const DmaIm2col& op);
-  Outcome Execute(const DmaWeight& op);
-  Outcome Execute(const DmaStore& op);
   Work Transfer(int64_t bytes) const;
   // First byte of a strided box of an argument, all of it checked to lie inside.
   uint8_t* Dram(int arg, int64_t base, int64_t rows, int64_t pitch, int64_t cols, int64_t step,
                 int64_t element);
 
   // exec_array.cc
-  Outcome Execute(const Preload& op);
-  Outcome Execute(const PreloadRows& op);
-  Outcome Execute(const ReconConfig& op);
-  Outcome Execute(const Matmul& op);
   // The plane that an instruction of the weight loader fills.
   Plane& LoadedPlane(const Affine& plane);
   // Reads the outliers of a part; with values, merges them into the plane.
@@ -118,11 +110,6 @@ class Machine {
   void StepTogether();
 
   // exec_vector.cc
-  Outcome Execute(const Drain& op);
-  Outcome Execute(const Add& op);
-  Outcome Execute(const Clamp& op);
-  Outcome Execute(const Absmax& op);
-  Outcome Execute(const Quant& op);
   class VectorOp;
   // Fills `scales_` with the weight scales of a drain's columns.
   void ReadWeightScales(const Drain& op, int64_t cols);

@@ -16,7 +16,8 @@ static_assert(kMaxDynamicInstructions <= uint64_t{1} << 28);
 // The reader that the generated `Read` methods call, one call per operand.
 class OperandReader {
  public:
-  OperandReader(ByteReader* bytes, int depth) : bytes_(bytes), depth_(depth) {}
+  OperandReader(ByteReader* bytes, int depth, size_t arguments)
+      : bytes_(bytes), depth_(depth), arguments_(arguments) {}
 
   void u8(uint8_t* value) { Get(value); }
   void u16(uint16_t* value) { Get(value); }
@@ -27,13 +28,10 @@ class OperandReader {
   void extent(uint8_t* value) { Below(value, 0, kExtentRegisters, "extent register"); }
   void mem(uint8_t* value) { Below(value, 0, std::size(kMemNames), "memory"); }
   void unit(uint8_t* value) { Below(value, 1, std::size(kUnitNames), "unit"); }
-  void bits(uint8_t* value) {
+  void argument(uint8_t* value) {
     Get(value);
-    if (std::find(kActivationBits.begin(), kActivationBits.end(), *value) ==
-        kActivationBits.end()) {
-      std::ostringstream allowed;
-      for (int bits : kActivationBits) allowed << (allowed.tellp() ? ", " : "") << bits;
-      Fail(kIsaError, "bits ", int{*value}, "; allowed: ", allowed.str());
+    if (*value >= arguments_) {
+      Fail(kIsaError, "argument ", int{*value}, "; the function has ", arguments_);
     }
   }
 
@@ -72,60 +70,29 @@ class OperandReader {
 
   ByteReader* bytes_;
   int depth_;
+  size_t arguments_;  // of the function
   int operand_ = 0;
 };
 
-// What `Read` can't know: relations between operands, and with the function's arguments.
 template <typename T>
-void CheckOperands(const T& op, const std::vector<Argument>& arguments) {
-  auto argument = [&](int index) {
-    if (index >= static_cast<int>(arguments.size())) {
-      Fail(kIsaError, "argument ", index, "; the function has ", arguments.size());
-    }
-  };
-  auto element = [](int bytes) {
-    if (bytes != 1 && bytes != 4) Fail(kIsaError, "element of ", bytes, " bytes; allowed: 1, 4");
-  };
-  if constexpr (std::is_same_v<T, Loop>) {
-    if (op.count == 0) Fail(kIsaError, "count 0; allowed: at least 1");
-  } else if constexpr (std::is_same_v<T, Sem> || std::is_same_v<T, Wait> ||
-                       std::is_same_v<T, Post>) {
-    if (op.sem >= kSemaphores) {
-      Fail(kIsaError, "semaphore ", int{op.sem}, "; allowed: 0..", kSemaphores - 1);
-    }
-    if constexpr (std::is_same_v<T, Post>) {
-      if (op.after > 1) Fail(kIsaError, "after ", int{op.after}, "; allowed: 0, 1");
-    }
-  } else if constexpr (std::is_same_v<T, DmaLoad> || std::is_same_v<T, DmaStore>) {
-    argument(op.arg);
-    element(op.element);
-  } else if constexpr (std::is_same_v<T, DmaIm2col>) {
-    argument(op.arg);
-    if (!op.height || !op.width || !op.out_width || !op.kernel_h || !op.kernel_w || !op.stride_h ||
-        !op.stride_w || !op.dilation_h || !op.dilation_w) {
-      Fail(kIsaError, "image, output, kernel, stride and dilation must be at least 1");
-    }
-  }
-}
-
-template <typename T>
-Operation DecodeAs(const uint8_t* bytes, uint64_t size, int depth,
-                   const std::vector<Argument>& arguments) {
+Operation DecodeAs(const uint8_t* bytes, uint64_t size, int depth, size_t arguments) {
   if (size != T::kBytes) Fail(kIsaError, "says ", size, " bytes; it has ", T::kBytes);
   ByteReader reader(bytes, size);
   reader.Raw(4);
-  OperandReader operands(&reader, depth);
+  OperandReader operands(&reader, depth, arguments);
   T op;
   op.Read(&operands);
   while (reader.left()) {
     if (reader.Number<uint8_t>()) Fail(kIsaError, "padding isn't zero");
   }
-  CheckOperands(op, arguments);
+  op.Check([](const char* operand, int64_t value, const char* allowed) {
+    Fail(kIsaError, operand, " ", value, "; allowed: ", allowed);
+  });
   return op;
 }
 
-Operation DecodeOne(const uint8_t* bytes, uint64_t left, int depth,
-                    const std::vector<Argument>& arguments, uint64_t* size) {
+Operation DecodeOne(const uint8_t* bytes, uint64_t left, int depth, size_t arguments,
+                    uint64_t* size) {
   if (left < 4) Fail(kIsaError, "truncated instruction: ", left, " bytes left");
   uint16_t opcode, length;
   std::memcpy(&opcode, bytes, 2);
@@ -198,8 +165,7 @@ class LoopMatcher {
 
 }  // namespace
 
-std::vector<Instruction> DecodeCode(const uint8_t* code, uint64_t length,
-                                    const std::vector<Argument>& arguments) {
+std::vector<Instruction> DecodeCode(const uint8_t* code, uint64_t length, size_t arguments) {
   if (length > UINT32_MAX) Fail(kIsaError, "code of ", length, " bytes; allowed below 2^32");
   std::vector<Instruction> decoded;
   LoopMatcher loops;

@@ -87,7 +87,7 @@ class OperandPrinter {
   void i64(const char* name, int64_t value) { Add(name, Decimal(value)); }
   void f32(const char* name, float value) { Add(name, FloatText(value)); }
   void affine(const char* name, const Affine& value) { Add(name, "[" + AffineText(value) + "]"); }
-  void bits(const char* name, int value) { Add(name, Decimal(value)); }
+  void argument(const char* name, int value) { Add(name, Decimal(value)); }
   void extent(const char* name, int value) { Add(name, "e" + Decimal(value)); }
   void mem(const char* name, int value) { Add(name, kMemNames[value]); }
   void unit(const char* name, int value) { Add(name, kUnitNames[value]); }

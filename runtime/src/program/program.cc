@@ -165,7 +165,7 @@ Function ReadFunction(ByteReader* reader) {
   }
   uint64_t code_bytes = reader->Number<uint64_t>();
   const uint8_t* code = reader->Raw(code_bytes);
-  function.code = DecodeCode(code, code_bytes, function.arguments);
+  function.code = DecodeCode(code, code_bytes, function.arguments.size());
   uint64_t weight_bytes = reader->Number<uint64_t>();
   function.weights = CheckWeights(reader->Raw(weight_bytes), weight_bytes);
   uint32_t notes = reader->Number<uint32_t>();

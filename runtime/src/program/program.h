@@ -92,8 +92,8 @@ uint32_t Crc32(const uint8_t* data, uint64_t length);
 // Throws IsaError.
 Program ParseProgram(const uint8_t* blob, uint64_t length);
 
-// Decodes the instructions of a function and checks everything that is known before it runs.
-std::vector<Instruction> DecodeCode(const uint8_t* code, uint64_t length,
-                                    const std::vector<Argument>& arguments);
+// Decodes the instructions of a function with so many arguments and checks everything that is known
+// before it runs.
+std::vector<Instruction> DecodeCode(const uint8_t* code, uint64_t length, size_t arguments);
 
 }  // namespace microscopiq

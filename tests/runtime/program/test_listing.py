@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from microscopiq import runtime
 from microscopiq.target.arch import load_arch
-from microscopiq.target.formats import ACTIVATION_BITS
 from microscopiq.target.isa import instructions as isa
 from microscopiq.target.isa.program import Argument, Function, Program, function_listing
 from microscopiq.target.isa.spec import LOOP_DEPTH, REGISTRY, Affine, Mem, Unit
@@ -45,13 +44,9 @@ KINDS = {
     "affine": AFFINES,
     "extent": st.integers(0, 15),
     "mem": st.sampled_from(list(Mem)),
-    "bits": st.sampled_from(ACTIVATION_BITS),
+    "argument": st.just(0),
     "unit": st.sampled_from([unit for unit in Unit if unit]),
 }
-LEGAL = {"arg": st.just(0), "element": st.sampled_from([1, 4]), "sem": st.integers(0, 63)}
-LEGAL |= {"after": st.integers(0, 1)}
-AT_LEAST_1 = ("height", "width", "out_width", "kernel_h", "kernel_w", "stride_h", "stride_w")
-AT_LEAST_1 += ("dilation_h", "dilation_w")
 BODY = [cls for cls in REGISTRY.values() if cls not in (isa.Loop, isa.EndLoop)]
 
 
@@ -60,8 +55,8 @@ def any_instruction(draw):
     cls = draw(st.sampled_from(BODY))
     values = {}
     for name, kind, _ in cls.operands():
-        value = draw(LEGAL.get(name, KINDS[kind.name]))
-        values[name] = max(value, 1) if name in AT_LEAST_1 else value
+        allowed = cls.constraints().get(name)
+        values[name] = draw(st.sampled_from(allowed) if allowed else KINDS[kind.name])
     return cls(**values)
 
 
