@@ -62,9 +62,9 @@ def measure(recipe: str, tokens: int, progress) -> list[dict]:
     state = run_stages(mod, Options(recipe=recipe, arch=arch))
     program = state.program
     moved = sum(
-        2 * 4 * row["m"] * row["n"] * (1 + ("residual" in row["fused"]))
-        for row in state.layers.values()
-        if row.get("output_order") == "gathered behind"
+        2 * 4 * record.work.m * record.work.n * (1 + ("residual" in record.work.fused))
+        for record in state.layers.values()
+        if record.work and record.work.output_order == "gathered behind"
     )
     rows = []
     for segment in SEGMENTS:

@@ -188,7 +188,7 @@ def measure(name: str, recipe: Recipe | None, cache_dir: Path | None = None) -> 
             return lambda *arrays: runs(tuple(map(np.ascontiguousarray, arrays))).outputs
 
         quality = MEASURES[name].run(build)
-    errors = [row["held_out_error"] for row in records]
+    errors = [record.held_out_error for record in records]
     return {
         "model": name,
         "recipe": "fp32" if recipe is None else recipe.name,

@@ -50,13 +50,13 @@ def measure(name: str, mod, real, recipe: str) -> dict:
     result = mq.Session(compilation.executable).run(*inputs)
     reference = run_reference(compilation, inputs)
     wanted, found = map(flat, (real.example_outputs(), result.outputs))
-    layers = [row for row in compilation.layers.values() if "bits_per_weight" in row]
-    weights = sum(row["weights"] for row in layers)
+    layers = [record.weights for record in compilation.layers.values() if record.weights]
+    weights = sum(row.count for row in layers)
     return {
         "model": name,
         "recipe": recipe,
         "sqnr_db": sqnr_db(wanted, found),
-        "bits_per_weight": 8 * sum(row["weight_bytes"] for row in layers) / weights,
+        "bits_per_weight": 8 * sum(row.weight_bytes for row in layers) / weights,
         "calls": len(checks),
         "calls_equal": sum(check.different == 0 for check in checks),
         "elements": sum(check.elements for check in checks),

@@ -8,7 +8,8 @@ from ..runtime.whole_file import check_folder
 from ..target.arch import DEFAULT_ARCH, Arch
 from ..target.errors import ConfigError, InputError
 from .calibration.collect import Calibration
-from .driver import compile_model, load_model, quantize
+from .driver import compile_model, quantize
+from .frontend.load import load_model
 from .options import Options
 from .quant.recipe import DEFAULT_RECIPE, Recipe
 from .weight_report import weight_report

@@ -48,9 +48,9 @@ def _compile(mod, target, default):
 
     from .driver import run_stages
     from .options import Options
-    from .passes.lower import LOWERED
+    from .passes.records import lowered_for
 
-    if not (mod.attrs and LOWERED in mod.attrs):
+    if not lowered_for(mod):
         arch = str(target.attrs.get("model", DEFAULT_ARCH)) or DEFAULT_ARCH
         mod = run_stages(mod, Options(arch=DEFAULT_ARCH if arch == "unknown" else arch)).mod
     host = target.host or tvm.target.Target("llvm")

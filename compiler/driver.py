@@ -2,33 +2,30 @@
 
 import functools
 import json
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import tvm
-from tvm import relax
+from tvm import relax, tirx
 
-from ..runtime.whole_file import whole_file
+from ..runtime.whole_file import make_folder, write_file
 from ..target.arch import Arch, load_arch
-from ..target.errors import ConfigError, InputError
+from ..target.errors import ConfigError
 from ..target.isa.program import Program
 from .calibration.collect import Calibration, collect
+from .frontend.load import load_model
 from .frontend.repair import repair
 from .options import STAGES, Options
-from .passes.lower import (
-    LOWERED,
-    emit_programs,
-    leave_to_host,
-    quantized_functions,
-    schedule_operators,
-)
-from .passes.quantize import HOST, LAYERS, is_quantized, quantize_model
+from .passes.lower import emit_programs, leave_to_host, quantized_functions, schedule_operators
+from .passes.quantize import quantize_model
+from .passes.records import HostOperator, LayerRecord, is_quantized, lowered_for, read_records
 from .quant.recipe import load_recipe
 
 
-@dataclass
+@dataclass(frozen=True)
 class Compilation:
-    """A model on its way; each stage fills in what it makes.
+    """A model on its way; each stage returns one with what it made.
 
     Attributes
     ----------
@@ -36,104 +33,64 @@ class Compilation:
         After the last stage that ran.
     quantized : tvm.IRModule or None
         Runs on LLVM; the reference for the program.
-    program : Program or None
-    executable : tvm.relax.VMExecutable or None
+    schedules : mapping of str to tirx.PrimFunc
+        By the operator's attribute.
     tuned : int
         Distinct operators whose schedule comes from a tuning database.
+    program : Program or None
+    executable : tvm.relax.VMExecutable or None
     """
 
     options: Options
     arch: Arch
     mod: tvm.IRModule
     quantized: tvm.IRModule | None = None
-    schedules: dict = field(default_factory=dict)
+    schedules: Mapping[str, tirx.PrimFunc] = field(default_factory=dict)
     tuned: int = 0
     program: Program | None = None
     executable: object = None
 
     @property
-    def layers(self) -> dict[str, dict]:
+    def layers(self) -> Mapping[str, LayerRecord]:
         """Records of accelerated operators by symbol."""
-        return json.loads(str(self.mod.attrs[LAYERS]))
+        return read_records(self.mod).layers
 
     @property
-    def host(self) -> list[list]:
-        """Host operators: [function, op, reason, count]."""
-        return json.loads(str(self.mod.attrs[HOST]))
+    def host(self) -> tuple[HostOperator, ...]:
+        """Operators on the host."""
+        return read_records(self.mod).host
 
 
-def load_model(source, example_inputs: tuple | None = None) -> tvm.IRModule:
-    """Return the Relax module of a model.
-
-    Parameters
-    ----------
-    source : str, Path, onnx.ModelProto, torch.export.ExportedProgram, torch.nn.Module or IRModule
-    example_inputs : tuple of torch.Tensor, optional
-        For an `nn.Module`.
-
-    Raises
-    ------
-    InputError
-        For something that is no model.
-    UnsupportedError
-        For an operator that TVM can't import.
-    """
-    if isinstance(source, tvm.IRModule):
-        return source
-    if isinstance(source, str | Path):
-        path = Path(source)
-        if path.suffix in (".pt", ".pth", ".pt2", ".th"):
-            raise InputError(
-                f"{path}: torch files execute code when they are loaded; load it yourself and "
-                "pass the nn.Module or ExportedProgram, or export it to ONNX"
-            )
-        from .frontend.onnx import load_onnx
-
-        return load_onnx(path)
-    kind = type(source).__module__.split(".")[0]
-    if kind == "onnx":
-        from .frontend.onnx import load_onnx
-
-        return load_onnx(source)
-    if kind == "torch" or any(base.__module__.startswith("torch.") for base in type(source).mro()):
-        from .frontend.torch import load_torch
-
-        return load_torch(source, example_inputs)
-    raise InputError(
-        f"can't load a model from {type(source).__name__}; allowed: path of an .onnx file, "
-        "onnx.ModelProto, torch.export.ExportedProgram, torch.nn.Module, tvm.IRModule"
-    )
-
-
-def run_import(state: Compilation) -> None:
+def run_import(state: Compilation) -> Compilation:
     """Repair what the frontend left and bring the module to normal form."""
-    state.mod = relax.transform.CanonicalizeBindings()(repair(state.mod))
+    return replace(state, mod=relax.transform.CanonicalizeBindings()(repair(state.mod)))
 
 
-def run_quantize(state: Compilation) -> None:
+def run_quantize(state: Compilation) -> Compilation:
     """Choose what the array runs, quantize weights, fuse epilogues."""
     if not is_quantized(state.mod):
         recipe = load_recipe(state.options.recipe)
         report = _stage_progress(state.options, "quantize")
         calibrate = _calibration(state.options)
-        state.mod = quantize_model(state.mod, recipe, state.options.strict, report, calibrate)
-    elif state.options.calibration is not None:
+        mod = quantize_model(state.mod, recipe, state.options.strict, report, calibrate)
+        return replace(state, mod=mod, quantized=mod)
+    if state.options.calibration is not None:
         raise ConfigError(
             "the module is already quantized, and calibration would change nothing: give the "
             "samples to `quantize`"
         )
-    state.quantized = state.mod
+    return replace(state, quantized=state.mod)
 
 
-def run_schedule(state: Compilation) -> None:
+def run_schedule(state: Compilation) -> Compilation:
     """Tile every distinct operator for the architecture."""
-    state.mod = leave_to_host(state.mod, state.arch, state.options.strict)
-    tiles = _tuned(state)
-    state.schedules = schedule_operators(state.mod, state.arch, tiles)
-    state.tuned = len(tiles)
+    mod = leave_to_host(state.mod, state.arch, state.options.strict)
+    tiles = _tuned(mod, state)
+    schedules = schedule_operators(mod, state.arch, tiles)
+    return replace(state, mod=mod, schedules=schedules, tuned=len(tiles))
 
 
-def _tuned(state: Compilation) -> dict:
+def _tuned(mod: tvm.IRModule, state: Compilation) -> dict:
     """Return the tiles that a tuning database has for the module's operators."""
     from tvm.s_tir.meta_schedule import Database
 
@@ -143,34 +100,36 @@ def _tuned(state: Compilation) -> dict:
     from .tuned.database import open_database, tuned_tiles
 
     database = None if folder is None else open_database(folder, state.arch)
-    functions = [function for _, function in quantized_functions(state.mod)]
+    functions = [function for _, function in quantized_functions(mod)]
     return tuned_tiles(functions, state.arch, database)
 
 
-def run_emit(state: Compilation) -> None:
+def run_emit(state: Compilation) -> Compilation:
     """Emit the program and call it from the module."""
     report = _stage_progress(state.options, "emit")
-    state.mod, state.program = emit_programs(state.mod, state.arch, state.schedules, report)
+    mod, program = emit_programs(state.mod, state.arch, state.schedules, report)
     create = tvm.get_global_func("microscopiq.runtime.create")
-    native = create(state.program.to_bytes())
-    state.mod = state.mod.with_attr("external_mods", [native])
+    mod = mod.with_attr("external_mods", [create(program.to_bytes())])
+    return replace(state, mod=mod, program=program)
 
 
-RUN = dict(zip(STAGES, (run_import, run_quantize, run_schedule, run_emit), strict=True))
+RUN: dict[str, Callable[[Compilation], Compilation]] = dict(
+    zip(STAGES, (run_import, run_quantize, run_schedule, run_emit), strict=True)
+)
+"""What each stage does, in order."""
 
 
 def run_stages(mod: tvm.IRModule, options: Options) -> Compilation:
     """Run the stages up to `options.stop_after` on an imported module."""
     state = Compilation(options, load_arch(options.arch), mod)
-    if mod.attrs and LOWERED in mod.attrs:
+    if arch := lowered_for(mod):
         raise ConfigError(
-            f"the module is already compiled for {mod.attrs[LOWERED]}; compile the model it "
-            "came from"
+            f"the module is already compiled for {arch}; compile the model it came from"
         )
     if options.dump_dir:
         make_folder(options.dump_dir)
     for stage in STAGES:
-        RUN[stage](state)
+        state = RUN[stage](state)
         _verify(state, stage)
         if options.dump_dir:
             _dump(state, stage, Path(options.dump_dir))
@@ -196,7 +155,7 @@ def compile_model(source, options: Options, example_inputs: tuple | None = None)
     if state.program is not None:
         if options.progress:
             options.progress("host", 0, 1, "LLVM code of the rest")
-        state.executable = build_host(state.mod)
+        return replace(state, executable=build_host(state.mod))
     return state
 
 
@@ -222,11 +181,7 @@ def quantize(source, recipe, calibration=None, progress=None) -> tvm.IRModule:
     options = Options(
         recipe=recipe, stop_after="quantize", progress=progress, calibration=calibration
     )
-    state = Compilation(options, load_arch(options.arch), load_model(source))
-    for stage in STAGES[: STAGES.index("quantize") + 1]:
-        RUN[stage](state)
-        _verify(state, stage)
-    return state.mod
+    return run_stages(load_model(source), options).mod
 
 
 def _calibration(options: Options):
@@ -251,7 +206,8 @@ def _dump(state: Compilation, stage: str, folder: Path) -> None:
         write_file(folder / "00_import.py", state.mod.script(show_meta=False))
     elif stage == "quantize":
         write_file(folder / "10_quantized.py", state.mod.script(show_meta=False))
-        record = {"layers": state.layers, "host": state.host}
+        layers = {symbol: record.to_json() for symbol, record in state.layers.items()}
+        record = {"layers": layers, "host": state.host}
         write_file(folder / "10_quant.json", json.dumps(record, indent=1))
     elif stage == "schedule":
         text = "\n\n".join(func.script(show_meta=False) for func in state.schedules.values())
@@ -259,30 +215,3 @@ def _dump(state: Compilation, stage: str, folder: Path) -> None:
     else:
         write_file(folder / "30_program.asm", state.program.listing())
         write_file(folder / "30_program.bin", state.program.to_bytes())
-
-
-def make_folder(folder: str | Path) -> Path:
-    """Return a folder that exists now.
-
-    Raises
-    ------
-    ConfigError
-        When it can't be made.
-    """
-    try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"can't make the folder '{folder}': {error.strerror}") from None
-    return Path(folder)
-
-
-def write_file(path: Path, content: str | bytes) -> None:
-    """Write a file under a temporary name and rename it: no reader sees half of it.
-
-    Raises
-    ------
-    ConfigError
-        When the folder or the file can't be written.
-    """
-    with whole_file(path) as file:
-        file.write(content.encode() if isinstance(content, str) else content)

@@ -1,8 +1,10 @@
 """Names of constants: importers drop them, a hash of the content finds them again."""
 
 import hashlib
+import json
 
 import numpy as np
+import tvm
 
 NAMES = "microscopiq.names"
 """Module attribute: JSON of parameter names by content digest, from the frontend."""
@@ -11,3 +13,13 @@ NAMES = "microscopiq.names"
 def digest(value: np.ndarray) -> str:
     """Return a key for a constant's content, by which a frontend's names find it again."""
     return hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()[:24]
+
+
+def with_names(mod: tvm.IRModule, names: dict[str, str]) -> tvm.IRModule:
+    """Return a module that carries parameter names by `digest` of the values."""
+    return mod.with_attr(NAMES, json.dumps(names))
+
+
+def read_names(mod: tvm.IRModule) -> dict[str, str]:
+    """Return a module's parameter names by digest, none of a module without them."""
+    return json.loads(str(mod.attrs[NAMES])) if mod.attrs and NAMES in mod.attrs else {}

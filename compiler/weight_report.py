@@ -1,13 +1,11 @@
 """What quantization did to the weights of a model, by layer and in total."""
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import tvm
 
 from ..target.formats import MAX_OUTLIERS, MICRO_BLOCK, WEIGHT_FORMATS
-from .passes.host_layers import host_layers
-from .passes.quantize import LAYERS
+from .passes.records import LayerRecord, Weights, read_records
 
 MXSCALE_BITS, LOCATION_BITS = 8, 6
 """Of what the paper counts beside a flagged micro-block's slots: outliers' scale, an entry of the
@@ -30,22 +28,21 @@ def weight_report(mod: tvm.IRModule) -> dict:
         that was lost on held-out rows (in the total the mean over layers). What a method doesn't
         count or a format doesn't have is None.
     """
-    records = json.loads(str(mod.attrs[LAYERS])) if mod.attrs and LAYERS in mod.attrs else {}
-    array = [(row, "array") for row in records.values() if "weights" in row]
-    host = [(row, "host") for row in host_layers(mod)]
-    sources = [row for row, _ in array + host]
+    records = read_records(mod)
+    rows = [record for record in records.layers.values() if record.weights]
     return {
         "layers": [
             {
-                "layer": row["layer"],
-                "kind": row["kind"],
-                "weight_format": row["weight_format"],
+                "layer": record.layer,
+                "kind": record.kind,
+                "weight_format": record.weight_format,
                 "runs_on": place,
-                **_summary([row]),
+                **_summary([record]),
             }
-            for row, place in array + host
+            for place, found in (("array", rows), ("host", records.host_layers))
+            for record in found
         ],
-        "total": _summary(sources),
+        "total": _summary([*rows, *records.host_layers]),
     }
 
 
@@ -59,39 +56,40 @@ def paper_bits(bits: int, flagged_share: float) -> float:
     return flagged_share * flagged / MICRO_BLOCK + (1 - flagged_share) * bits
 
 
-def _summary(rows: list[dict]) -> dict:
+def _summary(records: Sequence[LayerRecord]) -> dict:
     """Return the columns of one row, over some layers."""
-    weights = sum(row["weights"] for row in rows)
-    bits = sum(row["bits_per_weight"] * row["weights"] for row in rows)
-    blocks = [row for row in rows if "micro_blocks" in row["counts"]]
-    known = [row for row in rows if "outliers" in row["counts"]]
-    errors = [row["held_out_error"] for row in rows if row.get("held_out_error") is not None]
+    known = [(record.weight_format, record.weights) for record in records if record.weights]
+    rows = [row for _, row in known]
+    weights = sum(row.count for row in rows)
+    bits = sum(row.bits_per_weight * row.count for row in rows)
+    blocks = [(name, row) for name, row in known if "micro_blocks" in row.counts]
+    errors = [row.held_out_error for row in records if row.held_out_error is not None]
     return {
         "weights": weights,
         "bits_per_weight": bits / weights if weights else None,
         "paper_bits_per_weight": _mean(
-            (paper_bits(_bits(row), _flagged_share([row])), row["weights"]) for row in blocks
+            (paper_bits(WEIGHT_FORMATS[name].bits, _flagged_share([row])), row.count)
+            for name, row in blocks
         ),
-        "outlier_share": _mean((_count([row], "outliers") / row["weights"], row["weights"])
-                               for row in known),
-        "flagged_share": _flagged_share(blocks) if blocks else None,
+        "outlier_share": _mean(
+            (_count([row], "outliers") / row.count, row.count)
+            for row in rows
+            if "outliers" in row.counts
+        ),
+        "flagged_share": _flagged_share([row for _, row in blocks]) if blocks else None,
         **{
-            name: _count(rows, name) if any(name in row["counts"] for row in rows) else None
+            name: _count(rows, name) if any(name in row.counts for row in rows) else None
             for name in SUMMED
         },
         "held_out_error": sum(errors) / len(errors) if errors else None,
-    }  # fmt: skip
+    }
 
 
-def _bits(row: dict) -> int:
-    return WEIGHT_FORMATS[row["weight_format"]].bits
+def _count(rows: list[Weights], name: str) -> int:
+    return sum(row.counts.get(name, 0) for row in rows)
 
 
-def _count(rows: list[dict], name: str) -> int:
-    return sum(row["counts"].get(name, 0) for row in rows)
-
-
-def _flagged_share(rows: list[dict]) -> float:
+def _flagged_share(rows: list[Weights]) -> float:
     return _count(rows, "flagged") / _count(rows, "micro_blocks")
 
 

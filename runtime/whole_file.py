@@ -63,3 +63,30 @@ def check_folder(path: str | Path) -> None:
         raise ConfigError(f"output file '{path}': a folder has that name")
     if not target.parent.is_dir() or not os.access(target.parent, os.W_OK):
         raise ConfigError(f"output file '{path}': no folder that can be written: {target.parent}")
+
+
+def make_folder(folder: str | Path) -> Path:
+    """Return a folder that exists now.
+
+    Raises
+    ------
+    ConfigError
+        When it can't be made.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"can't make the folder '{folder}': {error.strerror}") from None
+    return Path(folder)
+
+
+def write_file(path: Path, content: str | bytes) -> None:
+    """Write a file under a temporary name and rename it: no reader sees half of it.
+
+    Raises
+    ------
+    ConfigError
+        When the folder or the file can't be written.
+    """
+    with whole_file(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)

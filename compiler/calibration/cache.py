@@ -50,13 +50,13 @@ class Cache:
                 _update(digest, array)
         self.key = digest.hexdigest()
 
-    def path(self, number: int) -> Path:
-        """Return the file of the rows of that number."""
-        return self.folder / f"{self.key[:32]}-{number:04d}.npz"
+    def path(self, rows: Rows) -> Path:
+        """Return the file of some rows."""
+        return self.folder / f"{self.key[:32]}-{rows.number:04d}.npz"
 
-    def load(self, number: int, rows: Rows) -> bool:
+    def load(self, rows: Rows) -> bool:
         """Fill in statistics from a file; tell whether there was a good one."""
-        path = self.path(number)
+        path = self.path(rows)
         if not path.is_file():
             return False
         try:
@@ -82,14 +82,14 @@ class Cache:
                 setattr(one, name, arrays[name][group] if name in arrays else None)
         return True
 
-    def save(self, number: int, rows: Rows) -> None:
+    def save(self, rows: Rows) -> None:
         """Write the statistics of some rows; the file appears whole or not at all."""
         arrays = {
             name: np.stack([np.asarray(getattr(one, name)) for one in rows.statistics])
             for name in (*ARRAYS, *OF_SOURCE)
             if getattr(rows.statistics[0], name) is not None
         }
-        with whole_file(self.path(number)) as file:
+        with whole_file(self.path(rows)) as file:
             np.savez(file, allow_pickle=False, key=np.array(self.key), **arrays)
 
 

@@ -11,6 +11,7 @@ from tvm import relax
 
 from ...target.errors import ConfigError, InputError
 from ..partition.layer import Layer, Replaced
+from ..partition.partition import Partitions
 from .cache import Cache, cache_key
 from .observe import Rows, find_rows
 from .run import Runner, runner
@@ -72,7 +73,7 @@ class Calibration:
 
 def collect(
     mod: tvm.IRModule,
-    parts: dict,
+    parts: Partitions,
     take: Callable,
     sequential: bool,
     calibration: Calibration,
@@ -131,7 +132,9 @@ class _Collection:
     ):
         self.mod, self.parts, self.calls, self.options = mod, parts, calls, options
         self.rows = find_rows(mod, parts, ENTRY)
-        self.numbers = {id(one): number for number, one in enumerate(self.rows)}
+        self.orderings = {
+            layer.number: part.ordering(layer) for part in parts.values() for layer in part.layers
+        }
         self.sequential = sequential
         one_by_one = [[one] for one in self.rows]
         self.groups = one_by_one if sequential else split(self.rows, options.hessian_bytes)
@@ -162,7 +165,7 @@ class _Collection:
                     )
                 if made is not None and missing:
                     for layer, replaced in self.quantized:
-                        made.quantize(layer, replaced)
+                        made.quantize(layer, self.orderings[layer.number], replaced)
                     self.quantized.clear()
                     self._gather(made, missing, step)
                 self.done = len(self.calls) * (number + 1)
@@ -170,7 +173,7 @@ class _Collection:
                     self._hand_out(one, take)
 
     def _load(self, one: Rows) -> bool:
-        return self.cache is not None and self.cache.load(self.numbers[id(one)], one)
+        return self.cache is not None and self.cache.load(one)
 
     def _gather(self, made: Runner, missing: list[Rows], step: Callable[[], None]) -> None:
         for one in missing:
@@ -178,7 +181,7 @@ class _Collection:
         made.run(self.calls, missing, self.options.held_out_every, step)
         if self.cache is not None:
             for one in missing:
-                self.cache.save(self.numbers[id(one)], one)
+                self.cache.save(one)
 
     def _hand_out(self, one: Rows, take: Callable) -> None:
         statistics = one.ordered()

@@ -9,7 +9,7 @@ from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from ..partition.graph import Graph, op_name, static_shape
-from ..partition.layer import WEIGHTED, Layer, Partition, Replaced, matrices
+from ..partition.layer import Layer, Ordering, Partition, Replaced, matrices
 from ..quant.statistics import MOST_HELD_OUT, Statistics
 from .products import Convolution, Linear, Product, matmul
 
@@ -22,6 +22,8 @@ class Rows:
 
     Attributes
     ----------
+    number : int
+        From 0 on, in execution order.
     function : str
         Where the layers are.
     layers : list of Layer
@@ -34,6 +36,7 @@ class Rows:
         One per group, in the source's order; empty while nobody gathers them.
     """
 
+    number: int
     function: str
     layers: list[Layer]
     groups: int
@@ -76,21 +79,22 @@ def find_rows(mod: tvm.IRModule, parts: dict, entry: str) -> list[Rows]:
         shared: dict[tuple, Rows] = {}
         graph = Graph(mod[gv])
         for layer in part.layers:
-            if layer.kind not in WEIGHTED:
+            if layer.weight is None:
                 continue
-            key = _key(graph, layer)
+            columns = part.ordering(layer).columns
+            key = _key(graph, layer, columns)
             if key in shared:
                 shared[key].layers.append(layer)
                 continue
             groups, _, inputs = matrices(layer).shape
-            shared[key] = Rows(gv.name_hint, [layer], groups, inputs, layer.columns)
+            shared[key] = Rows(len(found), gv.name_hint, [layer], groups, inputs, columns)
             found.append(shared[key])
     return found
 
 
-def _key(graph: Graph, layer: Layer) -> tuple:
+def _key(graph: Graph, layer: Layer, columns: np.ndarray | None) -> tuple:
     """Return what two layers have in common if they multiply the same rows."""
-    order = None if layer.columns is None else layer.columns.tobytes()
+    order = None if columns is None else columns.tobytes()
     if layer.kind == "linear":
         source = graph.value(layer.x)
         # Torch exports a view of a linear layer's input for each layer that reads it.
@@ -109,7 +113,7 @@ def observed(
 
     The function gets the place's number, the operands that aren't constant, and the result.
     """
-    first = {id(one.layers[0]): one for one in rows}
+    first = {one.layers[0].number: one for one in rows}
     places: list[Place] = []
     for gv, part in parts.items():
         numbers = {}
@@ -128,11 +132,11 @@ def _places(function: relax.Function, part: Partition, first: dict[int, Rows]):
     layers = {hash(layer.call): layer for layer in part.layers}
     for _, value in graph.order:
         layer = layers.get(hash(value))
-        if layer is not None and layer.kind in WEIGHTED:
+        if layer is not None and layer.weight is not None:
             weight = graph.constant(value.args[1], copy=False)
             linear = layer.kind == "linear"
             product = Linear(weight) if linear else _convolution(value, weight)
-            yield value, Place(product, (value.args[0],), first.get(id(layer)), layer)
+            yield value, Place(product, (value.args[0],), first.get(layer.number), layer)
         elif op_name(value) == "matmul" and _plain(value):
             yield value, Place(matmul, tuple(value.args))
 
@@ -159,7 +163,9 @@ def _convolution(call, weight: np.ndarray) -> Convolution:
     )
 
 
-def in_source(layer: Layer, replaced: Replaced, product: Linear | Convolution):
+def in_source(
+    layer: Layer, ordering: Ordering, replaced: Replaced, product: Linear | Convolution
+) -> Linear | Convolution:
     """Return a call's own product, of the source's channels, with what replaced its layer's weight.
 
     The layer's weight may have other orders of its channels and the factors of a batch norm behind
@@ -172,7 +178,7 @@ def in_source(layer: Layer, replaced: Replaced, product: Linear | Convolution):
     found, shift = np.empty_like(before), None
     place = np.ix_(
         *(np.arange(size) if order is None else order
-          for order, size in zip((layer.order, layer.columns), source.shape, strict=True))
+          for order, size in zip((ordering.rows, ordering.columns), source.shape, strict=True))
     )  # fmt: skip
     found[place] = replaced.values.reshape(before.shape)
     if replaced.shift is not None:

@@ -12,7 +12,7 @@ from tvm import relax
 
 from ...runtime.arguments import last_line
 from ...target.errors import InputError
-from ..partition.layer import Layer, Replaced
+from ..partition.layer import Layer, Ordering, Replaced
 from .observe import Rows, in_source, observed
 from .pieces import Store, cut, flat_arrays
 from .products import Part, Product, Tap, Weighted
@@ -35,7 +35,7 @@ class Runner:
     places : list of Place
         By the number that the module calls with.
     wanted : set of int
-        Ids of the `Rows` that are gathered.
+        Numbers of the `Rows` that are gathered.
     stop_after, left : int or None
         Places with wanted rows in a call, and those to come; None where a call may pass one twice.
     error : BaseException or None
@@ -74,12 +74,13 @@ class Runner:
         self.as_source = True
         self.source: deque[tuple[int, np.ndarray]] = deque()
 
-    def quantize(self, layer: Layer, replaced: Replaced) -> None:
+    def quantize(self, layer: Layer, ordering: Ordering, replaced: Replaced) -> None:
         """Compute a layer with what replaced its weight from now on, after its source's rows."""
         for number, place in enumerate(self.places):
             product = place.product
-            if place.layer is layer and isinstance(product, Weighted):
-                self.quantized[number] = in_source(layer, replaced, product)
+            same = place.layer is not None and place.layer.number == layer.number
+            if same and isinstance(product, Weighted):
+                self.quantized[number] = in_source(layer, ordering, replaced, product)
 
     def run(
         self, calls: list[Call], rows: list[Rows], held_out_every: int, step: Callable[[], None]
@@ -111,7 +112,7 @@ class Runner:
             inputs = self._inputs(number, call, piece)
             if store:
                 store.put(number, inputs)
-            self.wanted = {id(one) for one in rows}
+            self.wanted = {one.number for one in rows}
             self.source.clear()
             for as_source, arrays in inputs.items():
                 self.left = self.stop_after
@@ -131,11 +132,11 @@ class Runner:
 
     def _piece_of(self, rows: list[Rows]) -> int:
         """Return the piece in which the first of the rows are seen."""
-        wanted = {id(one) for one in rows}
+        wanted = {one.number for one in rows}
         found = [
             self.where_made[number]
             for number, place in enumerate(self.places)
-            if id(place.rows) in wanted and number in self.where_made
+            if place.rows and place.rows.number in wanted and number in self.where_made
         ]
         return min(found, default=self.piece)
 
@@ -175,7 +176,7 @@ class Runner:
         place = self.places[number]
         *operands, out = arrays
         product = place.product if self.as_source else self.quantized.get(number, place.product)
-        if place.rows is None or id(place.rows) not in self.wanted:
+        if place.rows is None or place.rows.number not in self.wanted:
             product(tuple(operands), out, None)
             return
         tap: Tap | None = None

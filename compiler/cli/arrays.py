@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ...runtime.whole_file import write_file
 from ...target.errors import InputError
 from ..calibration.collect import entry
 from ..calibration.samples import model_inputs
-from ..driver import write_file
 
 
 def read_inputs(path: Path, names: list[str]) -> list[np.ndarray]:

@@ -66,7 +66,8 @@ def compile_command(
     if calibration_cache is not None and calibration is None:
         raise ConfigError("--calibration-cache needs samples: --calibration X.npz")
     from ..api import Calibration, check_library_path, export_library
-    from ..driver import compile_model, load_model, run_stages
+    from ..driver import compile_model, run_stages
+    from ..frontend.load import load_model
     from ..options import Options
     from .arrays import read_samples
     from .progress import StageBars

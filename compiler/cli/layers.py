@@ -1,22 +1,30 @@
 """What became of a model's layers, as the command line prints it."""
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
 from rich.console import Console
 
 from .tables import new_table, print_facts, print_table
 
+if TYPE_CHECKING:
+    # It loads TVM, which no listing needs.
+    from ..passes.records import HostOperator, LayerRecord
 
-def print_layers(console: Console, layers: dict[str, dict]) -> None:
+
+def print_layers(console: Console, layers: "Mapping[str, LayerRecord]") -> None:
     """Print the accelerated layers by kind and weight format, and what their outliers cost."""
-    groups: dict[tuple[str, str], list[dict]] = {}
-    for row in layers.values():
-        groups.setdefault((row["kind"], row.get("weight_format", "")), []).append(row)
+    groups: dict[tuple[str, str], list[LayerRecord]] = {}
+    for record in layers.values():
+        groups.setdefault((record.kind, record.weight_format), []).append(record)
     headers = ["kind", "format", "layers", "MACs", "weights", "weight bytes", "bits/weight"]
-    calibrated = any("held_out_error" in row for row in layers.values())
+    weighted = [record.weights for record in layers.values() if record.weights]
+    calibrated = any(known.calibration for known in weighted)
     table = new_table(*headers, *["held-out error"] * calibrated)
     for (kind, name), rows in groups.items():
-        macs, weights, packed = (
-            sum(row.get(key, 0) for row in rows) for key in ("macs", "weights", "weight_bytes")
-        )
+        macs = sum(row.macs for row in rows)
+        weights = sum(row.weights.count for row in rows if row.weights)
+        packed = sum(row.weights.weight_bytes or 0 for row in rows if row.weights)
         numbers = [f"{value:,}" if value else "" for value in (macs, weights, packed)]
         bits = f"{8 * packed / weights:.2f}" if weights else ""
         errors = [_held_out_error(rows)] * calibrated
@@ -25,7 +33,7 @@ def print_layers(console: Console, layers: dict[str, dict]) -> None:
         print_table(console, table, "On the array")
     else:
         console.print("Nothing of this model runs on the array.\n")
-    counts = [row["counts"] for row in layers.values() if "second_passes" in row.get("counts", {})]
+    counts = [known.counts for known in weighted if "second_passes" in known.counts]
     if counts:
         kept, flagged, again = (
             f"{sum(count[key] for count in counts):,}"
@@ -38,7 +46,7 @@ def print_layers(console: Console, layers: dict[str, dict]) -> None:
         print_facts(console, facts, "Outliers")
 
 
-def print_host(console: Console, host: list[list]) -> None:
+def print_host(console: Console, host: "Sequence[HostOperator]") -> None:
     """Print what runs on the host, over all functions of the model."""
     counted: dict[tuple[str, str], int] = {}
     for _function, name, reason, count in host:
@@ -50,7 +58,7 @@ def print_host(console: Console, host: list[list]) -> None:
         print_table(console, table, "On the host")
 
 
-def _held_out_error(rows: list[dict]) -> str:
+def _held_out_error(rows: "list[LayerRecord]") -> str:
     """Return the mean over layers of the share of the output's power that quantization lost."""
-    known = [row["held_out_error"] for row in rows if row.get("held_out_error") is not None]
+    known = [row.held_out_error for row in rows if row.held_out_error is not None]
     return f"{100 * sum(known) / len(known):.3g} %" if known else ""

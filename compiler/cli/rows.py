@@ -16,7 +16,7 @@ def names(text: str) -> list[str]:
 
 
 def write_csv(path: Path, records: list[dict]) -> None:
-    from ..driver import write_file
+    from ...runtime.whole_file import write_file
 
     text = io.StringIO()
     writer = csv.DictWriter(text, list(records[0]), lineterminator="\n")

@@ -62,7 +62,7 @@ def ablation(
 def _study(model: Path, calibration: Path, recipes: list, arch: str, wanted: tuple) -> None:
     from ...runtime.reports.roofline import check_plot
     from ...runtime.whole_file import check_folder
-    from ..driver import load_model
+    from ..frontend.load import load_model
     from ..study.compare import compare as run_study
     from ..study.plot import write_plot
     from .arrays import read_samples

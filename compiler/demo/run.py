@@ -12,7 +12,9 @@ from tvm import relax
 
 from ...runtime.results.result import RunResult, merge
 from ...runtime.session import Session
-from ..driver import Compilation, compile_model, load_model, make_folder, write_file
+from ...runtime.whole_file import make_folder, write_file
+from ..driver import Compilation, compile_model
+from ..frontend.load import load_model
 from ..options import Options
 from .digits import held_out
 
@@ -58,7 +60,8 @@ class DemoResult:
     @property
     def weights(self) -> int:
         """Weights that the array multiplies with."""
-        return sum(row.get("weights", 0) for row in self.compilation.layers.values())
+        layers = self.compilation.layers.values()
+        return sum(record.weights.count for record in layers if record.weights)
 
     @property
     def bits_per_weight(self) -> float:

@@ -1,6 +1,5 @@
 """ONNX models, from a path or a ModelProto."""
 
-import json
 from pathlib import Path
 
 import onnx
@@ -9,7 +8,7 @@ from google.protobuf.message import DecodeError
 from tvm.relax.frontend.onnx import from_onnx
 
 from ...target.errors import InputError, UnsupportedError
-from ..names import NAMES, digest
+from ..names import digest, with_names
 
 
 def load_onnx(source: str | Path | onnx.ModelProto) -> tvm.IRModule:
@@ -36,7 +35,7 @@ def load_onnx(source: str | Path | onnx.ModelProto) -> tvm.IRModule:
         digest(onnx.numpy_helper.to_array(tensor)): tensor.name
         for tensor in model.graph.initializer
     }
-    return mod.with_attr(NAMES, json.dumps(names))
+    return with_names(mod, names)
 
 
 def _read(path: Path) -> onnx.ModelProto:

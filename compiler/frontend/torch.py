@@ -1,11 +1,9 @@
 """PyTorch models: an exported program, or a module with example inputs."""
 
-import json
-
 import tvm
 
 from ...target.errors import InputError, UnsupportedError
-from ..names import NAMES, digest
+from ..names import digest, with_names
 
 
 def load_torch(model, example_inputs: tuple | None = None) -> tvm.IRModule:
@@ -49,4 +47,4 @@ def load_torch(model, example_inputs: tuple | None = None) -> tvm.IRModule:
         for name, value in model.state_dict.items()
         if value.dtype == torch.float32
     }
-    return mod.with_attr(NAMES, json.dumps(names))
+    return with_names(mod, names)

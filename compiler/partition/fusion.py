@@ -27,11 +27,11 @@ def fused(graph: Graph, var: relax.Var, layer: Layer, taken: set[int]) -> Layer:
         found = step(graph, var, value, layer) if step and hash(value) not in taken else None
         if found is None:
             break
-        absorbed = [*layer.absorbed, value]
+        absorbed = (*layer.absorbed, value)
         if op_name(value) == "nn.batch_norm":
             # Of its results only the first one is read.
             user, value = graph.only_user(user)
-            absorbed.append(value)
+            absorbed = (*absorbed, value)
         var, layer = user, replace(found, root=value, absorbed=absorbed)
     return layer
 
@@ -98,6 +98,25 @@ STEPS: dict[str, Step] = {
     "clip": clip,
     "nn.batch_norm": batch_norm,
 }
+
+
+def requantized(graph: Graph, layers: list[Layer]) -> tuple[Layer, ...]:
+    """Let the result of linear layers that only linear layers read leave as int8."""
+    linear = {hash(layer.call): layer for layer in layers if layer.kind == "linear"}
+    variable = {hash(value): var for var, value in graph.order}
+    source: dict[int, int] = {}
+    for layer in linear.values():
+        var, shape = variable[hash(layer.root)], static_shape(layer.root)
+        users = graph.users.get(var, [])
+        readers = [linear.get(hash(value)) for user, value in users if user is not None]
+        known = [reader for reader in readers if reader is not None and reader.x.same_as(var)]
+        if users and len(known) == len(users) and shape[-1] == len(layer.weight):
+            source |= {reader.number: layer.number for reader in known}
+    leaving = set(source.values())
+    return tuple(
+        replace(layer, requantize=layer.number in leaving, source=source.get(layer.number))
+        for layer in layers
+    )
 
 
 def _clamped(layer: Layer) -> bool:

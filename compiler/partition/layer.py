@@ -1,66 +1,106 @@
 """What a partition finds: layers that the array runs, and why the rest runs on the host."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
-WEIGHTED = ("linear", "conv2d")
-"""Kinds of layers whose weights are quantized while compiling."""
 
-
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Layer:
     """One accelerated operator with its fused neighbours.
 
     Attributes
     ----------
+    number : int
+        Of this layer in its module, from 0 in the order of functions and operators. What passes
+        find out about a layer is kept by it: a layer with other values is still the same layer.
     kind : str
         ``linear``, ``conv2d`` or ``attention`` (two operands known at run time).
-    root : tvm.relax.Expr
-        Expression whose value the fused operator gives.
+    call, root : tvm.relax.Expr
+        The product, and the expression whose value the fused operator gives.
     x, other
         Inputs: activation; second operand of an attention matmul.
     weight : numpy.ndarray or None
-        fp32 ``(out, in)``, for conv2d ``(out, in / groups, kh, kw)``.
-    source : Layer or None
-        Layer whose requantized rows this one reads as they are.
-    order : numpy.ndarray or None
-        Source's output channel of each of `weight`'s rows, None for the source's own order.
-    columns : numpy.ndarray or None
-        Source's input channel of each of `weight`'s columns, because a layer before has an `order`.
-    folded : bool
-        All readers expect that order.
-    migration : str
-        Where the factors went that divide `x`, of `rescale`; empty without migration.
+        fp32 ``(out, in)``, for conv2d ``(out, in / groups, kh, kw)``; None for two activations.
+    groups : int
+        Of a convolution.
+    bias : numpy.ndarray or None
+        fp32 ``(out,)``.
+    residual
+        Activation that is added to the result.
+    low, high : float or None
+        Clamp of the result.
+    requantize : bool
+        The result leaves as int8 rows, which only linear layers read.
+    source : int or None
+        Number of the layer whose requantized rows this one reads as they are.
+    absorbed : tuple of tvm.relax.Expr
+        The product and the operators behind it that the layer computes.
     """
 
+    number: int
     kind: str
     name: str
-    root: Any
     call: Any
+    root: Any
     x: Any
     other: Any = None
     weight: np.ndarray | None = None
+    groups: int = 1
     bias: np.ndarray | None = None
     residual: Any = None
     low: float | None = None
     high: float | None = None
     requantize: bool = False
-    source: "Layer | None" = None
-    order: np.ndarray | None = None
+    source: int | None = None
+    absorbed: tuple = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Ordering:
+    """Where the channels of a layer's weight come from, if not in the source's order.
+
+    Attributes
+    ----------
+    rows : numpy.ndarray or None
+        Source's output channel of each of the weight's rows, None for the source's own order.
+    columns : numpy.ndarray or None
+        Source's input channel of each of its columns, because a layer before has other `rows`.
+    folded : bool
+        All readers expect the order of `rows`.
+    """
+
+    rows: np.ndarray | None = None
     columns: np.ndarray | None = None
     folded: bool = False
-    migration: str = ""
-    absorbed: list = field(default_factory=list)
 
 
-@dataclass
+IN_SOURCE_ORDER = Ordering()
+
+
+@dataclass(frozen=True)
 class Partition:
-    """What one function's partition found: layers in order, and reasons for host operators."""
+    """What one function's partition found.
 
-    layers: list[Layer]
-    host: list[tuple[str, str]]
+    Attributes
+    ----------
+    layers : tuple of Layer
+        In the order of the function.
+    host : tuple of (str, str)
+        Operators that the host runs, each with the reason.
+    orderings : mapping of int to Ordering
+        By the numbers of layers whose channels aren't in the source's order.
+    """
+
+    layers: tuple[Layer, ...]
+    host: tuple[tuple[str, str], ...]
+    orderings: Mapping[int, Ordering] = field(default_factory=dict)
+
+    def ordering(self, layer: Layer) -> Ordering:
+        """Return the order of a layer's channels."""
+        return self.orderings.get(layer.number, IN_SOURCE_ORDER)
 
 
 class Replaced(NamedTuple):
@@ -72,8 +112,4 @@ class Replaced(NamedTuple):
 
 def matrices(layer: Layer) -> np.ndarray:
     """Return a layer's weights as ``(groups, out, in)``: one matrix per group of a convolution."""
-    if layer.kind == "linear":
-        return layer.weight[None]
-    groups = int(layer.call.attrs.groups)
-    out = layer.weight.shape[0]
-    return layer.weight.reshape(groups, out // groups, -1)
+    return layer.weight.reshape(layer.groups, len(layer.weight) // layer.groups, -1)

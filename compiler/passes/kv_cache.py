@@ -33,9 +33,9 @@ def round_caches(mod: tvm.IRModule, recipe: Recipe) -> tvm.IRModule:
     for gv in function_names(mod):
         products = attention_products(mod[gv])
         rounded += len(products)
-        rewrite = _Rewriter(mod, products, KV_FORMATS[recipe.kv_cache])
-        rewrite.builder_.update_func(gv, rewrite.visit_expr(mod[gv]))
-        mod = rewrite.builder_.get()
+        mutate = _RoundCaches(mod, products, KV_FORMATS[recipe.kv_cache])
+        mutate.builder_.update_func(gv, mutate.visit_expr(mod[gv]))
+        mod = mutate.builder_.get()
     if not rounded:
         raise ConfigError(
             f"recipe '{recipe.name}': kv_cache = '{recipe.kv_cache}' needs attention, a softmax "
@@ -72,7 +72,7 @@ def _origin(graph: Graph, expr, passing: tuple[str, ...]):
 
 
 @mutator
-class _Rewriter(PyExprMutator):
+class _RoundCaches(PyExprMutator):
     """Rounds the right operand of products that read a cache."""
 
     def __init__(self, mod, products: dict[int, str], kind: KvFormat):

@@ -1,6 +1,7 @@
 """Replaces quantized operators by calls into the program that the machine runs."""
 
-import json
+from collections.abc import Mapping
+from dataclasses import replace
 
 import tvm
 from tvm import relax, tirx
@@ -13,15 +14,10 @@ from ..kinds.registry import emit, from_attribute, scheduled
 from ..operators import ATTRIBUTE
 from ..partition.graph import function_calls, function_names, op_name
 from ..tiling.tile import GemmTile
-from .quantize import HOST, LAYERS
+from .records import LOWERED, HostOperator, read_records, with_records
 
 WEIGHT_ARGUMENTS = slice(2, 4)
 """Decoded weights and scales among a GEMM's arguments: the program has them packed instead."""
-
-
-LOWERED = "microscopiq.lowered"
-"""Module attribute: the architecture whose program the module calls."""
-
 
 TWO_ACTIVATIONS = "the PEs take no int8 weights, and a second activation is int8"
 """Why a product of two activations stays on the host of a machine without that format."""
@@ -50,18 +46,18 @@ def leave_to_host(mod: tvm.IRModule, arch: Arch, strict: bool = False) -> tvm.IR
             f"{len(left)} operator(s) can't run on the array:\n  matmul: {TWO_ACTIVATIONS} "
             f"({arch.name}: {', '.join(arch.weight_formats)})"
         )
-    layers, host = json.loads(str(mod.attrs[LAYERS])), json.loads(str(mod.attrs[HOST]))
+    records, host = read_records(mod), []
     for gv in function_names(mod):
         calls = [name for name in function_calls(mod[gv]) if name in left]
         if calls:
-            host.append([gv.name_hint, "matmul", TWO_ACTIVATIONS, len(calls)])
-    layers = {name: row for name, row in layers.items() if name not in left}
+            host.append(HostOperator(gv.name_hint, "matmul", TWO_ACTIVATIONS, len(calls)))
+    layers = {name: row for name, row in records.layers.items() if name not in left}
     functions = {
         gv: left[gv.name_hint].without_attr(ATTRIBUTE) if gv.name_hint in left else function
         for gv, function in mod.functions.items()
     }
-    attrs = {**dict(mod.attrs), LAYERS: json.dumps(layers), HOST: json.dumps(host)}
-    return tvm.IRModule(functions, attrs=attrs)
+    records = replace(records, layers=layers, host=(*records.host, *host))
+    return with_records(tvm.IRModule(functions, attrs=mod.attrs), records)
 
 
 def on_host(operator, arch: Arch) -> bool:
@@ -87,10 +83,10 @@ def schedule_operators(
         When a layer fits no tile.
     """
     # Operators that are equal share a schedule; messages name the first layer that has it.
-    layers = json.loads(str(mod.attrs[LAYERS]))
+    layers = read_records(mod).layers
     first: dict[str, str] = {}
     for gv, function in quantized_functions(mod):
-        first.setdefault(str(function.attrs[ATTRIBUTE]), layers[gv.name_hint]["layer"])
+        first.setdefault(str(function.attrs[ATTRIBUTE]), layers[gv.name_hint].layer)
     schedules = {}
     for attribute, layer in first.items():
         operator = from_attribute(attribute)
@@ -123,26 +119,26 @@ def check_format(operator, arch: Arch) -> None:
 
 
 def emit_programs(
-    mod: tvm.IRModule, arch: Arch, schedules: dict[str, tirx.PrimFunc], progress=None
+    mod: tvm.IRModule, arch: Arch, schedules: Mapping[str, tirx.PrimFunc], progress=None
 ) -> tuple[tvm.IRModule, Program]:
     """Return the module that calls the program, and the program."""
-    state = _State(arch, schedules, json.loads(str(mod.attrs[LAYERS])), progress)
+    emitted = _Emitted(arch, schedules, read_records(mod).layers, progress)
     attrs = dict(mod.attrs)
     quantized = {gv for gv, _ in quantized_functions(mod)}
     for gv in function_names(mod):
-        lower = _Lowerer(mod, state)
-        lower.builder_.update_func(gv, lower.visit_expr(mod[gv]))
-        mod = lower.builder_.get()
+        call = _CallProgram(mod, emitted)
+        call.builder_.update_func(gv, call.visit_expr(mod[gv]))
+        mod = call.builder_.get()
     names = {gv.name_hint for gv in quantized}
     kept = {gv: f for gv, f in mod.functions.items() if gv.name_hint not in names}
     mod = relax.transform.DeadCodeElimination()(tvm.IRModule(kept))
-    return mod.with_attrs({**attrs, LOWERED: arch.name}), Program.for_arch(arch, state.functions)
+    return mod.with_attrs({**attrs, LOWERED: arch.name}), Program.for_arch(arch, emitted.functions)
 
 
-class _State:
+class _Emitted:
     """Functions emitted so far."""
 
-    def __init__(self, arch: Arch, schedules: dict, layers: dict, progress):
+    def __init__(self, arch: Arch, schedules: Mapping, layers: Mapping, progress):
         self.arch, self.schedules, self.layers = arch, schedules, layers
         self.progress = progress
         self.functions: dict[str, Function] = {}
@@ -150,7 +146,7 @@ class _State:
     def emit(self, symbol: str, attribute: str, weights: bytes) -> None:
         if symbol in self.functions:
             return
-        layer = self.layers[symbol]["layer"]
+        layer = self.layers[symbol].layer
         schedule = self.schedules[attribute]
         self.functions[symbol] = emit(schedule, self.arch, symbol, layer, weights)
         if self.progress:
@@ -158,10 +154,12 @@ class _State:
 
 
 @mutator
-class _Lowerer(PyExprMutator):
-    def __init__(self, mod, state: _State):
+class _CallProgram(PyExprMutator):
+    """Replaces calls of quantized operators by calls of the program's functions."""
+
+    def __init__(self, mod, emitted: _Emitted):
         super().__init__(mod)
-        self.mod, self.state = mod, state
+        self.mod, self.emitted = mod, emitted
 
     def visit_call_(self, call):
         call = self.visit_expr_post_order(call)
@@ -176,7 +174,7 @@ class _Lowerer(PyExprMutator):
         if operator.weight_format:
             weights = self.segment(args[WEIGHT_ARGUMENTS.start])
             del args[WEIGHT_ARGUMENTS]
-        self.state.emit(gv.name_hint, attribute, weights)
+        self.emitted.emit(gv.name_hint, attribute, weights)
         types = call.ty_args[0]
         types = list(types.fields) if isinstance(types, relax.TupleType) else types
         return self.builder_.normalize(relax.op.call_dps_packed(gv.name_hint, args, types))

@@ -6,12 +6,14 @@ channels in their own order again: through the columns of the next layer's weigh
 element-wise operators lie between, else through a gather behind the layer.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from tvm import relax
 
 from ...target.formats import MACRO_BLOCK, WEIGHT_FORMATS
 from ..partition.graph import Graph, op_name, static_shape
-from ..partition.layer import Layer, Partition
+from ..partition.layer import IN_SOURCE_ORDER, Layer, Partition
 from ..quant.recipe import Recipe
 
 ELEMENTWISE = (
@@ -22,31 +24,41 @@ ELEMENTWISE = (
 GATHER = "puts the channels of an ordered layer back"
 
 
-def order_outputs(function: relax.Function, part: Partition, recipe: Recipe) -> None:
-    """Order the linear layers that a recipe says, and note the gathers among host operators."""
+def order_outputs(function: relax.Function, part: Partition, recipe: Recipe) -> Partition:
+    """Return a partition whose linear layers have the order that a recipe says.
+
+    The gathers that this takes are among its host operators.
+    """
     if recipe.output_order == "source":
-        return
+        return part
     graph = Graph(function)
     variables = {hash(value): var for var, value in graph.order}
-    for layer in part.layers:
-        format_name = recipe.for_layer(layer.name).weight_format
-        row = WEIGHT_FORMATS.get(format_name)
+    layers = {layer.number: layer for layer in part.layers}
+    orderings = dict(part.orderings)
+    host = list(part.host)
+    for number in layers:
+        layer = layers[number]
+        row = WEIGHT_FORMATS.get(recipe.for_layer(layer.name).weight_format)
         if layer.kind != "linear" or row is None or not row.has_outliers:
             continue
         order = channel_order(layer.weight)
         if (np.diff(order) > 0).all():
             continue
-        readers = _folding_readers(graph, variables[hash(layer.root)], part.layers)
         if layer.requantize:
-            readers = [reader for reader in part.layers if reader.source is layer]
-        layer.order, layer.folded = order, bool(readers)
-        layer.weight = layer.weight[order]
-        layer.bias = None if layer.bias is None else layer.bias[order]
+            readers = [reader.number for reader in part.layers if reader.source == number]
+        else:
+            readers = _folding_readers(graph, variables[hash(layer.root)], part.layers)
+        bias = None if layer.bias is None else layer.bias[order]
+        layers[number] = replace(layer, weight=layer.weight[order], bias=bias)
+        before = orderings.get(number, IN_SOURCE_ORDER)
+        orderings[number] = replace(before, rows=order, folded=bool(readers))
         for reader in readers:
-            reader.weight = reader.weight[:, order]
-            reader.columns = order if reader.columns is None else reader.columns[order]
-        gathers = (not readers) + (layer.residual is not None)
-        part.host += [("take", GATHER)] * gathers
+            found, before = layers[reader], orderings.get(reader, IN_SOURCE_ORDER)
+            columns = order if before.columns is None else before.columns[order]
+            layers[reader] = replace(found, weight=found.weight[:, order])
+            orderings[reader] = replace(before, columns=columns)
+        host += [("take", GATHER)] * ((not readers) + (layer.residual is not None))
+    return Partition(tuple(layers.values()), tuple(host), orderings)
 
 
 def channel_order(weight: np.ndarray) -> np.ndarray:
@@ -60,8 +72,8 @@ def channel_order(weight: np.ndarray) -> np.ndarray:
     return np.concatenate([np.sort(order[start : start + MACRO_BLOCK]) for start in starts])
 
 
-def _folding_readers(graph: Graph, root, layers: list[Layer]) -> list[Layer]:
-    """Return the linear layers that read a value, if nothing else sees its channels' order."""
+def _folding_readers(graph: Graph, root, layers: tuple[Layer, ...]) -> list[int]:
+    """Return which linear layers read a value, if nothing else sees its channels' order."""
     same_order = {root}
     for var, value in graph.order:
         if var not in same_order and _keeps_order(graph, value, same_order):
@@ -75,7 +87,7 @@ def _folding_readers(graph: Graph, root, layers: list[Layer]) -> list[Layer]:
             reader = by_call.get(hash(value))
             if user is None or reader is None or reader.x is None or not reader.x.same_as(var):
                 return []
-            readers.append(reader)
+            readers.append(reader.number)
     return readers
 
 

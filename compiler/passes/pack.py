@@ -1,16 +1,17 @@
 """Quantizes and packs the weights of one layer, and says what that lost."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ...target.packing import QuantizedWeight, bits_per_weight, pack
-from ..partition.layer import Layer, Replaced, matrices
+from ..partition.layer import Layer, Partition, Replaced, matrices
 from ..quant.base import quantize_weight, values_of
 from ..quant.host_formats import StudyWeight
 from ..quant.recipe import Recipe
 from ..quant.statistics import Statistics
+from .records import Calibrated
 
 
 def host_reason(activation: str) -> str:
@@ -30,8 +31,8 @@ class Packed:
         ``(groups, out, in)``.
     counts : dict
         The method's events, over all groups.
-    calibration : dict
-        What is known from calibration; empty without it.
+    calibration : Calibrated or None
+        What is known from it.
     bits_per_weight : float
         Of the segment; of a format for comparison by its definition.
     shift : numpy.ndarray or None
@@ -46,7 +47,7 @@ class Packed:
     segment: bytes
     shape: tuple[int, ...]
     counts: dict[str, int]
-    calibration: dict = field(default_factory=dict)
+    calibration: Calibrated | None = None
     bits_per_weight: float = 0.0
     shift: np.ndarray | None = None
     values: np.ndarray | None = None
@@ -66,9 +67,9 @@ def pack_layer(
     format_name = recipe.for_layer(layer.name).weight_format
     parts = matrices(layer)
     corrected = recipe.bias_correction and layer.bias is not None
-    weights, counts, report = _quantized(layer, parts, recipe, statistics, corrected)
+    weights, counts, damping = _quantized(layer, parts, recipe, statistics, corrected)
     study = [weight for weight in weights if isinstance(weight, StudyWeight)]
-    values = replaced = None
+    values = replaced = known = None
     if statistics or study or recipe.on_host:
         values = np.stack([values_of(weight) for weight in weights])
     if statistics and values is not None:
@@ -76,10 +77,10 @@ def pack_layer(
         if corrected:
             both = zip(parts, values, statistics, strict=True)
             shifts = [rows.bias_shift(part, found) for part, found, rows in both]
-        report |= _errors(parts, values, shifts, statistics)
+        known = _calibrated(parts, values, shifts, statistics, damping)
         replaced = Replaced(values, None if shifts is None else np.concatenate(shifts))
     shift = replaced.shift if replaced else None
-    packed = Packed(format_name, b"", parts.shape, counts, report, shift=shift)
+    packed = Packed(format_name, b"", parts.shape, counts, known, shift=shift)
     if study:
         bits = float(np.mean([weight.bits for weight in study]))
         reason = f"no machine decodes weights in {format_name}"
@@ -93,9 +94,18 @@ def pack_layer(
     return replace(packed, segment=segment), replaced
 
 
+def corrected(part: Partition, packed: Mapping[int, Packed]) -> Partition:
+    """Return a partition whose biases have what their layers' quantized weights lack."""
+    layers = []
+    for layer in part.layers:
+        shift = packed[layer.number].shift if layer.number in packed else None
+        layers.append(layer if shift is None else replace(layer, bias=layer.bias + shift))
+    return replace(part, layers=tuple(layers))
+
+
 def _quantized(
     layer: Layer, parts: np.ndarray, recipe: Recipe, statistics, corrected: bool
-) -> tuple[list[QuantizedWeight | StudyWeight], dict[str, int], dict]:
+) -> tuple[list[QuantizedWeight | StudyWeight], dict[str, int], float | None]:
     """Return a layer's matrices, what was counted over all of them, and the damping."""
     method, format_name, options = recipe.for_layer(layer.name)
     weights: list[QuantizedWeight | StudyWeight] = []
@@ -110,10 +120,12 @@ def _quantized(
             counts[name] = counts.get(name, 0) + count
         if damping is not None:
             dampings.append(damping)
-    return weights, counts, {"damping": float(np.median(dampings))} if dampings else {}
+    return weights, counts, float(np.median(dampings)) if dampings else None
 
 
-def _errors(parts: np.ndarray, values, shifts, statistics: Sequence[Statistics]) -> dict:
+def _calibrated(
+    parts: np.ndarray, values, shifts, statistics: Sequence[Statistics], damping: float | None
+) -> Calibrated:
     """Return a layer's rows and the error of its output on those that were held out."""
     lost = power = 0.0
     for matrix, quantized, shift, rows in zip(
@@ -123,9 +135,5 @@ def _errors(parts: np.ndarray, values, shifts, statistics: Sequence[Statistics])
         lost, power = lost + found[0], power + found[1]
     held_out = statistics[0].held_out_rows
     error = lost / power if power > 0 else float(lost > 0)
-    return {
-        # JSON has no NaN.
-        "held_out_error": error if held_out else None,
-        "calibration_rows": statistics[0].rows,
-        "held_out_rows": held_out,
-    }
+    # JSON has no NaN.
+    return Calibrated(error if held_out else None, statistics[0].rows, held_out, damping)

@@ -5,7 +5,6 @@ quantizer sees the latter. Recipes that the machine runs are measured on the sim
 for weights alone or in formats for comparison, run on the host.
 """
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,11 +21,10 @@ from ..calibration.collect import ENTRY, entry
 from ..calibration.pieces import flat_arrays
 from ..calibration.run import runner
 from ..calibration.samples import Call, model_inputs, read_calls
-from ..driver import load_model, quantize
-from ..partition.graph import function_names
-from ..partition.partition import partition
-from ..passes.host_layers import host_layers
-from ..passes.quantize import LAYERS
+from ..driver import quantize
+from ..frontend.load import load_model
+from ..partition.partition import partition_module
+from ..passes.records import LayerRecord, read_records
 from ..quant.recipe import Recipe, load_recipe
 
 UNSEEN_EVERY = 4
@@ -104,7 +102,7 @@ def _row(mod, recipe: Recipe, seen: list[Call], unseen: list[Call], exact: list,
     with running(quantized, arch) as run:
         results = [run(call) for call in unseen]
     records = quantized_layers(quantized)
-    errors = [row["held_out_error"] for row in records if row.get("held_out_error") is not None]
+    errors = [row.held_out_error for row in records if row.held_out_error is not None]
     outputs = [result.outputs for result in results]
     return Row(
         recipe.name,
@@ -127,24 +125,24 @@ class CallResult:
     energy_pj: float | None = None
 
 
-def quantized_layers(mod: tvm.IRModule) -> list[dict]:
+def quantized_layers(mod: tvm.IRModule) -> list[LayerRecord]:
     """Return the records of a quantized module's layers with weights, on machine and host."""
-    layers = json.loads(str(mod.attrs[LAYERS]))
-    return [row for row in layers.values() if "weights" in row] + host_layers(mod)
+    records = read_records(mod)
+    return [row for row in (*records.layers.values(), *records.host_layers) if row.weights]
 
 
-def mean_bits(records: list[dict]) -> float:
+def mean_bits(records: list[LayerRecord]) -> float:
     """Return the bits of a weight over all layers, NaN without any."""
-    weights = sum(row["weights"] for row in records)
-    bits = sum(row["weights"] * row["bits_per_weight"] for row in records)
+    found = [row.weights for row in records if row.weights]
+    weights = sum(row.count for row in found)
+    bits = sum(row.count * row.bits_per_weight for row in found)
     return bits / weights if weights else float("nan")
 
 
 @contextmanager
 def running(mod: tvm.IRModule, arch) -> Iterator[Callable[[Call], CallResult]]:
     """Give what runs a quantized module: the simulator, or the host if all layers are on it."""
-    layers = json.loads(str(mod.attrs[LAYERS]))
-    if all(row.get("kind") == "quantize" for row in layers.values()):
+    if all(row.work is None for row in read_records(mod).layers.values()):
         with on_blas(mod) as run:
             yield lambda call: CallResult(run(call))
         return
@@ -179,8 +177,7 @@ def _agreement(exact: list, found: list) -> float:
 def on_blas(mod: tvm.IRModule):
     """Give a function from a call's arrays to outputs; products run on BLAS, the rest on LLVM."""
     mod = relax.transform.ToNonDataflow()(mod)
-    parts = {gv: partition(mod[gv], {}) for gv in function_names(mod)}
-    with runner(mod, parts, [], ENTRY) as made:
+    with runner(mod, partition_module(mod, {}), [], ENTRY) as made:
 
         def run(call: Call) -> list[np.ndarray]:
             return flat_arrays(made.pieces[0](*(tvm.runtime.tensor(array) for array in call)))

@@ -19,7 +19,8 @@ from ...target.arch import Arch, from_table, integer_keys, load_arch
 from ...target.errors import ConfigError, MicroscopiqError, unknown_name
 from ...target.formats import WEIGHT_FORMATS
 from ...target.technology import Technology, load_technology
-from ..driver import load_model, quantize
+from ..driver import quantize
+from ..frontend.load import load_model
 from ..quant.recipe import load_recipe
 from .dse_pool import Job, one_line, run_jobs
 

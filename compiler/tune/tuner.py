@@ -17,7 +17,8 @@ from tvm.s_tir import meta_schedule as ms
 
 from ...target.arch import DEFAULT_ARCH, Arch, load_arch
 from ...target.errors import ConfigError
-from ..driver import Compilation, load_model, run_stages
+from ..driver import Compilation, run_stages
+from ..frontend.load import load_model
 from ..options import Options
 from ..quant.recipe import DEFAULT_RECIPE, Recipe
 from ..tuned.database import open_database, workload

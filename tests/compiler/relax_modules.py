@@ -7,7 +7,7 @@ from tvm.relax import op
 
 from microscopiq.compiler.driver import Compilation, compile_model, run_stages
 from microscopiq.compiler.options import Options
-from microscopiq.compiler.passes.quantize import is_quantized
+from microscopiq.compiler.passes.records import is_quantized
 from microscopiq.compiler.quant.recipe import load_recipe
 from microscopiq.runtime.session import Session
 from tests.tolerance import SQNR_DB, sqnr_db

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import microscopiq as mq
-from microscopiq.compiler.passes.quantize import LAYERS
+from microscopiq.compiler.passes.records import read_records
 from microscopiq.compiler.quant.recipe import Override, load_recipe
 from microscopiq.compiler.weight_report import paper_bits
 from microscopiq.target.packing import unpack
@@ -44,13 +44,13 @@ def test_rows_say_what_the_bytes_do(quantized):
     report = mq.weight_report(quantized)
     state = make.compiled(quantized, "int8", "microscopiq-16x16")
     functions = state.program.functions
-    names = json.loads(str(quantized.attrs[LAYERS]))
+    names = read_records(quantized).layers
     array = [row for row in report["layers"] if row["runs_on"] == "array"]
     outliers = flagged = blocks = 0
     for row in array:
-        (symbol,) = [key for key, record in names.items() if record["layer"] == row["layer"]]
+        (symbol,) = [key for key, record in names.items() if record.layer == row["layer"]]
         record, segment = names[symbol], functions[symbol].weights
-        (weight,) = unpack(segment, row["weight_format"], record["n"], record["k"])
+        (weight,) = unpack(segment, row["weight_format"], record.work.n, record.work.k)
         mask = weight.relative_exponent >= 0
         assert row["flagged_share"] == mask.mean() > 0
         kept = (weight.pairs[..., 0] >= 0).sum()

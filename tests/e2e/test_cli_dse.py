@@ -14,7 +14,7 @@ import torch
 import tvm
 
 import microscopiq
-from microscopiq.compiler.driver import load_model
+from microscopiq.compiler.frontend.load import load_model
 from microscopiq.compiler.study import dse_pool
 from microscopiq.compiler.study.dse import Point, explore, machine, pareto, points
 from microscopiq.target.arch import load_arch

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import microscopiq as mq
-from microscopiq.compiler.driver import compile_model, load_model
+from microscopiq.compiler.driver import compile_model
+from microscopiq.compiler.frontend.load import load_model
 from microscopiq.compiler.options import Options
 from microscopiq.compiler.passes.lower import TWO_ACTIVATIONS
 from microscopiq.compiler.verify import run_reference
@@ -23,7 +24,7 @@ def transformer(demo_folder):
 
 def test_the_output_equals_llvm(transformer):
     state, batch, result = transformer
-    kinds = [row["kind"] for row in state.layers.values()]
+    kinds = [row.kind for row in state.layers.values()]
     assert kinds.count("linear") == 25 and kinds.count("conv2d") == 1 and "attention" not in kinds
     (expected,) = run_reference(state, [batch])
     np.testing.assert_array_equal(result.outputs[0].view(np.int32), expected.view(np.int32))
@@ -31,11 +32,11 @@ def test_the_output_equals_llvm(transformer):
 
 def test_attention_is_on_the_host_and_the_rest_takes_three_cycles_a_row(transformer):
     state, _, result = transformer
-    assert ["main", "matmul", TWO_ACTIVATIONS, 8] in state.host
+    assert ("main", "matmul", TWO_ACTIVATIONS, 8) in state.host
     array = result.unit_cycles["array"]
     # Each group of 128 inputs has a weight beyond 1 in some column, so each plane has.
     assert array["temporal"] == 2 * array["busy"] > 0
-    macs = sum(row.get("macs", 0) for row in state.layers.values())
+    macs = sum(row.macs for row in state.layers.values())
     assert result.macs == macs
     adds = sum(call["temporal_adds"] for call in result.calls)
     assert 0.2 * macs < adds < macs  # the mean magnitude of a weight

@@ -1,7 +1,6 @@
 """Tiny models of common architectures through torch.export: all products on the array, exact."""
 
 import collections
-import json
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ import torch
 import microscopiq as mq
 from microscopiq.compiler.driver import compile_model
 from microscopiq.compiler.options import Options
-from microscopiq.compiler.passes.quantize import LAYERS
+from microscopiq.compiler.passes.records import read_records
 from microscopiq.compiler.verify import run_reference
 
 transformers = pytest.importorskip("transformers", reason="package transformers is missing")
@@ -77,7 +76,7 @@ def test_all_products_run_on_the_array(make, recipe):
     model.model.config._attn_implementation = "eager"
     mod = mq.load_model(model.eval(), inputs)
     compilation = compile_model(mod, Options(recipe=recipe, strict=True))
-    kinds = collections.Counter(row["kind"] for row in compilation.layers.values())
+    kinds = collections.Counter(row.kind for row in compilation.layers.values())
     del kinds["quantize"]
     assert dict(kinds) == EXPECTED[make]
     arrays = [tensor.numpy() for tensor in inputs]
@@ -109,9 +108,7 @@ def test_a_linear_layer_of_a_transposed_input_is_one(batch):
     torch.manual_seed(0)
     model, x = Transposed().eval(), torch.randn(batch, 6, 4, 4)
     quantized = mq.quantize(mq.load_model(model, (x,)), recipe="int8")
-    layers = [row for row in json.loads(str(quantized.attrs[LAYERS])).values() if "m" in row]
-    assert [(row["layer"], row["kind"], row["m"]) for row in layers] == [
-        ("mix", "linear", 16 * batch)
-    ]
+    layers = [row for row in read_records(quantized).layers.values() if row.work]
+    assert [(row.layer, row.kind, row.work.m) for row in layers] == [("mix", "linear", 16 * batch)]
     found = mq.Session(mq.build(quantized)).run(x.numpy()).outputs[0]
     np.testing.assert_allclose(found, model(x).detach().numpy(), atol=0.05)

@@ -6,8 +6,6 @@ or not, multiplies. Inputs with a single 1 bring a weight to the output: code 64
 each output is one integer times its scale, which fp32 holds.
 """
 
-import json
-
 import numpy as np
 import pytest
 import tvm
@@ -15,7 +13,7 @@ import tvm
 from microscopiq.compiler.driver import compile_model
 from microscopiq.compiler.options import Options
 from microscopiq.compiler.passes import pack as pack_pass
-from microscopiq.compiler.passes.quantize import LAYERS
+from microscopiq.compiler.passes.records import read_records
 from microscopiq.compiler.quant.base import METHODS
 from microscopiq.compiler.quant.recipe import Recipe
 from microscopiq.runtime.session import Session
@@ -111,8 +109,8 @@ def test_the_same_integers(returned, kind, method, weight_format, calibrated):
     )
     assert len(returned) == (1 if kind == "linear" else GROUPS)
     shape = (len(returned), *returned[0].slots.shape)
-    records = json.loads(str(state.quantized.attrs[LAYERS]))
-    (symbol,) = [name for name, row in records.items() if "weights" in row]
+    records = read_records(state.quantized).layers
+    (symbol,) = [name for name, row in records.items() if row.weights]
     segment = Program.from_bytes(state.program.to_bytes()).functions[symbol].weights
     loaded = unpack(segment, weight_format, *shape[1:])
     values, scales = unpacked_on_llvm(state.quantized, weight_format, segment, shape)

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.models import MODELS, MissingData, data_file
 from benchmarks.quality import measure
-from microscopiq.compiler.driver import load_model
+from microscopiq.compiler.frontend.load import load_model
 
 LEAST_SQNR_DB = {
     "resnet20": 6.0,

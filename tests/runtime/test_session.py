@@ -46,10 +46,10 @@ def test_cycles_add_up(run):
 
 def test_macs_are_those_of_the_layers(run):
     state, _, _, result = run
-    assert result.macs == sum(row.get("macs", 0) for row in state.layers.values())
+    assert result.macs == sum(record.macs for record in state.layers.values())
     by_name = {call["name"]: call["macs"] for call in result.calls}
-    for symbol, row in state.layers.items():
-        assert by_name[symbol] == row.get("macs", 0)
+    for symbol, record in state.layers.items():
+        assert by_name[symbol] == record.macs
     assert 0 < result.utilisation <= 1
     assert result.saturations == 0
 
@@ -58,7 +58,7 @@ def test_calls_come_in_order_with_their_layers(run):
     state, _, _, result = run
     assert len(result.calls) == len(state.layers)
     assert {call["name"]: call["layer"] for call in result.calls} == {
-        symbol: row["layer"] for symbol, row in state.layers.items()
+        symbol: record.layer for symbol, record in state.layers.items()
     }
     linear = [call["layer"] for call in result.calls if call["layer"].startswith("linear")]
     assert linear == ["linear0", "linear1", "linear2"]
@@ -66,7 +66,8 @@ def test_calls_come_in_order_with_their_layers(run):
 
 def test_bytes_cover_weights_and_outputs(run):
     state, _, _, result = run
-    weights = sum(row.get("weight_bytes", 0) for row in state.layers.values())
+    known = [record.weights for record in state.layers.values() if record.weights]
+    weights = sum(row.weight_bytes for row in known)
     assert result.bytes_moved["read"] > weights / 2  # a directory isn't transferred
     assert result.bytes_moved["written"] >= sum(output.nbytes for output in result.outputs)
     parts = [call["dram_bytes"] for call in result.calls]

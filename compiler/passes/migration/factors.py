@@ -44,14 +44,15 @@ class SmoothQuant:
     def __init__(self, alpha: float):
         self.alpha = alpha
         self.largest: dict[int, np.ndarray] = {}
-        """float32 ``(in,)`` by the id of a layer: largest magnitude of each input channel."""
+        """float32 ``(in,)`` by the number of a layer: largest magnitude of each input channel."""
 
     def observe(self, layer: Layer, statistics: Sequence[Statistics]) -> None:
         rows = [group.largest for group in statistics]
-        self.largest[id(layer)] = per_channel(layer, rows, np.max)
+        self.largest[layer.number] = per_channel(layer, rows, np.max)
 
     def factors(self, layers: list[Layer], plan: Plan) -> np.ndarray | None:
-        known = [self.largest[id(layer)] for layer in layers if id(layer) in self.largest]
+        numbers = [layer.number for layer in layers]
+        known = [self.largest[number] for number in numbers if number in self.largest]
         if not known:
             return None
         for values in known:
@@ -73,8 +74,8 @@ class ActivationAware:
         if not all(group.rows for group in statistics) or layer.weight.shape[1] == 1:
             return  # The one input of a matrix shares its scales with no other.
         mean = per_channel(layer, [group.magnitudes / group.rows for group in statistics], np.mean)
-        self.mean[id(layer)] = mean
-        self.lost[id(layer)] = np.array([
+        self.mean[layer.number] = mean
+        self.lost[layer.number] = np.array([
             sum(
                 _lost(matrix, factors, group.hessian, self._round(layer))
                 for matrix, factors, group in zip(
@@ -85,13 +86,13 @@ class ActivationAware:
         ])  # fmt: skip
 
     def factors(self, layers: list[Layer], _plan: Plan) -> np.ndarray | None:
-        known = [id(layer) for layer in layers if id(layer) in self.mean]
+        known = [layer.number for layer in layers if layer.number in self.mean]
         if not known:
             return None
-        best = int(np.argmin(np.sum([self.lost[layer] for layer in known], axis=0)))
+        best = int(np.argmin(np.sum([self.lost[number] for number in known], axis=0)))
         if best == 0:
             return None
-        return powers(np.mean([self.mean[layer] for layer in known], axis=0), EXPONENTS[best])
+        return powers(np.mean([self.mean[number] for number in known], axis=0), EXPONENTS[best])
 
     def _round(self, layer: Layer) -> Callable[[np.ndarray], np.ndarray]:
         """Return what rounds a matrix as the recipe does without statistics."""

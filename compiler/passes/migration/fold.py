@@ -15,8 +15,8 @@ HOMOGENEOUS = ("negative", "nn.leakyrelu", "nn.relu")
 """Operators of one operand that a positive factor passes."""
 NORMS = {"nn.layer_norm": (1, 2), "nn.rms_norm": (1,)}
 """Operands behind a norm's own scaling."""
-WEIGHTED = {"matmul": -1, "nn.conv2d": -3}
-"""Products with a constant second operand, and where their results have the channels."""
+CHANNELS = {"matmul": -1, "nn.conv2d": -3}
+"""Products, and where their results have the channels."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Fold:
             return self.product(value)
         if name in NORMS:
             return self.norm(value)
-        if WEIGHTED.get(name) == self.axis:
+        if CHANNELS.get(name) == self.axis:
             return self.weight(value)
         return None
 

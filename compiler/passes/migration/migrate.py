@@ -6,8 +6,8 @@ the range (SmoothQuant; MicroScopiQ A2). Or weights of channels that matter are 
 rounding loses less of them (AWQ). The module computes what it did, up to fp32 rounding.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import tvm
@@ -15,43 +15,45 @@ import tvm
 from ...partition.constraints import OTHER_REASON
 from ...partition.graph import Graph
 from ...partition.layer import Layer, Partition
-from ...partition.partition import partition
+from ...partition.partition import Partitions, partition
 from ...quant.statistics import Statistics
 from .factors import Rule
-from .rescale import KINDS, Plan, Rewriter, unshaped
+from .rescale import KINDS, Plan, Rescale, unshaped
 
 MULTIPLY = "divides channels by the factors that went into the weights behind it"
 """Why a multiplication is on the host that the model doesn't have."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Migration:
     """What became of a module.
 
     Attributes
     ----------
     mod : tvm.IRModule
-    names : dict of str to str
+    names : mapping of str to str
         Parameter names by digest, with those of changed parameters.
-    factors : dict of int to numpy.ndarray
-        float32 ``(in,)`` by the id of a layer of the partition: its input is divided by them.
-    placed : dict of int to str
-        By the same ids, where the division went: `rescale.FOLDED` or `MULTIPLIED`.
-    multiplies : dict of GlobalVar to int
+    factors : mapping of int to numpy.ndarray
+        float32 ``(in,)`` by the number of a layer of the partition: its input is divided by them.
+    placed : mapping of int to str
+        By the same numbers, where the division went: `rescale.FOLDED` or `MULTIPLIED`.
+    multiplies : mapping of GlobalVar to int
         Multiplications that were inserted.
     """
 
     mod: tvm.IRModule
-    names: dict[str, str]
-    factors: dict[int, np.ndarray] = field(default_factory=dict)
-    placed: dict[int, str] = field(default_factory=dict)
-    multiplies: dict = field(default_factory=dict)
+    names: Mapping[str, str]
+    factors: Mapping[int, np.ndarray]
+    placed: Mapping[int, str]
+    multiplies: Mapping[tvm.ir.GlobalVar, int]
 
 
 def migrate_model(
-    mod: tvm.IRModule, parts: dict, names: dict[str, str], calibrate: Callable, rule: Rule
-) -> tuple[tvm.IRModule, dict]:
-    """Return a migrated module and its partitions.
+    mod: tvm.IRModule, parts: Partitions, names: dict[str, str], calibrate: Callable, rule: Rule
+) -> tuple[tvm.IRModule, Partitions, Mapping[int, str]]:
+    """Return a migrated module, its partitions, and where the factors of each layer went.
+
+    The layers have the numbers that they had.
 
     Parameters
     ----------
@@ -65,16 +67,23 @@ def migrate_model(
 
     calibrate(mod, parts, take, False)
     done = migrate(mod, parts, names, rule)
-    after = {gv: partition(done.mod[gv], done.names) for gv in parts}
-    for gv, part in after.items():
-        for old, new in zip(parts[gv].layers, part.layers, strict=True):
-            new.migration = done.placed.get(id(old), "")
-        for _ in range(done.multiplies[gv]):
-            part.host[part.host.index(("multiply", OTHER_REASON))] = ("multiply", MULTIPLY)
-    return done.mod, after
+    after = {}
+    for gv, part in parts.items():
+        first = part.layers[0].number if part.layers else 0
+        found = partition(done.mod[gv], dict(done.names), first)
+        after[gv] = _with_reasons(found, done.multiplies[gv])
+    return done.mod, after, done.placed
 
 
-def migrate(mod: tvm.IRModule, parts: dict, names: dict[str, str], rule: Rule) -> Migration:
+def _with_reasons(part: Partition, multiplies: int) -> Partition:
+    """Return a partition that says why so many multiplications are in it."""
+    host = list(part.host)
+    for _ in range(multiplies):
+        host[host.index(("multiply", OTHER_REASON))] = ("multiply", MULTIPLY)
+    return replace(part, host=tuple(host))
+
+
+def migrate(mod: tvm.IRModule, parts: Partitions, names: dict[str, str], rule: Rule) -> Migration:
     """Divide the inputs of layers by per-channel factors, and multiply their weights by them.
 
     Layers that read one value share its factors. The division goes into constants before the value
@@ -87,7 +96,7 @@ def migrate(mod: tvm.IRModule, parts: dict, names: dict[str, str], rule: Rule) -
     parts : dict of GlobalVar to Partition
         Of the module's functions.
     names : dict of str to str
-        Parameter names by `partition.digest`.
+        Parameter names by `names.digest`.
     rule : Rule
         It has seen the layers' statistics; a layer that it has no factors for keeps its input.
 
@@ -96,24 +105,25 @@ def migrate(mod: tvm.IRModule, parts: dict, names: dict[str, str], rule: Rule) -
     InputError
         For magnitudes that aren't finite or of another number of channels.
     """
-    result = Migration(mod, dict(names))
+    attrs, all_names = dict(mod.attrs) if mod.attrs else {}, dict(names)
+    used: dict[int, np.ndarray] = {}
+    placed: dict[int, str] = {}
+    multiplies: dict[tvm.ir.GlobalVar, int] = {}
     for gv, part in parts.items():
-        plan = Plan(result.mod[gv])
+        plan = Plan(mod[gv])
         groups = _shared_inputs(plan.graph, part)
         # Readers before what they read: a weight's rows are final when its columns' turn comes.
         for source, layers in reversed(groups):
             factors = rule.factors(layers, plan)
             if factors is not None:
-                placed = plan.divide(source, layers, factors)
-                result.factors |= {id(layer): factors.astype(np.float32) for layer in layers}
-                result.placed |= {id(layer): placed for layer in layers}
-        rewrite = Rewriter(result.mod, plan, result.names)
-        rewrite.builder_.update_func(gv, rewrite.visit_expr(result.mod[gv]))
-        result.mod = rewrite.builder_.get()
-        result.multiplies[gv] = len(rewrite.quotients)
-    if mod.attrs:
-        result.mod = result.mod.with_attrs(dict(mod.attrs))
-    return result
+                where = plan.divide(source, layers, factors)
+                used |= {layer.number: factors.astype(np.float32) for layer in layers}
+                placed |= {layer.number: where for layer in layers}
+        rescale = Rescale(mod, plan, all_names)
+        rescale.builder_.update_func(gv, rescale.visit_expr(mod[gv]))
+        mod, all_names = rescale.builder_.get(), rescale.names
+        multiplies[gv] = len(rescale.quotients)
+    return Migration(mod.with_attrs(attrs) if attrs else mod, all_names, used, placed, multiplies)
 
 
 def _shared_inputs(graph: Graph, part: Partition) -> list[tuple]:

@@ -1,5 +1,7 @@
 """Multiplies constants of calls and inputs of layers by factors of their channels."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
@@ -74,8 +76,8 @@ class Plan:
             if linear:
                 found.append(weight.max(axis=1))
             else:
-                groups = int(layer.call.attrs.groups)
-                parts = weight.reshape(groups, weight.shape[0] // groups, weight.shape[1], -1)
+                rows = len(weight) // layer.groups
+                parts = weight.reshape(layer.groups, rows, weight.shape[1], -1)
                 found.append(parts.max(axis=(1, 3)).reshape(-1))
         return np.max(found, axis=0)
 
@@ -90,14 +92,9 @@ class Plan:
             changed = changed * factor
         return changed.astype(np.float32)
 
-    def replaced(self, call, names: dict[str, str]) -> dict[int, relax.Expr]:
-        """Return the operands of a call that are new constants, and let them keep their names."""
-        found = {}
-        for index in self.edits.get(hash(call), {}):
-            new = self.constant(call, index)
-            found[index] = relax.const(new)
-            _rename(names, self.graph.constant(call.args[index]), new)
-        return found
+    def replaced(self, call) -> dict[int, np.ndarray]:
+        """Return the operands of a call that are new constants."""
+        return {index: self.constant(call, index) for index in self.edits.get(hash(call), {})}
 
     def _factors(self, call, index: int) -> list[np.ndarray]:
         return self.edits.get(hash(call), {}).get(index, [])
@@ -128,28 +125,38 @@ def _columns(layer: Layer, factors: np.ndarray) -> np.ndarray:
     """Return factors as they multiply the weight of the layer's call."""
     if layer.kind == "linear":
         return factors[:, None]
-    groups, out = int(layer.call.attrs.groups), layer.weight.shape[0]
-    return np.repeat(factors.reshape(groups, -1), out // groups, axis=0)[:, :, None, None]
+    rows = len(layer.weight) // layer.groups
+    return np.repeat(factors.reshape(layer.groups, -1), rows, axis=0)[:, :, None, None]
 
 
-def _rename(names: dict[str, str], old: np.ndarray, new: np.ndarray) -> None:
-    """Let a changed parameter have its name, whichever way round a source had the matrix."""
-    for turn in (np.asarray, np.transpose):
-        if name := names.get(digest(turn(old))):
-            names[digest(turn(new))] = name
+def _renamed(names: Mapping[str, str], old: np.ndarray, new: np.ndarray) -> dict[str, str]:
+    """Return the name of a changed parameter, whichever way round a source had the matrix."""
+    found = {digest(turn(new)): names.get(digest(turn(old))) for turn in (np.asarray, np.transpose)}
+    return {key: name for key, name in found.items() if name}
 
 
 @mutator
-class Rewriter(PyExprMutator):
-    """Gives calls their changed constants and layers their multiplied inputs."""
+class Rescale(PyExprMutator):
+    """Gives calls their changed constants and layers their multiplied inputs.
 
-    def __init__(self, mod, plan: Plan, names: dict[str, str]):
+    Attributes
+    ----------
+    names : dict of str to str
+        Parameter names by digest, with those of changed parameters.
+    quotients : dict
+        The multiplications that were inserted.
+    """
+
+    def __init__(self, mod, plan: Plan, names: Mapping[str, str]):
         super().__init__(mod)
-        self.plan, self.names = plan, names
+        self.plan, self.names = plan, dict(names)
         self.quotients: dict = {}
 
     def visit_call_(self, call):
-        constants = self.plan.replaced(call, self.names)
+        changed = self.plan.replaced(call)
+        for index, value in changed.items():
+            self.names |= _renamed(self.names, self.plan.graph.constant(call.args[index]), value)
+        constants = {index: relax.const(value) for index, value in changed.items()}
         quotient = self.plan.quotients.get(hash(call))
         new = self.visit_expr_post_order(call)
         if not constants and quotient is None:

@@ -1,7 +1,5 @@
 """Statistics as the compiler gathers them, and as torch's hooks see the same rows."""
 
-import json
-
 import numpy as np
 import torch
 import tvm
@@ -9,9 +7,10 @@ from tvm import relax
 from tvm.relax import op
 
 from microscopiq.compiler.calibration.collect import Calibration, collect
-from microscopiq.compiler.driver import load_model
+from microscopiq.compiler.frontend.load import load_model
 from microscopiq.compiler.partition.layer import Layer
-from microscopiq.compiler.passes.quantize import LAYERS, quantize_model
+from microscopiq.compiler.passes.quantize import quantize_model
+from microscopiq.compiler.passes.records import read_records
 from microscopiq.compiler.quant.recipe import load_recipe
 from microscopiq.compiler.quant.statistics import Statistics, held_out_stride
 from tests.compiler import relax_modules as make
@@ -20,11 +19,18 @@ Found = dict[str, tuple[Layer, list[Statistics] | None]]
 
 
 def gathered(
-    source, samples, recipe="int8", steps=None, sequential=False, values=None, **options
+    source,
+    samples,
+    recipe="int8",
+    steps=None,
+    sequential=False,
+    values=None,
+    orderings=None,
+    **options,
 ) -> Found:
     """Return each layer and its statistics by the layer's name, in the order of their taking.
 
-    `values` gets the quantized values by the layer's name.
+    `values` gets the quantized values by the layer's name, `orderings` its channels' order.
     """
     found: Found = {}
     mod = relax.transform.CanonicalizeBindings()(load_model(source))
@@ -35,6 +41,10 @@ def gathered(
             # Layers of two functions can have the same name.
             name = layer.name if layer.name not in found else f"{layer.name} again"
             found[name] = (layer, statistics)
+            if orderings is not None:
+                (orderings[name],) = [
+                    part.ordering(layer) for part in parts.values() if layer in part.layers
+                ]
             chosen = take(layer, statistics)
             if values is not None:
                 values[name] = chosen
@@ -43,9 +53,9 @@ def gathered(
         collect(mod, parts, keep, one_by_one, calibration, steps)
 
     quantized = quantize_model(mod, load_recipe(recipe), calibrate=calibrate)
-    records = json.loads(str(quantized.attrs[LAYERS])).values()
+    records = read_records(quantized).layers.values()
     names = [layer.name for layer, _ in found.values()]
-    assert sorted(names) == sorted(row["layer"] for row in records if "weights" in row)
+    assert sorted(names) == sorted(row.layer for row in records if row.weights)
     return found
 
 

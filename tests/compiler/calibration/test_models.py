@@ -14,7 +14,7 @@ from torch import nn
 import microscopiq as mq
 from benchmarks.models import MODELS, MissingData
 from microscopiq.compiler.demo.run import FOLDER
-from microscopiq.compiler.passes.quantize import LAYERS
+from microscopiq.compiler.passes.records import read_records
 from tests.compiler.calibration import peak as calibration_peak
 from tests.compiler.calibration.calibrated import (
     assert_held_out,
@@ -47,11 +47,12 @@ def test_onnx_model_and_its_records():
     (rows,) = seen_by_torch(nn.Sequential(first), [(x[120:],)])["0"]
     assert_held_out(layers[name][1][0], rows[0])
     quantized = mq.quantize(path, "microscopiq-w4a8", calibration=x)
-    records = [r for r in json.loads(str(quantized.attrs[LAYERS])).values() if "weights" in r]
-    assert all(0 < record["held_out_error"] < 0.1 for record in records)
-    assert records[0]["calibration_rows"] == 2 * records[0]["held_out_rows"] == 120 * 64
-    plain = json.loads(str(mq.quantize(path, "microscopiq-w4a8").attrs[LAYERS])).values()
-    assert not any("held_out_error" in record for record in plain)
+    records = [r for r in read_records(quantized).layers.values() if r.weights]
+    assert all(0 < record.held_out_error < 0.1 for record in records)
+    known = records[0].weights.calibration
+    assert known.calibration_rows == 2 * known.held_out_rows == 120 * 64
+    plain = read_records(mq.quantize(path, "microscopiq-w4a8")).layers.values()
+    assert not any(record.weights and record.weights.calibration for record in plain)
 
 
 def test_peak_memory_does_not_grow_with_the_number_of_layers():

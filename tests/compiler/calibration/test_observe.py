@@ -165,8 +165,10 @@ def test_statistics_follow_channels_that_were_ordered():
     module, calls = Ordered(), [np.float32(np.random.default_rng(i).normal(size=(9, 24)))
                                 for i in range(3)]  # fmt: skip
     samples = exported(module, calls[0])
-    layer, (one,) = gathered(samples, calls, "microscopiq-w4a8-ordered")["narrow"]
-    columns = layer.columns
+    orders = {}
+    found = gathered(samples, calls, "microscopiq-w4a8-ordered", orderings=orders)
+    layer, (one,) = found["narrow"]
+    columns = orders["narrow"].columns
     assert columns is not None and (np.diff(columns) < 0).any()
     rows = seen_by_torch(module, [(x,) for x in calls])["narrow"]
     used, held_out = np.concatenate([rows[0][0], rows[1][0]]), rows[2][0]

@@ -62,7 +62,7 @@ def test_data_free_recipes_give_the_same_program(one_input):
     samples = mq.Calibration(positive(6, 5), hessian_bytes=1)
     state = run_stages(one_input, dataclasses.replace(options, calibration=samples))
     assert state.program.to_bytes() == plain.program.to_bytes()
-    errors = [row["held_out_error"] for row in state.layers.values() if "weights" in row]
+    errors = [row.held_out_error for row in state.layers.values() if row.weights]
     assert len(errors) == 2 and all(0 <= error < 1e-3 for error in errors)
     # Each group of layers is quantized before the next one is calibrated.
     order = [stage for stage, *_ in steps]

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from microscopiq.compiler.calibration.products import Linear
-from microscopiq.compiler.driver import load_model, quantize
+from microscopiq.compiler.driver import quantize
+from microscopiq.compiler.frontend.load import load_model
 from microscopiq.compiler.partition.layer import Replaced, matrices
 from microscopiq.compiler.quant.statistics import Statistics
 from microscopiq.compiler.quant.upstream import toward_source
@@ -101,16 +102,17 @@ def test_values_go_back_where_they_came_from_if_channels_are_ordered(net, progra
     values: dict[str, Replaced] = {}
     samples = images(4)
     recipe = "microscopiq-w4a8-ordered"
-    found = gathered(program, samples, recipe, sequential=True, values=values)
-    layer, (one,) = found["last"]
-    order = found["wide"][0].order
-    assert layer.columns is not None and order is not None
+    orders = {}
+    found = gathered(program, samples, recipe, sequential=True, values=values, orderings=orders)
+    _, (one,) = found["last"]
+    order, columns = orders["wide"].rows, orders["last"].columns
+    assert columns is not None and order is not None
     back = np.argsort(order)
     values["wide"] = Replaced(values["wide"].values[:, back], values["wide"].shift[back])
     del values["last"]
     seen = seen_by_torch(with_values(net, values), [(x,) for x in samples])
     rows = np.concatenate([call[0] for call in seen["last"][:3]])
-    assert_near(one.hessian, moment(rows[:, layer.columns]))
+    assert_near(one.hessian, moment(rows[:, columns]))
 
 
 def test_cache_holds_what_depends_on_the_layers_before(program, tmp_path):

@@ -1,7 +1,5 @@
 """compiler/passes/host_layers.py: layers whose quantized weights the host computes with."""
 
-import json
-
 import ml_dtypes
 import numpy as np
 import pytest
@@ -10,9 +8,8 @@ import tvm
 from tvm import relax
 
 import microscopiq as mq
-from microscopiq.compiler.driver import load_model
-from microscopiq.compiler.passes.host_layers import host_layers
-from microscopiq.compiler.passes.quantize import HOST, LAYERS
+from microscopiq.compiler.frontend.load import load_model
+from microscopiq.compiler.passes.records import read_records
 from microscopiq.compiler.quant.base import quantize_weight, values_of
 from microscopiq.compiler.quant.recipe import Override, Recipe, load_recipe
 from microscopiq.compiler.quant.statistics import Statistics
@@ -65,11 +62,11 @@ def on_llvm(mod) -> np.ndarray:
 def test_the_host_computes_with_the_quantized_values(model, imported, recipe):
     samples = [X + step for step in np.float32([0.1, 0.2, 0.3])]
     quantized = mq.quantize(imported, recipe=recipe, calibration=samples)
-    records = host_layers(quantized)
-    assert [row["layer"] for row in records] == ["first", "second", "wide", "narrow", "last"]
-    assert all(row["held_out_error"] < 0.5 for row in records)
-    assert json.loads(str(quantized.attrs[LAYERS])) == {}
-    reasons = {(row[1], row[3]) for row in json.loads(str(quantized.attrs[HOST]))}
+    records = read_records(quantized).host_layers
+    assert [row.layer for row in records] == ["first", "second", "wide", "narrow", "last"]
+    assert all(row.held_out_error < 0.5 for row in records)
+    assert read_records(quantized).layers == {}
+    reasons = {(row.operator, row.times) for row in read_records(quantized).host}
     assert {("nn.conv2d", 2), ("matmul", 3)} <= reasons
     out = on_llvm(quantized)
     np.testing.assert_array_equal(mq.Session(mq.build(quantized)).run(X).outputs[0], out)
@@ -123,9 +120,9 @@ def test_weights_and_tokens_are_multiplied(recipe):
         stored, _ = quantize_weight(method, weight, fmt, "x", statistics, options)
         expected = rows @ stored.values.T + make.numbers(n)
         np.testing.assert_allclose(found.reshape(6, n), expected, atol=1e-5)
-    host = json.loads(str(quantized.attrs[HOST]))
+    host = read_records(quantized).host
     reason = f"rounds activations to {chosen.activation}, to compare"
-    assert ["main", "quantize", reason, 1] in host
+    assert ("main", "quantize", reason, 1) in host
 
 
 def rounded(weight: torch.Tensor) -> torch.Tensor:
@@ -156,8 +153,8 @@ def test_one_layer_on_the_host_among_others_on_the_array(imported):
     }  # fmt: skip
     recipe = Recipe(**table, overrides=(Override("narrow", "rtn", "uint8-g32"),))
     quantized = mq.quantize(imported, recipe=recipe)
-    assert [row["layer"] for row in host_layers(quantized)] == ["narrow"]
-    names = [row["layer"] for row in json.loads(str(quantized.attrs[LAYERS])).values()]
+    assert [row.layer for row in read_records(quantized).host_layers] == ["narrow"]
+    names = [row.layer for row in read_records(quantized).layers.values()]
     assert [name for name in names if not name.startswith("quantize")] == [
         "first", "second", "wide", "last",
     ]  # fmt: skip

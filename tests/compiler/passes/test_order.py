@@ -91,7 +91,7 @@ def test_results_are_those_of_the_source_order(body):
             assert sqnr_db(want, have) >= SQNR_DB["int8"]
         else:
             np.testing.assert_array_equal(want, have)
-    orders = [row["output_order"] for row in state.layers.values() if "output_order" in row]
+    orders = [row.work.output_order for row in state.layers.values() if row.work]
     gathers = sum(count for _, name, why, count in state.host if why == GATHER)
     assert (orders.count("folded into its readers"), gathers) == CASES[body]
 

@@ -20,9 +20,9 @@ from tests.tolerance import SQNR_DB
 @pytest.mark.parametrize("name", make.MODELS)
 def test_every_shape_of_layer(name):
     state = make.assert_right(make.model(name))
-    layers = [row for row in state.layers.values() if row["kind"] != "quantize"]
+    layers = [row for row in state.layers.values() if row.kind != "quantize"]
     wanted = [tuple(text.split()) for text in make.MODELS[name][2]]
-    assert sorted((row["kind"], *row["fused"]) for row in layers) == sorted(wanted)
+    assert sorted((row.kind, *row.work.fused) for row in layers) == sorted(wanted)
 
 
 def attention(emit, x):
@@ -168,7 +168,7 @@ def test_unknown_batch_stays_on_the_host():
 
     mod = make.module(body, (rows, 4), (5, 10))
     state = make.compiled(mod)
-    assert ["main", "matmul", "all shapes must be known while compiling", 1] in state.host
+    assert ("main", "matmul", "all shapes must be known while compiling", 1) in state.host
     for n in (1, 7):
         inputs = [make.numbers(n, 4), make.numbers(5, 10)]
         found = Session(state.executable).run(*inputs).outputs
@@ -181,7 +181,7 @@ def test_nothing_for_the_array():
     assert not state.program.functions
     result = Session(state.executable).run(*make.inputs_of(mod))
     assert (result.cycles, result.macs, result.utilisation, result.calls) == (0, 0, 0.0, [])
-    assert state.host == [["main", "nn.softmax", "the vector unit has no exponential", 1]]
+    assert state.host == (("main", "nn.softmax", "the vector unit has no exponential", 1),)
     assert disassemble(state.executable)
 
 
@@ -223,9 +223,9 @@ def test_product_of_two_activations_without_int8_weights(arch, recipe):
     before = quantized.script()
     state = make.compiled(quantized, recipe, arch)
     assert quantized.script() == before
-    kinds = sorted(row["kind"] for row in state.layers.values())
+    kinds = sorted(row.kind for row in state.layers.values())
     assert kinds == ["linear", "quantize", "quantize", "quantize"]
-    assert state.host == [["main", "matmul", TWO_ACTIVATIONS, 1]]
+    assert state.host == (("main", "matmul", TWO_ACTIVATIONS, 1),)
     assert len(state.program.functions) == 4
     inputs = make.inputs_of(mod)
     found = Session(state.executable).run(*inputs).outputs

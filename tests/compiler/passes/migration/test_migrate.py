@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import json
 
 import numpy as np
 import pytest
@@ -12,8 +11,8 @@ from tvm import relax
 from tvm.relax import op
 
 from microscopiq import load_model, quantize
-from microscopiq.compiler.partition.graph import Graph, function_names
-from microscopiq.compiler.partition.partition import partition
+from microscopiq.compiler.partition.graph import Graph
+from microscopiq.compiler.partition.partition import partition_module
 from microscopiq.compiler.passes.migration.factors import (
     EXPONENTS,
     FACTOR_RANGE,
@@ -24,7 +23,7 @@ from microscopiq.compiler.passes.migration.factors import (
 )
 from microscopiq.compiler.passes.migration.migrate import MULTIPLY, migrate
 from microscopiq.compiler.passes.migration.rescale import FOLDED, KINDS, MULTIPLIED, unshaped
-from microscopiq.compiler.passes.quantize import HOST, LAYERS
+from microscopiq.compiler.passes.records import read_records
 from microscopiq.compiler.quant.base import quantize_weight, values_of
 from microscopiq.compiler.quant.recipe import load_recipe
 from microscopiq.compiler.quant.statistics import Statistics
@@ -149,7 +148,7 @@ BODIES = {
 
 def partitions(mod):
     mod = relax.transform.ToNonDataflow()(mod)
-    return mod, {gv: partition(mod[gv], {}) for gv in function_names(mod)}
+    return mod, partition_module(mod, {})
 
 
 def layers_of(parts):
@@ -169,8 +168,8 @@ def random_magnitudes(layers):
     for layer in layers:
         if layer.kind in KINDS:
             channels = int(layer.x.ty.shape.values[KINDS[layer.kind]])
-            found[id(layer)] = np.exp2(rng.uniform(-5, 5, channels)).astype(np.float32)
-            found[id(layer)][1] = 0
+            found[layer.number] = np.exp2(rng.uniform(-5, 5, channels)).astype(np.float32)
+            found[layer.number][1] = 0
     return found
 
 
@@ -184,11 +183,11 @@ def assert_factors_fit(result, layers, magnitudes) -> None:
     """Check factors against the weights that are quantized, norms and readers' factors in them."""
     weights = collections.defaultdict(list)
     for old, new in zip(layers, layers_of(partitions(result.mod)[1]), strict=True):
-        factors = result.factors[id(old)]
+        factors = result.factors[old.number]
         groups = 1 if old.kind == "linear" else int(old.call.attrs.groups)
         columns = np.abs(new.weight).reshape(groups, new.weight.shape[0] // groups, -1).max(axis=1)
         columns = columns.reshape(len(factors), -1).max(axis=1) / factors
-        weights[factors.tobytes()].append((columns, magnitudes[id(old)], factors))
+        weights[factors.tobytes()].append((columns, magnitudes[old.number], factors))
     for rows in weights.values():
         columns, largest, factors = (np.max(part, axis=0) for part in zip(*rows, strict=True))
         np.testing.assert_allclose(smoothing(largest, columns, 0.7), factors, rtol=1e-5)
@@ -205,15 +204,15 @@ def test_the_module_computes_the_same(name):
     relax.analysis.well_formed(result.mod)
     assert_factors_fit(result, layers, magnitudes)
     assert_near(mod, result.mod, make.inputs_of(mod))
-    placed = collections.Counter(result.placed[id(layer)] for layer in layers)
+    placed = collections.Counter(result.placed[layer.number] for layer in layers)
     assert (placed[FOLDED], placed[MULTIPLIED]) == (folded, multiplied)
     for layer in layers:
-        factors = result.factors[id(layer)]
+        factors = result.factors[layer.number]
         assert factors[1] == 1 and factors.max() > 2 * factors.min()
     products = [str(mod).count("R.multiply") for mod in (before, result.mod)]
     # Readers of one value share a multiplication.
     graph = Graph(before["main"])
-    left = [layer for layer in layers if result.placed[id(layer)] == MULTIPLIED]
+    left = [layer for layer in layers if result.placed[layer.number] == MULTIPLIED]
     inputs = {hash(unshaped(graph, layer)) for layer in left}
     assert products[1] - products[0] == len(inputs) == sum(result.multiplies.values())
 
@@ -222,7 +221,7 @@ def test_weights_are_multiplied_and_readers_share_factors():
     mod, parts = partitions(make.module(shared, ROWS))
     layers = layers_of(parts)
     result = migrate(mod, parts, {}, rule_of(random_magnitudes(layers)))
-    factors = [result.factors[id(layer)] for layer in layers]
+    factors = [result.factors[layer.number] for layer in layers]
     assert all((one == factors[0]).all() for one in factors)
     for old, new in zip(layers, layers_of(partitions(result.mod)[1]), strict=True):
         np.testing.assert_allclose(new.weight, old.weight * factors[0], rtol=1e-6)
@@ -283,7 +282,7 @@ def test_awq_takes_the_power_that_loses_least(weight_format):
     result = migrate(mod, parts, {}, rule)
     for layer in layers:
         expected = powers(np.abs(x).mean(axis=0), EXPONENTS[best])
-        np.testing.assert_allclose(result.factors[id(layer)], expected, rtol=1e-5)
+        np.testing.assert_allclose(result.factors[layer.number], expected, rtol=1e-5)
 
 
 def test_awq_leaves_alone_what_it_cannot_better():
@@ -319,7 +318,7 @@ def test_layers_without_magnitudes_stay():
 def test_magnitudes_are_checked(values, message):
     mod, parts = partitions(make.module(shared, ROWS))
     with pytest.raises(InputError, match=message):
-        migrate(mod, parts, {}, rule_of({id(layers_of(parts)[0]): values}))
+        migrate(mod, parts, {}, rule_of({layers_of(parts)[0].number: values}))
 
 
 CHANNELS = [5, 40, 97]
@@ -372,15 +371,15 @@ def test_less_is_lost_with_migration(frontend, plain, migrating, gain_db):
         (y,) = Session(state.executable).run(x).outputs
         make.assert_equal_bits(make.run_llvm(quantized, [x]), [y])
         found[recipe.name] = sqnr_db(wanted, y)
-        rows = json.loads(str(quantized.attrs[LAYERS])).values()
-        names[recipe.name] = [row["layer"] for row in rows if row["kind"] == "linear"]
+        rows = read_records(quantized).layers.values()
+        names[recipe.name] = [row.layer for row in rows if row.kind == "linear"]
     assert found[migrating] > found[plain] + gain_db
     assert names[migrating] == names[plain]
-    assert [row["migration"] for row in rows if row["kind"] == "linear"] == [
+    assert [row.work.migration for row in rows if row.kind == "linear"] == [
         *[FOLDED] * 3, MULTIPLIED,
     ]  # fmt: skip
-    host = json.loads(str(quantized.attrs[HOST]))
-    assert ["main", "multiply", MULTIPLY, 1] in host
+    host = read_records(quantized).host
+    assert ("main", "multiply", MULTIPLY, 1) in host
 
 
 def test_migration_needs_calibration():

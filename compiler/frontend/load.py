@@ -1,0 +1,50 @@
+"""Models of every form that is taken, to Relax modules."""
+
+from pathlib import Path
+
+import tvm
+
+from ...target.errors import InputError
+
+
+def load_model(source, example_inputs: tuple | None = None) -> tvm.IRModule:
+    """Return the Relax module of a model.
+
+    Parameters
+    ----------
+    source : str, Path, onnx.ModelProto, torch.export.ExportedProgram, torch.nn.Module or IRModule
+    example_inputs : tuple of torch.Tensor, optional
+        For an `nn.Module`.
+
+    Raises
+    ------
+    InputError
+        For something that is no model.
+    UnsupportedError
+        For an operator that TVM can't import.
+    """
+    if isinstance(source, tvm.IRModule):
+        return source
+    if isinstance(source, str | Path):
+        path = Path(source)
+        if path.suffix in (".pt", ".pth", ".pt2", ".th"):
+            raise InputError(
+                f"{path}: torch files execute code when they are loaded; load it yourself and "
+                "pass the nn.Module or ExportedProgram, or export it to ONNX"
+            )
+        from .onnx import load_onnx
+
+        return load_onnx(path)
+    kind = type(source).__module__.split(".")[0]
+    if kind == "onnx":
+        from .onnx import load_onnx
+
+        return load_onnx(source)
+    if kind == "torch" or any(base.__module__.startswith("torch.") for base in type(source).mro()):
+        from .torch import load_torch
+
+        return load_torch(source, example_inputs)
+    raise InputError(
+        f"can't load a model from {type(source).__name__}; allowed: path of an .onnx file, "
+        "onnx.ModelProto, torch.export.ExportedProgram, torch.nn.Module, tvm.IRModule"
+    )

@@ -1,0 +1,40 @@
+"""A convolution, as a product with gathered rows."""
+
+import numpy as np
+from tvm import relax
+
+from ...operators import Conv
+from ...partition.graph import static_shape
+from ...partition.layer import Layer
+from .emission import Emission
+from .gemm import emit_gemm, product
+from .host import emit_behind
+
+
+def on_array(emission: Emission, layer: Layer):
+    """Emit it in integers; an image has one exponent."""
+    out, channels, kernel_h, kernel_w = layer.weight.shape
+    batch, total, height, width = static_shape(layer.x)
+    attrs = layer.call.attrs
+    pads = [int(p) for p in attrs.padding]
+    pads = pads if len(pads) == 4 else [pads[0], pads[-1], pads[0], pads[-1]]
+    strides, dilation = [int(s) for s in attrs.strides], [int(d) for d in attrs.dilation]
+    conv = Conv(  # type: ignore[call-arg]  # two of the pads each
+        channels, height, width, kernel_h, kernel_w, strides[0], strides[-1], *pads[:2],
+        *pads[2:], dilation[0], dilation[-1],
+    )  # fmt: skip
+    n, k = out // layer.groups, channels * kernel_h * kernel_w
+    op = product(emission, layer, batch, conv.out_height * conv.out_width, n, k, conv)
+    length = total * height * width
+    q, e = emission.quantize(emission.visit_expr(layer.x), (batch, length), length)
+    return emit_gemm(emission, layer, op, [emission.reshaped(q, static_shape(layer.x)), e])
+
+
+def on_host(emission: Emission, layer: Layer, values: np.ndarray):
+    """Emit it with the values of its weights ``(groups, out, in)``."""
+    shape = static_shape(layer.x)
+    x = emission.rounded(emission.visit_expr(layer.x), shape[0], int(np.prod(shape[1:])))
+    x = emission.emit(relax.op.reshape(x, shape))
+    weight = relax.const(values.reshape(layer.weight.shape))
+    y = emission.emit(relax.Call(layer.call.op, [x, weight], layer.call.attrs))
+    return emit_behind(emission, layer, y, (1, -1, 1, 1))

@@ -1,0 +1,150 @@
+"""What the kinds of layers share while they are replaced: functions, activations, their rows."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from tvm import relax, tirx
+from tvm.ir import GlobalVar
+from tvm.relax.expr_functor import PyExprMutator
+
+from ....target.formats import GROUP_SIZE
+from ...operators import Quantize
+from ...partition.graph import op_name, static_shape
+from ...partition.layer import Layer, Partition
+from ...quant.host_formats import STUDY_ACTIVATIONS
+from ...tir.quantize import quantize
+from ...tir.tokens import rounded_tokens
+from ..pack import Packed
+from ..records import LayerRecord
+
+
+@dataclass(frozen=True)
+class Module:
+    """What the functions of one module share.
+
+    Attributes
+    ----------
+    packed : mapping of int to Packed
+        By the number of a layer.
+    migration : mapping of int to str
+        By the same: where the factors went that divide the layer's input.
+    activation : str
+        The recipe's.
+    records : dict of str to LayerRecord
+        Of what was emitted so far, by symbol.
+    functions : dict of str to GlobalVar
+        PrimFuncs that several calls may share, by name.
+    """
+
+    packed: Mapping[int, Packed]
+    migration: Mapping[int, str]
+    activation: str
+    records: dict[str, LayerRecord] = field(default_factory=dict)
+    functions: dict[str, GlobalVar] = field(default_factory=dict)
+
+
+class Emission(PyExprMutator):
+    """Emits into one function; a mutator without the visits.
+
+    Attributes
+    ----------
+    host : list of (str, str)
+        Operators on the host that replacing adds, each with the reason.
+    """
+
+    def __init__(self, mod, part: Partition, module: Module):
+        super().__init__(mod)
+        self.part, self.module = part, module
+        self.host: list[tuple[str, str]] = []
+        self.quantized: dict = {}
+        self.requantized: dict[int, list] = {}
+
+    def emit(self, expr):
+        """Bind an expression to a new variable."""
+        return self.builder_.emit(expr)
+
+    def add(self, func: tirx.PrimFunc, hint: str) -> GlobalVar:
+        """Add a PrimFunc under a readable name; equal helpers are shared."""
+        symbol = "mq_" + re.sub(r"\W+", "_", hint)
+        return self.builder_.add_func(func.without_attr("global_symbol"), symbol)
+
+    def shared(self, name: str, make: Callable[[], tirx.PrimFunc]) -> GlobalVar:
+        """Return the function of that name, which is made for its first caller."""
+        if name not in self.module.functions:
+            self.module.functions[name] = self.add(make(), name)
+        return self.module.functions[name]
+
+    def call(self, gv, args, types, count=1) -> list:
+        """Emit a call_tir and return its results."""
+        result = self.emit(relax.call_tir(gv, args, types if count > 1 else types[0]))
+        if count == 1:
+            return [result]
+        return [self.emit(relax.TupleGetItem(result, i)) for i in range(count)]
+
+    def reshaped(self, expr, shape):
+        """Return an expression in a shape."""
+        if static_shape(expr) == tuple(shape):
+            return expr
+        return self.emit(relax.op.reshape(expr, shape))
+
+    def gather(self, expr, channels: np.ndarray):
+        """Return a ``(batch, rows, channels)`` value with its channels in another order."""
+        indices = relax.const(channels.astype(np.int32))
+        return self.emit(relax.op.take(expr, indices, axis=2, mode="clip"))
+
+    def quantize(self, x, shape, group: int) -> list:
+        """Return int8 rows ``shape`` and exponents of an activation; shared by its readers."""
+        rows, length = int(np.prod(shape[:-1])), shape[-1]
+        # Torch exports a view of a linear layer's input for each layer that reads it.
+        key = (hash(self.unshaped(x)), rows, length, group)
+        if key not in self.quantized:
+            op = Quantize(rows, length, group, self.module.activation)
+            name = f"quantize_{rows}x{length}_g{group}"
+            gv = self.shared(name, lambda: quantize(op))
+            self.module.records.setdefault(gv.name_hint, LayerRecord(name, "quantize"))
+            types = [tensor((rows, length), "int8"), tensor((rows, op.groups), "int8")]
+            self.quantized[key] = self.call(gv, [self.reshaped(x, (rows, length))], types, 2)
+        return self.quantized[key]
+
+    def rows(self, layer: Layer, x, shape) -> list:
+        """Return x and exponents as ``(batch, rows, k)`` and ``(batch, rows, groups)``.
+
+        They are those that the layer's source gave, if it has one.
+        """
+        k = shape[-1]
+        if layer.source is not None:
+            q, e = self.requantized[layer.source]
+        else:
+            q, e = self.quantize(x, shape, min(k, GROUP_SIZE))
+        groups = -(-k // GROUP_SIZE)
+        return [self.reshaped(q, shape), self.reshaped(e, (*shape[:-1], groups))]
+
+    def rounded(self, x, rows: int, length: int):
+        """Return fp32 ``(rows, length)`` of a layer's input on the host; shared by its readers."""
+        activation = self.module.activation
+        if activation not in STUDY_ACTIVATIONS:
+            return self.reshaped(x, (rows, length))
+        key = (hash(self.unshaped(x)), rows, length, activation)
+        if key not in self.quantized:
+            name = f"{activation}_{rows}x{length}"
+            gv = self.shared(name, lambda: rounded_tokens(rows, length, activation))
+            flat = self.reshaped(x, (rows, length))
+            self.quantized[key] = self.call(gv, [flat], [tensor((rows, length), "float32")])
+            self.host.append(("quantize", f"rounds activations to {activation}, to compare"))
+        return self.quantized[key][0]
+
+    def unshaped(self, expr):
+        """Return what an expression is a reshape of, itself if it is none."""
+        value = self.bound(expr)
+        return self.unshaped(value.args[0]) if op_name(value) == "reshape" else expr
+
+    def bound(self, expr):
+        """Return what a variable of the new function is bound to, another expression as it is."""
+        return self.lookup_binding(expr) if isinstance(expr, relax.Var) else expr
+
+
+def tensor(shape, dtype: str) -> relax.TensorType:
+    """Return the type of a tensor."""
+    return relax.TensorType(shape, dtype)

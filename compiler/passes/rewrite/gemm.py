@@ -1,0 +1,109 @@
+"""The integer product of a layer on the array, with what is fused behind it, and its record."""
+
+import numpy as np
+from tvm import relax
+
+from ....target.formats import ACTIVATION_FORMATS
+from ....target.packing import bits_per_weight
+from ...operators import Conv, Gemm
+from ...partition.graph import static_shape
+from ...partition.layer import Layer, Ordering
+from ...tir.gemm import gemm
+from ...tir.unpack import unpack
+from ..pack import Packed
+from ..records import LayerRecord, Weights, Work
+from .emission import Emission, tensor
+
+LAYER = "microscopiq.layer"
+"""PrimFunc attribute: number and name of the layer in the source model."""
+
+
+def product(
+    emission: Emission, layer: Layer, batch: int, m: int, n: int, k: int, conv: Conv | None = None
+) -> Gemm:
+    """Return the operator of a layer from its sizes."""
+    packed = emission.module.packed.get(layer.number)
+    return Gemm(
+        batch,
+        layer.groups,
+        m,
+        n,
+        k,
+        packed.format if packed else "",
+        conv=conv,
+        bias=layer.bias is not None,
+        residual=layer.residual is not None,
+        low=layer.low,
+        high=layer.high,
+        requantize=layer.requantize,
+        activation=emission.module.activation,
+    )
+
+
+def emit_gemm(emission: Emission, layer: Layer, op: Gemm, operands: list):
+    """Emit the product with its fused epilogue and give back the root's shape."""
+    packed, order = emission.module.packed.get(layer.number), emission.part.ordering(layer)
+    if packed:
+        operands = operands + _unpacked(emission, op, packed)
+    if layer.bias is not None:
+        operands.append(relax.const(layer.bias))
+    if layer.residual is not None:
+        residual = emission.reshaped(emission.visit_expr(layer.residual), op.output_shape)
+        operands.append(residual if order.rows is None else emission.gather(residual, order.rows))
+    # Equal functions would be shared, but each layer has a program function of its own; two
+    # layers of two functions, or with equal biases, can have the same name.
+    function = gemm(op).with_attr(LAYER, f"{len(emission.module.records)} {layer.name}")
+    gv = emission.add(function, layer.name)
+    placed = emission.module.migration.get(layer.number, "")
+    emission.module.records[gv.name_hint] = _record(layer, op, packed, order, placed)
+    shape, normalize = static_shape(layer.root), emission.builder_.normalize
+    if op.requantize:
+        exponents = (op.batch, op.m, op.column_blocks)
+        types = [tensor(op.output_shape, "int8"), tensor(exponents, "int8")]
+        emission.requantized[layer.number] = emission.call(gv, operands, types, 2)
+        # Only dead operators read it: their types must stay right until they are removed.
+        return normalize(relax.op.zeros(shape, "float32"))
+    (y,) = emission.call(gv, operands, [tensor(op.output_shape, "float32")])
+    if order.rows is not None and not order.folded:
+        y = emission.gather(y, np.argsort(order.rows))
+    return y if op.output_shape == shape else normalize(relax.op.reshape(y, shape))
+
+
+def _unpacked(emission: Emission, op: Gemm, packed: Packed) -> list:
+    groups, out, inputs = packed.shape
+    name = f"unpack_{packed.format}_{groups}x{out}x{inputs}"
+    gv = emission.shared(name, lambda: unpack(packed.format, groups, out, inputs))
+    segment = relax.const(np.frombuffer(packed.segment, np.uint8).copy())
+    types = [tensor((groups, out, inputs), "int32"), tensor((groups, op.groups, out), "float32")]
+    return emission.call(gv, [segment], types, 2)
+
+
+def _record(
+    layer: Layer, op: Gemm, packed: Packed | None, order: Ordering, migration: str
+) -> LayerRecord:
+    """Return the record of a layer for listings and reports."""
+    present = {
+        "bias": op.bias,
+        "residual": op.residual,
+        "clamp": op.clamps,
+        "requantize": op.requantize,
+    }
+    placed = "folded into its readers" if order.folded else "gathered behind"
+    work = Work(
+        op.batch,
+        op.conv_groups,
+        op.m,
+        op.n,
+        op.k,
+        op.macs,
+        fused=tuple(name for name, has in present.items() if has),
+        output_order="" if order.rows is None else placed,
+        migration=migration,
+    )
+    weights = None
+    if packed:
+        count = int(np.prod(packed.shape))
+        bits = round(bits_per_weight(packed.segment, count), 4)
+        weights = Weights(count, len(packed.segment), bits, packed.counts, packed.calibration)
+    at_run_time = f"int{ACTIVATION_FORMATS[op.activation].bits} at run time"
+    return LayerRecord(layer.name, layer.kind, op.weight_format or at_run_time, work, weights)

@@ -1,0 +1,36 @@
+"""The kinds of layers: how each is emitted for the array, and for the host with its weights."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from tvm import relax
+
+from ...partition.layer import Layer
+from . import attention, conv2d, linear
+from .emission import Emission
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of layer.
+
+    Attributes
+    ----------
+    on_array : callable
+        ``(emission, layer)``: emits quantized operators, returns the value of the layer's root.
+    on_host : callable or None
+        ``(emission, layer, values)``: the same with the values ``(groups, out, in)`` of quantized
+        weights in fp32; of kinds that have weights.
+    """
+
+    on_array: Callable[[Emission, Layer], relax.Expr]
+    on_host: Callable[[Emission, Layer, np.ndarray], relax.Expr] | None = None
+
+
+KINDS = {
+    "linear": Kind(linear.on_array, linear.on_host),
+    "conv2d": Kind(conv2d.on_array, conv2d.on_host),
+    "attention": Kind(attention.on_array),
+}
+"""By `Layer.kind`."""
