@@ -100,8 +100,8 @@ def _key(graph: Graph, layer: Layer, columns: np.ndarray | None) -> tuple:
         # Torch exports a view of a linear layer's input for each layer that reads it.
         while op_name(source) == "reshape":
             source = graph.value(source.args[0])
-        return "linear", hash(source), layer.weight.shape[1], order
-    conv = _convolution(layer.call, layer.weight)
+        return "linear", hash(source), layer.matrix.shape[1], order
+    conv = _convolution(layer.call, layer.matrix)
     sizes = (conv.weight.shape[2:], conv.groups, conv.strides, conv.pads, conv.dilation)
     return "conv2d", hash(graph.value(layer.x)), *sizes
 
@@ -134,6 +134,7 @@ def _places(function: relax.Function, part: Partition, first: dict[int, Rows]):
         layer = layers.get(hash(value))
         if layer is not None and layer.weight is not None:
             weight = graph.constant(value.args[1], copy=False)
+            assert weight is not None, layer.name
             linear = layer.kind == "linear"
             product = Linear(weight) if linear else _convolution(value, weight)
             yield value, Place(product, (value.args[0],), first.get(layer.number), layer)

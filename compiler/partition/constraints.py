@@ -5,7 +5,7 @@ Every constraint is a function whose docstring is the reason a user reads when i
 
 import numpy as np
 
-from .graph import Graph, static_shape
+from .graph import Graph, shape_of, static_shape
 
 ANCHORS = ("matmul", "nn.conv2d")
 """Operators that the array is for; all others run on the host."""
@@ -40,7 +40,7 @@ def not_constant_left(graph: Graph, call) -> bool:
 
 def matrix_operands(graph: Graph, call) -> bool:
     """a matmul's operands must be matrices or stacks of them, a constant right one a matrix"""
-    left, right = static_shape(call.args[0]), static_shape(call.args[1])
+    left, right = shape_of(call.args[0]), shape_of(call.args[1])
     if graph.constant(call.args[1]) is not None:
         return len(left) >= 1 and len(right) == 2
     return len(left) >= 2 and len(right) >= 2
@@ -50,7 +50,7 @@ def equal_batches(graph: Graph, call) -> bool:
     """a matmul of two activations must have equal batch dimensions (no broadcast)"""
     if graph.constant(call.args[1]) is not None:
         return True
-    return static_shape(call.args[0])[:-2] == static_shape(call.args[1])[:-2]
+    return shape_of(call.args[0])[:-2] == shape_of(call.args[1])[:-2]
 
 
 def constant_kernel(graph: Graph, call) -> bool:
@@ -67,7 +67,7 @@ def nchw_layout(_graph: Graph, call) -> bool:
 
 def not_empty(_graph: Graph, call) -> bool:
     """a tensor without elements has nothing to compute"""
-    return all(int(np.prod(static_shape(expr))) > 0 for expr in (call, *call.args))
+    return all(int(np.prod(shape_of(expr))) > 0 for expr in (call, *call.args))
 
 
 CONSTRAINTS = {

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from tvm import relax
 
-from .graph import Graph, op_name, static_shape
+from .graph import Graph, op_name, shape_of, static_shape
 from .layer import Layer
 
 Step = Callable[[Graph, relax.Var, relax.Call, Layer], Layer | None]
@@ -76,8 +76,9 @@ def batch_norm(graph: Graph, var, call, layer: Layer) -> Layer | None:
     user = graph.only_user(next(v for v, e in graph.order if e.same_as(call)))
     if user is None or not isinstance(user[1], relax.TupleGetItem) or user[1].index != 0:
         return None
-    constants = [graph.constant(arg) for arg in call.args[1:5]]
-    if any(c is None for c in constants) or int(call.attrs.axis) != 1:
+    found = [graph.constant(arg) for arg in call.args[1:5]]
+    constants = [value for value in found if value is not None]
+    if len(constants) < len(found) or int(call.attrs.axis) != 1:
         return None
     gamma, beta, mean, variance = (c.astype(np.float64) for c in constants)
     factor = 1.0 / np.sqrt(variance + float(call.attrs.epsilon))
@@ -87,7 +88,7 @@ def batch_norm(graph: Graph, var, call, layer: Layer) -> Layer | None:
     return replace(
         layer,
         bias=(old_bias * factor + shift).astype(np.float32),
-        weight=(layer.weight * factor[:, None, None, None]).astype(np.float32),
+        weight=(layer.matrix * factor[:, None, None, None]).astype(np.float32),
     )
 
 
@@ -106,11 +107,11 @@ def requantized(graph: Graph, layers: list[Layer]) -> tuple[Layer, ...]:
     variable = {hash(value): var for var, value in graph.order}
     source: dict[int, int] = {}
     for layer in linear.values():
-        var, shape = variable[hash(layer.root)], static_shape(layer.root)
+        var, shape = variable[hash(layer.root)], shape_of(layer.root)
         users = graph.users.get(var, [])
         readers = [linear.get(hash(value)) for user, value in users if user is not None]
         known = [reader for reader in readers if reader is not None and reader.x.same_as(var)]
-        if users and len(known) == len(users) and shape[-1] == len(layer.weight):
+        if users and len(known) == len(users) and shape[-1] == len(layer.matrix):
             source |= {reader.number: layer.number for reader in known}
     leaving = set(source.values())
     return tuple(
@@ -130,9 +131,9 @@ def _number(expr) -> float | None:
 
 def _bias(constant: np.ndarray, call, layer: Layer) -> np.ndarray | None:
     """Return a constant that repeats along everything but the output channels, one for each."""
-    shape = static_shape(call)
     if layer.weight is None:
         return None
+    shape = shape_of(call)
     axis = 1 if layer.kind == "conv2d" else len(shape) - 1
     channels = shape[axis]
     aligned = (1,) * (len(shape) - constant.ndim) + constant.shape

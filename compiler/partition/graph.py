@@ -4,6 +4,8 @@ import numpy as np
 import tvm
 from tvm import relax
 
+from ...target.errors import UnsupportedError
+
 
 def op_name(expr) -> str:
     """Return the name of a call's operator without ``relax.``, empty for anything else."""
@@ -21,6 +23,20 @@ def static_shape(expr) -> tuple[int, ...] | None:
         return tuple(int(dim) for dim in shape.values)
     except (TypeError, ValueError):
         return None
+
+
+def shape_of(expr) -> tuple[int, ...]:
+    """Return the shape of an expression of which a constraint has settled that it's known.
+
+    Raises
+    ------
+    UnsupportedError
+        When it isn't.
+    """
+    shape = static_shape(expr)
+    if shape is None:
+        raise UnsupportedError(f"all shapes must be known while compiling; this one isn't: {expr}")
+    return shape
 
 
 def function_names(mod: tvm.IRModule) -> list:

@@ -57,6 +57,13 @@ class Layer:
     source: int | None = None
     absorbed: tuple = ()
 
+    @property
+    def matrix(self) -> np.ndarray:
+        """The weight, of a layer whose kind has one."""
+        if self.weight is None:
+            raise TypeError(f"layer '{self.name}' ({self.kind}) has no constant weight")
+        return self.weight
+
 
 @dataclass(frozen=True, eq=False)
 class Ordering:
@@ -112,4 +119,4 @@ class Replaced(NamedTuple):
 
 def matrices(layer: Layer) -> np.ndarray:
     """Return a layer's weights as ``(groups, out, in)``: one matrix per group of a convolution."""
-    return layer.weight.reshape(layer.groups, len(layer.weight) // layer.groups, -1)
+    return layer.matrix.reshape(layer.groups, len(layer.matrix) // layer.groups, -1)

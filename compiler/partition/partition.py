@@ -51,7 +51,7 @@ def partition(function: relax.Function, names: dict[str, str], first: int = 0) -
             continue
         failed = next((c for c in CONSTRAINTS[name] if not c(graph, call)), None)
         if failed is not None:
-            host.append((name, failed.__doc__))
+            host.append((name, failed.__doc__ or failed.__name__))
             continue
         alone = PRODUCT[name](graph, call, first + len(layers))
         layer = fused(graph, var, alone, taken)

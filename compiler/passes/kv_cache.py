@@ -12,7 +12,7 @@ from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from ...target.errors import ConfigError
-from ..partition.graph import Graph, function_names, op_name, static_shape
+from ..partition.graph import Graph, function_names, op_name, shape_of
 from ..quant.host_formats import KV_FORMATS, KvFormat
 from ..quant.recipe import Recipe
 
@@ -89,7 +89,7 @@ class _RoundCaches(PyExprMutator):
 
     def cached(self, expr, original, tokens: int):
         """Return an operand whose tokens lie along an axis, all but the recent ones rounded."""
-        shape = static_shape(original)
+        shape = shape_of(original)
         old = shape[tokens] - self.kind.recent
         if old <= 0:
             return expr

@@ -12,7 +12,7 @@ import numpy as np
 from tvm import relax
 
 from ...target.formats import MACRO_BLOCK, WEIGHT_FORMATS
-from ..partition.graph import Graph, op_name, static_shape
+from ..partition.graph import Graph, op_name, shape_of
 from ..partition.layer import IN_SOURCE_ORDER, Layer, Partition
 from ..quant.recipe import Recipe
 
@@ -41,7 +41,7 @@ def order_outputs(function: relax.Function, part: Partition, recipe: Recipe) -> 
         row = WEIGHT_FORMATS.get(recipe.for_layer(layer.name).weight_format)
         if layer.kind != "linear" or row is None or not row.has_outliers:
             continue
-        order = channel_order(layer.weight)
+        order = channel_order(layer.matrix)
         if (np.diff(order) > 0).all():
             continue
         if layer.requantize:
@@ -49,13 +49,13 @@ def order_outputs(function: relax.Function, part: Partition, recipe: Recipe) -> 
         else:
             readers = _folding_readers(graph, variables[hash(layer.root)], part.layers)
         bias = None if layer.bias is None else layer.bias[order]
-        layers[number] = replace(layer, weight=layer.weight[order], bias=bias)
+        layers[number] = replace(layer, weight=layer.matrix[order], bias=bias)
         before = orderings.get(number, IN_SOURCE_ORDER)
         orderings[number] = replace(before, rows=order, folded=bool(readers))
         for reader in readers:
             found, before = layers[reader], orderings.get(reader, IN_SOURCE_ORDER)
             columns = order if before.columns is None else before.columns[order]
-            layers[reader] = replace(found, weight=found.weight[:, order])
+            layers[reader] = replace(found, weight=found.matrix[:, order])
             orderings[reader] = replace(before, columns=columns)
         host += [("take", GATHER)] * ((not readers) + (layer.residual is not None))
     return Partition(tuple(layers.values()), tuple(host), orderings)
@@ -103,7 +103,7 @@ def _keeps_order(graph: Graph, value, same_order: set) -> bool:
     if not all(arg in same_order for arg in tensors):
         return False
     if op_name(value) == "reshape":
-        return static_shape(value)[-1:] == static_shape(value.args[0])[-1:]
+        return shape_of(value)[-1:] == shape_of(value.args[0])[-1:]
     return op_name(value) in ELEMENTWISE
 
 

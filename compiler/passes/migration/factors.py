@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 
 from ....target.errors import InputError
-from ...partition.graph import static_shape
+from ...partition.graph import shape_of
 from ...partition.layer import Layer, matrices
 from ...quant.base import METHODS, quantize_weight, values_of
 from ...quant.recipe import AWQ, DEFAULT_STRENGTH, SMOOTHQUANT, Recipe
@@ -71,7 +71,7 @@ class ActivationAware:
         self.lost: dict[int, np.ndarray] = {}
 
     def observe(self, layer: Layer, statistics: Sequence[Statistics]) -> None:
-        if not all(group.rows for group in statistics) or layer.weight.shape[1] == 1:
+        if not all(group.rows for group in statistics) or layer.matrix.shape[1] == 1:
             return  # The one input of a matrix shares its scales with no other.
         mean = per_channel(layer, [group.magnitudes / group.rows for group in statistics], np.mean)
         self.mean[layer.number] = mean
@@ -122,7 +122,7 @@ def _rows(layer: Layer, factors: np.ndarray) -> np.ndarray:
 
 def per_channel(layer: Layer, rows: list[np.ndarray], over_taps: Callable) -> np.ndarray:
     """Return ``(channels,)`` from what is known of each group's inputs."""
-    taps = int(np.prod(layer.weight.shape[2:]))
+    taps = int(np.prod(layer.matrix.shape[2:]))
     return over_taps(np.concatenate(rows).reshape(-1, taps), axis=1)
 
 
@@ -170,7 +170,7 @@ def _machine_numbers(factors: np.ndarray) -> np.ndarray:
 
 
 def _check_magnitudes(layer: Layer, values: np.ndarray) -> None:
-    channels = static_shape(layer.x)[KINDS[layer.kind]]
+    channels = shape_of(layer.x)[KINDS[layer.kind]]
     if values.shape != (channels,):
         raise InputError(
             f"layer '{layer.name}': largest magnitudes of {values.shape} channels; ({channels},) "

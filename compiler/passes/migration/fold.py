@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tvm import relax
 
-from ...partition.graph import Graph, op_name, static_shape
+from ...partition.graph import Graph, op_name, shape_of, static_shape
 
 HOMOGENEOUS = ("negative", "nn.leakyrelu", "nn.relu")
 """Operators of one operand that a positive factor passes."""
@@ -92,7 +92,7 @@ class Fold:
 
     def norm(self, call) -> list[Edit] | None:
         """Change what a norm over the channels multiplies and adds at its end."""
-        rank = len(static_shape(call))
+        rank = len(shape_of(call))
         axes = [int(axis) % rank for axis in call.attrs.axes]
         if self.axis != -1 or axes != [rank - 1]:
             return None
@@ -108,7 +108,7 @@ class Fold:
             return None
         if not self.graph.only_user(item.tuple_value) or getattr(call.attrs, "training", False):
             return None
-        rank = len(static_shape(call.args[0]))
+        rank = len(shape_of(call.args[0]))
         if int(call.attrs.axis) % rank != rank + self.axis or not call.attrs.scale:
             return None
         edits = self._constants(call, (1, 2))

@@ -7,7 +7,7 @@ from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from ...names import digest
-from ...partition.graph import Graph, op_name, static_shape
+from ...partition.graph import Graph, op_name, shape_of, static_shape
 from ...partition.layer import Layer
 from .fold import Edit, Fold
 
@@ -21,7 +21,7 @@ def unshaped(graph: Graph, layer: Layer):
     expr = layer.x
     while layer.kind == "linear":
         value = graph.definition.get(expr)
-        if op_name(value) != "reshape" or not _keeps_channels(value):
+        if value is None or op_name(value) != "reshape" or not _keeps_channels(value):
             break
         expr = value.args[0]
     return expr
@@ -29,7 +29,7 @@ def unshaped(graph: Graph, layer: Layer):
 
 def _keeps_channels(value) -> bool:
     shape = static_shape(value.args[0])
-    return shape is not None and shape[-1:] == static_shape(value)[-1:]
+    return shape is not None and shape[-1:] == shape_of(value)[-1:]
 
 
 class Plan:
@@ -70,7 +70,7 @@ class Plan:
         found = []
         for layer in layers:
             linear = layer.kind == "linear"
-            weight = np.abs(layer.weight.T if linear else layer.weight)
+            weight = np.abs(layer.matrix.T if linear else layer.matrix)
             for factor in self._rows(layer):
                 weight = weight * factor
             if linear:
@@ -83,7 +83,7 @@ class Plan:
 
     def constant(self, call, index: int) -> np.ndarray:
         """Return a call's operand with its changes so far, rounded once."""
-        value = self.graph.constant(call.args[index])
+        value = self.original(call, index)
         factors = self._factors(call, index)
         if not factors:
             return value
@@ -91,6 +91,13 @@ class Plan:
         for factor in factors:
             changed = changed * factor
         return changed.astype(np.float32)
+
+    def original(self, call, index: int) -> np.ndarray:
+        """Return a call's operand as the source has it."""
+        value = self.graph.constant(call.args[index])
+        if value is None:
+            raise TypeError(f"operand {index} is no constant: {call}")
+        return value
 
     def replaced(self, call) -> dict[int, np.ndarray]:
         """Return the operands of a call that are new constants."""
@@ -125,7 +132,7 @@ def _columns(layer: Layer, factors: np.ndarray) -> np.ndarray:
     """Return factors as they multiply the weight of the layer's call."""
     if layer.kind == "linear":
         return factors[:, None]
-    rows = len(layer.weight) // layer.groups
+    rows = len(layer.matrix) // layer.groups
     return np.repeat(factors.reshape(layer.groups, -1), rows, axis=0)[:, :, None, None]
 
 
@@ -155,7 +162,7 @@ class Rescale(PyExprMutator):
     def visit_call_(self, call):
         changed = self.plan.replaced(call)
         for index, value in changed.items():
-            self.names |= _renamed(self.names, self.plan.graph.constant(call.args[index]), value)
+            self.names |= _renamed(self.names, self.plan.original(call, index), value)
         constants = {index: relax.const(value) for index, value in changed.items()}
         quotient = self.plan.quotients.get(hash(call))
         new = self.visit_expr_post_order(call)
@@ -163,7 +170,8 @@ class Rescale(PyExprMutator):
             return new
         args = [constants.get(index, arg) for index, arg in enumerate(new.args)]
         if quotient is not None:
-            args[0] = self.quotient(*quotient, static_shape(call.args[0]))
+            source, inverse = quotient
+            args[0] = self.quotient(source, inverse, shape_of(call.args[0]))
         return self.builder_.normalize(relax.Call(new.op, args, new.attrs, new.ty_args))
 
     def quotient(self, source, inverse: np.ndarray, shape: tuple[int, ...]):

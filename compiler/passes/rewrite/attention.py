@@ -3,7 +3,7 @@
 import numpy as np
 from tvm import relax
 
-from ...partition.graph import op_name, static_shape
+from ...partition.graph import op_name, shape_of
 from ...partition.layer import Layer
 from .emission import Emission
 from .gemm import emit_gemm, product
@@ -11,7 +11,7 @@ from .gemm import emit_gemm, product
 
 def on_array(emission: Emission, layer: Layer):
     """Emit it in integers; the second operand's columns become rows."""
-    left, right = static_shape(layer.x), static_shape(layer.other)
+    left, right = shape_of(layer.x), shape_of(layer.other)
     batch, (m, k), n = int(np.prod(left[:-2])), left[-2:], right[-1]
     operands = emission.rows(layer, emission.visit_expr(layer.x), (batch, m, k))
     columns = _transposed(emission, emission.visit_expr(layer.other), right)

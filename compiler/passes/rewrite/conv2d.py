@@ -4,7 +4,7 @@ import numpy as np
 from tvm import relax
 
 from ...operators import Conv
-from ...partition.graph import static_shape
+from ...partition.graph import shape_of
 from ...partition.layer import Layer
 from .emission import Emission
 from .gemm import emit_gemm, product
@@ -13,8 +13,8 @@ from .host import emit_behind
 
 def on_array(emission: Emission, layer: Layer):
     """Emit it in integers; an image has one exponent."""
-    out, channels, kernel_h, kernel_w = layer.weight.shape
-    batch, total, height, width = static_shape(layer.x)
+    out, channels, kernel_h, kernel_w = layer.matrix.shape
+    batch, total, height, width = shape_of(layer.x)
     attrs = layer.call.attrs
     pads = [int(p) for p in attrs.padding]
     pads = pads if len(pads) == 4 else [pads[0], pads[-1], pads[0], pads[-1]]
@@ -27,14 +27,14 @@ def on_array(emission: Emission, layer: Layer):
     op = product(emission, layer, batch, conv.out_height * conv.out_width, n, k, conv)
     length = total * height * width
     q, e = emission.quantize(emission.visit_expr(layer.x), (batch, length), length)
-    return emit_gemm(emission, layer, op, [emission.reshaped(q, static_shape(layer.x)), e])
+    return emit_gemm(emission, layer, op, [emission.reshaped(q, shape_of(layer.x)), e])
 
 
 def on_host(emission: Emission, layer: Layer, values: np.ndarray):
     """Emit it with the values of its weights ``(groups, out, in)``."""
-    shape = static_shape(layer.x)
+    shape = shape_of(layer.x)
     x = emission.rounded(emission.visit_expr(layer.x), shape[0], int(np.prod(shape[1:])))
     x = emission.emit(relax.op.reshape(x, shape))
-    weight = relax.const(values.reshape(layer.weight.shape))
+    weight = relax.const(values.reshape(layer.matrix.shape))
     y = emission.emit(relax.Call(layer.call.op, [x, weight], layer.call.attrs))
     return emit_behind(emission, layer, y, (1, -1, 1, 1))
