@@ -53,7 +53,7 @@ def partition(function: relax.Function, names: dict[str, str], first: int = 0) -
         if failed is not None:
             host.append((name, failed.__doc__ or failed.__name__))
             continue
-        alone = PRODUCT[name](graph, call, first + len(layers))
+        alone = LAYER_OF[name](graph, call, first + len(layers))
         layer = fused(graph, var, alone, taken)
         number = sum(other.kind == layer.kind for other in layers)
         name = _source_name(graph, layer, names) or f"{layer.kind}{number}"
@@ -88,11 +88,11 @@ def conv2d(graph: Graph, call, number: int) -> Layer:
     )
 
 
-PRODUCT: dict[str, Callable[[Graph, relax.Call, int], Layer]] = {
+LAYER_OF: dict[str, Callable[[Graph, relax.Call, int], Layer]] = {
     "matmul": matmul,
     "nn.conv2d": conv2d,
 }
-"""Give the layer of an operator that keeps its constraints, before anything is fused."""
+"""The layer of an operator that keeps its constraints, before anything is fused."""
 
 
 def _source_name(graph: Graph, layer: Layer, names: dict[str, str]) -> str:

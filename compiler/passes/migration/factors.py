@@ -11,7 +11,7 @@ from ...partition.layer import Layer, matrices
 from ...quant.base import METHODS, quantize_weight, values_of
 from ...quant.recipe import AWQ, DEFAULT_STRENGTH, SMOOTHQUANT, Recipe
 from ...quant.statistics import Statistics
-from .rescale import KINDS, Plan
+from .rescale import INPUT_AXES, Plan
 
 FACTOR_RANGE = 2.0**10
 """Largest factor and inverse of the smallest: fp16 scales of weights must stay in their range."""
@@ -170,7 +170,7 @@ def _machine_numbers(factors: np.ndarray) -> np.ndarray:
 
 
 def _check_magnitudes(layer: Layer, values: np.ndarray) -> None:
-    channels = shape_of(layer.x)[KINDS[layer.kind]]
+    channels = shape_of(layer.x)[INPUT_AXES[layer.kind]]
     if values.shape != (channels,):
         raise InputError(
             f"layer '{layer.name}': largest magnitudes of {values.shape} channels; ({channels},) "

@@ -15,7 +15,7 @@ HOMOGENEOUS = ("negative", "nn.leakyrelu", "nn.relu")
 """Operators of one operand that a positive factor passes."""
 NORMS = {"nn.layer_norm": (1, 2), "nn.rms_norm": (1,)}
 """Operands behind a norm's own scaling."""
-CHANNELS = {"matmul": -1, "nn.conv2d": -3}
+RESULT_AXES = {"matmul": -1, "nn.conv2d": -3}
 """Products, and where their results have the channels."""
 
 
@@ -64,7 +64,7 @@ class Fold:
             return self.product(value)
         if name in NORMS:
             return self.norm(value)
-        if CHANNELS.get(name) == self.axis:
+        if RESULT_AXES.get(name) == self.axis:
             return self.weight(value)
         return None
 

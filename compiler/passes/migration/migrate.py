@@ -18,7 +18,7 @@ from ...partition.layer import Layer, Partition
 from ...partition.partition import Partitions, partition
 from ...quant.statistics import Statistics
 from .factors import Rule
-from .rescale import KINDS, Plan, Rescale, unshaped
+from .rescale import INPUT_AXES, Plan, Rescale, unshaped
 
 MULTIPLY = "divides channels by the factors that went into the weights behind it"
 """Why a multiplication is on the host that the model doesn't have."""
@@ -130,7 +130,7 @@ def _shared_inputs(graph: Graph, part: Partition) -> list[tuple]:
     """Return (value, layers that read it), in the order of the first reader."""
     groups: dict = {}
     for layer in part.layers:
-        if layer.kind in KINDS:
+        if layer.kind in INPUT_AXES:
             source = unshaped(graph, layer)
             groups.setdefault((hash(source), layer.kind), (source, []))[1].append(layer)
     return list(groups.values())

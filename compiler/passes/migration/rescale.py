@@ -11,7 +11,7 @@ from ...partition.graph import Graph, op_name, shape_of, static_shape
 from ...partition.layer import Layer
 from .fold import Edit, Fold
 
-KINDS = {"linear": -1, "conv2d": -3}
+INPUT_AXES = {"linear": -1, "conv2d": -3}
 """Layers whose inputs migrate, and where these have their channels."""
 FOLDED, MULTIPLIED = "folded into what comes before", "multiplied on the host"
 
@@ -48,7 +48,7 @@ class Plan:
         str
             Where the division went: `FOLDED` or `MULTIPLIED`.
         """
-        axis = KINDS[layers[0].kind]
+        axis = INPUT_AXES[layers[0].kind]
         inverse = (1 / factors).reshape(-1, *[1] * (-axis - 1))
         calls = {hash(layer.call) for layer in layers}
         edits = None

@@ -21,7 +21,7 @@ from ..records import LayerRecord
 
 
 @dataclass(frozen=True)
-class Module:
+class Shared:
     """What the functions of one module share.
 
     Attributes
@@ -54,9 +54,9 @@ class Emission(PyExprMutator):
         Operators on the host that replacing adds, each with the reason.
     """
 
-    def __init__(self, mod, part: Partition, module: Module):
+    def __init__(self, mod, part: Partition, shared: Shared):
         super().__init__(mod)
-        self.part, self.module = part, module
+        self.part, self.shared = part, shared
         self.host: list[tuple[str, str]] = []
         self.quantized: dict = {}
         self.requantized: dict[int, list] = {}
@@ -70,11 +70,11 @@ class Emission(PyExprMutator):
         symbol = "mq_" + re.sub(r"\W+", "_", hint)
         return self.builder_.add_func(func.without_attr("global_symbol"), symbol)
 
-    def shared(self, name: str, make: Callable[[], tirx.PrimFunc]) -> GlobalVar:
+    def helper(self, name: str, make: Callable[[], tirx.PrimFunc]) -> GlobalVar:
         """Return the function of that name, which is made for its first caller."""
-        if name not in self.module.functions:
-            self.module.functions[name] = self.add(make(), name)
-        return self.module.functions[name]
+        if name not in self.shared.functions:
+            self.shared.functions[name] = self.add(make(), name)
+        return self.shared.functions[name]
 
     def call(self, gv, args, types, count=1) -> list:
         """Emit a call_tir and return its results."""
@@ -100,10 +100,10 @@ class Emission(PyExprMutator):
         # Torch exports a view of a linear layer's input for each layer that reads it.
         key = (hash(self.unshaped(x)), rows, length, group)
         if key not in self.quantized:
-            op = Quantize(rows, length, group, self.module.activation)
+            op = Quantize(rows, length, group, self.shared.activation)
             name = f"quantize_{rows}x{length}_g{group}"
-            gv = self.shared(name, lambda: quantize(op))
-            self.module.records.setdefault(gv.name_hint, LayerRecord(name, "quantize"))
+            gv = self.helper(name, lambda: quantize(op))
+            self.shared.records.setdefault(gv.name_hint, LayerRecord(name, "quantize"))
             types = [tensor((rows, length), "int8"), tensor((rows, op.groups), "int8")]
             self.quantized[key] = self.call(gv, [self.reshaped(x, (rows, length))], types, 2)
         return self.quantized[key]
@@ -123,13 +123,13 @@ class Emission(PyExprMutator):
 
     def rounded(self, x, rows: int, length: int):
         """Return fp32 ``(rows, length)`` of a layer's input on the host; shared by its readers."""
-        activation = self.module.activation
+        activation = self.shared.activation
         if activation not in STUDY_ACTIVATIONS:
             return self.reshaped(x, (rows, length))
         key = (hash(self.unshaped(x)), rows, length, activation)
         if key not in self.quantized:
             name = f"{activation}_{rows}x{length}"
-            gv = self.shared(name, lambda: rounded_tokens(rows, length, activation))
+            gv = self.helper(name, lambda: rounded_tokens(rows, length, activation))
             flat = self.reshaped(x, (rows, length))
             self.quantized[key] = self.call(gv, [flat], [tensor((rows, length), "float32")])
             self.host.append(("quantize", f"rounds activations to {activation}, to compare"))

@@ -22,7 +22,7 @@ def product(
     emission: Emission, layer: Layer, batch: int, m: int, n: int, k: int, conv: Conv | None = None
 ) -> Gemm:
     """Return the operator of a layer from its sizes."""
-    packed = emission.module.packed.get(layer.number)
+    packed = emission.shared.packed.get(layer.number)
     return Gemm(
         batch,
         layer.groups,
@@ -36,13 +36,13 @@ def product(
         low=layer.low,
         high=layer.high,
         requantize=layer.requantize,
-        activation=emission.module.activation,
+        activation=emission.shared.activation,
     )
 
 
 def emit_gemm(emission: Emission, layer: Layer, op: Gemm, operands: list):
     """Emit the product with its fused epilogue and give back the root's shape."""
-    packed, order = emission.module.packed.get(layer.number), emission.part.ordering(layer)
+    packed, order = emission.shared.packed.get(layer.number), emission.part.ordering(layer)
     if packed:
         operands = operands + _unpacked(emission, op, packed)
     if layer.bias is not None:
@@ -52,10 +52,10 @@ def emit_gemm(emission: Emission, layer: Layer, op: Gemm, operands: list):
         operands.append(residual if order.rows is None else emission.gather(residual, order.rows))
     # Equal functions would be shared, but each layer has a program function of its own; two
     # layers of two functions, or with equal biases, can have the same name.
-    function = gemm(op).with_attr(LAYER, f"{len(emission.module.records)} {layer.name}")
+    function = gemm(op).with_attr(LAYER, f"{len(emission.shared.records)} {layer.name}")
     gv = emission.add(function, layer.name)
-    placed = emission.module.migration.get(layer.number, "")
-    emission.module.records[gv.name_hint] = _record(layer, op, packed, order, placed)
+    placed = emission.shared.migration.get(layer.number, "")
+    emission.shared.records[gv.name_hint] = _record(layer, op, packed, order, placed)
     shape, normalize = static_shape(layer.root), emission.builder_.normalize
     if op.requantize:
         exponents = (op.batch, op.m, op.column_blocks)
@@ -72,7 +72,7 @@ def emit_gemm(emission: Emission, layer: Layer, op: Gemm, operands: list):
 def _unpacked(emission: Emission, op: Gemm, packed: Packed) -> list:
     groups, out, inputs = packed.shape
     name = f"unpack_{packed.format}_{groups}x{out}x{inputs}"
-    gv = emission.shared(name, lambda: unpack(packed.format, groups, out, inputs))
+    gv = emission.helper(name, lambda: unpack(packed.format, groups, out, inputs))
     segment = relax.const(np.frombuffer(packed.segment, np.uint8).copy())
     types = [tensor((groups, out, inputs), "int32"), tensor((groups, op.groups, out), "float32")]
     return emission.call(gv, [segment], types, 2)

@@ -10,8 +10,8 @@ from ...partition.layer import Layer
 from ...partition.partition import Partitions
 from ..pack import Packed
 from ..records import HostOperator, Records
-from .emission import Emission, Module
-from .kinds import KINDS
+from .emission import Emission, Shared
+from .layer_kinds import LAYER_KINDS
 
 
 def replace_layers(
@@ -26,25 +26,25 @@ def replace_layers(
     Parameters
     ----------
     packed, migration : mapping of int
-        By the number of a layer; see `Module`.
+        By the number of a layer; see `Shared`.
     """
-    module = Module(packed, migration, activation)
+    shared = Shared(packed, migration, activation)
     host: list[HostOperator] = []
     for gv, part in parts.items():
-        replace = _ReplaceLayers(mod, part, module)
+        replace = _ReplaceLayers(mod, part, shared)
         replace.builder_.update_func(gv, replace.visit_expr(mod[gv]))
         mod = replace.builder_.get()
         counted = Counter([*part.host, *replace.host])
         host += [HostOperator(gv.name_hint, *why, count) for why, count in counted.items()]
-    return mod, Records(module.records, tuple(host))
+    return mod, Records(shared.records, tuple(host))
 
 
 @mutator
 class _ReplaceLayers(Emission):
     """Replaces the root of each layer by its quantized operators; the rest becomes dead."""
 
-    def __init__(self, mod, part, module: Module):
-        super().__init__(mod, part, module)
+    def __init__(self, mod, part, shared: Shared):
+        super().__init__(mod, part, shared)
         self.roots = {hash(layer.root): layer for layer in part.layers}
 
     def visit_call_(self, call):
@@ -56,7 +56,7 @@ class _ReplaceLayers(Emission):
         return super().visit_tuple_getitem_(item) if layer is None else self.replaced(layer)
 
     def replaced(self, layer: Layer):
-        packed, kind = self.module.packed.get(layer.number), KINDS[layer.kind]
+        packed, kind = self.shared.packed.get(layer.number), LAYER_KINDS[layer.kind]
         if packed is not None and packed.values is not None:
             return kind.on_host(self, layer, packed.values)
         return kind.on_array(self, layer)

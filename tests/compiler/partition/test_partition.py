@@ -1,5 +1,7 @@
 """compiler/partition: what a layer absorbs, and why an operator stays on the host."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tvm
@@ -12,7 +14,7 @@ from microscopiq.compiler.api import build
 from microscopiq.compiler.names import digest
 from microscopiq.compiler.partition import constraints as rules
 from microscopiq.compiler.partition.constraints import CONSTRAINTS
-from microscopiq.compiler.partition.partition import partition
+from microscopiq.compiler.partition.partition import partition, partition_module
 from microscopiq.target.errors import UnsupportedError
 from tests.compiler import relax_modules as make
 
@@ -195,3 +197,23 @@ def test_batch_norm_is_folded_in_float64():
     np.testing.assert_allclose(layer.bias, beta - mean * factor, rtol=1e-6)
     weight = make.numbers(6, 4, 3, 3) * factor[:, None, None, None]
     np.testing.assert_allclose(layer.weight, weight, rtol=1e-6)
+
+
+def test_layers_of_a_module_have_numbers_of_their_own():
+    """Two functions of three layers each: what a pass finds out is kept by the number."""
+    builder = relax.BlockBuilder()
+    for name in ("main", "other"):
+        make.add_function(builder, name, make.mlp, (2, 3, 10))
+    parts = partition_module(builder.get(), {})
+    assert [[layer.number for layer in part.layers] for part in parts.values()] == [
+        [0, 1, 2], [3, 4, 5],
+    ]  # fmt: skip
+    # The first two leave int8 rows for the next one.
+    for first, part in zip((0, 3), parts.values(), strict=True):
+        assert [layer.source for layer in part.layers] == [None, first, first + 1]
+
+
+def test_a_layer_cannot_change():
+    (layer,) = parts(make.model("onnx linear")).layers
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        layer.bias = None

@@ -22,7 +22,7 @@ from microscopiq.compiler.passes.migration.factors import (
     smoothing,
 )
 from microscopiq.compiler.passes.migration.migrate import MULTIPLY, migrate
-from microscopiq.compiler.passes.migration.rescale import FOLDED, KINDS, MULTIPLIED, unshaped
+from microscopiq.compiler.passes.migration.rescale import FOLDED, INPUT_AXES, MULTIPLIED, unshaped
 from microscopiq.compiler.passes.records import read_records
 from microscopiq.compiler.quant.base import quantize_weight, values_of
 from microscopiq.compiler.quant.recipe import load_recipe
@@ -166,8 +166,8 @@ def random_magnitudes(layers):
     """Return magnitudes of inputs over a range of 1000, with a channel that is always zero."""
     rng, found = np.random.default_rng(3), {}
     for layer in layers:
-        if layer.kind in KINDS:
-            channels = int(layer.x.ty.shape.values[KINDS[layer.kind]])
+        if layer.kind in INPUT_AXES:
+            channels = int(layer.x.ty.shape.values[INPUT_AXES[layer.kind]])
             found[layer.number] = np.exp2(rng.uniform(-5, 5, channels)).astype(np.float32)
             found[layer.number][1] = 0
     return found

@@ -12,7 +12,7 @@ from .emission import Emission
 
 
 @dataclass(frozen=True)
-class Kind:
+class LayerKind:
     """A kind of layer.
 
     Attributes
@@ -28,9 +28,9 @@ class Kind:
     on_host: Callable[[Emission, Layer, np.ndarray], relax.Expr] | None = None
 
 
-KINDS = {
-    "linear": Kind(linear.on_array, linear.on_host),
-    "conv2d": Kind(conv2d.on_array, conv2d.on_host),
-    "attention": Kind(attention.on_array),
+LAYER_KINDS = {
+    "linear": LayerKind(linear.on_array, linear.on_host),
+    "conv2d": LayerKind(conv2d.on_array, conv2d.on_host),
+    "attention": LayerKind(attention.on_array),
 }
 """By `Layer.kind`."""
