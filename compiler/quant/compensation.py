@@ -89,11 +89,11 @@ def sweep(weights: np.ndarray, order: Order, grid: Grid) -> np.ndarray:
     """Round weights ``(in, out)`` to a grid in an order; return their values ``(in, out)``."""
     channels, factor = order.channels, order.unit()
     values = np.empty_like(weights)
-    error = np.zeros_like(weights) if factor is not None else None  # in the order of rounding
+    error = np.zeros_like(weights)  # in the order of rounding
     for start in range(0, len(channels), BLOCK):
         block = channels[start : start + BLOCK]
         target = weights[block]
-        if factor is None or error is None:
+        if factor is None:
             grid.prepare(block, target)
             values[block] = grid.quantize(0, target)
             continue

@@ -66,7 +66,7 @@ def choose_damping(statistics: Statistics, noise: np.ndarray) -> Choice:
         return tried[number]
 
     step = 1 if expected(FIRST + 1) < expected(FIRST) else -1
-    number = FIRST + (step == 1)
+    number = FIRST
     while 0 <= number + step < len(DAMPINGS) and expected(number + step) < expected(number):
         number += step
     nearest = expected(len(DAMPINGS) - 1)

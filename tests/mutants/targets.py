@@ -14,7 +14,10 @@ NEAREST: dict[str, tuple[str, ...]] = {
     "compiler/tiling/cost.py": (COMPILER + "tiling", COMPILER + "estimate"),
     "compiler/tiling/legal.py": (COMPILER + "tiling", COMPILER + "emit/test_emit.py"),
     "compiler/tune/bound.py": (RUNTIME + "reports/test_roofline.py", COMPILER + "estimate"),
-    "compiler/passes/partition.py": (COMPILER + "passes/test_partition.py",),
+    "compiler/partition/*.py": (
+        COMPILER + "partition/test_fusion.py",
+        COMPILER + "partition/test_partition.py",
+    ),
     "compiler/emit/planes.py": (COMPILER + "emit/test_emit.py",),
     "runtime/src/timing/*.cc": (RUNTIME + "timing", RUNTIME + "recon"),
     "runtime/src/recon/*.cc": (RUNTIME + "recon", RUNTIME + "structural"),

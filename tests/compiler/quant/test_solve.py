@@ -175,6 +175,15 @@ def test_where_held_out_rows_prefer_rounding_to_nearest(
     assert len(grids.made) == (3 if expected > 0.7 else 2)
 
 
+def test_rows_of_zeros_prefer_nothing(monkeypatch):
+    known = statistics()
+    known.held_out = np.zeros((2, INPUTS), np.float32)
+    order = ordered(known.hessian, 0.01)
+    monkeypatch.setattr(solve, "choose_damping", lambda *_: Choice(0.01, order, 0.9))
+    _, counts = compensated(weights(), Grids(), known, Compensation(refinements=0))
+    assert counts == {"saturated": 0, "damping": 0.01}
+
+
 def test_a_given_damping_is_never_doubted():
     known = unlike(statistics())
     values, counts = compensated(weights(), Grids(), known, Compensation(0.01, 0))
