@@ -212,6 +212,6 @@ def _dump(state: Compilation, stage: str, folder: Path) -> None:
     elif stage == "schedule":
         text = "\n\n".join(func.script(show_meta=False) for func in state.schedules.values())
         write_file(folder / "20_scheduled.py", text)
-    else:
+    elif state.program is not None:
         write_file(folder / "30_program.asm", state.program.listing())
         write_file(folder / "30_program.bin", state.program.to_bytes())

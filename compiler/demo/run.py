@@ -66,7 +66,8 @@ class DemoResult:
     @property
     def bits_per_weight(self) -> float:
         """Bits of the packed segments in the program over weights; scales included."""
-        functions = self.compilation.program.functions.values()
+        program = self.compilation.program
+        functions = program.functions.values() if program else ()
         return 8 * sum(len(f.weights) for f in functions) / self.weights
 
     def to_json(self) -> dict:

@@ -51,8 +51,9 @@ class Compensation:
     upstream: bool = True
 
     def __post_init__(self):
-        number = isinstance(self.damping, int | float) and not isinstance(self.damping, bool)
-        if self.damping != "held-out" and not (number and self.damping > 0):
+        value = self.damping
+        number = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+        if value != "held-out" and not number:
             raise ConfigError(
                 f"damping = {self.damping!r}; allowed: a number above 0 or 'held-out'"
             )

@@ -57,6 +57,6 @@ class _ReplaceLayers(Emission):
 
     def replaced(self, layer: Layer):
         packed, kind = self.shared.packed.get(layer.number), LAYER_KINDS[layer.kind]
-        if packed is not None and packed.values is not None:
+        if packed is not None and packed.values is not None and kind.on_host is not None:
             return kind.on_host(self, layer, packed.values)
         return kind.on_array(self, layer)
