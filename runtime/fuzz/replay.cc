@@ -1,6 +1,6 @@
-// Runs saved programs, then changed copies of them, and counts what came of it.
+// Runs saved programs, changed copies of them, and made-up ones, and counts what came of it.
 //
-// microscopiq_fuzz [--legal] [--mutations N] [--seed S] [--reasons] FILE...
+// microscopiq_fuzz [--legal] [--mutations N] [--made N] [--seed S] [--reasons] FILE...
 #include <sanitizer/common_interface_defs.h>
 #include <unistd.h>
 
@@ -13,6 +13,7 @@
 #include <iterator>
 #include <vector>
 
+#include "generate.h"
 #include "mutate.h"
 #include "parts.h"
 #include "target.h"
@@ -34,14 +35,16 @@ void EndHang(int) {
   std::_Exit(1);
 }
 
-microscopiq::Verdict Try(std::string program, microscopiq::Tally* tally) {
+microscopiq::Verdict Try(std::string program, microscopiq::Tally* tally,
+                         microscopiq::Modes modes = microscopiq::Modes::kOne) {
   // A buffer of exactly its length.
   current = std::move(program);
   std::vector<uint8_t> bytes(current.begin(), current.end());
   bytes.shrink_to_fit();
   alarm(kMostSeconds);
   try {
-    const microscopiq::Verdict verdict = microscopiq::TryProgram(bytes.data(), bytes.size(), tally);
+    const microscopiq::Verdict verdict =
+        microscopiq::TryProgram(bytes.data(), bytes.size(), tally, modes);
     alarm(0);
     return verdict;
   } catch (const std::exception& error) {
@@ -55,6 +58,7 @@ struct Options {
   bool legal = false;
   bool reasons = false;
   long mutations = 0;
+  long made = 0;
   unsigned long seed = 1;
   std::vector<std::string> files;
 };
@@ -69,6 +73,8 @@ Options Parse(int count, char** words) {
       options.reasons = true;
     } else if (word == "--mutations" && i + 1 < count) {
       options.mutations = std::atol(words[++i]);
+    } else if (word == "--made" && i + 1 < count) {
+      options.made = std::atol(words[++i]);
     } else if (word == "--seed" && i + 1 < count) {
       options.seed = std::strtoul(words[++i], nullptr, 10);
     } else {
@@ -93,6 +99,23 @@ bool IsUnderstood(const std::string& program) {
   return microscopiq::Split(program, &parts) && microscopiq::Seal(Join(parts)) == program;
 }
 
+// Runs made-up programs in every mode. Most of them have to get to their end: others test little.
+int RunMade(const Options& options) {
+  microscopiq::Tally tally;
+  for (long i = 0; i < options.made; ++i) {
+    // By number: one of them can be made again alone.
+    microscopiq::Random random(options.seed + static_cast<unsigned long>(i));
+    Try(microscopiq::MakeProgram(&random), &tally, microscopiq::Modes::kAll);
+  }
+  std::printf("made up:  %s\n", tally.Text().c_str());
+  if (options.reasons) std::printf("%s", tally.Reasons().c_str());
+  const int64_t ran = tally.by_verdict[static_cast<int>(microscopiq::Verdict::kRan)];
+  if (2 * ran >= tally.programs && tally.compared >= tally.programs) return 0;
+  std::fprintf(stderr, "fewer than half of the made-up programs run to their end:\n%s",
+               tally.Reasons().c_str());
+  return 1;
+}
+
 }  // namespace
 
 int main(int count, char** words) {
@@ -113,6 +136,7 @@ int main(int count, char** words) {
     }
   }
   std::printf("as given: %s\n", given.Text().c_str());
+  if (options.made > 0) return RunMade(options);
   if (programs.empty() || options.mutations == 0) return 0;
   microscopiq::Random random(options.seed);
   const size_t seeds = programs.size();

@@ -94,6 +94,7 @@ bool CompareModes(Machine* machine, const Function& function, RunOptions options
   const char* mode = steps ? "structural" : "debug";
   (steps ? options.structural : options.debug) = true;
   Tensors second = MakeTensors(function);
+  options.guard->Clear();
   try {
     const CallRecord other = machine->Run(function, second.views, options);
     if (other.ToJson() != record.ToJson()) FailModes(function, mode, "counts");
@@ -111,8 +112,10 @@ bool CompareModes(Machine* machine, const Function& function, RunOptions options
 }
 
 Verdict RunFunction(Machine* machine, const Function& function, RunOptions options, uint32_t choice,
-                    Tally* tally) {
+                    Modes modes, Tally* tally) {
+  std::vector<uint32_t> choices{0, 1, 2};  // debug, structural, timing
   if (IsTooLarge(function)) return Verdict::kTooLarge;
+  options.guard->Clear();
   Tensors tensors = MakeTensors(function);
   if (function.weights.shape_only) {
     // Without weights there are no values; the module refuses anything else.
@@ -121,7 +124,10 @@ Verdict RunFunction(Machine* machine, const Function& function, RunOptions optio
     return Verdict::kRan;
   }
   const CallRecord record = machine->Run(function, tensors.views, options);
-  tally->compared += CompareModes(machine, function, options, choice, tensors, record);
+  if (modes == Modes::kOne) choices = {choice};
+  for (uint32_t each : choices) {
+    tally->compared += CompareModes(machine, function, options, each, tensors, record);
+  }
   return Verdict::kRan;
 }
 
@@ -149,7 +155,8 @@ std::string Reason(const std::string& message) {
 }
 
 // Runs what was loaded.
-Verdict RunProgram(const Program& program, uint32_t choice, std::string* message, Tally* tally) {
+Verdict RunProgram(const Program& program, uint32_t choice, Modes modes, std::string* message,
+                   Tally* tally) {
   const std::vector<std::string> kernels = KernelNames();
   SelectKernels(kernels[(choice >> 8) % kernels.size()]);
   std::vector<Span> trace;
@@ -161,14 +168,14 @@ Verdict RunProgram(const Program& program, uint32_t choice, std::string* message
     return Verdict::kTooLarge;
   }
   options.guard = &guard;
-  options.debug = (choice >> 4) % 4 == 0;
+  options.debug = modes == Modes::kOne && (choice >> 4) % 4 == 0;
   options.trace = (choice >> 6) % 4 == 0 ? &trace : nullptr;
   Machine machine(program.arch);
   Verdict worst = Verdict::kRan;
   for (const auto& [name, function] : program.functions) {
     if (Listing(function).empty() != function.code.empty()) throw std::logic_error(name);
     try {
-      worst = std::max(worst, RunFunction(&machine, function, options, choice, tally));
+      worst = std::max(worst, RunFunction(&machine, function, options, choice, modes, tally));
     } catch (const Error& error) {
       *message = error.message();
       const bool limited = std::strcmp(error.kind(), kBudgetError) == 0;
@@ -181,12 +188,12 @@ Verdict RunProgram(const Program& program, uint32_t choice, std::string* message
 
 }  // namespace
 
-Verdict TryProgram(const uint8_t* data, size_t length, Tally* tally) {
+Verdict TryProgram(const uint8_t* data, size_t length, Tally* tally, Modes modes) {
   std::string message;
   Verdict verdict = Verdict::kRefused;
   try {
     const Program program = ParseProgram(data, length);
-    verdict = RunProgram(program, Choice(data, length), &message, tally);
+    verdict = RunProgram(program, Choice(data, length), modes, &message, tally);
   } catch (const Error& error) {
     message = error.message();
     if (std::strcmp(error.kind(), kIsaError) != 0) throw;

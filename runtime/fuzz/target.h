@@ -29,7 +29,13 @@ struct Tally {
 
 bool Loads(const uint8_t* data, size_t length);
 
+// In which modes a program runs that got to its end in the fast one; all must give the same.
+enum class Modes {
+  kOne,  // one of the others, or none: as its bytes say
+  kAll,  // structural, timing only, debug
+};
+
 // Anything but an `Error` of the core passes through and ends the process.
-Verdict TryProgram(const uint8_t* data, size_t length, Tally* tally);
+Verdict TryProgram(const uint8_t* data, size_t length, Tally* tally, Modes modes = Modes::kOne);
 
 }  // namespace microscopiq

@@ -11,7 +11,7 @@ void TemporalArray::Load(int row, int col, int code) {
   TemporalPe& pe = pes_[static_cast<size_t>(row) * cols_ + col];
   pe.Load(code);
   if (pe.pulse() > row_cycles_) {
-    Fail(kSimError, "PE ", row, ", ", col, ": a pulse of ", pe.pulse(),
+    Fail(kSimError, "structural mode: PE ", row, ", ", col, ": a pulse of ", pe.pulse(),
          " cycles, but temporal_cycles = ", row_cycles_, " is a bound that has no structure");
   }
   if (pe.pulse() > 1) stay_ = row_cycles_;

@@ -1,0 +1,56 @@
+#include <algorithm>
+
+#include "generate.h"
+#include "recon/plan.h"
+
+namespace microscopiq {
+namespace {
+
+template <typename... Values>
+int64_t OneOf(Random* random, Values... values) {
+  const int64_t all[] = {values...};
+  return all[Below(random, sizeof...(values))];
+}
+
+}  // namespace
+
+ArchNumbers MakeMachine(Random* random) {
+  ArchNumbers arch;
+  // Few PEs: structural mode steps them all. Any number of columns, whole micro-blocks or not.
+  arch.array_rows = Between(random, 2, 12);
+  arch.array_cols = OneIn(random, 4) ? 8 * Between(random, 1, 3) : Between(random, 2, 22);
+  arch.pe_weight_bits = OneOf(random, 2, 4, 8, 8, 3);
+  arch.multi_precision = Below(random, 2);
+  arch.temporal_cycles = 0;
+  arch.accumulator_bits = OneIn(random, 3) ? Between(random, 16, 31) : 32;
+  arch.recon_units = OneOf(random, 1, 1, 2, 3, 5, 0);
+  arch.recon_segment_columns = OneOf(random, 0, 0, 8, 16, 32);
+  if (OneIn(random, 10)) {
+    arch.temporal_cycles = OneOf(random, 3, 4);
+    arch.pe_weight_bits = 3;
+    arch.multi_precision = arch.recon_units = 0;
+  }
+  for (int64_t* bytes : {&arch.spad_bytes, &arch.wbuf_bytes, &arch.acc_bytes, &arch.obuf_bytes}) {
+    *bytes = Between(random, 3000, 8000);
+  }
+  arch.dram_bandwidth_bytes_per_cycle = OneOf(random, 0, 1, 3, 16);
+  arch.dram_latency_cycles = OneOf(random, 0, 1, 20);
+  arch.vector_lanes = OneOf(random, 0, 1, 3, 8);
+  arch.vector_latency_cycles = OneOf(random, 0, 1, 5);
+  arch.sequencer_cycles = OneOf(random, 0, 1, 1, 3);
+  arch.queue_depth = OneOf(random, 1, 2, 8);
+  arch.overlap = !OneIn(random, 4);
+  arch.edge_trimming = Below(random, 2);
+  arch.scalesim = OneIn(random, 8);
+  arch.clock_mhz = 100;
+  return arch;
+}
+
+bool Runs(const ArchNumbers& arch, const WeightFormat& format) {
+  if (!arch.multi_precision && format.bits > arch.pe_weight_bits) return false;
+  const int64_t columns = ArrayColumns(arch, format.bits);
+  if (format.pow2) return arch.recon_units > 0 && columns >= kMicroBlock;
+  return columns > 0;
+}
+
+}  // namespace microscopiq
