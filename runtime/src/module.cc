@@ -8,20 +8,16 @@
 #include <tvm/ffi/function.h>
 #include <tvm/ffi/reflection/registry.h>
 
-#include <atomic>
-#include <memory>
-#include <mutex>
 #include <new>
 #include <optional>
 
 #include "errors.h"
 #include "kernels/kernel.h"
-#include "machine/machine.h"
 #include "program/listing.h"
-#include "program/program.h"
 #include "recon/plan.h"
 #include "recon/route.h"
 #include "recon/traffic.h"
+#include "simulator.h"
 
 namespace microscopiq {
 namespace {
@@ -93,25 +89,11 @@ Tensor CheckTensor(const Function& function, size_t index, const DLTensor& given
 // Whether a signal came and its handler in Python raised: Ctrl-C, mostly.
 bool SignalRaised() { return TVMFFIEnvCheckSignals() != 0; }
 
-Budget MakeBudget(int64_t cycles, int64_t instructions, int64_t stepped_cycles) {
-  const auto limit = [](const char* name, int64_t value) {
-    if (value < 0) {
-      Fail(kConfigError, name, " = ", value, "; allowed: at least 1, or 0 for no limit");
-    }
-    return value ? value : kNoLimit;
-  };
-  return {limit("max_cycles", cycles), limit("max_instructions", instructions),
-          limit("max_stepped_cycles", stepped_cycles)};
-}
-
-// What modules do that were not told.
-std::atomic<bool> debug_default{false};
-
 class ProgramModule : public ffi::ModuleObj {
  public:
   explicit ProgramModule(const ffi::Bytes& blob)
       : blob_(blob),
-        program_(ParseProgram(reinterpret_cast<const uint8_t*>(blob_.data()), blob_.size())) {}
+        simulator_(reinterpret_cast<const uint8_t*>(blob_.data()), blob_.size(), SignalRaised) {}
 
   const char* kind() const final { return "microscopiq"; }
   int GetPropertyMask() const final {
@@ -122,8 +104,8 @@ class ProgramModule : public ffi::ModuleObj {
   ffi::String InspectSource(const ffi::String& format) const final {
     if (format == "asm") return Assembly();
     std::string text =
-        "microscopiq program for " + program_.arch_name + " (" + program_.arch_hash + ")\n";
-    for (const auto& [name, function] : program_.functions) {
+        "microscopiq program for " + program().arch_name + " (" + program().arch_hash + ")\n";
+    for (const auto& [name, function] : program().functions) {
       text += name + ": " + std::to_string(function.code.size()) + " instructions, " +
               std::to_string(function.weights.length) + " weight bytes\n";
     }
@@ -138,43 +120,47 @@ class ProgramModule : public ffi::ModuleObj {
       return ffi::Function::FromTyped([self, this]() { return blob_; });
     }
     if (key == "microscopiq.stats") {
-      return ffi::Function::FromTyped([self, this]() { return Stats(); });
+      return ffi::Function::FromTyped([self, this]() { return ffi::String(simulator_.Stats()); });
     }
     if (key == "microscopiq.reset") {
-      return ffi::Function::FromTyped([self, this]() { Reset(); });
+      return ffi::Function::FromTyped([self, this]() { simulator_.Reset(); });
     }
     if (key == "microscopiq.set_trace") {
-      return ffi::Function::FromTyped([self, this](bool on) { SetTrace(on); });
+      return ffi::Function::FromTyped([self, this](bool on) { simulator_.SetTrace(on); });
     }
     if (key == "microscopiq.traces") {
       return ffi::Function::FromTyped([self, this]() { return Traces(); });
     }
     if (key == "microscopiq.time") {
-      return ffi::Function::FromTyped(
-          [self, this](const ffi::String& name) { Translate([&] { Time(name); }); });
+      return ffi::Function::FromTyped([self, this](const ffi::String& name) {
+        Translate([&] { simulator_.Time(simulator_.FunctionOf(name)); });
+      });
     }
     if (key == "microscopiq.set_timing") {
-      return ffi::Function::FromTyped([self, this](bool on) { SetTiming(on); });
+      return ffi::Function::FromTyped([self, this](bool on) { simulator_.SetTiming(on); });
     }
     if (key == "microscopiq.set_mode") {
-      return ffi::Function::FromTyped([self, this](const ffi::String& mode) { SetMode(mode); });
+      return ffi::Function::FromTyped(
+          [self, this](const ffi::String& mode) { Translate([&] { simulator_.SetMode(mode); }); });
     }
     if (key == "microscopiq.set_stuck_switch") {
       return ffi::Function::FromTyped([self, this](int rank, int column, int command) {
-        SetStuckSwitch(rank, column, command);
+        Translate([&] { simulator_.SetStuckSwitch(rank, column, command); });
       });
     }
     if (key == "microscopiq.set_debug") {
-      return ffi::Function::FromTyped([self, this](ffi::Optional<bool> on) { SetDebug(on); });
+      return ffi::Function::FromTyped([self, this](ffi::Optional<bool> on) {
+        simulator_.SetDebug(on.has_value() ? std::optional<bool>(*on) : std::nullopt);
+      });
     }
     if (key == "microscopiq.set_budget") {
       return ffi::Function::FromTyped(
           [self, this](int64_t cycles, int64_t instructions, int64_t stepped_cycles) {
-            SetBudget(cycles, instructions, stepped_cycles);
+            Translate([&] { simulator_.SetBudget(cycles, instructions, stepped_cycles); });
           });
     }
-    auto found = program_.functions.find(key);
-    if (found == program_.functions.end()) return std::nullopt;
+    auto found = program().functions.find(key);
+    if (found == program().functions.end()) return std::nullopt;
     const Function* function = &found->second;
     return ffi::Function::FromPacked([self, this, function](ffi::PackedArgs args, ffi::Any*) {
       Translate([&] { Run(*function, args); });
@@ -182,9 +168,11 @@ class ProgramModule : public ffi::ModuleObj {
   }
 
  private:
+  const Program& program() const { return simulator_.program(); }
+
   std::string Assembly() const {
     std::string text;
-    for (const auto& [name, function] : program_.functions) {
+    for (const auto& [name, function] : program().functions) {
       text += name + ":\n" + Listing(function);
     }
     return text;
@@ -208,100 +196,13 @@ class ProgramModule : public ffi::ModuleObj {
       }
       tensors.push_back(CheckTensor(function, i, **tensor));
     }
-    std::lock_guard<std::mutex> lock(mutex_);
-    std::vector<Span> spans;
-    RunOptions options;
-    options.timing = timing_;
-    options.debug = debug_.value_or(debug_default);
-    options.structural = structural_;
-    options.stuck_switch = stuck_switch_;
-    options.trace = trace_ ? &spans : nullptr;
-    options.guard = &guard_;
-    records_.push_back(machine().Run(function, tensors, options));
-    if (trace_) traces_.push_back(std::move(spans));
-  }
-
-  // A call without tensors: no values, but every cycle and count.
-  void Time(const std::string& name) {
-    const auto found = program_.functions.find(name);
-    if (found == program_.functions.end()) {
-      Fail(kInputError, "no function '", name, "' in the program");
-    }
-    std::lock_guard<std::mutex> lock(mutex_);
-    std::vector<Span> spans;
-    records_.push_back(machine().Time(found->second, trace_ ? &spans : nullptr, &guard_));
-    if (trace_) traces_.push_back(std::move(spans));
-  }
-
-  Machine& machine() {
-    if (!machine_) machine_ = std::make_unique<Machine>(program_.arch);
-    return *machine_;
-  }
-
-  ffi::String Stats() {
-    std::lock_guard<std::mutex> lock(mutex_);
-    std::string out = "[";
-    for (const CallRecord& record : records_) {
-      if (out.size() > 1) out += ",\n ";
-      out += record.ToJson();
-    }
-    return out + "]";
-  }
-
-  void Reset() {
-    std::lock_guard<std::mutex> lock(mutex_);
-    records_.clear();
-    traces_.clear();
-    guard_.Clear();
-  }
-
-  void SetTiming(bool on) {
-    std::lock_guard<std::mutex> lock(mutex_);
-    timing_ = on;
-  }
-
-  void SetMode(const std::string& mode) {
-    Translate([&] {
-      if (mode != "fast" && mode != "structural") {
-        Fail(kConfigError, "simulator mode '", mode, "'; allowed: fast, structural");
-      }
-    });
-    std::lock_guard<std::mutex> lock(mutex_);
-    structural_ = mode == "structural";
-  }
-
-  void SetStuckSwitch(int rank, int column, int command) {
-    Translate([&] {
-      if (command < 0 || command > 7) Fail(kConfigError, "command ", command, "; allowed: 0 to 7");
-    });
-    std::lock_guard<std::mutex> lock(mutex_);
-    stuck_switch_ = {rank, column, static_cast<SwitchCommand>(command)};
-  }
-
-  // None: as the process does.
-  void SetDebug(const ffi::Optional<bool>& on) {
-    std::lock_guard<std::mutex> lock(mutex_);
-    debug_ = on.has_value() ? std::optional<bool>(*on) : std::nullopt;
-  }
-
-  // Of all calls until the next reset; 0: no limit.
-  void SetBudget(int64_t cycles, int64_t instructions, int64_t stepped_cycles) {
-    const Budget budget =
-        Translate([&] { return MakeBudget(cycles, instructions, stepped_cycles); });
-    std::lock_guard<std::mutex> lock(mutex_);
-    guard_.Limit(budget);
-  }
-
-  void SetTrace(bool on) {
-    std::lock_guard<std::mutex> lock(mutex_);
-    trace_ = on;
+    simulator_.Run(function, tensors);
   }
 
   // The spans of each call as they lie in memory; runtime/reports/trace.py knows their layout.
   ffi::Array<ffi::Bytes> Traces() {
-    std::lock_guard<std::mutex> lock(mutex_);
     ffi::Array<ffi::Bytes> out;
-    for (const std::vector<Span>& spans : traces_) {
+    for (const std::vector<Span>& spans : simulator_.Traces()) {
       out.push_back(
           ffi::Bytes(reinterpret_cast<const char*>(spans.data()), spans.size() * sizeof(Span)));
     }
@@ -309,17 +210,7 @@ class ProgramModule : public ffi::ModuleObj {
   }
 
   const ffi::Bytes blob_;
-  const Program program_;  // points into `blob_`
-  std::mutex mutex_;
-  std::unique_ptr<Machine> machine_;  // made at the first run: its memories may be large
-  std::vector<CallRecord> records_;
-  bool timing_ = true;
-  bool structural_ = false;
-  StuckSwitch stuck_switch_;
-  Guard guard_{SignalRaised};
-  bool trace_ = false;
-  std::vector<std::vector<Span>> traces_;
-  std::optional<bool> debug_;
+  Simulator simulator_;  // points into `blob_`
 };
 
 ffi::Module Load(const ffi::Bytes& blob) {
@@ -329,15 +220,11 @@ ffi::Module Load(const ffi::Bytes& blob) {
 // Times a function of a saved program: one round trip for a tuner whose simulator is elsewhere.
 ffi::String TimeProgram(const ffi::Bytes& blob, const ffi::String& name) {
   return Translate([&] {
-    const Program program =
-        ParseProgram(reinterpret_cast<const uint8_t*>(blob.data()), blob.size());
-    const auto found = program.functions.find(name);
-    if (found == program.functions.end()) {
-      Fail(kInputError, "no function '", std::string(name), "' in the program");
-    }
-    Machine machine(program.arch);
+    Simulator simulator(reinterpret_cast<const uint8_t*>(blob.data()), blob.size(), SignalRaised);
+    const Function& function = simulator.FunctionOf(name);
+    Machine machine(simulator.program().arch);
     Guard guard(SignalRaised);
-    return ffi::String(machine.Time(found->second, nullptr, &guard).ToJson());
+    return ffi::String(machine.Time(function, nullptr, &guard).ToJson());
   });
 }
 

@@ -1,0 +1,67 @@
+// A program and the machine that runs it, for callers of any thread: one call at a time.
+#pragma once
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "machine/guard.h"
+#include "machine/machine.h"
+#include "program/program.h"
+
+namespace microscopiq {
+
+// Debug mode of simulators that were not told.
+extern std::atomic<bool> debug_default;
+
+class Simulator {
+ public:
+  // The blob must outlive it. `ask`: see guard.h. Throws IsaError.
+  Simulator(const uint8_t* blob, uint64_t length, Guard::Ask ask)
+      : program_(ParseProgram(blob, length)), guard_(ask) {}
+
+  const Program& program() const { return program_; }
+  // Throws InputError for a name that no function has.
+  const Function& FunctionOf(const std::string& name) const;
+
+  // A call; its record is kept. Throws what `Machine::Run` throws.
+  void Run(const Function& function, const std::vector<Tensor>& tensors);
+  // A call without tensors: no values, but every cycle and count.
+  void Time(const Function& function);
+
+  // The records since the last reset as a JSON list.
+  std::string Stats();
+  // Forgets records, timelines and what of the budget is spent.
+  void Reset();
+  // The spans of each call.
+  std::vector<std::vector<Span>> Traces();
+
+  void SetTiming(bool on);
+  void SetTrace(bool on);
+  // Nothing: as `debug_default` says.
+  void SetDebug(std::optional<bool> on);
+  // Throws ConfigError.
+  void SetMode(const std::string& mode);
+  void SetStuckSwitch(int rank, int column, int command);
+  // Of all calls until the next reset; 0: no limit. Throws ConfigError.
+  void SetBudget(int64_t cycles, int64_t instructions, int64_t stepped_cycles);
+
+ private:
+  Machine& machine();
+
+  const Program program_;
+  std::mutex mutex_;                  // over all that follows
+  std::unique_ptr<Machine> machine_;  // made at the first run: its memories may be large
+  Guard guard_;
+  std::vector<CallRecord> records_;
+  std::vector<std::vector<Span>> traces_;
+  bool timing_ = true;
+  bool structural_ = false;
+  bool trace_ = false;
+  std::optional<bool> debug_;
+  StuckSwitch stuck_switch_;
+};
+
+}  // namespace microscopiq
