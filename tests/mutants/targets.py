@@ -18,7 +18,7 @@ NEAREST: dict[str, tuple[str, ...]] = {
         COMPILER + "partition/test_fusion.py",
         COMPILER + "partition/test_partition.py",
     ),
-    "compiler/emit/planes.py": (COMPILER + "emit/test_emit.py",),
+    "compiler/emit/planes.py": (COMPILER + "emit/test_planes.py", COMPILER + "emit/test_emit.py"),
     "runtime/src/timing/*.cc": (RUNTIME + "timing", RUNTIME + "recon"),
     "runtime/src/recon/*.cc": (RUNTIME + "recon", RUNTIME + "structural"),
     "runtime/src/structural/*.cc": (RUNTIME + "structural",),
