@@ -45,6 +45,7 @@ CORE_FLOORS = (
     ("recon",),
     ("timing", "structural"),
     ("machine",),
+    ("simulator",),
     ("module",),
 )
 """The same of runtime/src."""

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "machine/guard.h"
+#include "guard.h"
 #include "machine/machine.h"
 #include "program/program.h"
 
