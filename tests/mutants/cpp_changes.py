@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from .change import Change
 
 NOT_CODE = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])+\'', re.DOTALL)
-MESSAGE = re.compile(r"\b(?:Fail\w*|static_assert)\([^;]*;|^#[^\n]*|\bcase [^:\n]*:", re.MULTILINE)
+MESSAGE = re.compile(
+    r"\b(?:Fail\w*|static_assert)\([^;]*(?=;)|^#[^\n]*|\bcase [^:\n]*:", re.MULTILINE
+)
 FLIPS = {
     "<": ("<=", ">="), "<=": ("<", ">"), ">": (">=", "<="), ">=": (">", "<"), "==": ("!=",),
     "!=": ("==",), "+": ("-",), "-": ("+",), "+=": ("-=",), "-=": ("+=",), "&&": ("||",),
@@ -20,7 +22,7 @@ BINARY = re.compile(r"(?<= )(<=?|>=?|==|!=|\+=?|-=?|&&?|\|\|?|<<|>>)(?= )")
 STEP = re.compile(r"\+\+|--")
 NUMBER = re.compile(r"(?<![\w.])\d+(?![\w.])")
 EXTREME = re.compile(r"std::(min|max)\b")
-CONDITION = re.compile(r"\b(?:if|while) \((.*)\) (?:\{|\w.*;)$")
+CONDITION = re.compile(r"\b(?:if|while) \((.*)\) (?:\{|\w.*;| *;)$")
 NOT = re.compile(r"!(?=[\w(])")
 TERMS = re.compile(r"\breturn (.+) (?:[+*-]|&&|\|\|) ([^()]+);$")
 STATEMENT = re.compile(

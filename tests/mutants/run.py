@@ -50,9 +50,9 @@ class Copy:
         if not builds:
             shutil.copy2(_library(), tree / LIBRARY)
             return Copy(tree, None)
-        tools = Path(sys.executable).parent
-        cmake = str(tools / "cmake") if (tools / "cmake").exists() else "cmake"
-        _shell([cmake, "-S", tree / "cmake", "-B", build, "-G", "Ninja", "-DMICROSCOPIQ_QUICK=ON",
+        # Those of this environment, as `make` calls nothing but its Python.
+        os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        _shell(["cmake", "-S", tree / "cmake", "-B", build, "-G", "Ninja", "-DMICROSCOPIQ_QUICK=ON",
                 f"-DPython_EXECUTABLE={sys.executable}"])  # fmt: skip
         _shell(["ninja", "-C", build])
         shutil.copy2(build / Path(LIBRARY).name, tree / LIBRARY)
