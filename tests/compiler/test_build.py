@@ -10,10 +10,10 @@ from tvm.relax import op
 
 from microscopiq import Session, quantize
 from microscopiq.compiler.api import build
-from microscopiq.compiler.driver import compile_model
+from microscopiq.compiler.driver import RUN, Compilation, compile_model
 from microscopiq.compiler.options import STAGES, Options
 from microscopiq.runtime.session import find_native, program_of
-from microscopiq.target.arch import ARCH_DIR, DEFAULT_ARCH
+from microscopiq.target.arch import ARCH_DIR, DEFAULT_ARCH, load_arch
 from microscopiq.target.errors import ConfigError
 from tests.compiler import relax_modules as make
 
@@ -131,6 +131,17 @@ def test_stages_stop_and_leave_files(tmp_path):
     assert (tmp_path / "emit" / "30_program.asm").read_text() == state.program.listing()
     with pytest.raises(ConfigError, match="unknown stage 'emitt'"):
         Options(stop_after="emitt")
+
+
+def test_a_stage_leaves_what_it_got():
+    mod = make.model("onnx linear")
+    first = Compilation(Options("int8", "tiny-4x4"), load_arch("tiny-4x4"), mod)
+    done = [first]
+    for stage in STAGES:
+        done.append(RUN[stage](done[-1]))
+    assert first.mod is mod and first.quantized is None
+    assert [state.program is not None for state in done] == [False] * 4 + [True]
+    assert done[2].quantized is done[4].quantized and not done[2].schedules
 
 
 def test_progress_counts_layers():

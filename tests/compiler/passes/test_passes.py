@@ -194,8 +194,9 @@ def test_quantizing_twice_changes_nothing():
 
 def test_compiled_module_is_refused():
     state = run_stages(make.model("clip"), Options(recipe="int8", arch="tiny-4x4"))
-    with pytest.raises(ConfigError, match="already compiled for tiny-4x4"):
-        build(state.mod)
+    for again in (build, lambda mod: quantize(mod, "int8")):
+        with pytest.raises(ConfigError, match="already compiled for tiny-4x4"):
+            again(state.mod)
 
 
 def test_format_without_a_decoder_is_refused():
