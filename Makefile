@@ -77,7 +77,7 @@ mutants: .venv/installed-test ## Change the code at sampled places; tell what no
 # The layers lie side by side in this folder; mypy has to find them under their import names.
 types:
 	@mkdir -p build/types/microscopiq
-	@ln -sfn $(addprefix ../../../,target runtime compiler python/microscopiq/__init__.py) build/types/microscopiq/
+	@ln -sfn $(addprefix ../../../,target runtime compiler python/microscopiq/__init__.py python/microscopiq/__main__.py) build/types/microscopiq/
 
 clean: ## Remove all that these targets made, .venv included.
 	rm -rf .venv build dist microscopiq-demo .pytest_cache .ruff_cache .mypy_cache .hypothesis

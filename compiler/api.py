@@ -1,14 +1,16 @@
 """The public functions behind `import microscopiq as mq`."""
 
-import shutil
+import errno
+import os
 from pathlib import Path
 
-from ..runtime.session import SUFFIXES, load_executable, program_of
-from ..runtime.whole_file import check_folder
+from ..runtime.session import load_executable, program_of
+from ..runtime.whole_file import writing
 from ..target.arch import DEFAULT_ARCH, Arch
 from ..target.errors import ConfigError, InputError
 from .calibration.collect import Calibration
 from .driver import compile_model, quantize
+from .files import check_library_path
 from .frontend.load import load_model
 from .options import Options
 from .quant.recipe import DEFAULT_RECIPE, Recipe
@@ -74,30 +76,16 @@ def export_library(executable, path: str | Path) -> None:
     target = check_library_path(path)
     temporary = target.with_name(f".{target.stem}.part{target.suffix}")
     try:
-        executable.export_library(str(temporary))
-        temporary.replace(target)
+        with writing(path):
+            executable.export_library(str(temporary))
+            temporary.replace(target)
+    except RuntimeError as error:
+        # The linker is a process of its own: of what it met there is only its text.
+        if os.strerror(errno.ENOSPC) in str(error):
+            raise ConfigError(f"can't write '{path}': {os.strerror(errno.ENOSPC)}") from None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def check_library_path(path: str | Path) -> Path:
-    """Return the path of a library that can be written; `compile` asks before its long work.
-
-    Raises
-    ------
-    ConfigError
-        As `export_library`.
-    """
-    if not any(shutil.which(name) for name in ("g++", "c++", "clang++", "gcc", "cc")):
-        raise ConfigError(
-            "export needs a C++ compiler on PATH to link the library: none of g++, c++, clang++, "
-            "gcc, cc was found; install one, or run the executable in this process"
-        )
-    target = Path(path)
-    if target.suffix not in SUFFIXES:
-        raise ConfigError(f"output file '{path}': the name must end in .so or .tar")
-    check_folder(target)
-    return target
 
 
 def disassemble(executable, function: str | None = None) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import tvm
 
+from ..target.errors import InputError
 from ..target.formats import MAX_OUTLIERS, MICRO_BLOCK, WEIGHT_FORMATS
 from .passes.records import LayerRecord, Weights, read_records
 
@@ -27,7 +28,16 @@ def weight_report(mod: tvm.IRModule) -> dict:
         without room), ``saturated`` weights and ``held_out_error``, the share of the output's power
         that was lost on held-out rows (in the total the mean over layers). What a method doesn't
         count or a format doesn't have is None.
+
+    Raises
+    ------
+    InputError
+        For anything but a module; an executable has its weights packed.
     """
+    if not isinstance(mod, tvm.IRModule):
+        raise InputError(
+            f"given {type(mod).__name__}; allowed: the module that `quantize` returned"
+        )
     records = read_records(mod)
     rows = [record for record in records.layers.values() if record.weights]
     return {

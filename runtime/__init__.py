@@ -23,8 +23,6 @@ import functools
 import os
 from pathlib import Path
 
-import tvm_ffi
-
 from ..target import errors
 
 LIBRARY = "libmicroscopiq_runtime.so"
@@ -41,6 +39,9 @@ def load() -> Path:
     ConfigError
         If the library was not built.
     """
+    # With torch installed it takes seconds, which checks of files and names don't need.
+    import tvm_ffi
+
     # tvm_ffi raises these very classes for the kinds the core names.
     for name, cls in errors.BY_NAME.items():
         tvm_ffi.register_error(name, cls)
@@ -67,5 +68,7 @@ def set_debug(on: bool) -> bool:
     units that touch the same bytes (or weight plane) in no defined order. Values and cycles stay
     the same. A `Session` that was told `debug` keeps to that.
     """
+    import tvm_ffi
+
     load()
     return bool(tvm_ffi.get_global_func("microscopiq.runtime.set_debug")(on))

@@ -41,25 +41,52 @@ def find_native(module):
 
 
 def load_executable(executable):
-    """Return the loaded module of a path, a `VMExecutable` or a module."""
-    import tvm
+    """Return the loaded module of a path, a `VMExecutable` or a module.
 
+    Raises
+    ------
+    InputError
+        For a file that is no exported program, and for anything else.
+    """
     if isinstance(executable, str | Path):
-        path = Path(executable)
-        if not path.is_file():
-            raise InputError(f"program file not found: {path}")
-        if path.suffix not in SUFFIXES:
-            raise InputError(
-                f"{path}: not an exported program; allowed: a file that export_library or "
-                "`microscopiq compile` wrote (.so or .tar)"
-            )
-        _check_complete(path)
+        path = check_program_file(executable)
+        import tvm
+
         try:
             return tvm.runtime.load_module(str(path.resolve()))
         except (RuntimeError, OSError, ValueError) as error:
             first = str(error).strip().splitlines()[-1]
             raise InputError(f"{path}: not an exported program: {first}") from error
-    return getattr(executable, "mod", executable)
+    import tvm
+
+    module = getattr(executable, "mod", executable)
+    if not isinstance(module, tvm.runtime.Module):
+        hint = "; `build` compiles a module" if isinstance(module, tvm.IRModule) else ""
+        raise InputError(
+            f"given {type(executable).__name__}; allowed: what `build` returned, or a file that "
+            f"export_library wrote{hint}"
+        )
+    return module
+
+
+def check_program_file(path: str | Path) -> Path:
+    """Return the path of a file that can be an exported program, as far as is known without TVM.
+
+    Raises
+    ------
+    InputError
+        For a file that is missing, of another kind, or cut.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"program file not found: {path}")
+    if path.suffix not in SUFFIXES:
+        raise InputError(
+            f"{path}: not an exported program; allowed: a file that export_library or "
+            "`microscopiq compile` wrote (.so or .tar)"
+        )
+    _check_complete(path)
+    return path
 
 
 def program_of(module) -> Program | None:
@@ -117,8 +144,6 @@ class Session:
         max_instructions: int | None = None,
         max_stepped_cycles: int | None = None,
     ):
-        import tvm
-
         if mode not in MODES:
             raise ConfigError(unknown_name("simulator mode", mode, MODES))
         self.budget = budget_of(
@@ -127,17 +152,21 @@ class Session:
             max_instructions=max_instructions,
             max_stepped_cycles=max_stepped_cycles,
         )
+        machine = None if arch is None else load_arch(arch)
+        table = None if technology is None else load_technology(technology)
         self.module = load_executable(executable)
         self.native = find_native(self.module)
         self.program = program_of(self.module)
-        if arch is not None and self.program is not None:
-            _check_arch(self.program, load_arch(arch))
+        if machine is not None and self.program is not None:
+            _check_arch(self.program, machine)
         self.mode = mode
         self.debug = debug
         self._lock = _lock_of(self.native)
-        if technology is None and self.program is not None:
-            technology = self.program.technology
-        self.technology = None if technology is None else load_technology(technology)
+        if table is None and self.program is not None:
+            table = load_technology(self.program.technology)
+        self.technology = table
+        import tvm
+
         try:
             self.vm = tvm.relax.VirtualMachine(self.module, tvm.cpu())
         except AttributeError as error:

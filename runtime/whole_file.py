@@ -3,12 +3,28 @@
 import gzip
 import io
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from ..target.errors import ConfigError
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Say which file can't be written and why, where the system says it without a name.
+
+    Raises
+    ------
+    ConfigError
+        For any OSError: a full disk, no permission, a folder of that name.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"can't write '{path}': {error.strerror or error}") from None
 
 
 @contextmanager
@@ -21,13 +37,17 @@ def whole_file(path: str | Path) -> Iterator[BinaryIO]:
         When the folder or the file can't be written.
     """
     target = Path(path)
+    if _is_device(target):
+        # A file renamed to it would take its place.
+        with writing(path), target.open("wb") as file:
+            yield file
+        return
     temporary = target.with_name(target.name + ".part")
     try:
-        with temporary.open("wb") as file:
-            yield file
-        os.replace(temporary, target)
-    except OSError as error:
-        raise ConfigError(f"can't write '{path}': {error.strerror or error}") from None
+        with writing(path):
+            with temporary.open("wb") as file:
+                yield file
+            os.replace(temporary, target)
     finally:
         # Where it couldn't be made, it can't be removed, nor need it be.
         with suppress(OSError):
@@ -61,8 +81,19 @@ def check_folder(path: str | Path) -> None:
     target = Path(path)
     if target.is_dir():
         raise ConfigError(f"output file '{path}': a folder has that name")
-    if not target.parent.is_dir() or not os.access(target.parent, os.W_OK):
-        raise ConfigError(f"output file '{path}': no folder that can be written: {target.parent}")
+    if _is_device(target):
+        return
+    try:
+        # Permissions say little: root has them on folders that take no file.
+        tempfile.TemporaryFile(dir=target.parent).close()
+    except OSError:
+        raise ConfigError(
+            f"output file '{path}': no folder that can be written: {target.parent}"
+        ) from None
+
+
+def _is_device(path: Path) -> bool:
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def make_folder(folder: str | Path) -> Path:
@@ -80,7 +111,7 @@ def make_folder(folder: str | Path) -> Path:
     return Path(folder)
 
 
-def write_file(path: Path, content: str | bytes) -> None:
+def write_file(path: str | Path, content: str | bytes) -> None:
     """Write a file under a temporary name and rename it: no reader sees half of it.
 
     Raises

@@ -38,9 +38,12 @@ def read_table(what: str, name_or_path: str | Path, folder: Path) -> tuple[dict,
             raise ConfigError(f"{what} file not found: {text}")
         raise ConfigError(unknown_name(what, text, table_names(folder)) + " or a .toml path")
     try:
-        return tomllib.loads(path.read_text()), str(path)
+        # Editors of Windows put a byte order mark in front of UTF-8, which TOML doesn't have.
+        return tomllib.loads(path.read_text(encoding="utf-8-sig")), str(path)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"{what} file '{path}' can't be read: {error.strerror}") from None
 
 
 def read_with_base(

@@ -10,6 +10,7 @@ import numpy as np
 import tvm
 from tvm import relax
 
+from ...runtime.whole_file import writing
 from ..partition.graph import static_shape
 
 
@@ -101,8 +102,10 @@ class Store:
     def put(self, number: int, inputs: dict[bool, list[np.ndarray]]) -> None:
         """Write what a call has, the source's and that of quantized layers."""
         self.places[number] = self.file.seek(0, 2), {key: len(a) for key, a in inputs.items()}
-        for array in itertools.chain.from_iterable(inputs.values()):
-            np.save(self.file, array, allow_pickle=False)
+        with writing(f"{tempfile.gettempdir()} (a temporary file)"):
+            for array in itertools.chain.from_iterable(inputs.values()):
+                np.save(self.file, array, allow_pickle=False)
+            self.file.flush()
 
     def get(self, number: int) -> dict[bool, list[np.ndarray]]:
         """Return what was written for a call."""

@@ -9,10 +9,14 @@ import typer
 from rich.console import Console
 from rich.padding import Padding
 
+from ...runtime.whole_file import make_folder
 from ...target.arch import DEFAULT_ARCH
 from ...target.errors import ConfigError
+from ..files import check_database_folder, check_library_path, check_model_file
 from ..options import STAGES
 from ..quant.recipe import DEFAULT_RECIPE, load_recipe
+from .checks import check_input, check_names
+from .interrupts import leaving
 from .layers import print_host, print_layers
 from .options import ArchName, Json, Recipe
 from .sizes import program_sizes
@@ -65,15 +69,23 @@ def compile_command(
         raise ConfigError("compile needs an output file: -o OUT.so (or --stop-after STAGE)")
     if calibration_cache is not None and calibration is None:
         raise ConfigError("--calibration-cache needs samples: --calibration X.npz")
-    from ..api import Calibration, check_library_path, export_library
-    from ..driver import compile_model, run_stages
-    from ..frontend.load import load_model
-    from ..options import Options
-    from .arrays import read_samples
-    from .progress import StageBars
-
+    check_model_file(model)
+    check_names([recipe], arch)
+    check_input(calibration)
+    if tuning_db is not None:
+        check_database_folder(tuning_db)
     if stop_after is None:
         check_library_path(output)
+    for folder in (dump_dir, calibration_cache):
+        if folder is not None:
+            make_folder(folder)
+    with leaving():
+        from ..api import Calibration, export_library
+        from ..driver import compile_model, run_stages
+        from ..frontend.load import load_model
+        from ..options import Options
+        from .arrays import read_samples
+        from .progress import StageBars
     with StageBars() as bars:
         stop = stop_after.value if stop_after else None
         mod = load_model(model)

@@ -2,14 +2,16 @@
 
 import enum
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ...runtime.whole_file import make_folder
 from ...target.arch import DEFAULT_ARCH
 from ..quant.recipe import DEFAULT_RECIPE
+from .checks import check_names
 from .costs import cost_rows, print_units
+from .interrupts import leaving
 from .layers import print_host
 from .options import ArchName, Json, Recipe
 from .quantities import percent
@@ -32,11 +34,13 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Compile a small trained model and run it on images it hasn't seen."""
-    from ..demo.run import run_demo
-    from .progress import StageBars
-
+    check_names([recipe], arch)
+    folder = make_folder("microscopiq-demo")
+    with leaving():
+        from ..demo.run import run_demo
+        from .progress import StageBars
     with StageBars() as bars:
-        result = run_demo(model.value, recipe, arch, Path("microscopiq-demo"), bars)
+        result = run_demo(model.value, recipe, arch, folder, bars)
     if as_json:
         print(json.dumps(result.to_json()))
     else:

@@ -9,7 +9,11 @@ import typer
 
 from ...target.arch import DEFAULT_ARCH
 from ...target.errors import ConfigError
+from ..files import check_model_file
 from ..quant.recipe import DEFAULT_RECIPE
+from ..study.points import check_jobs, points, short_keys
+from .checks import check_names, check_outputs
+from .interrupts import leaving
 from .options import ArchName, Json, TechnologyName
 from .rows import Csv, Model, names, write_csv
 
@@ -36,17 +40,15 @@ def dse(
     as_json: Json = False,
 ) -> None:
     """Explore machines: latency, energy and area of every combination, timing only."""
-    from ...runtime.reports.roofline import check_plot
-    from ...runtime.whole_file import check_folder
-    from ..study.dse import explore, points
-    from ..study.plot import write_pareto
-    from .progress import StageBars
-
-    if table is not None:
-        check_folder(table)
-    if plot is not None:
-        check_plot(plot)
+    check_model_file(model)
+    check_names(arch=arch, technology=technology)
+    check_jobs(jobs)
+    check_outputs([table], plot)
     chosen = points(names(recipes), dict(_values(text) for text in _once(sweep)))
+    with leaving():
+        from ..study.dse import explore
+        from ..study.plot import write_pareto
+        from .progress import StageBars
     with StageBars() as bars:
         rows = explore(model, chosen, arch, technology, jobs, bars)
     records = [row.to_record() for row in rows]
@@ -85,8 +87,6 @@ def _print_points(rows: list, written: list[Path]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
-
-    from ..study.dse import short_keys
 
     good = sorted((row for row in rows if not row.error), key=lambda row: row.seconds)
     table = Table(box=box.SIMPLE, padding=(0, 1))

@@ -6,12 +6,15 @@ from typing import Annotated
 
 import typer
 
-from ...target.arch import DEFAULT_ARCH
+from ...target.arch import DEFAULT_ARCH, load_arch
 from ...target.errors import ConfigError
-from ..estimate.presets import PRESETS, load_preset
-from ..estimate.stand_in import FLAGGED_SHARE
+from ..estimate.presets import PRESETS, check_tokens, load_preset
+from ..estimate.products import parse_product, weight_formats
+from ..estimate.stand_in import FLAGGED_SHARE, check_share
 from ..quant.recipe import DEFAULT_RECIPE
+from .checks import check_names
 from .costs import cost_rows, print_energy, print_units
+from .interrupts import leaving
 from .options import ArchName, Json, Recipe, TechnologyName
 from .tables import new_console, new_table, print_facts, print_table, say
 
@@ -48,17 +51,20 @@ def estimate(
         raise ConfigError("estimate needs operators: --preset NAME or --gemm MxNxK")
     if tokens is not None and not preset:
         raise ConfigError(f"--tokens {tokens} is of a preset; a product's rows are the M of MxNxK")
-    _import_tvm()
-    from ...target.arch import load_arch
-    from ..estimate.decoder_layer import decoder_tasks
-    from ..estimate.timing import estimate as run_estimate
-    from ..estimate.timing import gemm_tasks, weight_formats
-
+    rows = DEFAULT_TOKENS if tokens is None else tokens
+    check_names(arch=arch, technology=technology)
+    check_share(flagged_share)
+    check_tokens(rows)
     format_of = weight_formats(recipe, weight_format)
-    tasks = []
-    if preset:
-        decoder = load_preset(preset)
-        tasks += decoder_tasks(decoder, DEFAULT_TOKENS if tokens is None else tokens, format_of)
+    decoder = load_preset(preset) if preset else None
+    for number, text in enumerate(gemm or []):
+        parse_product(text, number)
+    with leaving():
+        _import_tvm()
+        from ..estimate.decoder_layer import decoder_tasks
+        from ..estimate.timing import estimate as run_estimate
+        from ..estimate.timing import gemm_tasks
+    tasks = decoder_tasks(decoder, rows, format_of) if decoder else []
     for number, text in enumerate(gemm or []):
         tasks += gemm_tasks(text, number, format_of)
     result = run_estimate(tasks, load_arch(arch), flagged_share, technology)

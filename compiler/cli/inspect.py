@@ -4,7 +4,9 @@ from typing import Annotated
 
 import typer
 
+from ...runtime.session import check_program_file, load_executable, program_of
 from ...target.isa.program import Program
+from .interrupts import leaving
 from .options import Library
 from .sizes import code_bytes
 from .tables import new_console, new_table, print_table
@@ -17,9 +19,9 @@ def inspect(
     ] = None,
 ) -> None:
     """Print a compiled model's functions and their instructions."""
-    from ...runtime.session import load_executable, program_of
-    from ..api import disassemble
-
+    check_program_file(library)
+    with leaving():
+        from ..api import disassemble
     module = load_executable(library)
     listing = disassemble(module, function)
     program = program_of(module)

@@ -9,6 +9,7 @@ from ...target.arch import arch_names, load_arch
 from ...target.formats import WEIGHT_FORMATS
 from ...target.technology import load_technology, technology_names
 from ..quant.recipe import load_recipe, recipe_names
+from .interrupts import leaving
 from .tables import new_console, new_table
 
 LISTINGS = ("recipes", "formats", "archs", "technologies", "passes")
@@ -34,7 +35,8 @@ def print_listing(what: str) -> None:
     elif what == "formats":
         rows = [(row.name, row.description) for row in WEIGHT_FORMATS.values()]
     else:
-        from ..driver import RUN
+        with leaving():
+            from ..driver import RUN
 
         rows = [(name, stage.__doc__ or "") for name, stage in RUN.items()]
     for row in rows:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from ...runtime.whole_file import write_file
+
 Model = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="Model to study.")]
 Csv = Annotated[Path | None, typer.Option("--csv", metavar="F.csv", help="Write the rows.")]
 
@@ -16,8 +18,6 @@ def names(text: str) -> list[str]:
 
 
 def write_csv(path: Path, records: list[dict]) -> None:
-    from ...runtime.whole_file import write_file
-
     text = io.StringIO()
     writer = csv.DictWriter(text, list(records[0]), lineterminator="\n")
     writer.writeheader()

@@ -7,9 +7,12 @@ from typing import Annotated
 
 import typer
 
+from ...runtime.session import MODES, Session, check_program_file
 from ...target.errors import ConfigError
 from ...target.isa.program import Program
+from .checks import check_input, check_names, check_outputs
 from .costs import cost_rows, print_energy, print_units
+from .interrupts import leaving
 from .options import (
     Json,
     Library,
@@ -20,6 +23,7 @@ from .options import (
 )
 from .tables import new_console, print_facts
 
+Mode = enum.Enum("Mode", {name: name for name in MODES})
 Trace = Annotated[
     Path | None,
     typer.Option("--trace", metavar="T.json", help="Write a timeline for Perfetto (.json, .gz)."),
@@ -32,13 +36,6 @@ Roofline = Annotated[
     Path | None,
     typer.Option("--roofline", metavar="R.svg", help="Draw the roofline (.svg, .png, .pdf)."),
 ]
-
-
-class Mode(str, enum.Enum):
-    """Modes of a session; importing its own list would cost every command a second."""
-
-    fast = "fast"
-    structural = "structural"
 
 
 def run(
@@ -62,7 +59,7 @@ def run(
     ] = None,
     mode: Annotated[
         Mode, typer.Option(help="structural: step every PE and every ReCoN switch.")
-    ] = Mode.fast,
+    ] = Mode[MODES[0]],
     debug: Annotated[
         bool,
         typer.Option("--debug", help="Refuse reads of unwritten memory and races between units."),
@@ -80,16 +77,20 @@ def run(
     """Run a compiled model on the simulator: outputs, cycles, traffic, energy."""
     if timing_only == (inputs is not None):
         raise ConfigError("run needs either --input X.npz or --timing-only")
-    if timing_only and (output or trace or debug or mode is not Mode.fast):
+    if timing_only and (output or trace or debug or mode.value != MODES[0]):
         raise ConfigError(
             "--timing-only is a summary without values: "
             "leave out --output, --trace, --mode and --debug"
         )
-    from ...runtime.session import Session
-    from .arrays import read_inputs, write_outputs
-    from .progress import StageBars
+    check_program_file(library)
+    check_names(arch=arch, technology=technology)
+    check_input(inputs)
+    check_outputs([output, trace, layers], roofline)
+    with leaving():
+        import tvm  # noqa: F401
 
-    check_paths(layers, roofline)
+        from .arrays import read_inputs, write_outputs
+        from .progress import StageBars
     session = Session(
         library,
         arch,
@@ -114,17 +115,6 @@ def run(
         print(json.dumps(result.to_json()))
     else:
         print_run(result, session.program, [output, trace, layers, roofline])
-
-
-def check_paths(layers: Path | None, roofline: Path | None) -> None:
-    """Raise before a long run if one of its files can't be made."""
-    from ...runtime.reports.roofline import check_plot
-    from ...runtime.whole_file import check_folder
-
-    if layers is not None:
-        check_folder(layers)
-    if roofline is not None:
-        check_plot(roofline)
 
 
 def write_reports(result, program, layers: Path | None, roofline: Path | None) -> None:

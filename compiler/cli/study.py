@@ -8,6 +8,10 @@ from typing import Annotated
 import typer
 
 from ...target.arch import DEFAULT_ARCH
+from ..files import check_model_file
+from ..study.ablation import ablation_recipes
+from .checks import check_input, check_names, check_outputs
+from .interrupts import leaving
 from .options import ArchName, Json
 from .rows import Csv, Model, names, write_csv
 
@@ -54,25 +58,21 @@ def ablation(
     as_json: Json = False,
 ) -> None:
     """Add MicroScopiQ's ideas one by one, in the order of the paper's Table 7."""
-    from ..study.ablation import ablation_recipes
-
     _study(model, calibration, ablation_recipes(bits), arch, (table, plot, as_json))
 
 
 def _study(model: Path, calibration: Path, recipes: list, arch: str, wanted: tuple) -> None:
-    from ...runtime.reports.roofline import check_plot
-    from ...runtime.whole_file import check_folder
-    from ..frontend.load import load_model
-    from ..study.compare import compare as run_study
-    from ..study.plot import write_plot
-    from .arrays import read_samples
-    from .progress import StageBars
-
     table, plot, as_json = wanted
-    if table is not None:
-        check_folder(table)
-    if plot is not None:
-        check_plot(plot)
+    check_model_file(model)
+    check_names(recipes, arch)
+    check_input(calibration)
+    check_outputs([table], plot)
+    with leaving():
+        from ..frontend.load import load_model
+        from ..study.compare import compare as run_study
+        from ..study.plot import write_plot
+        from .arrays import read_samples
+        from .progress import StageBars
     mod = load_model(model)
     samples = read_samples(calibration, mod)
     with StageBars() as bars:

@@ -7,16 +7,18 @@ from typing import Annotated
 
 import typer
 
+from ...runtime.whole_file import make_folder
 from ...target.arch import DEFAULT_ARCH
+from ..files import check_model_file
 from ..quant.recipe import DEFAULT_RECIPE
+from .checks import check_input, check_names
+from .interrupts import EXIT_INTERRUPTED, leaving
 from .options import ArchName, Json, Recipe
-
-EXIT_INTERRUPTED = 130
 
 
 def tune(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Path of an .onnx file.")],
-    trials: Annotated[int, typer.Option(metavar="N", help="Candidates to measure in all.")],
+    trials: Annotated[int, typer.Option(metavar="N", min=1, help="Candidates to measure in all.")],
     work_dir: Annotated[
         Path, typer.Option(metavar="DIR", help="Database; a run that was ended goes on there.")
     ],
@@ -37,8 +39,12 @@ def tune(
     as_json: Json = False,
 ) -> None:
     """Find good schedules of a model's products and convolutions by measuring them."""
-    from ..tune.tuner import Settings, tune_model
-
+    check_model_file(model)
+    check_names([recipe], arch)
+    check_input(cost_model)
+    make_folder(work_dir)
+    with leaving():
+        from ..tune.tuner import Settings, tune_model
     with _Bar() as bar:
         settings = Settings(workers, tracker, cost_model, seed=seed, report=bar)
         result = tune_model(model, trials, work_dir, arch, recipe, settings)

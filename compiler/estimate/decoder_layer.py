@@ -3,10 +3,10 @@
 Norms, softmax, rotations and activation functions run on the host and cost nothing here.
 """
 
-from ...target.errors import ConfigError
 from ..operators import Gemm
-from .presets import Decoder
-from .timing import FormatOf, Task, quantize_rows
+from .presets import Decoder, check_tokens
+from .products import FormatOf
+from .timing import Task, quantize_rows
 
 
 def decoder_tasks(decoder: Decoder, tokens: int, format_of: FormatOf) -> list[Task]:
@@ -19,8 +19,7 @@ def decoder_tasks(decoder: Decoder, tokens: int, format_of: FormatOf) -> list[Ta
     ConfigError
         For no token.
     """
-    if tokens < 1:
-        raise ConfigError(f"tokens = {tokens}; allowed: at least 1")
+    check_tokens(tokens)
     heads, head_dim = decoder.heads, decoder.dim // decoder.heads
     key_dim = decoder.kv_heads * head_dim
 

@@ -34,3 +34,9 @@ def load_preset(name: str) -> Decoder:
     if name not in PRESETS:
         raise ConfigError(unknown_name("preset", name, PRESETS))
     return PRESETS[name]
+
+
+def check_tokens(tokens: int) -> None:
+    """Raise ConfigError for no token."""
+    if tokens < 1:
+        raise ConfigError(f"tokens = {tokens}; allowed: at least 1")

@@ -11,6 +11,7 @@ two thirds, because shares differ between layers.
 
 import numpy as np
 
+from ...target.errors import ConfigError
 from ...target.formats import MACRO_BLOCK, MICRO_BLOCK, WEIGHT_FORMATS
 from ...target.packing import QuantizedWeight, blocks, empty, pack
 from ...target.segment import panels, shape_only
@@ -22,6 +23,12 @@ TEMPLATES = 32
 ROUTABLE = (1, 2, 3, 4, 6, 7)
 """Column distances (XOR) of two halves that meet in one pass of ReCoN: not 101b. Quantizers
 choose such slots."""
+
+
+def check_share(flagged_share: float) -> None:
+    """Raise ConfigError for a share outside of 0 to 1."""
+    if not 0 <= flagged_share <= 1:
+        raise ConfigError(f"flagged share {flagged_share}; allowed: 0 to 1")
 
 
 def stand_in_segment(op, flagged_share: float = FLAGGED_SHARE, seed: int = 0) -> bytes:

@@ -6,7 +6,6 @@ is known (`stand_in`), and the simulator counts its cycles without computing a v
 
 import json
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,18 +13,14 @@ import tvm
 
 from ...runtime.results.result import RunResult, total
 from ...target.arch import Arch
-from ...target.errors import ConfigError, unknown_name
-from ...target.formats import GROUP_SIZE, WEIGHT_FORMATS
+from ...target.formats import GROUP_SIZE
 from ...target.isa.program import Function, Program
 from ...target.technology import Technology, load_technology
 from ..kinds.registry import emit, scheduled
 from ..operators import Gemm, Operator, Quantize
 from ..passes.lower import check_format, on_host
-from ..quant.recipe import Recipe, load_recipe
-from .stand_in import FLAGGED_SHARE, stand_in_segment
-
-FormatOf = Callable[[str], str]
-"""The weight format of a layer, by the layer's name."""
+from .products import FormatOf, parse_product
+from .stand_in import FLAGGED_SHARE, check_share, stand_in_segment
 
 
 @dataclass(frozen=True)
@@ -97,8 +92,7 @@ def estimate(
     CapacityError
         When an operator fits no tile.
     """
-    if not 0 <= flagged_share <= 1:
-        raise ConfigError(f"flagged share {flagged_share}; allowed: 0 to 1")
+    check_share(flagged_share)
     table = load_technology(technology or arch.technology)
     host = [task for task in tasks if on_host(task.operator, arch)]
     tasks = [task for task in tasks if not on_host(task.operator, arch)]
@@ -142,40 +136,15 @@ def _symbol(name: str, taken: dict[str, Function]) -> str:
     return symbol
 
 
-def weight_formats(recipe: str | Path | Recipe, weight_format: str | None = None) -> FormatOf:
-    """Return what gives a layer its weight format: a recipe, or one format for all.
-
-    Raises
-    ------
-    ConfigError
-        For an unknown recipe or format (nearest names first).
-    """
-    if weight_format is None:
-        loaded = load_recipe(recipe)
-        return lambda layer: loaded.for_layer(layer).weight_format
-    if weight_format not in WEIGHT_FORMATS:
-        raise ConfigError(unknown_name("weight format", weight_format, WEIGHT_FORMATS))
-    return lambda _layer: weight_format
-
-
 def gemm_tasks(text: str, number: int, format_of: FormatOf) -> list[Task]:
     """Return the tasks of ``[NAME=]MxNxK[xCOUNT]``: quantization of its rows, and the product.
 
     Raises
     ------
     ConfigError
-        For text of another form or a dimension below 1.
+        As `parse_product`.
     """
-    name, _, sizes = text.rpartition("=")
-    numbers = re.fullmatch(r"(\d+)x(\d+)x(\d+)(?:x(\d+))?", sizes)
-    dims = [int(size or 1) for size in numbers.groups()] if numbers else []
-    if not dims or min(dims) < 1:
-        raise ConfigError(
-            f"product '{text}'; allowed: [NAME=]MxNxK[xCOUNT] with numbers from 1 on, such as "
-            "ffn=128x3072x768x12"
-        )
-    m, n, k, count = dims
-    name = name or f"gemm{number}"
+    name, (m, n, k, count) = parse_product(text, number)
     op = Gemm(1, 1, m, n, k, format_of(name))
     return [Task(f"{name}.quantize", quantize_rows(m, k), count), Task(name, op, count)]
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import tvm
 
 from ...target.errors import InputError
+from ..files import check_model_file
 
 
 def load_model(source, example_inputs: tuple | None = None) -> tvm.IRModule:
@@ -26,15 +27,9 @@ def load_model(source, example_inputs: tuple | None = None) -> tvm.IRModule:
     if isinstance(source, tvm.IRModule):
         return source
     if isinstance(source, str | Path):
-        path = Path(source)
-        if path.suffix in (".pt", ".pth", ".pt2", ".th"):
-            raise InputError(
-                f"{path}: torch files execute code when they are loaded; load it yourself and "
-                "pass the nn.Module or ExportedProgram, or export it to ONNX"
-            )
         from .onnx import load_onnx
 
-        return load_onnx(path)
+        return load_onnx(check_model_file(source))
     kind = type(source).__module__.split(".")[0]
     if kind == "onnx":
         from .onnx import load_onnx

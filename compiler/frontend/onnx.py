@@ -8,6 +8,7 @@ from google.protobuf.message import DecodeError
 from tvm.relax.frontend.onnx import from_onnx
 
 from ...target.errors import InputError, UnsupportedError
+from ..files import check_model_file
 from ..names import digest, with_names
 
 
@@ -21,7 +22,7 @@ def load_onnx(source: str | Path | onnx.ModelProto) -> tvm.IRModule:
     UnsupportedError
         For an operator that TVM can't import.
     """
-    model = source if isinstance(source, onnx.ModelProto) else _read(Path(source))
+    model = source if isinstance(source, onnx.ModelProto) else _read(check_model_file(source))
     where = "the model" if isinstance(source, onnx.ModelProto) else str(source)
     try:
         mod = from_onnx(model, keep_params_in_input=False)
@@ -39,8 +40,6 @@ def load_onnx(source: str | Path | onnx.ModelProto) -> tvm.IRModule:
 
 
 def _read(path: Path) -> onnx.ModelProto:
-    if not path.is_file():
-        raise InputError(f"model file not found: {path}")
     try:
         model = onnx.load(str(path))
     except (DecodeError, ValueError, OSError, onnx.checker.ValidationError) as error:

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
@@ -18,6 +18,9 @@ Method = Callable[..., tuple[QuantizedWeight | StudyWeight, dict]]
 returns the weight, and what it counted on the way."""
 GRID_FORMATS = (*(name for name, row in WEIGHT_FORMATS.items() if not row.cluster), *STUDY_FORMATS)
 """Formats whose input channels can be rounded one by one, so that any method can use them."""
+
+TYPE_WORDS = {bool: "true or false", float: "a number", int: "an integer", str: "a text"}
+"""What messages call the types of options."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +64,22 @@ def method_options(name: str, values: dict):
     """
     kind = METHODS[name].options
     known = [field.name for field in dataclasses.fields(kind)]
-    for key in values:
+    types = get_type_hints(kind)
+    for key, value in values.items():
         if key not in known:
             raise ConfigError(f"method '{name}': {unknown_name('option', key, known)}")
+        allowed = get_args(types[key]) or (types[key],)
+        if not _is_one_of(value, allowed):
+            needed = " or ".join(TYPE_WORDS[each] for each in allowed)
+            raise ConfigError(f"method '{name}': {key} = {value!r}: {needed} is needed")
     return kind(**values)
+
+
+def _is_one_of(value, types: tuple[type, ...]) -> bool:
+    """Tell whether a value has one of some types; an integer is a number, True is none."""
+    if isinstance(value, bool):
+        return bool in types
+    return isinstance(value, types) or (isinstance(value, int) and float in types)
 
 
 def quantize_weight(

@@ -10,7 +10,7 @@ MicroScopiQ's row-block compensation; written with ``H = U D U^T``, U unit upper
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import lapack, solve_triangular
+import scipy  # brings its parts when they are used: the command line reads recipes often
 
 from .grids import Grid
 
@@ -46,7 +46,9 @@ class Order:
     def solved(self, rows: np.ndarray) -> np.ndarray:
         """Return ``V^-1 rows`` for ``(in, columns)``, without a copy of V."""
         assert self.cholesky is not None
-        return solve_triangular(self.cholesky, rows[::-1], trans="T", check_finite=False)[::-1]
+        return scipy.linalg.solve_triangular(
+            self.cholesky, rows[::-1], trans="T", check_finite=False
+        )[::-1]
 
     def unit(self) -> np.ndarray | None:
         """Return U."""
@@ -79,7 +81,7 @@ def ordered(hessian: np.ndarray, damping: float) -> Order:
     backwards = channels[::-1]
     matrix = hessian[np.ix_(backwards, backwards)] / np.float32(mean)
     matrix[np.diag_indices_from(matrix)] += np.float32(damping)
-    factor, failed = lapack.spotrf(matrix.T, lower=0, clean=1, overwrite_a=1)
+    factor, failed = scipy.linalg.lapack.spotrf(matrix.T, lower=0, clean=1, overwrite_a=1)
     if failed:
         raise TooLittleDamping(damping)
     return Order(channels, factor)

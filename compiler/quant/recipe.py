@@ -25,6 +25,8 @@ CACHES = (FP32, *KV_FORMATS)
 OUTPUT_ORDERS = ("source", "norm")
 """Orders of a linear layer's output channels: the model's, or macro-blocks by norm."""
 
+TEXTS = ("name", "description", "method", "weight_format", "pattern")
+"""Keys of a recipe or an override that are texts."""
 AWQ, SMOOTHQUANT = "awq", "smoothquant"
 """Names of rules for factors between activations and weights."""
 DEFAULT_STRENGTH = 0.7
@@ -127,7 +129,10 @@ def _from_table(table: dict, where: str) -> Recipe:
         mistakes.append(f"overrides = {overrides!r}: [[overrides]] tables are needed")
         overrides = []
     for row in (table, *overrides):
-        mistakes += _layer_mistakes(row)
+        texts = [key for key in TEXTS if not isinstance(row.get(key, ""), str)]
+        mistakes += [f"{key} = {row[key]!r}: a text is needed" for key in texts]
+        if not texts:
+            mistakes += _layer_mistakes(row)
     for row in overrides:
         wanted = {f.name for f in dataclasses.fields(Override)}
         mistakes += [unknown_name("override key", key, wanted) for key in row.keys() - wanted]

@@ -6,7 +6,7 @@ of W (GPTAQ, arXiv 2504.02692, has the same aim).
 """
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+import scipy  # as in `compensation`
 
 from .damping import UNSEEN
 from .statistics import Statistics, power
@@ -27,7 +27,7 @@ def toward_source(weights: np.ndarray, statistics: Statistics) -> np.ndarray:
     pull = statistics.drift @ (weights / mean)
     if statistics.source is None:
         factor = _factor(statistics.hessian / mean, UNSEEN)
-        return weights if factor is None else weights + cho_solve(factor, pull)
+        return weights if factor is None else weights + scipy.linalg.cho_solve(factor, pull)
     probe = np.s_[:, :: -(-weights.shape[1] // PROBE)]
     wanted = statistics.source @ weights[probe]
     least = power(statistics.held_out @ weights[probe] - wanted)
@@ -36,17 +36,17 @@ def toward_source(weights: np.ndarray, statistics: Statistics) -> np.ndarray:
         factor = _factor(statistics.hessian / mean, damping)
         if factor is None:
             continue
-        change = cho_solve(factor, pull[probe], check_finite=False)
+        change = scipy.linalg.cho_solve(factor, pull[probe], check_finite=False)
         lost = power(statistics.held_out @ (weights[probe] + change) - wanted)
         if lost < least:
             least, chosen = lost, factor
-    return weights if chosen is None else weights + cho_solve(chosen, pull)
+    return weights if chosen is None else weights + scipy.linalg.cho_solve(chosen, pull)
 
 
 def _factor(hessian: np.ndarray, damping: float):
     """Return the Cholesky factor of a damped matrix, None if float32 has none."""
     hessian[np.diag_indices_from(hessian)] += np.float32(damping)
     try:
-        return cho_factor(hessian, lower=True, overwrite_a=True, check_finite=False)
+        return scipy.linalg.cho_factor(hessian, lower=True, overwrite_a=True, check_finite=False)
     except np.linalg.LinAlgError:
         return None

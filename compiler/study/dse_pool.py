@@ -126,7 +126,7 @@ def _interrupts_ignored() -> Iterator[None]:
 
 @functools.cache
 def _module(path: str) -> tvm.IRModule:
-    return tvm.ir.load_json(Path(path).read_text())
+    return tvm.ir.load_json(Path(path).read_text(encoding="utf-8"))
 
 
 def measure(path: str, arch: Arch, technology: Technology | None) -> dict:

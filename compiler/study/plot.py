@@ -7,7 +7,7 @@ from ...runtime.reports.roofline import DATES, figure_class
 from ...runtime.whole_file import whole_file
 from .compare import Row
 from .dse import Row as DseRow
-from .dse import short_name
+from .points import short_name
 
 SIZE = (7.0, 4.5)
 PARETO_SIZE = (8.0, 6.5)

@@ -7,13 +7,12 @@ from tvm.s_tir import meta_schedule as ms
 
 from ...target.arch import Arch
 from ...target.errors import ConfigError
+from ..files import check_database_folder
 from ..kinds.registry import from_attribute, kind_of
 from ..operators import ATTRIBUTE, Gemm
 from ..tiling.tile import GemmTile
 from ..tir.gemm import gemm
 from .space import check_machine, machine_of, tile_of, unchecked
-
-RECORDS = "database_tuning_record.json"
 
 
 def workload(op: Gemm) -> tvm.IRModule:
@@ -35,9 +34,7 @@ def open_database(work_dir: str | Path, arch: Arch, create: bool = False):
     ConfigError
         When there is none, it can't be read, or it is another machine's; both are named then.
     """
-    folder = Path(work_dir)
-    if not create and not (folder / RECORDS).is_file():
-        raise ConfigError(f"no tuning database in '{folder}': {RECORDS} is missing")
+    folder = Path(work_dir) if create else check_database_folder(work_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         database = ms.database.JSONDatabase(work_dir=str(folder))

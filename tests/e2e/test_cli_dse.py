@@ -16,7 +16,8 @@ import tvm
 import microscopiq
 from microscopiq.compiler.frontend.load import load_model
 from microscopiq.compiler.study import dse_pool
-from microscopiq.compiler.study.dse import Point, explore, machine, pareto, points
+from microscopiq.compiler.study.dse import explore, machine, pareto
+from microscopiq.compiler.study.points import Point, points
 from microscopiq.target.arch import load_arch
 from microscopiq.target.area import area
 from microscopiq.target.errors import ConfigError

@@ -57,6 +57,13 @@ def test_unknown_recipe_names_the_nearest():
     [
         ('method = "rtn"', 'method = "gtpq"', "unknown method 'gtpq'"),
         ('"int8"', '"fineq"', "method 'rtn' has no weight format 'fineq'"),
+        ("2.5", '"three"', "method 'microscopiq': sigmas = 'three': a number is needed"),
+        ("2.5", "true", "method 'microscopiq': sigmas = True: a number is needed"),
+        ("sigmas = 2.5", "prune = 1", "prune = 1: true or false is needed"),
+        ("sigmas = 2.5", "refinements = 1.5", "refinements = 1.5: an integer or a text is needed"),
+        ('"mine"', "3", "name = 3: a text is needed"),
+        ('"rtn"', '["rtn"]', "method = ['rtn'\\]: a text is needed"),
+        ('"*head*"', "7", "pattern = 7: a text is needed"),
         ("sigmas", "sigma", "method 'microscopiq': unknown option 'sigma'; did you mean sigmas"),
         ("2.5", "-1", "sigmas = -1; allowed: above 0"),
         ("sigmas = 2.5", "damping = 'auto'", "damping = 'auto'; allowed: a number above 0 or"),
@@ -91,3 +98,12 @@ def test_overrides_are_tables(tmp_path):
     text = GOOD[: GOOD.index("[options]")] + "overrides = 3\n"
     with pytest.raises(ConfigError, match=r"overrides = 3: \[\[overrides\]\] tables are needed"):
         load_recipe(written(tmp_path, text))
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + GOOD.encode())
+    assert load_recipe(path) == load_recipe(written(tmp_path, GOOD))
+    path.write_bytes(GOOD.encode("utf-16"))
+    with pytest.raises(ConfigError, match=f"{path}: not TOML: 'utf-8' codec can't decode"):
+        load_recipe(path)
