@@ -10,7 +10,8 @@ from ...target.area import COMPUTE, Part, compute_um2, peaks, to_json
 from ...target.area import area as area_of
 from ...target.technology import load_technology
 from .options import Json, TechnologyName
-from .tables import BAR_WIDTH, new_console, new_table, print_facts, print_table, say
+from .sheet import Sheet
+from .tables import BAR_WIDTH, new_console, print_facts, print_table, say
 
 
 def area(
@@ -33,13 +34,14 @@ def print_area(arch, technology, parts: list[Part]) -> None:
     console = new_console()
     say(console, f"{arch.name} in {technology.name}: {technology.description}")
     whole = sum(part.um2 for part in parts)
-    table = new_table("component", "part", "count", "um2 each", "um2", "%", "share")
+    headings = ("component", "part", "count", "um2 each", "um2", "%", "share")
+    areas = []
     for part in parts:
         share = part.um2 / whole
         numbers = (f"{part.count:,}", f"{part.entry.value:,g}", f"{part.um2:,.2f}")
         bar = "█" * round(BAR_WIDTH * share)
-        table.add_row(part.component, part.name, *numbers, f"{100 * share:.1f}", bar)
-    print_table(console, table, "Area")
+        areas.append((part.component, part.name, *numbers, f"{100 * share:.1f}", bar))
+    print_table(console, Sheet(headings, areas), "Area")
     compute = compute_um2(parts)
     rows = [
         ("Compute", f"{compute / 1e6:.4g} mm2", f"{', '.join(COMPUTE)}"),
@@ -49,7 +51,5 @@ def print_area(arch, technology, parts: list[Part]) -> None:
         note = f"{name} at most, {peak['tops']:,.4g} TOPS on the compute area"
         rows.append(("", f"{peak['tops_per_mm2']:,.4g} TOPS/mm2", note))
     print_facts(console, rows)
-    sources = new_table("part", "source of its area")
-    for name, source in {part.name: part.entry.source for part in parts}.items():
-        sources.add_row(name, source)
-    print_table(console, sources)
+    sources = {part.name: part.entry.source for part in parts}
+    print_table(console, Sheet(("part", "source of its area"), list(sources.items())))

@@ -21,6 +21,7 @@ from .layers import print_host, print_layers
 from .options import ArchName, Json, Recipe
 from .sizes import program_sizes
 from .tables import new_console, print_facts, print_table, say
+from .weights import TITLE, notes, weight_sheet
 
 Stage = enum.Enum("Stage", {name: name for name in STAGES})
 
@@ -128,7 +129,7 @@ def print_compilation(model: str, state, output: Path | None) -> None:
         ]
         print_facts(console, rows, "Program")
     if output is not None:
-        console.print(f"Wrote {output} ({output.stat().st_size:,} bytes)")
+        console.print(f"Wrote {output} ({output.stat().st_size:,} bytes)", soft_wrap=True)
     elif not folder:
         console.print("Wrote nothing: --dump-dir DIR keeps what the stages made")
 
@@ -152,11 +153,10 @@ def compilation_record(model: str, state, output: Path | None) -> dict:
 
 def _print_weights(console: Console, state) -> None:
     """Print what quantization did to each layer's weights."""
-    # Both load TVM, which no listing needs.
+    # It loads TVM, which no help needs.
     from ..weight_report import weight_report
-    from .weights import TITLE, notes, weight_table
 
     report = weight_report(state.quantized)
     if report["layers"]:
-        print_table(console, weight_table(report), TITLE)
+        print_table(console, weight_sheet(report), TITLE)
         console.print(Padding(notes(report), (0, 0, 1, 2), expand=False))

@@ -4,7 +4,9 @@ from rich.console import Console
 
 from ...target.isa.program import Program
 from .quantities import bytes_text, energy_text, percent, time_text
-from .tables import BAR_WIDTH, new_table, print_table
+from .sheet import Sheet
+from .tables import BAR_WIDTH, print_table
+from .units import TITLE, unit_sheet
 
 
 def cost_rows(run, program: Program, images: int = 0) -> list[tuple[str, str, str]]:
@@ -29,18 +31,16 @@ def cost_rows(run, program: Program, images: int = 0) -> list[tuple[str, str, st
 
 def print_units(console: Console, run) -> None:
     """Print where each unit's cycles went."""
-    # The runtime loads tvm_ffi, which no listing needs.
-    from .units import TITLE, unit_table
-
-    print_table(console, unit_table(run.unit_cycles), TITLE)
+    print_table(console, unit_sheet(run.unit_cycles), TITLE)
 
 
 def print_energy(console: Console, run) -> None:
     """Print the dynamic energy by component."""
     whole = sum(run.energy_pj.values())
-    table = new_table("component", "energy", "%", "share")
+    rows = []
     for component, value in run.energy_pj.items():
         share = value / whole if whole else 0.0
         bar = "█" * round(BAR_WIDTH * share)
-        table.add_row(component, energy_text(value), f"{100 * share:.1f}", bar)
-    print_table(console, table, "Energy by component, dynamic")
+        rows.append((component, energy_text(value), f"{100 * share:.1f}", bar))
+    sheet = Sheet(("component", "energy", "%", "share"), rows)
+    print_table(console, sheet, "Energy by component, dynamic")

@@ -16,6 +16,8 @@ from .checks import check_names, check_outputs
 from .interrupts import leaving
 from .options import ArchName, Json, TechnologyName
 from .rows import Csv, Model, names, write_csv
+from .sheet import Sheet
+from .tables import new_console, print_table, print_written
 
 
 def dse(
@@ -59,7 +61,7 @@ def dse(
     if as_json:
         print(json.dumps(records))
     else:
-        _print_points(rows, [path for path in (table, plot) if path is not None])
+        _print_points(rows, [table, plot])
     if all(row.error for row in rows):
         raise ConfigError(f"none of {len(rows)} points could be measured; the first: "
                           f"{rows[0].point.name}: {rows[0].error}")  # fmt: skip
@@ -83,40 +85,37 @@ def _values(text: str) -> tuple[str, list[int]]:
         ) from None
 
 
-def _print_points(rows: list, written: list[Path]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
+def _print_points(rows: list, written: list[Path | None]) -> None:
+    console = new_console()
     good = sorted((row for row in rows if not row.error), key=lambda row: row.seconds)
-    table = Table(box=box.SIMPLE, padding=(0, 1))
-    table.add_column("recipe", no_wrap=True)
-    keys = list(short_keys(rows[0].point))
-    for key in keys:
-        words = key.replace("_", " ")
-        table.add_column(words, justify="right", min_width=max(map(len, words.split())))
-    for heading in ("cycles", "us", "uJ", "mm2", "util. %"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("best", no_wrap=True)
-    for row in good:
-        table.add_row(
-            row.point.recipe,
-            *(short_keys(row.point)[key] for key in keys),
-            f"{row.cycles:,}",
-            f"{1e6 * row.seconds:.4g}",
-            f"{row.energy_pj / 1e6:.4g}",
-            f"{row.area_mm2:.4g}",
-            f"{100 * row.utilisation:.1f}",
-            "yes" if row.pareto else "",
-        )
-    console = Console(width=110, highlight=False)
     if good:
-        console.print(table)
+        print_table(console, _sheet(good))
         console.print(
             "best: no other point is as good in latency, energy and area and better in one."
         )
     for row in rows:
         if row.error:
             console.print(f"failed: {row.point.name}: {row.error}", soft_wrap=True)
-    for path in written:
-        print(f"Wrote {path}")
+    print_written(console, written)
+
+
+def _sheet(rows: list) -> Sheet:
+    keys = list(short_keys(rows[0].point))
+    words = [key.replace("_", " ") for key in keys]
+    headings = ("recipe", *words, "cycles", "us", "uJ", "mm2", "util. %", "best")
+    return Sheet(
+        headings,
+        [
+            (
+                row.point.recipe,
+                *(short_keys(row.point)[key] for key in keys),
+                f"{row.cycles:,}",
+                f"{1e6 * row.seconds:.4g}",
+                f"{row.energy_pj / 1e6:.4g}",
+                f"{row.area_mm2:.4g}",
+                f"{100 * row.utilisation:.1f}",
+                "yes" if row.pareto else "",
+            )
+            for row in rows
+        ],
+    )

@@ -16,7 +16,8 @@ from .checks import check_names
 from .costs import cost_rows, print_energy, print_units
 from .interrupts import leaving
 from .options import ArchName, Json, Recipe, TechnologyName
-from .tables import new_console, new_table, print_facts, print_table, say
+from .sheet import Sheet
+from .tables import new_console, print_facts, print_table, say
 
 DEFAULT_TOKENS = 2048
 
@@ -102,7 +103,7 @@ def print_estimate(estimate) -> None:
     print_facts(console, cost_rows(result, estimate.program))
     print_units(console, result)
     print_energy(console, result)
-    table = new_table("operator", "size", "format", "calls", "cycles", "%", "MACs/cycle")
+    rows = []
     calls = iter(result.calls)
     for task in estimate.tasks:
         call = next(calls)
@@ -112,7 +113,8 @@ def print_estimate(estimate) -> None:
         share = f"{100 * cycles / result.cycles:.1f}"
         each = f"{call['macs'] / call['cycles']:,.0f}" if call["macs"] else ""
         numbers = (f"{task.count:,}", f"{cycles:,}", share, each)
-        table.add_row(task.name, task.size, task.weight_format, *numbers)
-    print_table(console, table, "Operators")
+        rows.append((task.name, task.size, task.weight_format, *numbers))
+    headings = ("operator", "size", "format", "calls", "cycles", "%", "MACs/cycle")
+    print_table(console, Sheet(headings, rows), "Operators")
     for task in estimate.host:
         console.print(f"On the host, because the array has no int8: {task.name} {task.size}")

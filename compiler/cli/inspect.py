@@ -8,8 +8,9 @@ from ...runtime.session import check_program_file, load_executable, program_of
 from ...target.isa.program import Program
 from .interrupts import leaving
 from .options import Library
+from .sheet import Sheet
 from .sizes import code_bytes
-from .tables import new_console, new_table, print_table
+from .tables import new_console, print_table
 
 
 def inspect(
@@ -32,10 +33,10 @@ def inspect(
 
 def print_functions(program: Program, only: str | None) -> None:
     """Print a table of a program's functions, or of one."""
-    console = new_console()
-    table = new_table("function", "layer", "MACs", "code bytes", "weight bytes")
+    rows = []
     for name, function in program.functions.items():
         if only in (None, name):
             sizes = (function.macs, code_bytes(function), len(function.weights))
-            table.add_row(name, function.layer, *(f"{size:,}" for size in sizes))
-    print_table(console, table)
+            rows.append((name, function.layer, *(f"{size:,}" for size in sizes)))
+    headings = ("function", "layer", "MACs", "code bytes", "weight bytes")
+    print_table(new_console(), Sheet(headings, rows))

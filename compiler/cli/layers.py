@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from .tables import new_table, print_facts, print_table
+from .sheet import Sheet
+from .tables import print_facts, print_table
 
 if TYPE_CHECKING:
     # It loads TVM, which no listing needs.
@@ -20,7 +21,8 @@ def print_layers(console: Console, layers: "Mapping[str, LayerRecord]") -> None:
     headers = ["kind", "format", "layers", "MACs", "weights", "weight bytes", "bits/weight"]
     weighted = [record.weights for record in layers.values() if record.weights]
     calibrated = any(known.calibration for known in weighted)
-    table = new_table(*headers, *["held-out error"] * calibrated)
+    headers += ["held-out error"] * calibrated
+    table = []
     for (kind, name), rows in groups.items():
         macs = sum(row.macs for row in rows)
         weights = sum(row.weights.count for row in rows if row.weights)
@@ -28,9 +30,9 @@ def print_layers(console: Console, layers: "Mapping[str, LayerRecord]") -> None:
         numbers = [f"{value:,}" if value else "" for value in (macs, weights, packed)]
         bits = f"{8 * packed / weights:.2f}" if weights else ""
         errors = [_held_out_error(rows)] * calibrated
-        table.add_row(kind, name, f"{len(rows):,}", *numbers, bits, *errors)
+        table.append((kind, name, f"{len(rows):,}", *numbers, bits, *errors))
     if groups:
-        print_table(console, table, "On the array")
+        print_table(console, Sheet(headers, table), "On the array")
     else:
         console.print("Nothing of this model runs on the array.\n")
     counts = [known.counts for known in weighted if "second_passes" in known.counts]
@@ -51,11 +53,12 @@ def print_host(console: Console, host: "Sequence[HostOperator]") -> None:
     counted: dict[tuple[str, str], int] = {}
     for _function, name, reason, count in host:
         counted[name, reason] = counted.get((name, reason), 0) + count
-    table = new_table("count", "operator", "why")
-    for (name, reason), count in sorted(counted.items(), key=lambda item: -item[1]):
-        table.add_row(f"{count:,}", name, reason)
+    rows = [
+        (f"{count:,}", name, reason)
+        for (name, reason), count in sorted(counted.items(), key=lambda item: -item[1])
+    ]
     if counted:
-        print_table(console, table, "On the host")
+        print_table(console, Sheet(("count", "operator", "why"), rows), "On the host")
 
 
 def _held_out_error(rows: "list[LayerRecord]") -> str:

@@ -10,7 +10,8 @@ from ...target.formats import WEIGHT_FORMATS
 from ...target.technology import load_technology, technology_names
 from ..quant.recipe import load_recipe, recipe_names
 from .interrupts import leaving
-from .tables import new_console, new_table
+from .sheet import Sheet, tables
+from .tables import new_console
 
 LISTINGS = ("recipes", "formats", "archs", "technologies", "passes")
 Listing = enum.Enum("Listing", {name: name for name in LISTINGS})
@@ -25,7 +26,6 @@ def list_command(
 
 def print_listing(what: str) -> None:
     """Print the recipes, formats, archs, technologies or passes that there are, a line each."""
-    table = new_table()
     if what == "recipes":
         rows = [(name, load_recipe(name).description) for name in recipe_names()]
     elif what == "archs":
@@ -39,6 +39,6 @@ def print_listing(what: str) -> None:
             from ..driver import RUN
 
         rows = [(name, stage.__doc__ or "") for name, stage in RUN.items()]
-    for row in rows:
-        table.add_row(*row)
-    new_console().print(table)
+    console = new_console()
+    for table in tables(Sheet(("", ""), rows), console.width):
+        console.print(table)

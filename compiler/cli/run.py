@@ -21,7 +21,7 @@ from .options import (
     MaxSteppedCycles,
     TechnologyName,
 )
-from .tables import new_console, print_facts
+from .tables import new_console, print_facts, print_written
 
 Mode = enum.Enum("Mode", {name: name for name in MODES})
 Trace = Annotated[
@@ -143,6 +143,4 @@ def print_run(result, program: Program | None, files: list[Path | None]) -> None
     ]
     if rows:
         print_facts(console, rows, "Outputs")
-    for file in files:
-        if file is not None:
-            console.print(f"Wrote {file}")
+    print_written(console, files)

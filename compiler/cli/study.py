@@ -14,11 +14,23 @@ from .checks import check_input, check_names, check_outputs
 from .interrupts import leaving
 from .options import ArchName, Json
 from .rows import Csv, Model, names, write_csv
+from .sheet import Sheet
+from .tables import new_console, print_table, print_written
 
 RECIPES = (
     "rtn-w4a16,gptq-w4a16,awq-w4a16,microscopiq-w4a16,"
     "int4,gptq-w4a8,microscopiq-w4a8,smoothquant-w8a8"
 )
+HEADINGS = [
+    "recipe",
+    "error",
+    "agree %",
+    "bits",
+    "layer error",
+    "quantize s",
+    "cycles",
+    "energy uJ",
+]
 Samples = Annotated[
     Path,
     typer.Option(
@@ -85,35 +97,28 @@ def _study(model: Path, calibration: Path, recipes: list, arch: str, wanted: tup
     if as_json:
         print(json.dumps(records))
     else:
-        _print(rows, [path for path in (table, plot) if path is not None])
+        _print(rows, [table, plot])
 
 
-def _print(rows: list, written: list[Path]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE, padding=(0, 1))
-    table.add_column("recipe", no_wrap=True)
-    for heading in ("error", "agree %", "bits", "layer error", "quantize s", "cycles", "energy uJ"):
-        table.add_column(heading, justify="right")
-    for row in rows:
-        table.add_row(
-            row.recipe,
-            f"{row.relative_error:.3g}",
-            f"{100 * row.agreement:.1f}",
-            f"{row.bits_per_weight:.2f}",
-            "" if row.held_out_error is None else f"{row.held_out_error:.2g}",
-            f"{row.quantize_s:.1f}",
-            "host" if row.cycles is None else f"{row.cycles:,}",
-            "" if row.energy_pj is None else f"{row.energy_pj / 1e6:.4g}",
-        )
-    console = Console(width=110, highlight=False)
-    console.print(table)
+def _print(rows: list, written: list[Path | None]) -> None:
+    console = new_console()
+    print_table(console, Sheet(HEADINGS, [_line(row) for row in rows]))
     console.print(
         "error: squared distance of the outputs from fp32's over those, on samples that calibrated "
         "nothing;\nlayer error: the same of a layer alone, median; agree: largest element where "
         "fp32 has it."
     )
-    for path in written:
-        print(f"Wrote {path}")
+    print_written(console, written)
+
+
+def _line(row) -> tuple[str, ...]:
+    return (
+        row.recipe,
+        f"{row.relative_error:.3g}",
+        f"{100 * row.agreement:.1f}",
+        f"{row.bits_per_weight:.2f}",
+        "" if row.held_out_error is None else f"{row.held_out_error:.2g}",
+        f"{row.quantize_s:.1f}",
+        "host" if row.cycles is None else f"{row.cycles:,}",
+        "" if row.energy_pj is None else f"{row.energy_pj / 1e6:.4g}",
+    )

@@ -1,57 +1,59 @@
-"""Tables and lines of the command line, at most 100 columns wide."""
+"""Lines and tables of the command line, at most 100 columns wide."""
 
-from rich import box
+import os
+from pathlib import Path
+
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
+from .sheet import Sheet, tables
+
 MAX_WIDTH = 100
+INDENT = 2
 BAR_WIDTH = 12
 
 
 def new_console() -> Console:
+    """Return what prints on stdout: as wide as the terminal or COLUMNS says, and not wider."""
     console = Console(highlight=False, markup=False)
-    console.width = min(console.width, MAX_WIDTH) if console.is_terminal else MAX_WIDTH
+    known = console.is_terminal or os.environ.get("COLUMNS", "").isdigit()
+    console.width = min(console.width, MAX_WIDTH) if known else MAX_WIDTH
     return console
 
 
 def say(console: Console, text: str) -> None:
+    """Print a sentence that leads what follows."""
     console.print(text, style="bold")
     console.print()
 
 
-def new_table(*headers: str) -> Table:
-    """Return a table; columns whose header says what they count are right-aligned."""
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-        show_header=bool(headers),
-    )
-    text = (
-        *("", "function", "layer", "kind", "format", "operator", "size", "why", "unit", "share"),
-        *("component", "part", "source of its area"),
-    )
-    for header in headers:
-        justify = "left" if header in text else "right"
-        table.add_column(header, justify=justify, overflow="fold")
-    return table
-
-
-def print_table(console: Console, table: Table, title: str = "") -> None:
+def print_table(console: Console, sheet: Sheet, title: str = "") -> None:
+    """Print a table, or several where one is too wide."""
     if title:
         console.print(title, style="bold")
-    console.print(Padding(table, (0, 0, 0, 2), expand=False))
-    console.print()
+    for table in tables(sheet, console.width - INDENT):
+        console.print(Padding(table, (0, 0, 0, INDENT), expand=False))
+        console.print()
 
 
 def print_facts(console: Console, rows: list[tuple[str, str, str]], title: str = "") -> None:
-    """Print rows of (what, value, note)."""
+    """Print rows of (what, value, note); only notes are folded."""
     table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column()
-    table.add_column(justify="right")
-    table.add_column()
+    for column, justify in enumerate(("left", "right")):
+        least = max(len(row[column]) for row in rows)
+        table.add_column(justify=justify, no_wrap=True, min_width=least)
+    table.add_column(overflow="fold")
     for row in rows:
         table.add_row(*row)
-    print_table(console, table, title)
+    if title:
+        console.print(title, style="bold")
+    console.print(Padding(table, (0, 0, 0, INDENT), expand=False))
+    console.print()
+
+
+def print_written(console: Console, files: list[Path | None]) -> None:
+    """Name the files that were written, None for one that wasn't; paths stay on one line."""
+    for file in files:
+        if file is not None:
+            console.print(f"Wrote {file}", soft_wrap=True)

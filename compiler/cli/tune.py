@@ -14,6 +14,20 @@ from ..quant.recipe import DEFAULT_RECIPE
 from .checks import check_input, check_names
 from .interrupts import EXIT_INTERRUPTED, leaving
 from .options import ArchName, Json, Recipe
+from .sheet import Sheet
+from .tables import new_console, print_table
+
+HEADINGS = [
+    "operator",
+    "M x N x K",
+    "layers",
+    "trials",
+    "default",
+    "tuned",
+    "bound %",
+    "reachable %",
+    "stops",
+]
 
 
 def tune(
@@ -87,31 +101,8 @@ def rows_of(result) -> dict:
 
 
 def _print(result, work_dir: Path) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE, padding=(0, 1))
-    for heading in ("operator", "M x N x K"):
-        table.add_column(heading, no_wrap=True)
-    for heading in ("layers", "trials", "default", "tuned", "bound %", "reachable %"):
-        table.add_column(heading, justify="right")
-    table.add_column("stops")
-    for task in result.tasks:
-        op, batch = task.op, task.op.batch * task.op.conv_groups
-        table.add_row(
-            task.layer,
-            (f"{batch} x " if batch > 1 else "") + f"{op.m}x{op.n}x{op.k}",
-            str(task.count),
-            f"{task.trials:,}",
-            f"{task.default:,}",
-            f"{task.best:,}",
-            f"{100 * task.bound.cycles / task.best:.1f}",
-            f"{100 * task.bound.floor / task.best:.1f}",
-            task.bound.stopper(),
-        )
-    console = Console(width=120, highlight=False)
-    console.print(table)
+    console = new_console()
+    print_table(console, Sheet(HEADINGS, [_line(task) for task in result.tasks]))
     before = sum(task.default * task.count for task in result.tasks)
     after = sum(task.best * task.count for task in result.tasks)
     console.print(
@@ -123,8 +114,23 @@ def _print(result, work_dir: Path) -> None:
         console.print(f"{reused:,} candidates of other runs in '{work_dir}' hold here as well.")
     console.print(
         f"{before:,} -> {after:,} cycles of these layers ({100 * (1 - after / before):.1f} % "
-        f"less); {result.search.trials:,} candidates in {result.search.seconds:.1f} s. Use it: "
-        f"microscopiq compile MODEL --tuning-db {work_dir}"
+        f"less); {result.search.trials:,} candidates in {result.search.seconds:.1f} s. Use it:"
+    )
+    console.print(f"microscopiq compile MODEL --tuning-db {work_dir}", soft_wrap=True)
+
+
+def _line(task) -> tuple[str, ...]:
+    op, batch = task.op, task.op.batch * task.op.conv_groups
+    return (
+        task.layer,
+        (f"{batch} x " if batch > 1 else "") + f"{op.m}x{op.n}x{op.k}",
+        str(task.count),
+        f"{task.trials:,}",
+        f"{task.default:,}",
+        f"{task.best:,}",
+        f"{100 * task.bound.cycles / task.best:.1f}",
+        f"{100 * task.bound.floor / task.best:.1f}",
+        task.bound.stopper(),
     )
 
 

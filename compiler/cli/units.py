@@ -1,16 +1,14 @@
 """The table of units that the command line prints: where each one's cycles went."""
 
-from rich import box
-from rich.table import Table
-
 from ...runtime.results.causes import BUSY, CAUSES, IDLE
+from .sheet import Sheet
 
 TITLE = "Cycles by unit in percent: busy, waiting for what is named, idle"
 BAR_WIDTH = 24
 HEADINGS = {"fill_drain": "fill/drain"}
 
 
-def unit_table(unit_cycles: dict[str, dict[str, int]]) -> Table:
+def unit_sheet(unit_cycles: dict[str, dict[str, int]]) -> Sheet:
     """Return the table of `RunResult.unit_cycles`.
 
     A cause that no unit has is left out, and a share of 0 is blank. The bar repeats the row: full
@@ -21,16 +19,12 @@ def unit_table(unit_cycles: dict[str, dict[str, int]]) -> Table:
         for key in CAUSES
         if key in (BUSY, IDLE) or any(parts[key] for parts in unit_cycles.values())
     ]
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("unit")
-    for key in causes:
-        table.add_column(HEADINGS.get(key, key), justify="right")
-    table.add_column("share")
+    rows = []
     for unit, parts in unit_cycles.items():
         cycles = sum(parts.values())
         shares = {key: parts[key] / cycles if cycles else 0.0 for key in causes}
-        table.add_row(unit, *map(_percent, shares.values()), bar(shares))
-    return table
+        rows.append((unit, *map(_percent, shares.values()), bar(shares)))
+    return Sheet(("unit", *(HEADINGS.get(key, key) for key in causes), "share"), rows)
 
 
 def bar(shares: dict[str, float]) -> str:

@@ -1,7 +1,6 @@
 """The table of weights that the command line prints: what quantization did to each layer's."""
 
-from rich import box
-from rich.table import Table
+from .sheet import Sheet
 
 TITLE = "Weights by layer"
 COLUMNS = {
@@ -31,22 +30,18 @@ def notes(report: dict) -> str:
     return "\n".join(f"{name:8}{meaning}" for name, meaning in meant.items())
 
 
-def weight_table(report: dict) -> Table:
+def weight_sheet(report: dict) -> Sheet:
     """Return the table of a `weight_report`."""
     rows, total, columns = report["layers"], report["total"], columns_of(report)
     several = len({row["weight_format"] for row in rows}) > 1
-    table = Table(
-        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), show_footer=True
-    )
-    table.add_column("layer", "all", overflow="fold")
-    if several:
-        table.add_column("format")
-    for heading, column in columns.items():
-        table.add_column(heading, _written(total, *column[:2]), justify="right", no_wrap=True)
-    for row in rows:
-        names = [row["layer"], *[row["weight_format"]] * several]
-        table.add_row(*names, *(_written(row, *column[:2]) for column in columns.values()))
-    return table
+
+    def line(name: str, row: dict) -> list[str]:
+        format_name = [row.get("weight_format", "")] * several
+        numbers = [_written(row, *column[:2]) for column in columns.values()]
+        return [name, *format_name, *numbers]
+
+    headings = ["layer", *["format"] * several, *columns]
+    return Sheet(headings, [line(row["layer"], row) for row in rows], line("all", total))
 
 
 def _written(row: dict, key: str, form: str) -> str:

@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -284,6 +286,23 @@ def test_run_timing_only(shell, library, images):
         wrong = shell("run", library, *arguments)
         assert (wrong.code, wrong.out) == (2, "")
         assert message in wrong.err
+
+
+def test_numbers_stay_whole_in_60_columns(shell, library, monkeypatch):
+    def numbers(text: str) -> Counter:
+        return Counter(re.findall(r"(?<![\w.,-])\d[\d,.]*(?![\w-])", text))
+
+    for arguments in (
+        ("run", library, "--timing-only"),
+        ("estimate", "--gemm", "ffn=12345x384x384x1000", "--gemm", "2x3x4"),
+    ):
+        wide = shell(*arguments)
+        monkeypatch.setenv("COLUMNS", "60")
+        narrow = shell(*arguments)
+        monkeypatch.delenv("COLUMNS")
+        assert (wide.code, narrow.code) == (0, 0)
+        assert max(map(len, narrow.out.splitlines())) <= 60
+        assert not numbers(wide.out) - numbers(narrow.out)
 
 
 def test_inspect(shell, library):

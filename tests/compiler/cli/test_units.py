@@ -1,9 +1,9 @@
 """compiler/cli/units.py: a reader sees where each unit's time goes, in 100 columns."""
 
 from rich.console import Console
-from rich.padding import Padding
 
-from microscopiq.compiler.cli.units import BAR_WIDTH, bar, unit_table
+from microscopiq.compiler.cli.tables import print_table
+from microscopiq.compiler.cli.units import BAR_WIDTH, bar, unit_sheet
 from microscopiq.runtime.results.causes import CAUSES
 
 UNITS = ("dma_in", "dma_out", "wload", "recon", "array", "vector")
@@ -16,8 +16,8 @@ def parts(**cycles: int) -> dict[str, int]:
 def printed(units: dict[str, dict[str, int]]) -> list[str]:
     console = Console(width=100, highlight=False)
     with console.capture() as capture:
-        console.print(Padding(unit_table(units), (0, 0, 0, 2), expand=False))
-    return [line.rstrip() for line in capture.get().splitlines()]
+        print_table(console, unit_sheet(units))
+    return [line.rstrip() for line in capture.get().rstrip().splitlines()]
 
 
 def test_all_causes_fit_one_line_each():
