@@ -78,8 +78,7 @@ def explore(
     technology : str, Path or Technology, optional
         For areas and energies; the architecture's own unless given.
     jobs : int
-        Processes at a time, 1 or more. They start as new interpreters, so that a script that calls
-        this needs ``if __name__ == "__main__":``.
+        Processes at a time, 1 or more.
 
     Raises
     ------

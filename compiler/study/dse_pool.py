@@ -1,14 +1,10 @@
 """Runs the points of a design space exploration, a few at a time, each in its own process."""
 
 import functools
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import tvm
@@ -21,6 +17,7 @@ from ...target.technology import Technology, load_technology
 from ..estimate.timing import time_functions
 from ..partition.graph import function_calls, function_names
 from ..passes.lower import emit_programs, leave_to_host, schedule_operators
+from ..workers import end, interpreters, interrupts_ignored
 
 STAGE = "explore"
 Progress = Callable[[str, int, int, str], None]
@@ -90,38 +87,19 @@ class _Pool:
 
     def __init__(self, size: int):
         self.size = size
-        # New interpreters: TVM and BLAS have threads here, which a fork would lose.
-        self.executor = ProcessPoolExecutor(size, get_context("spawn"))
+        self.executor = interpreters(size)
 
     def submit(self, job: Job) -> Future:
         """Start a job, and a process if there are too few."""
-        with _interrupts_ignored():
+        with interrupts_ignored():
             return self.executor.submit(measure, job.path, job.arch, job.technology)
 
     def __enter__(self) -> "_Pool":
         return self
 
-    def __exit__(self, kind, *_exception) -> None:
-        children = list((self.executor._processes or {}).values())
-        self.executor.shutdown(wait=kind is None, cancel_futures=True)
-        if kind is not None:
-            for child in children:
-                child.terminate()
-            for child in children:
-                child.join()
-
-
-@contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Start processes that don't see Ctrl-C, which goes to all of a terminal's: they inherit it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+    def __exit__(self, *_exception) -> None:
+        # All is measured then, or nothing of it is wanted any more.
+        end(self.executor)
 
 
 @functools.cache

@@ -11,6 +11,7 @@ from tvm.ir.utils import derived_object
 from tvm.s_tir import meta_schedule as ms
 
 from ...target.arch import Arch
+from ..workers import end, interpreters
 from .artifact import Candidate
 from .measure import measure
 
@@ -69,16 +70,14 @@ class Workers:
         if threading.active_count() == 1:
             context = multiprocessing.get_context("fork")
             return ProcessPoolExecutor(self.count, context, _start, (self.segments,))
-        import loky  # of the extra `tune`, without which there is no cost model
-
-        return loky.ProcessPoolExecutor(self.count, initializer=_start, initargs=(self.segments,))
+        return interpreters(self.count, _start, (self.segments,))
 
     def close(self) -> None:
         """End the workers without waiting for what they have begun."""
         if isinstance(self.pool, ProcessPoolExecutor):
             self.pool.shutdown(wait=False, cancel_futures=True)
         elif self.pool is not None:
-            self.pool.shutdown(wait=False, kill_workers=True)  # type: ignore[call-arg]
+            end(self.pool)
         self.pool = None
 
 

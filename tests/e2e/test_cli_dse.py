@@ -23,6 +23,8 @@ from microscopiq.target.area import area
 from microscopiq.target.errors import ConfigError
 
 BASE = "microscopiq-64x64"
+WORKER = b"popen_loky"
+"""In the command line of a worker process."""
 RECIPES = ("int8", "microscopiq-w4a8")
 
 
@@ -120,6 +122,28 @@ def test_a_sweep_of_nothing_that_works_says_so(shell, model):
     assert result.err.startswith("error: none of 1 points could be measured; the first: ")
 
 
+SCRIPT = """
+import sys
+import torch
+from microscopiq.compiler.study.dse import explore
+from microscopiq.compiler.study.points import points
+
+print("runs")
+rows = explore(sys.argv[1], points(["int8"], {"array": [16]}), "microscopiq-64x64", jobs=1)
+print(rows[0].cycles > 0)
+"""
+
+
+def test_a_script_without_a_guard_can_explore(model, tmp_path):
+    """multiprocessing's processes would run it again, and end in an error."""
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, path, model], capture_output=True, text=True, timeout=300
+    )
+    assert done.stdout.split() == ["runs", "True"], done.stderr[-2000:]
+
+
 def test_pareto():
     found = pareto([(1, 9, 5), (2, 9, 5), None, (9, 1, 5), (9, 1, 5), (3, 3, 3), (4, 3, 3)])
     assert found == [True, False, False, True, True, True, False]
@@ -150,7 +174,7 @@ class _Killer:
         if done == self.at:
             self.at = -1
             for child in _children(os.getpid()):
-                if b"spawn_main" in _command(child):
+                if WORKER in _command(child):
                     os.kill(child, signal.SIGKILL)
 
 
@@ -184,7 +208,7 @@ def _children(pid: int) -> list[int]:
 
 
 def _workers(pid: int) -> list[int]:
-    return [child for child in _children(pid) if b"spawn_main" in _command(child)]
+    return [child for child in _children(pid) if WORKER in _command(child)]
 
 
 def _command(pid: int) -> bytes:
