@@ -2,6 +2,7 @@
 
 import enum
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -105,6 +106,8 @@ def compile_command(
             export_library(state.executable, output)
     written = None if stop else output
     if as_json:
+        if warning := _idle_array(state):
+            print(f"warning: {warning}", file=sys.stderr)
         print(json.dumps(compilation_record(model, state, written)))
     else:
         print_compilation(model, state, written)
@@ -113,6 +116,8 @@ def compile_command(
 def print_compilation(model: str, state, output: Path | None) -> None:
     """Print what became of a model: layers, program size, host operators, output."""
     console = new_console()
+    if warning := _idle_array(state):
+        say(console, f"Warning: {warning}")
     stop, folder = state.options.stop_after, state.options.dump_dir
     done = f"stopped after {stop}" if stop else f"compiled for {state.arch.name}"
     say(console, f"{model}: {done}" + (f", stages in {folder}" if folder else ""))
@@ -148,7 +153,18 @@ def compilation_record(model: str, state, output: Path | None) -> dict:
         "host": state.host if quantized is not None else None,
         "program": program_sizes(state.program) if state.program is not None else None,
         "output": str(output) if output is not None else None,
+        "warning": _idle_array(state),
     }
+
+
+def _idle_array(state) -> str | None:
+    """Return what to warn of when no layer runs on the array, and why; None when one does."""
+    if state.quantized is None or state.layers:
+        return None
+    reasons = dict.fromkeys(f"{row.operator}: {row.reason}" for row in state.host)
+    return "nothing of this model runs on the array: " + (
+        "; ".join(reasons) or "it has no operators"
+    )
 
 
 def _print_weights(console: Console, state) -> None:

@@ -1,5 +1,6 @@
 """Bad models, options and files: the class of each error, and that its message helps."""
 
+import json
 import os
 import re
 import subprocess
@@ -204,6 +205,21 @@ def test_weight_format_that_the_arch_cant_decode():
         mq.build(small_model(), arch="int8-64x64")
 
 
+def test_a_model_of_which_nothing_runs_on_the_array_says_so_first(shell, tmp_path):
+    onnx.save(small_model("Add", weight=np.ones((1, 1), np.float32)), tmp_path / "add.onnx")
+    options = ("compile", tmp_path / "add.onnx", "--stop-after", "emit")
+    result = shell(*options)
+    assert result.code == 0
+    warning = "nothing of this model runs on the array: add: not a matrix product"
+    assert result.out.startswith(f"Warning: {warning}")
+    record = shell(*options, "--json")
+    assert json.loads(record.out)["warning"].startswith(warning)
+    assert record.err.startswith(f"warning: {warning}")
+    onnx.save(small_model(), tmp_path / "fc.onnx")
+    busy = shell("compile", tmp_path / "fc.onnx", "--stop-after", "quantize", "--json")
+    assert (json.loads(busy.out)["warning"], busy.err) == (None, "")
+
+
 # Inputs of a run
 
 
@@ -316,6 +332,15 @@ def test_damaged_library(library, tmp_path):
     assert lines[-1] == "IsaError corrupted program: the checksum doesn't match"
 
 
+def test_objects_for_each_other(executable):
+    with raises(mq.InputError, "given IRModule; allowed: what `build` returned", "`build` comp"):
+        mq.Session(mq.load_model(small_model()))
+    with raises(mq.InputError, "given dict; allowed: what `build` returned"):
+        mq.disassemble({})
+    with raises(mq.InputError, "given VMExecutable; allowed: the module that `quantize` returned"):
+        mq.weight_report(executable)
+
+
 def test_file_that_is_no_program(tmp_path):
     path = tmp_path / "model.onnx"
     path.write_text("x")
@@ -364,13 +389,34 @@ def test_output_that_cant_be_written(executable, library, images, shell, demo_fo
         output = folder / "y.npz"
         result = shell("run", library, "--input", tmp_path / "x.npz", "-o", output)
         assert (result.code, result.out) == (2, "")
-        assert f"can't write '{output}'" in result.err
+        assert f"output file '{output}': no folder that can be written" in result.err
     with raises(mq.ConfigError, "out.bin", "must end in .so or .tar"):
         mq.export_library(executable, tmp_path / "out.bin")
     inside = tmp_path / "file" / "dump"
     result = shell("compile", model, "--stop-after", "import", "--dump-dir", inside)
     assert result.code == 2
     assert f"can't make the folder '{inside}'" in result.err
+
+
+def test_full_disk_under_an_output(library, images, shell, tmp_path):
+    np.savez(tmp_path / "x.npz", images)
+    run = ("run", library, "--input", tmp_path / "x.npz")
+    for option in ("-o", "--csv", "--trace"):
+        result = shell(*run, option, "/dev/full")
+        assert (result.code, result.out) == (2, "")
+        assert result.err == "error: can't write '/dev/full': No space left on device\n"
+    assert not Path("/dev/full").is_file()  # nothing took its place
+
+
+def test_linker_without_space(tmp_path):
+    class Full:
+        def export_library(self, path):
+            Path(path).write_text("half of it")
+            raise RuntimeError("ld: final link failed: No space left on device")
+
+    with raises(mq.ConfigError, f"can't write '{tmp_path}/out.so': No space left on device"):
+        mq.export_library(Full(), tmp_path / "out.so")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
