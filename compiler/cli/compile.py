@@ -76,7 +76,7 @@ def compile_command(
     check_input(calibration)
     if tuning_db is not None:
         check_database_folder(tuning_db)
-    if stop_after is None:
+    if stop_after is None and output is not None:
         check_library_path(output)
     for folder in (dump_dir, calibration_cache):
         if folder is not None:
@@ -99,7 +99,7 @@ def compile_command(
                 sequential=sequential,
             )
         options = Options(recipe, arch, dump_dir, stop, strict, bars, samples, tuning_db)
-        if stop:
+        if stop or output is None:
             state = run_stages(mod, options)
         else:
             state = compile_model(mod, options)

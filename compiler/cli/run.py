@@ -102,7 +102,7 @@ def run(
         max_stepped_cycles=max_stepped_cycles,
     )
     with StageBars() as bars:
-        if timing_only:
+        if inputs is None:
             result = session.time()
         else:
             arrays = read_inputs(inputs, session.input_names())
