@@ -13,6 +13,9 @@
     by pass, rank and column, and ``entering``, by pass the mask of columns whose values enter.
 ``microscopiq.runtime.recon_plan(rows, cols, strip_columns, ranks, units, visits)``
     When rows with outliers, (strip, row, passes, ...), visit ReCoN, and how long a product takes.
+``microscopiq.runtime.add_format(name, numbers, values)``
+    A weight format that the core wasn't built with, for this process: `format_numbers` of
+    `target.isa.gen`, and the integers of its codes.
 ``microscopiq.runtime.set_debug(on)``
     Debug mode of every module that wasn't told by its own ``microscopiq.set_debug(on)``; returns
     what it was. `set_debug` calls it.

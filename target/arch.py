@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import ConfigError, unknown_name
-from .formats import MICRO_BLOCK, WEIGHT_FORMATS
+from .formats import MICRO_BLOCK, WEIGHT_FORMATS, Codes
 from .tables import read_with_base, table_names
 from .technology import load_technology
 
@@ -194,6 +194,9 @@ def _temporal_contradictions(arch: Arch) -> list[str]:
             f"{arch.multi_precision}: allowed at most {TEMPORAL_BITS} and 0, a sign and a "
             "magnitude of 2 bits"
         )
+    for name in arch.weight_formats:
+        if WEIGHT_FORMATS[name].codes is not Codes.CLUSTERS:
+            found.append(f"{here} with weight format {name}: allowed clusters, magnitudes up to 3")
     if arch.recon_units:
         found.append(f"{here} with recon_units = {arch.recon_units}: ReCoN merges products")
     return found

@@ -16,7 +16,7 @@ After FineQ (DATE 2025); the shared pattern is a reconstruction, the rest of the
 import numpy as np
 
 from .errors import InputError
-from .formats import CLUSTER, CLUSTER_BITS, CLUSTER_GROUP, CLUSTER_PAIR, GROUP_SIZE
+from .formats import CLUSTER, CLUSTER_BITS, CLUSTER_GROUP, CLUSTER_PAIR
 
 PATTERN_BITS = 2
 SIGN, MAGNITUDE = 4, 3
@@ -35,10 +35,10 @@ def panel_bytes(rows: int, cols: int) -> int:
     return cols * (whole * group_bytes(CLUSTER_GROUP) + group_bytes(rest))
 
 
-def pattern_count(inputs: int) -> int:
-    """Return how many patterns an output channel has; pairs start anew in each group of 128."""
-    whole, rest = divmod(inputs, GROUP_SIZE)
-    return whole * -(-GROUP_SIZE // CLUSTER_PAIR) + -(-rest // CLUSTER_PAIR)
+def pattern_count(inputs: int, group: int) -> int:
+    """Return how many patterns an output channel has; pairs start anew in each group of inputs."""
+    whole, rest = divmod(inputs, group)
+    return whole * -(-group // CLUSTER_PAIR) + -(-rest // CLUSTER_PAIR)
 
 
 def pack_clusters(slots: np.ndarray, pattern: np.ndarray) -> bytes:

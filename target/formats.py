@@ -4,14 +4,18 @@ A format that is only numbers is a row here, not a file. The C++ core gets the s
 through the generated header.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum, auto
+
+from .errors import ConfigError
 
 MICRO_BLOCK = 8
 """Consecutive output channels that share one outlier exponent (B_u, MicroScopiQ A1)."""
 MACRO_BLOCK = 128
 """Consecutive output channels that share one inlier scale (B_M, MicroScopiQ A1)."""
 GROUP_SIZE = 128
-"""Input channels whose integer products are summed before one scaling to fp32."""
+"""Input channels of a group in all formats so far."""
 MAX_OUTLIERS = 4
 """Outliers a micro-block can hold, because each needs a pruned slot for its Lower half."""
 CLUSTER = 3
@@ -24,6 +28,46 @@ CLUSTER_GROUP = 24
 """Input channels whose clusters and patterns fill whole bytes: 7 of them (FineQ)."""
 EXPONENT_MIN, EXPONENT_MAX = -126, 127
 """Range of a power-of-two scale: the exponents of normal fp32 numbers."""
+MAX_GROUP = 256
+"""Rows that a panel's header can tell."""
+OUTLIER_EXPONENT = {
+    # bits: (level-1 bits, microexponent bits) of the MXScale byte (MicroScopiQ A1)
+    2: (7, 1),
+    4: (5, 3),
+}
+
+
+class Codes(Enum):
+    """How the weights of a format are coded; each member gives the integers of its codes."""
+
+    TWOS_COMPLEMENT = auto()
+    SIGN_MAGNITUDE = auto()
+    CLUSTERS = auto()
+    """Sign and magnitude of several widths, three inputs in 6 bits (`target.clusters`)."""
+
+
+class ScaleKind(Enum):
+    """What shares a scale, as the docs say it."""
+
+    COLUMN_FP16 = "fp16 per output channel and {group} input channels"
+    ROW_POW2 = f"power of two per input channel and {MACRO_BLOCK} output channels"
+
+
+def _twos_complement(bits: int) -> list[int]:
+    return [code - (code >> (bits - 1) << bits) for code in range(1 << bits)]
+
+
+def _sign_magnitude(bits: int) -> list[int]:
+    half = 1 << (bits - 1)
+    return [code if code < half else half - code for code in range(2 * half)]
+
+
+VALUES: dict[Codes, Callable[[int], list[int]]] = {
+    Codes.TWOS_COMPLEMENT: _twos_complement,
+    Codes.SIGN_MAGNITUDE: _sign_magnitude,
+    Codes.CLUSTERS: _sign_magnitude,
+}
+"""The integers of the codes 0, 1, .. of a width."""
 
 
 @dataclass(frozen=True)
@@ -36,27 +80,53 @@ class WeightFormat:
         Number by which instructions and panels name the format.
     bits : int
         Bits of one weight slot; in clusters, of the widest weight.
-    scale : str
-        ``"fp16"``: one fp16 factor per (output channel, group); ``"pow2"``: one power of two
-        per (input channel, macro-block), aligned to the panel's base exponent.
-    mantissa_bits : int
-        Mantissa bits of an outlier, 0 for a format without outliers.
-    guard_bits : int
-        Fraction bits the partial sums carry so that the Upper/Lower merge truncates nothing.
+    codes : Codes
+        What the bits of a slot mean.
+    scale : ScaleKind
+        ``COLUMN_FP16``: one fp16 factor per (output channel, group); ``ROW_POW2``: one power of
+        two per (input channel, macro-block), aligned to the panel's base exponent.
     description : str
         One line for listings.
-    cluster : int
-        Input channels that share a payload; 0 where every weight has a slot of its own.
+    mantissa_bits : int
+        Mantissa bits of an outlier, 0 for a format without outliers.
+    group : int
+        Input channels whose integer products are summed before one scaling to fp32: a panel's.
     """
 
     name: str
     code: int
     bits: int
-    scale: str
-    mantissa_bits: int
-    guard_bits: int
+    codes: Codes
+    scale: ScaleKind
     description: str
-    cluster: int = 0
+    mantissa_bits: int = 0
+    group: int = GROUP_SIZE
+
+    def __post_init__(self) -> None:
+        mistakes = [
+            f"{name} = {value}: allowed {allowed}"
+            for name, value, good, allowed in (
+                ("code", self.code, 0 < self.code < 256, "1 to 255"),
+                ("bits", self.bits, 2 <= self.bits <= 8, "2 to 8"),
+                ("group", self.group, 0 < self.group <= MAX_GROUP, f"1 to {MAX_GROUP}"),
+            )
+            if not good
+        ]
+        kinds = (Codes.SIGN_MAGNITUDE, ScaleKind.ROW_POW2)
+        fits = self.bits in OUTLIER_EXPONENT and (self.codes, self.scale) == kinds
+        if self.has_outliers and not fits:
+            mistakes.append(
+                f"outliers in {self.bits} bits of {self.codes.name} with {self.scale.name}: "
+                f"allowed {', '.join(map(str, OUTLIER_EXPONENT))} bits of SIGN_MAGNITUDE with "
+                "ROW_POW2"
+            )
+        if mistakes:
+            raise ConfigError(f"weight format '{self.name}': {'; '.join(mistakes)}")
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """Integers of the slot codes, without outliers."""
+        return tuple(VALUES[self.codes](self.bits))
 
     @property
     def q_max(self) -> int:
@@ -68,31 +138,65 @@ class WeightFormat:
         return self.mantissa_bits > 0
 
     @property
+    def guard_bits(self) -> int:
+        """Fraction bits of partial sums: the merge shifts right by up to a mantissa's width."""
+        return self.mantissa_bits
+
+    @property
     def sign_magnitude(self) -> bool:
-        """Slots are sign and magnitude; two's complement otherwise."""
-        return self.has_outliers or self.cluster > 0
+        """Weights are signs and magnitudes, as PEs take them without loss of -0."""
+        return self.codes in (Codes.SIGN_MAGNITUDE, Codes.CLUSTERS)
+
+    @property
+    def cluster(self) -> int:
+        """Input channels that share a payload; 0 where every weight has a slot of its own."""
+        return CLUSTER if self.codes is Codes.CLUSTERS else 0
 
 
 WEIGHT_FORMATS = {
     row.name: row
     for row in (
-        WeightFormat("int4", 1, 4, "fp16", 0, 0, "symmetric INT4, fp16 scale per 128 inputs"),
-        WeightFormat("int8", 2, 8, "fp16", 0, 0, "symmetric INT8, fp16 scale per 128 inputs"),
         WeightFormat(
-            "ms2", 3, 2, "pow2", 2, 2, "MicroScopiQ 2-bit: MX-INT-2 inliers, e1m2 outliers"
+            "int4",
+            1,
+            4,
+            Codes.TWOS_COMPLEMENT,
+            ScaleKind.COLUMN_FP16,
+            "symmetric INT4, fp16 scale per 128 inputs",
         ),
         WeightFormat(
-            "ms4", 4, 4, "pow2", 4, 4, "MicroScopiQ 4-bit: MX-INT-4 inliers, e3m4 outliers"
+            "int8",
+            2,
+            8,
+            Codes.TWOS_COMPLEMENT,
+            ScaleKind.COLUMN_FP16,
+            "symmetric INT8, fp16 scale per 128 inputs",
+        ),
+        WeightFormat(
+            "ms2",
+            3,
+            2,
+            Codes.SIGN_MAGNITUDE,
+            ScaleKind.ROW_POW2,
+            "MicroScopiQ 2-bit: MX-INT-2 inliers, e1m2 outliers",
+            mantissa_bits=2,
+        ),
+        WeightFormat(
+            "ms4",
+            4,
+            4,
+            Codes.SIGN_MAGNITUDE,
+            ScaleKind.ROW_POW2,
+            "MicroScopiQ 4-bit: MX-INT-4 inliers, e3m4 outliers",
+            mantissa_bits=4,
         ),
         WeightFormat(
             "fineq",
             5,
             3,
-            "fp16",
-            0,
-            0,
+            Codes.CLUSTERS,
+            ScaleKind.COLUMN_FP16,
             "FineQ: 24 weights of 2 or 3 bits in 7 bytes, fp16 scale per 128 inputs",
-            cluster=CLUSTER,
         ),
     )
 }
@@ -112,11 +216,14 @@ class ActivationFormat:
         Bits of a code. Narrow ones are stored sign-extended, a byte each (MicroScopiQ A3).
     description : str
         One line for listings.
+    group : int
+        Inputs of a row that share an exponent.
     """
 
     name: str
     bits: int
     description: str
+    group: int = GROUP_SIZE
 
     @property
     def q_max(self) -> int:
@@ -142,12 +249,6 @@ ACTIVATION_FORMATS = {
 DEFAULT_ACTIVATION = "mx-int8"
 ACTIVATION_BITS = tuple(sorted(row.bits for row in ACTIVATION_FORMATS.values()))
 """Widths of codes that `absmax` and `quant` can be told."""
-
-OUTLIER_EXPONENT = {
-    # bits: (level-1 bits, microexponent bits) of the MXScale byte (MicroScopiQ A1)
-    2: (7, 1),
-    4: (5, 3),
-}
 
 
 def outlier_exponent_range(bits: int) -> tuple[int, int]:

@@ -1,8 +1,8 @@
 """Bit-exact packing of quantized weights to the bytes the machine loads, and back.
 
 A weight segment starts with a directory: u32 panel count, then count + 1 u32 offsets. Panel
-``(batch * column_blocks + column_block) * groups + group`` covers up to 128 input channels
-(rows) and 128 output channels (columns):
+``(batch * column_blocks + column_block) * groups + group`` covers a group of up to 128 input
+channels (rows; as many as the format says) and 128 output channels (columns):
 
 ====================  =====================================================================
 bytes                 meaning
@@ -11,8 +11,8 @@ bytes                 meaning
 rows * pitch          dense slots, pitch = ceil(columns / 8) * bits, low bits first; fineq has
                       the groups of `target.clusters` instead, 38 bytes a column of 128 rows
 2 * columns           fp16 scales (int4, int8, fineq)
-per row (ms2, ms4)    Isf, one identifier bit per micro-block, and for each flagged
-                      micro-block the MXScale byte and the 24-bit permutation list
+per row (ms2, ms4)    Isf; in formats with outliers also one identifier bit per micro-block, and
+                      for each flagged one the MXScale byte and the 24-bit permutation list
 ====================  =====================================================================
 
 Layout after MicroScopiQ A1 (Fig. 5); the base exponent is ours. The MXScale byte holds
@@ -29,12 +29,12 @@ from .clusters import pack_clusters, panel_bytes, pattern_count, unpack_clusters
 from .errors import InputError, IsaError
 from .formats import (
     BY_CODE,
-    GROUP_SIZE,
     MACRO_BLOCK,
     MAX_OUTLIERS,
     MICRO_BLOCK,
     OUTLIER_EXPONENT,
     WEIGHT_FORMATS,
+    ScaleKind,
     WeightFormat,
     outlier_exponent_range,
 )
@@ -62,7 +62,7 @@ class QuantizedWeight:
         int8 ``(micro_blocks, in, 4, 2)``: Upper and Lower location, -1 where unused.
     pattern : numpy.ndarray or None
         uint8 ``(out, pairs)`` of fineq: 0, or which weight of both clusters is the zero; pairs of
-        clusters start anew in each group of 128 inputs.
+        clusters start anew in each group of inputs.
     """
 
     format: str
@@ -89,7 +89,7 @@ def pack(weights: list[QuantizedWeight]) -> bytes:
     for weight in weights:
         out, inputs = weight.slots.shape
         for column in range(0, out, MACRO_BLOCK):
-            for group in range(0, inputs, GROUP_SIZE):
+            for group in range(0, inputs, weight.row.group):
                 panels.append(_pack_panel(weight, column, group))
     start = 4 * (len(panels) + 2)
     offsets = np.cumsum([start] + [len(panel) for panel in panels]).astype("<u4")
@@ -105,7 +105,8 @@ def unpack(segment: bytes, format_name: str, out: int, inputs: int) -> list[Quan
         For a segment whose directory or panels don't fit the shape or format, or that has bytes
         which mean nothing.
     """
-    per_matrix = blocks(out, MACRO_BLOCK) * blocks(inputs, GROUP_SIZE)
+    size = WEIGHT_FORMATS[format_name].group
+    per_matrix = blocks(out, MACRO_BLOCK) * blocks(inputs, size)
     try:
         check_segment(segment)
     except IsaError as error:
@@ -120,7 +121,7 @@ def unpack(segment: bytes, format_name: str, out: int, inputs: int) -> list[Quan
     for _ in range(count // per_matrix):
         weight = empty(format_name, out, inputs)
         for column in range(0, out, MACRO_BLOCK):
-            for group in range(0, inputs, GROUP_SIZE):
+            for group in range(0, inputs, size):
                 panel = segment[offsets[number] : offsets[number + 1]]
                 _unpack_panel(weight, panel, column, group)
                 number += 1
@@ -132,15 +133,19 @@ def empty(format_name: str, out: int, inputs: int) -> QuantizedWeight:
     """Return an all-zero weight of a format and shape."""
     row = WEIGHT_FORMATS[format_name]
     slots = np.zeros((out, inputs), np.uint8)
-    if not row.has_outliers:
-        scale = np.zeros((blocks(inputs, GROUP_SIZE), out), np.float16)
-        pattern = np.zeros((out, pattern_count(inputs)), np.uint8) if row.cluster else None
+    if row.scale is ScaleKind.COLUMN_FP16:
+        scale = np.zeros((blocks(inputs, row.group), out), np.float16)
+        pairs = pattern_count(inputs, row.group)
+        pattern = np.zeros((out, pairs), np.uint8) if row.cluster else None
         return QuantizedWeight(format_name, slots, scale=scale, pattern=pattern)
+    isf = np.zeros((blocks(out, MACRO_BLOCK), inputs), np.int16)
+    if not row.has_outliers:
+        return QuantizedWeight(format_name, slots, isf=isf)
     micro = blocks(out, MICRO_BLOCK)
     return QuantizedWeight(
         format_name,
         slots,
-        isf=np.zeros((blocks(out, MACRO_BLOCK), inputs), np.int16),
+        isf=isf,
         relative_exponent=np.full((micro, inputs), -1, np.int16),
         pairs=np.full((micro, inputs, MAX_OUTLIERS, 2), -1, np.int8),
     )
@@ -157,17 +162,22 @@ def integers(weight: QuantizedWeight) -> tuple[np.ndarray, np.ndarray]:
         float32 ``(groups, out)``: factor of each group's integer sum.
     """
     row, (out, inputs) = weight.row, weight.slots.shape
-    if row.cluster:
-        return _slot_values(weight.slots, row.bits), weight.scale.astype(np.float32)
-    if not row.has_outliers:
-        signed = weight.slots.astype(np.int32)
-        signed -= (signed >> (row.bits - 1)) << row.bits
-        return signed, weight.scale.astype(np.float32)
-    q = _slot_values(weight.slots, row.bits)
+    values = np.array(row.values, np.int32)[weight.slots]
+    if row.scale is ScaleKind.COLUMN_FP16:
+        return values, weight.scale.astype(np.float32)
     base = base_exponents(weight)
-    shift = weight.isf.astype(np.int32) - np.repeat(base, GROUP_SIZE, axis=1)[:, :inputs]
+    shift = weight.isf.astype(np.int32) - np.repeat(base, row.group, axis=1)[:, :inputs]
     shift = np.repeat(shift, MACRO_BLOCK, axis=0)[:out]
-    values = q << (row.guard_bits + shift)
+    values <<= row.guard_bits + shift
+    if row.has_outliers:
+        _merge(weight, shift, values)
+    scale = np.exp2((base - row.guard_bits).astype(np.float32)).T
+    return values, np.repeat(scale, MACRO_BLOCK, axis=1)[:, :out]
+
+
+def _merge(weight: QuantizedWeight, shift: np.ndarray, values: np.ndarray) -> None:
+    """Put outliers into values ``(out, in)``: whole in the Upper's column, 0 in the Lower's."""
+    row = weight.row
     micro, k, entry = np.nonzero(weight.pairs[..., 0] >= 0)
     upper = micro * MICRO_BLOCK + weight.pairs[micro, k, entry, 0]
     lower = micro * MICRO_BLOCK + weight.pairs[micro, k, entry, 1]
@@ -180,20 +190,18 @@ def integers(weight: QuantizedWeight) -> tuple[np.ndarray, np.ndarray]:
     exponent = weight.relative_exponent[micro, k] + shift[upper, k]
     values[upper, k] = (sign * magnitude) << exponent
     values[lower, k] = 0
-    scale = np.exp2((base - row.guard_bits).astype(np.float32)).T
-    return values.astype(np.int32), np.repeat(scale, MACRO_BLOCK, axis=1)[:, :out]
 
 
 def dequantize(weight: QuantizedWeight) -> np.ndarray:
     """Return the float32 ``(out, in)`` weights that the machine computes with."""
     values, scale = integers(weight)
-    factors = np.repeat(scale.T, GROUP_SIZE, axis=1)[:, : values.shape[1]]
+    factors = np.repeat(scale.T, weight.row.group, axis=1)[:, : values.shape[1]]
     return (values * factors.astype(np.float64)).astype(np.float32)
 
 
 def base_exponents(weight: QuantizedWeight) -> np.ndarray:
     """Return int32 ``(column_blocks, groups)``: the smallest Isf of each panel's rows."""
-    starts = np.arange(0, weight.isf.shape[1], GROUP_SIZE)
+    starts = np.arange(0, weight.isf.shape[1], weight.row.group)
     return np.minimum.reduceat(weight.isf.astype(np.int32), starts, axis=1)
 
 
@@ -202,27 +210,23 @@ def bits_per_weight(segment: bytes, weights: int) -> float:
     return 8 * len(segment) / weights
 
 
-def _slot_values(slots: np.ndarray, bits: int) -> np.ndarray:
-    """Return int32 values of sign-magnitude slots."""
-    magnitude = (slots & ((1 << (bits - 1)) - 1)).astype(np.int32)
-    return np.where(slots >> (bits - 1), -magnitude, magnitude)
-
-
 def _pack_panel(weight: QuantizedWeight, column: int, group: int) -> bytes:
     row = weight.row
-    slots = weight.slots[column : column + MACRO_BLOCK, group : group + GROUP_SIZE].T
+    slots = weight.slots[column : column + MACRO_BLOCK, group : group + row.group].T
     rows, cols = slots.shape
     if row.cluster:
-        first = pattern_count(group)
-        pattern = weight.pattern[column : column + cols, first : first + pattern_count(rows)]
-        dense = pack_clusters(slots.T, pattern)
+        first = pattern_count(group, row.group)
+        pairs = slice(first, first + pattern_count(rows, row.group))
+        dense = pack_clusters(slots.T, weight.pattern[column : column + cols, pairs])
     else:
         dense = _pack_slots(slots, row.bits)
-    if not row.has_outliers:
-        scale = weight.scale[group // GROUP_SIZE, column : column + cols]
+    if row.scale is ScaleKind.COLUMN_FP16:
+        scale = weight.scale[group // row.group, column : column + cols]
         return HEADER.pack(row.code, rows - 1, cols - 1, 0) + dense + scale.astype("<f2").tobytes()
     isf = weight.isf[column // MACRO_BLOCK, group : group + rows]
     header = HEADER.pack(row.code, rows - 1, cols - 1, int(isf.min()))
+    if not row.has_outliers:
+        return header + dense + isf.astype(np.int8).tobytes()
     return header + dense + _pack_metadata(weight, isf, column, group, rows, cols)
 
 
@@ -272,7 +276,7 @@ def _unpack_panel(weight: QuantizedWeight, panel: bytes, column: int, group: int
     _require(panel, HEADER.size)
     code, rows, cols, base = HEADER.unpack_from(panel)
     rows, cols = rows + 1, cols + 1
-    window = weight.slots[column : column + MACRO_BLOCK, group : group + GROUP_SIZE]
+    window = weight.slots[column : column + MACRO_BLOCK, group : group + row.group]
     if code != row.code or window.shape != (cols, rows):
         name = BY_CODE[code].name if code in BY_CODE else code
         raise InputError(f"panel of {rows}x{cols} {name}; expected {window.shape[::-1]} {row.name}")
@@ -280,7 +284,7 @@ def _unpack_panel(weight: QuantizedWeight, panel: bytes, column: int, group: int
     position = HEADER.size + (panel_bytes(rows, cols) if row.cluster else rows * pitch)
     _require(panel, position)
     if row.cluster:
-        first = pattern_count(group)
+        first = pattern_count(group, row.group)
         found, pattern = unpack_clusters(panel[HEADER.size : position], rows, cols)
         window[:] = found
         weight.pattern[column : column + cols, first : first + pattern.shape[1]] = pattern
@@ -290,10 +294,10 @@ def _unpack_panel(weight: QuantizedWeight, panel: bytes, column: int, group: int
         codes = (bits << np.arange(row.bits, dtype=np.uint8)).sum(-1, dtype=np.uint8)
         window[:] = codes[:, :cols].T
     least = 0
-    if not row.has_outliers:
+    if row.scale is ScaleKind.COLUMN_FP16:
         _require(panel, position + 2 * cols)
         scale = np.frombuffer(panel, "<f2", cols, position)
-        weight.scale[group // GROUP_SIZE, column : column + cols] = scale
+        weight.scale[group // row.group, column : column + cols] = scale
         position += 2 * cols
     else:
         for k in range(group, group + rows):
@@ -317,12 +321,14 @@ def _require(panel: bytes, end: int) -> None:
 
 def _unpack_row(weight, panel, position, column, cols, k) -> int:
     """Read one row's metadata; return the position after it."""
-    _, micro_bits = OUTLIER_EXPONENT[weight.row.bits]
-    micro = blocks(cols, MICRO_BLOCK)
+    micro = blocks(cols, MICRO_BLOCK) if weight.row.has_outliers else 0
     end = position + 1 + blocks(micro, 8)
     _require(panel, end)
     (isf,) = struct.unpack_from("<b", panel, position)
     weight.isf[column // MACRO_BLOCK, k] = isf
+    if not micro:
+        return end
+    _, micro_bits = OUTLIER_EXPONENT[weight.row.bits]
     ident = int.from_bytes(panel[position + 1 : end], "little")
     if ident >> micro:
         raise InputError(f"input channel {k} flags micro-block {ident.bit_length() - 1} of {micro}")

@@ -4,15 +4,13 @@ import numpy as np
 
 from microscopiq.target.packing import QuantizedWeight
 
-PAIRS = 22
-"""Pairs of clusters in 128 inputs: 21 of 6 weights and one of 2."""
-
 
 def fill_clusters(weight: QuantizedWeight, rng: np.random.Generator, wide: bool = True) -> None:
     """Overwrite codes and patterns; without `wide` no weight is beyond -1 and 1."""
     out, inputs = weight.slots.shape
-    k = np.arange(inputs)
-    pair, place = k // 128 * PAIRS + k % 128 // 6, k % 128 % 3 + 1
+    k, group = np.arange(inputs), weight.row.group
+    # Pairs of clusters start anew in each group: of 128 inputs 21 of 6 weights and one of 2.
+    pair, place = k // group * -(-group // 6) + k % group // 6, k % group % 3 + 1
     weight.pattern[:] = rng.integers(0, 4 if wide else 1, weight.pattern.shape)
     pattern = weight.pattern[:, pair]
     codes = rng.integers(0, 8, (out, inputs))

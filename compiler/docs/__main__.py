@@ -13,7 +13,6 @@ from ...target import clusters
 from ...target.arch import DEFAULT_ARCH, Arch, arch_names, integer_keys, load_arch
 from ...target.formats import (
     ACTIVATION_FORMATS,
-    GROUP_SIZE,
     MACRO_BLOCK,
     MICRO_BLOCK,
     WEIGHT_FORMATS,
@@ -24,10 +23,6 @@ from .recipes import recipes
 from .results import results
 
 ROOT = Path(__file__).resolve().parents[2]
-SCALES = {
-    "fp16": f"fp16 per output channel and {GROUP_SIZE} input channels",
-    "pow2": f"power of two per input channel and {MACRO_BLOCK} output channels",
-}
 
 
 def operators() -> str:
@@ -66,9 +61,10 @@ def formats() -> str:
     for row in WEIGHT_FORMATS.values():
         mantissa = f"{row.mantissa_bits} bits" if row.has_outliers else "no outliers"
         machines = [name for name in arch_names() if row.name in load_arch(name).weight_formats]
+        scale = row.scale.value.format(group=row.group)
         out.append(
             f"| `{row.name}` | {row.code} | {row.bits} | -{row.q_max} to {row.q_max} | "
-            f"{SCALES[row.scale]} | {mantissa} | {row.guard_bits} | {_names(machines)} | "
+            f"{scale} | {mantissa} | {row.guard_bits} | {_names(machines)} | "
             f"{row.description} |"
         )
     out += ["", f"A micro-block has {MICRO_BLOCK} output channels, a macro-block {MACRO_BLOCK}."]

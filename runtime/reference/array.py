@@ -11,7 +11,15 @@ import numpy as np
 
 from ...target.arch import Arch
 from ...target.errors import SimError
-from ...target.formats import BY_CODE, MAX_OUTLIERS, MICRO_BLOCK, OUTLIER_EXPONENT, WeightFormat
+from ...target.formats import (
+    BY_CODE,
+    MAX_OUTLIERS,
+    MICRO_BLOCK,
+    OUTLIER_EXPONENT,
+    Codes,
+    ScaleKind,
+    WeightFormat,
+)
 
 HEADER_BYTES = 4
 GROUP_ROWS = 24
@@ -59,7 +67,7 @@ class Panel:
     @property
     def slot_bytes(self) -> int:
         """Bytes of all slots, or of all groups of clusters."""
-        if not self.row.cluster:
+        if self.row.codes is not Codes.CLUSTERS:
             return self.rows * self.pitch
         return self.cols * sum(self.group_bytes(first) for first in range(0, self.rows, GROUP_ROWS))
 
@@ -103,7 +111,7 @@ class Panel:
 
     def metadata(self) -> list[tuple[int, list[Merge]]]:
         """Return (Isf, outliers) of every row, read front to back as the hardware does."""
-        micro_blocks = -(-self.cols // MICRO_BLOCK)
+        micro_blocks = -(-self.cols // MICRO_BLOCK) if self.row.has_outliers else 0
         identifier_bytes = -(-micro_blocks // 8)
         position, found = HEADER_BYTES + self.rows * self.pitch, []
         for _ in range(self.rows):
@@ -151,6 +159,8 @@ def read_panel(wbuf: np.ndarray, address: int, format_code: int) -> Panel:
     code, rows, cols, base = struct.unpack("<BBBb", wbuf[address : address + 4].tobytes())
     if code != format_code or code not in BY_CODE:
         raise SimError(f"panel at {address:#x} has format {code}, the instruction {format_code}")
+    if rows >= BY_CODE[code].group:
+        raise SimError(f"a panel of {rows + 1} rows; a group has {BY_CODE[code].group}")
     return Panel(wbuf[address:], BY_CODE[code], rows + 1, cols + 1, base)
 
 
@@ -191,19 +201,30 @@ def panel_plane(wbuf: np.ndarray, part: Part, arch: Arch) -> Plane:
     panel = _checked_panel(wbuf, part, arch)
     bits = panel.row.bits
     wanted = range(part.row0, part.row0 + part.rows)
-    if panel.row.cluster:
+    if panel.row.codes is Codes.CLUSTERS:
         lines = [panel.clusters(k)[part.col0 : part.col0 + part.cols] for k in wanted]
         value = np.array(lines, np.int64)
         return Plane(value, value < 0, [0] * part.rows, panel.row, part)
     codes = np.array([panel.slots(k)[part.col0 : part.col0 + part.cols] for k in wanted], np.int64)
     negative = (codes >> (bits - 1)).astype(bool)
-    if not panel.row.has_outliers:
-        value = np.where(negative, codes - (1 << bits), codes)
-        return Plane(value, negative, [0] * part.rows, panel.row, part)
+    value = DECODE[panel.row.codes](codes, negative, bits)
+    shifts = [0] * part.rows
+    if panel.row.scale is ScaleKind.ROW_POW2:
+        metadata = panel.metadata()
+        shifts = [_shift(metadata[k][0] - panel.base, k) for k in wanted]
+    return Plane(value, negative, shifts, panel.row, part)
+
+
+def _twos_complement(codes: np.ndarray, negative: np.ndarray, bits: int) -> np.ndarray:
+    return np.where(negative, codes - (1 << bits), codes)
+
+
+def _sign_magnitude(codes: np.ndarray, negative: np.ndarray, bits: int) -> np.ndarray:
     magnitude = codes & ((1 << (bits - 1)) - 1)
-    metadata = panel.metadata()
-    shifts = [_shift(metadata[k][0] - panel.base, k) for k in wanted]
-    return Plane(np.where(negative, -magnitude, magnitude), negative, shifts, panel.row, part)
+    return np.where(negative, -magnitude, magnitude)
+
+
+DECODE = {Codes.TWOS_COMPLEMENT: _twos_complement, Codes.SIGN_MAGNITUDE: _sign_magnitude}
 
 
 def configure(plane: Plane | None, wbuf: np.ndarray, part: Part, arch: Arch) -> None:

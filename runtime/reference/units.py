@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...target.errors import SimError
-from ...target.formats import EXPONENT_MAX, EXPONENT_MIN, ROWS_INT8
+from ...target.formats import EXPONENT_MAX, EXPONENT_MIN, ROWS_INT8, ScaleKind
 from ...target.isa.spec import Affine, Instruction, Mem
 from .array import Part, configure, multiply, panel_plane, read_panel, rows_plane
 from .state import Box, State, check
@@ -131,7 +131,7 @@ def _weight_scale(state: State, i: Instruction, cols: int) -> np.ndarray | np.fl
     panel = read_panel(state.memories[Mem.WBUF], state.at(i.wscale), i.format)
     if cols > panel.cols:
         raise SimError(f"{cols} columns of a panel with {panel.cols}")
-    if panel.row.has_outliers:
+    if panel.row.scale is ScaleKind.ROW_POW2:
         return np.float32(2.0 ** (panel.base - panel.row.guard_bits))
     return panel.column_scales(cols)
 

@@ -8,8 +8,6 @@ from ...target.area import MEMORIES
 from ...target.technology import Technology
 
 COMPONENTS = ("array", "recon", "vector", *MEMORIES, "dram", "control")
-ON_CHIP = COMPONENTS[: COMPONENTS.index("dram")]
-"""What papers that count neither DRAM nor instructions call the accelerator."""
 ACTIVATION_BITS = 8
 
 

@@ -26,19 +26,62 @@ constexpr int kExponentMax = 127;
 constexpr uint8_t kDtype_float32 = 1;  // 4 bytes
 constexpr uint8_t kDtype_int8 = 2;  // 1 bytes
 
+enum class Codes : uint8_t {
+  kTwosComplement = 0,
+  kSignMagnitude = 1,
+  kClusters = 2,
+};
+
+enum class ScaleKind : uint8_t {
+  kColumnFp16 = 0,
+  kRowPow2 = 1,
+};
+
+constexpr int8_t kValues_int4[16] = {
+    0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1};
+constexpr int8_t kValues_int8[256] = {
+    0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24,
+    25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46,
+    47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63, 64, 65, 66, 67, 68,
+    69, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79, 80, 81, 82, 83, 84, 85, 86, 87, 88, 89, 90,
+    91, 92, 93, 94, 95, 96, 97, 98, 99, 100, 101, 102, 103, 104, 105, 106, 107, 108, 109, 110,
+    111, 112, 113, 114, 115, 116, 117, 118, 119, 120, 121, 122, 123, 124, 125, 126, 127, -128,
+    -127, -126, -125, -124, -123, -122, -121, -120, -119, -118, -117, -116, -115, -114, -113,
+    -112, -111, -110, -109, -108, -107, -106, -105, -104, -103, -102, -101, -100, -99, -98,
+    -97, -96, -95, -94, -93, -92, -91, -90, -89, -88, -87, -86, -85, -84, -83, -82, -81, -80,
+    -79, -78, -77, -76, -75, -74, -73, -72, -71, -70, -69, -68, -67, -66, -65, -64, -63, -62,
+    -61, -60, -59, -58, -57, -56, -55, -54, -53, -52, -51, -50, -49, -48, -47, -46, -45, -44,
+    -43, -42, -41, -40, -39, -38, -37, -36, -35, -34, -33, -32, -31, -30, -29, -28, -27, -26,
+    -25, -24, -23, -22, -21, -20, -19, -18, -17, -16, -15, -14, -13, -12, -11, -10, -9, -8,
+    -7, -6, -5, -4, -3, -2, -1};
+constexpr int8_t kValues_ms2[4] = {
+    0, 1, 0, -1};
+constexpr int8_t kValues_ms4[16] = {
+    0, 1, 2, 3, 4, 5, 6, 7, 0, -1, -2, -3, -4, -5, -6, -7};
+constexpr int8_t kValues_fineq[8] = {
+    0, 1, 2, 3, 0, -1, -2, -3};
 struct WeightFormat {
   const char* name;
-  int code, bits, mantissa_bits, guard_bits;
-  int level1_bits, micro_bits;  // split of the MXScale byte
-  bool pow2;
-  int cluster;  // inputs that share a payload; 0: every weight has a slot
+  Codes codes;
+  ScaleKind scale;
+  int code;
+  int bits;
+  int group;
+  int mantissa_bits;
+  int guard_bits;
+  int level1_bits;
+  int micro_bits;
+  int largest;
+  bool has_outliers;
+  bool sign_magnitude;
+  const int8_t* values;  // of each code
 };
 constexpr WeightFormat kWeightFormats[5] = {
-    {"int4", 1, 4, 0, 0, 0, 0, false, 0},
-    {"int8", 2, 8, 0, 0, 0, 0, false, 0},
-    {"ms2", 3, 2, 2, 2, 7, 1, true, 0},
-    {"ms4", 4, 4, 4, 4, 5, 3, true, 0},
-    {"fineq", 5, 3, 0, 0, 0, 0, false, 3},
+    {"int4", Codes::kTwosComplement, ScaleKind::kColumnFp16, 1, 4, 128, 0, 0, 0, 0, 8, false, false, kValues_int4},
+    {"int8", Codes::kTwosComplement, ScaleKind::kColumnFp16, 2, 8, 128, 0, 0, 0, 0, 128, false, false, kValues_int8},
+    {"ms2", Codes::kSignMagnitude, ScaleKind::kRowPow2, 3, 2, 128, 2, 2, 7, 1, 1, true, true, kValues_ms2},
+    {"ms4", Codes::kSignMagnitude, ScaleKind::kRowPow2, 4, 4, 128, 4, 4, 5, 3, 7, true, true, kValues_ms4},
+    {"fineq", Codes::kClusters, ScaleKind::kColumnFp16, 5, 3, 128, 0, 0, 0, 0, 3, false, true, kValues_fineq},
 };
 
 // Architecture keys, their names in the program file, and their ranges.

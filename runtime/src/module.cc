@@ -18,6 +18,7 @@
 #include "recon/route.h"
 #include "recon/traffic.h"
 #include "simulator.h"
+#include "weights/panel.h"
 
 namespace microscopiq {
 namespace {
@@ -321,6 +322,24 @@ ffi::Map<ffi::String, Numbers> Plan(int rows, int cols, int strip_columns, int r
           {"visits", table}};
 }
 
+// A format that the header lacks: its name, numbers in the order of the header, and the integers of
+// its codes. For formats under development, which then need no build.
+void NewFormat(const ffi::String& name, const Numbers& n, const Numbers& values) {
+  Translate([&] {
+    constexpr size_t kNumbers = 12;
+    const int bits = n.size() == kNumbers ? static_cast<int>(n[3]) : 0;
+    if (values.size() != size_t{1} << bits || n[0] > 2 || n[1] > 1) {
+      Fail(kConfigError, "weight format '", std::string(name), "': ", n.size(), " numbers and ",
+           values.size(), " integers; allowed: ", kNumbers, " and one for each code");
+    }
+    std::vector<int8_t> integers(values.begin(), values.end());
+    auto number = [&](int i) { return static_cast<int>(n[i]); };
+    AddFormat({name.c_str(), static_cast<Codes>(n[0]), static_cast<ScaleKind>(n[1]), number(2),
+               bits, number(4), number(5), number(6), number(7), number(8), number(9), n[10] != 0,
+               n[11] != 0, integers.data()});
+  });
+}
+
 // Returns what it was, for those who set it back.
 bool SetDebug(bool on) { return debug_default.exchange(on); }
 
@@ -333,6 +352,7 @@ TVM_FFI_STATIC_INIT_BLOCK() {
       .def("microscopiq.runtime.switch_commands", SwitchCommands)
       .def("microscopiq.runtime.recon_plan", Plan)
       .def("microscopiq.runtime.recon_traffic", Traffic)
+      .def("microscopiq.runtime.add_format", NewFormat)
       .def("microscopiq.runtime.set_debug", SetDebug)
       .def("ffi.Module.load_from_bytes.microscopiq", Load);
 }

@@ -5,6 +5,8 @@ the keys of `arch.py`; a test compares the committed files with what this prints
 """
 
 import struct
+import textwrap
+from enum import Enum
 from pathlib import Path
 
 from .. import formats, segment
@@ -60,20 +62,9 @@ def header() -> str:
     ]
     for name, (code, size) in DTYPES.items():
         out.append(f"constexpr uint8_t kDtype_{name} = {code};  // {size} bytes")
-    out += ["", "struct WeightFormat {"]
-    out += ["  const char* name;", "  int code, bits, mantissa_bits, guard_bits;"]
-    out += ["  int level1_bits, micro_bits;  // split of the MXScale byte", "  bool pow2;"]
-    out += ["  int cluster;  // inputs that share a payload; 0: every weight has a slot", "};"]
-    out.append(f"constexpr WeightFormat kWeightFormats[{len(formats.WEIGHT_FORMATS)}] = {{")
-    for row in formats.WEIGHT_FORMATS.values():
-        level1, micro = formats.OUTLIER_EXPONENT[row.bits] if row.has_outliers else (0, 0)
-        pow2 = "true" if row.scale == "pow2" else "false"
-        out.append(
-            f'    {{"{row.name}", {row.code}, {row.bits}, {row.mantissa_bits}, '
-            f"{row.guard_bits}, {level1}, {micro}, {pow2}, {row.cluster}}},"
-        )
+    out += ["", *_enum("Codes", formats.Codes), "", *_enum("ScaleKind", formats.ScaleKind), ""]
+    out += _weight_formats()
     out += [
-        "};",
         "",
         "// Architecture keys, their names in the program file, and their ranges.",
     ]
@@ -86,17 +77,71 @@ def header() -> str:
         low, high = f.metadata["low"], f.metadata["high"]
         out.append(f'  visit("{f.name}", &arch->{f.name}, {low}, {high});')
     out += ["}", ""]
-    out += _enum("Unit", Unit) + _enum("Mem", Mem) + _instructions()
+    out += [*_enum("Unit", Unit), *_names("Unit", Unit), *_enum("Mem", Mem), *_names("Mem", Mem)]
+    out += _instructions()
     out.append("}  // namespace microscopiq")
     return "\n".join(out) + "\n"
 
 
 def _enum(name, members) -> list[str]:
     lines = [f"enum class {name} : uint8_t {{"]
-    lines += [f"  k{m.name.title().replace('_', '')} = {m.value}," for m in members]
+    lines += [f"  k{_camel(m.name)} = {number}," for number, m in enumerate(members)]
+    return [*lines, "};"]
+
+
+def _names(name, members) -> list[str]:
     names = ", ".join(f'"{m.name.lower()}"' for m in members)
-    lines += ["};", f"constexpr const char* k{name}Names[{len(members)}] = {{{names}}};", ""]
-    return lines
+    return [f"constexpr const char* k{name}Names[{len(members)}] = {{{names}}};", ""]
+
+
+def _camel(name: str) -> str:
+    return name.title().replace("_", "")
+
+
+def _weight_formats() -> list[str]:
+    """Return the struct of a weight format and the table of all."""
+    rows, lines = formats.WEIGHT_FORMATS.values(), []
+    for row in rows:
+        numbers = "\n    ".join(textwrap.wrap(", ".join(map(str, row.values)), 90))
+        lines += [
+            f"constexpr int8_t kValues_{row.name}[{len(row.values)}] = {{",
+            f"    {numbers}}};",
+        ]
+    members = [f"  {kind} {name};" for kind, name, _ in format_numbers(next(iter(rows)))]
+    lines += ["struct WeightFormat {", "  const char* name;", *members]
+    lines += ["  const int8_t* values;  // of each code", "};"]
+    lines.append(f"constexpr WeightFormat kWeightFormats[{len(rows)}] = {{")
+    for row in rows:
+        values = ", ".join(_member(kind, number) for kind, _, number in format_numbers(row))
+        lines.append(f'    {{"{row.name}", {values}, kValues_{row.name}}},')
+    return [*lines, "};"]
+
+
+def format_numbers(row: formats.WeightFormat) -> list[tuple[str, str, int]]:
+    """Return C++ type, name and number of what the core knows of a format beside its values."""
+    level1, micro = formats.OUTLIER_EXPONENT[row.bits] if row.has_outliers else (0, 0)
+    return [
+        ("Codes", "codes", list(formats.Codes).index(row.codes)),
+        ("ScaleKind", "scale", list(formats.ScaleKind).index(row.scale)),
+        ("int", "code", row.code),
+        ("int", "bits", row.bits),
+        ("int", "group", row.group),
+        ("int", "mantissa_bits", row.mantissa_bits),
+        ("int", "guard_bits", row.guard_bits),
+        ("int", "level1_bits", level1),  # the split of the MXScale byte
+        ("int", "micro_bits", micro),
+        ("int", "largest", max(map(abs, row.values))),
+        ("bool", "has_outliers", int(row.has_outliers)),
+        ("bool", "sign_magnitude", int(row.sign_magnitude)),
+    ]
+
+
+def _member(kind: str, number: int) -> str:
+    """Return a number of a format as C++ writes it."""
+    enums: dict[str, type[Enum]] = {"Codes": formats.Codes, "ScaleKind": formats.ScaleKind}
+    if kind in enums:
+        return f"{kind}::k{_camel(list(enums[kind])[number].name)}"
+    return str(bool(number)).lower() if kind == "bool" else str(number)
 
 
 def _instructions() -> list[str]:
@@ -117,8 +162,7 @@ def _instructions() -> list[str]:
         lines.append(f"  static constexpr uint16_t kBytes = {encoded_bytes(cls)};")
         lines.append(f'  static constexpr const char* kMnemonic = "{cls.mnemonic}";')
         if cls.unit is not None:
-            unit = cls.unit.name.title().replace("_", "")
-            lines.append(f"  static constexpr Unit kUnit = Unit::k{unit};")
+            lines.append(f"  static constexpr Unit kUnit = Unit::k{_camel(cls.unit.name)};")
         lines += [f"  {kind.ctype} {name};" for name, kind, _ in cls.operands()]
         reader = "reader" if cls.operands() else "/*reader*/"
         lines += ["  template <typename Reader>", f"  void Read(Reader* {reader}) {{"]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from microscopiq.target.formats import GROUP_SIZE, MACRO_BLOCK, MAX_OUTLIERS, MICRO_BLOCK
+from microscopiq.target.formats import MACRO_BLOCK, MAX_OUTLIERS, MICRO_BLOCK
 from microscopiq.target.isa import instructions as isa
 from microscopiq.target.isa.program import Argument, Function
 from microscopiq.target.isa.spec import LOOP_DEPTH, Affine, Mem, Unit
@@ -35,6 +35,8 @@ def random_weight(name, out, inputs, seed=1, spread=3, far=6, flagged=0.1):
         weight.scale[:] = rng.uniform(0.001, 4, weight.scale.shape)
         return weight
     weight.isf[:] = rng.integers(-8 - spread, -7, weight.isf.shape)
+    if weight.pairs is None:
+        return weight
     half, sign_bit = weight.row.mantissa_bits // 2, weight.row.bits - 1
     for micro, k in zip(
         *np.nonzero(rng.random(weight.relative_exponent.shape) < flagged), strict=True
@@ -52,7 +54,7 @@ def random_weight(name, out, inputs, seed=1, spread=3, far=6, flagged=0.1):
 def gemm(arch, weight, m, bits=8):
     """Return y = x @ weight.T + bias: x quantized per row to `bits`, panels double-buffered."""
     n, k = weight.slots.shape
-    groups, y_row = blocks(k, GROUP_SIZE), 4 * MACRO_BLOCK
+    groups, y_row = blocks(k, weight.row.group), 4 * MACRO_BLOCK
     exponents, y, bias = m * k, 4 * m * k, 4 * m * k + y_row * m
     code = [
         # One slot only, where a ring of two wouldn't come out even.
@@ -88,24 +90,25 @@ def gemm(arch, weight, m, bits=8):
 def _group(arch, weight, m, group, exponents, y):
     """Return the instructions of one group of one panel: load, tiles, drain."""
     (n, k), row = weight.slots.shape, weight.row
-    tile_k = min(GROUP_SIZE, arch.array_rows)
+    size = row.group
+    tile_k = min(size, arch.array_rows)
     tile_n = min(MACRO_BLOCK, arch.columns(row.bits))
-    rows, cols = min(GROUP_SIZE, k - group * GROUP_SIZE), min(MACRO_BLOCK, n)
+    rows, cols = min(size, k - group * size), min(MACRO_BLOCK, n)
     panel, plane = at(group % 2 * PANEL_BYTES), at(0, turns=(0, 0, 1), slots=2, slot_step=1)
     part = (panel, row.code, at(0, 0, 0, tile_k), at(0, 0, tile_n), 4, 3)
     recon = [isa.Wait(Unit.RECON, 3), isa.ReconConfig(plane, *part), isa.Post(Unit.RECON, 4)]
-    x, acc = at(group * GROUP_SIZE, 0, 0, tile_k), at(0, 0, 4 * tile_n)
+    x, acc = at(group * size, 0, 0, tile_k), at(0, 0, 4 * tile_n)
     exp = (at(exponents), 1)
     return [
         isa.Wait(Unit.DMA_IN, 0),
-        isa.DmaWeight(panel, at(group, blocks(k, GROUP_SIZE)), PANEL_BYTES),
+        isa.DmaWeight(panel, at(group, blocks(k, size)), PANEL_BYTES),
         *(isa.Post(Unit.DMA_IN, 1), isa.Wait(Unit.WLOAD, 1), isa.Wait(Unit.ARRAY, 6)),
         isa.Loop(blocks(cols, tile_n)),
         isa.Clip(3, tile_n, n, at(0, MACRO_BLOCK, tile_n)),
         # No activation rows in a column tile past n: the limit is scaled by their number.
         isa.Clip(5, m, n * m, at(0, MACRO_BLOCK * m, tile_n * m)),
         isa.Loop(blocks(rows, tile_k)),
-        isa.Clip(4, tile_k, k, at(group * GROUP_SIZE, 0, 0, tile_k)),
+        isa.Clip(4, tile_k, k, at(group * size, 0, 0, tile_k)),
         *(isa.Wait(Unit.WLOAD, 2), isa.Preload(plane, *part)),
         isa.Post(Unit.WLOAD, 3 if row.has_outliers else 4),
         *(recon if row.has_outliers else ()),
@@ -134,12 +137,13 @@ def gemm_reference(weight, x, bias, tile_k, bits=8):
     quantized, exponent = quantize_rows(x, bits)
     factor = np.exp2(exponent.astype(np.float32))[:, None]
     limits, result = np.iinfo(np.int32), np.float32(0)
-    for first in range(0, x.shape[1], GROUP_SIZE):
+    group = weight.row.group
+    for first in range(0, x.shape[1], group):
         psum = 0
-        for start in range(first, min(first + GROUP_SIZE, x.shape[1]), tile_k):
-            part = slice(start, min(start + tile_k, first + GROUP_SIZE))
+        for start in range(first, min(first + group, x.shape[1]), tile_k):
+            part = slice(start, min(start + tile_k, first + group))
             psum += quantized[:, part].astype(np.int64) @ values[:, part].T.astype(np.int64)
             psum = np.clip(psum, limits.min, limits.max)
-        scaled = psum.astype(np.float32) * scale[first // GROUP_SIZE] * factor
+        scaled = psum.astype(np.float32) * scale[first // group] * factor
         result = result + scaled if first else scaled
     return result + bias

@@ -213,6 +213,10 @@ def test_technology_beside_the_architecture(tmp_path):
             {"weight_formats": ["fineq", "int4"]},
             "weight format int4 has 4 bits, pe_weight_bits = 3",
         ),
+        (
+            {"weight_formats": ["int4"]},
+            "temporal_cycles = 3 with weight format int4: allowed clusters, magnitudes up to 3",
+        ),
         ({"weight_formats": ["ms2"]}, "weight format ms2 has outliers, but recon_units = 0"),
     ],
 )

@@ -17,7 +17,7 @@ from microscopiq.target.clusters import (
 from microscopiq.target.errors import InputError
 from microscopiq.target.formats import CLUSTER_GROUP, GROUP_SIZE
 from microscopiq.target.packing import bits_per_weight, dequantize, empty, integers, pack, unpack
-from tests.cluster_weights import PAIRS, fill_clusters
+from tests.cluster_weights import fill_clusters
 
 LEVEL = {0b000: 0, 0b001: 1, 0b010: 2, 0b011: 3, 0b100: 0, 0b101: -1, 0b110: -2, 0b111: -3}
 """Values of the codes of 3 bits; a -0 is a 0."""
@@ -30,7 +30,7 @@ def test_sizes():
     # Five groups of 24 inputs, and 8 inputs: 3 clusters in 2 pairs, 22 bits.
     assert panel_bytes(GROUP_SIZE, 1) == 5 * 7 + 3 == 38
     assert panel_bytes(100, 3) == 3 * (4 * 7 + group_bytes(4))
-    assert [pattern_count(n) for n in (0, 1, 6, 7, 128, 129, 300)] == [0, 1, 1, 2, 22, 23, 52]
+    assert [pattern_count(n, 128) for n in (0, 1, 6, 7, 128, 129, 300)] == [0, 1, 1, 2, 22, 23, 52]
 
 
 def test_bits_per_weight():
@@ -104,7 +104,7 @@ def test_pairs_start_anew_in_each_group_of_128():
     """126 and 127 are a cluster of two; 128 is the first weight of the next pair."""
     weight = empty("fineq", 1, 134)
     weight.scale[:] = 1
-    weight.pattern[0, [PAIRS - 1, PAIRS]] = 3, 1
+    weight.pattern[0, [21, 22]] = 3, 1  # 21 pairs of 6 inputs come before the one of 2
     weight.slots[0, [126, 127, 129, 130]] = 0b011, 0b111, 0b110, 0b010
     values = integers(weight)[0][0]
     assert values[[126, 127, 128, 129, 130]].tolist() == [3, -3, 0, -2, 2]

@@ -1,12 +1,12 @@
 """Inlier scales that are close enough for the 32-bit sums of a panel.
 
 A panel's weights are aligned to the smallest of its scales: an input channel with a larger one
-shifts its products up. Raising the smallest scales keeps all sums of 128 channels in 32 bits.
+shifts its products up. Raising the smallest scales keeps all sums of a group in 32 bits.
 """
 
 import numpy as np
 
-from ....target.formats import GROUP_SIZE, MACRO_BLOCK, MICRO_BLOCK
+from ....target.formats import MACRO_BLOCK, MICRO_BLOCK
 from ....target.packing import QuantizedWeight, base_exponents, integers
 
 MAX_SHIFT = 20
@@ -28,8 +28,8 @@ def raised_floor(weight: QuantizedWeight, floor: np.ndarray) -> np.ndarray | Non
     too_wide = _panels_too_wide(weight)
     if not too_wide.any():
         return None
-    step = np.repeat(too_wide, GROUP_SIZE, axis=1)[:, :inputs]
-    base = np.repeat(base_exponents(weight), GROUP_SIZE, axis=1)[:, :inputs]
+    step = np.repeat(too_wide, weight.row.group, axis=1)[:, :inputs]
+    base = np.repeat(base_exponents(weight), weight.row.group, axis=1)[:, :inputs]
     return np.where(step, base + 1, floor)
 
 
@@ -37,10 +37,10 @@ def _panels_too_wide(weight: QuantizedWeight) -> np.ndarray:
     """Return bool ``(column_blocks, groups)``: panels whose sums could leave 32 bits."""
     assert weight.relative_exponent is not None and weight.isf is not None
     out, inputs = weight.slots.shape
-    starts = np.arange(0, inputs, GROUP_SIZE)
+    starts = np.arange(0, inputs, weight.row.group)
     columns = np.arange(0, len(weight.relative_exponent), MACRO_BLOCK // MICRO_BLOCK)
     relative = np.maximum.reduceat(weight.relative_exponent.astype(np.int64), columns, axis=0)
-    base = np.repeat(base_exponents(weight), GROUP_SIZE, axis=1)[:, :inputs]
+    base = np.repeat(base_exponents(weight), weight.row.group, axis=1)[:, :inputs]
     shift = (weight.isf - base).astype(np.int64)
     reach = np.maximum(np.where(relative >= 0, relative + shift, 0), shift)
     wide = np.maximum.reduceat(reach, starts, axis=1) > MAX_SHIFT

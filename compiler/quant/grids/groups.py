@@ -1,8 +1,8 @@
-"""Integers with one fp16 scale per output channel and group of 128 inputs, known from the start."""
+"""Integers with one fp16 scale per output channel and group of inputs, known from the start."""
 
 import numpy as np
 
-from ....target.formats import GROUP_SIZE, WEIGHT_FORMATS
+from ....target.formats import WEIGHT_FORMATS
 from ....target.packing import QuantizedWeight
 from .clipping import Clip
 
@@ -17,7 +17,7 @@ class GroupGrid:
     def __init__(self, format_name: str, weights: np.ndarray, clip: Clip | None = None):
         self.row = WEIGHT_FORMATS[format_name]
         inputs, out = weights.shape
-        starts = np.arange(0, inputs, GROUP_SIZE)
+        starts = np.arange(0, inputs, self.row.group)
         largest = np.maximum.reduceat(np.abs(weights), starts, axis=0)
         full = largest / np.float32(self.row.q_max)
         self.scale = _fp16(full)
@@ -25,10 +25,10 @@ class GroupGrid:
 
             def rounded(factor: float) -> np.ndarray:
                 scale = _fp16(full * np.float32(factor)).astype(np.float32)
-                scale = np.repeat(scale, GROUP_SIZE, axis=0)[:inputs]
+                scale = np.repeat(scale, self.row.group, axis=0)[:inputs]
                 return np.clip(np.rint(weights / scale), -self.row.q_max, self.row.q_max) * scale
 
-            self.scale = _fp16(full * clip.narrowed(weights, GROUP_SIZE, rounded))
+            self.scale = _fp16(full * clip.narrowed(weights, self.row.group, rounded))
         self.saturated = np.zeros(inputs, np.int64)
         self.channels = np.arange(0)
         self.factors = np.zeros((0, out), np.float32)
@@ -38,7 +38,7 @@ class GroupGrid:
 
     def keep(self, channels: np.ndarray) -> None:
         self.channels = channels
-        self.factors = self.scale[channels // GROUP_SIZE].astype(np.float32)
+        self.factors = self.scale[channels // self.row.group].astype(np.float32)
 
     def quantize(self, start: int, targets: np.ndarray) -> np.ndarray:
         scale = self.factors[start : start + len(targets)]
@@ -49,7 +49,7 @@ class GroupGrid:
         return codes * scale
 
     def finish(self, values: np.ndarray) -> tuple[QuantizedWeight, dict[str, int]]:
-        scale = np.repeat(self.scale, GROUP_SIZE, axis=0)[: len(values)].astype(np.float32)
+        scale = np.repeat(self.scale, self.row.group, axis=0)[: len(values)].astype(np.float32)
         codes = np.rint(values / scale).astype(np.int8)
         slots = codes.view(np.uint8) & ((1 << self.row.bits) - 1)
         slots = np.ascontiguousarray(slots.T)

@@ -13,7 +13,7 @@ import numpy as np
 
 from ....target.clusters import pattern_count
 from ....target.errors import ConfigError, unknown_name
-from ....target.formats import CLUSTER, CLUSTER_PAIR, GROUP_SIZE, WEIGHT_FORMATS
+from ....target.formats import CLUSTER, CLUSTER_PAIR, WEIGHT_FORMATS
 from ....target.packing import QuantizedWeight, blocks
 from ..base import method
 from ..statistics import Statistics
@@ -69,17 +69,17 @@ def fineq(
     """
     row = WEIGHT_FORMATS[format_name]
     out, inputs = weight.shape
-    groups, starts = blocks(inputs, GROUP_SIZE), range(0, inputs, GROUP_SIZE)
+    groups, starts = blocks(inputs, row.group), range(0, inputs, row.group)
     slots = np.zeros((out, inputs), np.uint8)
     scale = np.zeros((groups, out), np.float16)
-    pattern = np.zeros((out, pattern_count(inputs)), np.uint8)
+    pattern = np.zeros((out, pattern_count(inputs, row.group)), np.uint8)
     counts = dict.fromkeys(("outlier_clusters", "zeroed", "saturated"), 0)
     for first in range(0, out, ROWS_AT_ONCE):
         rows = np.s_[first : first + ROWS_AT_ONCE]
         for group, start in enumerate(starts):
-            part = weight[rows, start : start + GROUP_SIZE].astype(np.float64)
+            part = weight[rows, start : start + row.group].astype(np.float64)
             step, chosen, q = _best_step(part, row.q_max, options.rule)
-            at, width = pattern_count(start), part.shape[1]
+            at, width = pattern_count(start, row.group), part.shape[1]
             scale[group, rows] = step
             pattern[rows, at : at + chosen.shape[1]] = chosen
             flat = q.reshape(len(q), -1)[:, :width]

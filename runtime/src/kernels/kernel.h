@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "isa.gen.h"
+#include "kernels/slot.h"
 #include "kernels/vector_loops.h"
 
 namespace microscopiq {
@@ -20,13 +22,12 @@ struct LargeWeight {
   int32_t value;
 };
 
-enum class SlotCode { kTwosComplement, kSignMagnitude };
-
 struct DecodeArgs {
   const uint8_t* slots;  // first row
   int64_t pitch;         // bytes between rows
-  SlotCode code;
+  Codes codes;
   int bits;
+  const int8_t* values;  // of each code
   int rows;
   int cols;
   const int* shifts;  // left shift of each row

@@ -16,14 +16,14 @@ inline T Least(T a, T b) {
   return b < a ? b : a;
 }
 
-template <int kBits, SlotCode kCode>
+template <int kBits, Codes kCodes>
 void DecodeRow(const uint8_t* slots, int cols, int shift, int16_t* out) {
   constexpr int kPerByte = 8 / kBits;
   constexpr int kMask = (1 << kBits) - 1;
   constexpr int kSign = 1 << (kBits - 1);
   auto value = [shift](int code) {
     int16_t v;
-    if (kCode == SlotCode::kTwosComplement) {
+    if (kCodes == Codes::kTwosComplement) {
       v = static_cast<int16_t>((code ^ kSign) - kSign);
     } else {
       int16_t sign = static_cast<int16_t>(-(code >> (kBits - 1)));
@@ -40,19 +40,29 @@ void DecodeRow(const uint8_t* slots, int cols, int shift, int16_t* out) {
   for (int n = cols; n < bytes * kPerByte; ++n) out[n] = 0;
 }
 
+// Codes of any width and meaning.
+void DecodeAnyRow(const DecodeArgs& args, const uint8_t* slots, int shift, int16_t* out) {
+  const int16_t factor = static_cast<int16_t>(1 << shift);
+  for (int n = 0; n < args.cols; ++n) {
+    out[n] = static_cast<int16_t>(args.values[SlotAt(slots, n * args.bits, args.bits)] * factor);
+  }
+}
+
 void DecodeRow(const DecodeArgs& args, int row, int16_t* out) {
   const uint8_t* slots = args.slots + row * args.pitch;
   const int shift = args.shifts[row];
-  if (args.code == SlotCode::kSignMagnitude) {
-    if (args.bits == 2) {
-      DecodeRow<2, SlotCode::kSignMagnitude>(slots, args.cols, shift, out);
-    } else {
-      DecodeRow<4, SlotCode::kSignMagnitude>(slots, args.cols, shift, out);
-    }
-  } else if (args.bits == 4) {
-    DecodeRow<4, SlotCode::kTwosComplement>(slots, args.cols, shift, out);
+  const bool sign_magnitude = args.codes == Codes::kSignMagnitude;
+  const bool twos_complement = args.codes == Codes::kTwosComplement;
+  if (sign_magnitude && args.bits == 2) {
+    DecodeRow<2, Codes::kSignMagnitude>(slots, args.cols, shift, out);
+  } else if (sign_magnitude && args.bits == 4) {
+    DecodeRow<4, Codes::kSignMagnitude>(slots, args.cols, shift, out);
+  } else if (twos_complement && args.bits == 4) {
+    DecodeRow<4, Codes::kTwosComplement>(slots, args.cols, shift, out);
+  } else if (twos_complement && args.bits == 8) {
+    DecodeRow<8, Codes::kTwosComplement>(slots, args.cols, shift, out);
   } else {
-    DecodeRow<8, SlotCode::kTwosComplement>(slots, args.cols, shift, out);
+    DecodeAnyRow(args, slots, shift, out);
   }
 }
 

@@ -31,13 +31,17 @@ PanelPart Machine::CheckedPart(const Op& op, Panel* panel) const {
   part.cols = Extent(op.cols);
   *panel = ReadPanel(wbuf, part.address, op.format);
   CheckArray(panel->format->bits, part.rows, part.cols);
-  if (panel->format->pow2 && arch_.recon_units == 0) {
+  if (panel->format->has_outliers && arch_.recon_units == 0) {
     Fail(kSimError, "format ", panel->format->name, " has outliers, but recon_units = 0");
   }
-  if (panel->format->pow2 && ArrayColumns(arch_, panel->format->bits) < kMicroBlock) {
+  if (panel->format->has_outliers && ArrayColumns(arch_, panel->format->bits) < kMicroBlock) {
     Fail(kSimError, "format ", panel->format->name, " has outliers, whose micro-blocks of ",
          kMicroBlock, " columns need an array that wide; it has ",
          ArrayColumns(arch_, panel->format->bits));
+  }
+  // Temporal PEs count the magnitudes of clusters; another weight would get wrong cycles.
+  if (arch_.temporal_cycles && panel->format->codes != Codes::kClusters) {
+    Fail(kSimError, "format ", panel->format->name, " on temporal PEs; allowed: clusters");
   }
   if (part.row0 < 0 || part.row0 + part.rows > panel->rows || part.col0 < 0 ||
       part.col0 + part.cols > panel->cols) {
@@ -46,7 +50,7 @@ PanelPart Machine::CheckedPart(const Op& op, Panel* panel) const {
   }
   const bool cut =
       part.col0 % kMicroBlock || (part.cols % kMicroBlock && part.col0 + part.cols != panel->cols);
-  if (panel->format->pow2 && cut) {
+  if (panel->format->has_outliers && cut) {
     Fail(kSimError, "columns ", part.col0, " + ", part.cols,
          " cut a micro-block; allowed: multiples of ", kMicroBlock, " or up to the last column");
   }
@@ -68,15 +72,17 @@ Machine::Outcome Machine::Execute(const Preload& op) {
   const PanelPart part = CheckedPart(op, &panel);
   const int bits = panel.format->bits;
   Plane& plane = LoadedPlane(op.plane);
-  if (panel.format->cluster) return PreloadClusters(panel, part, op.plane, &plane);
-  const int64_t row_bytes = (part.cols * bits + 7) / 8 + (panel.format->pow2 ? 1 : 0);
+  if (panel.format->codes == Codes::kClusters)
+    return PreloadClusters(panel, part, op.plane, &plane);
+  const bool scaled_rows = panel.format->scale == ScaleKind::kRowPow2;
+  const int64_t row_bytes = (part.cols * bits + 7) / 8 + (scaled_rows ? 1 : 0);
   wbuf().CountRead(kPanelHeaderBytes + part.rows * row_bytes);
   if (!values_) {
     plane.LoadShape(panel, part);
     return PreloadWork(bits, part.rows, part.cols);
   }
   shifts_.assign(part.rows, 0);
-  if (panel.format->pow2) {
+  if (scaled_rows) {
     const std::vector<int64_t>& rows = panel_index_.Rows(wbuf(), panel);
     for (int64_t row = 0; row < part.rows; ++row) {
       const int isf = static_cast<int8_t>(*wbuf().Peek(rows[part.row0 + row], 1));
@@ -131,8 +137,12 @@ Machine::Outcome Machine::Execute(const ReconConfig& op) {
   if (Extent(op.rows) == 0 || Extent(op.cols) == 0) return std::nullopt;
   Panel panel;
   const PanelPart part = CheckedPart(op, &panel);
-  if (!panel.format->pow2) {
-    Fail(kSimError, "format ", panel.format->name, " has no outliers; allowed: ms2, ms4");
+  if (!panel.format->has_outliers) {
+    std::string allowed;
+    for (const WeightFormat& format : kWeightFormats) {
+      if (format.has_outliers) allowed += (allowed.empty() ? "" : ", ") + std::string(format.name);
+    }
+    Fail(kSimError, "format ", panel.format->name, " has no outliers; allowed: ", allowed);
   }
   const int number = PlaneNumber(op.plane);
   Plane& plane = planes_[number];

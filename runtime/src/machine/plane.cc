@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "errors.h"
+#include "kernels/slot.h"
 
 namespace microscopiq {
 namespace {
@@ -36,7 +37,7 @@ void Plane::LoadShape(const Panel& panel, const PanelPart& part) {
   Reset(static_cast<int>(part.rows), static_cast<int>(part.cols));
   part_ = part;
   format_ = panel.format;
-  merged_ = !format_->pow2;
+  merged_ = !format_->has_outliers;
 }
 
 int16_t* Plane::At(int row, int col) {
@@ -45,8 +46,7 @@ int16_t* Plane::At(int row, int col) {
 }
 
 int Plane::Slot(int row, int col) const {
-  const int bit = col * format_->bits;
-  return slots_[row * slots_pitch_ + bit / 8] >> (bit % 8) & ((1 << format_->bits) - 1);
+  return SlotAt(&slots_[row * slots_pitch_], col * format_->bits, format_->bits);
 }
 
 void Plane::LoadSlots(const Panel& panel, const PanelPart& part, const uint8_t* slots,
@@ -54,7 +54,7 @@ void Plane::LoadSlots(const Panel& panel, const PanelPart& part, const uint8_t* 
   LoadShape(panel, part);
   Allocate();
   slots_pitch_ = (cols_ * format_->bits + 7) / 8;
-  const int q_max = (1 << (format_->bits - 1)) - (format_->pow2 ? 1 : 0);
+  bool large = false;
   row_bounds_.resize(rows_);
   std::vector<int> decode_shifts(shifts);
   for (int row = 0; row < rows_; ++row) {
@@ -63,20 +63,21 @@ void Plane::LoadSlots(const Panel& panel, const PanelPart& part, const uint8_t* 
       Fail(kSimError, "panel row ", part.row0 + row, ": Isf - e = ", alignment, "; allowed: 0 to ",
            kMaxAlignment);
     }
-    row_bounds_[row] = static_cast<int64_t>(q_max) << shifts[row];
-    if (row_bounds_[row] > INT16_MAX) decode_shifts[row] = kShiftOut;
+    row_bounds_[row] = static_cast<int64_t>(format_->largest) << shifts[row];
+    if (row_bounds_[row] <= INT16_MAX) continue;
+    decode_shifts[row] = kShiftOut;
+    large = true;
   }
   const int bit = static_cast<int>(part.col0) * format_->bits;
   const uint8_t* source = slots + bit / 8;
   int64_t source_pitch = panel.pitch();
-  if (format_->pow2 || bit % 8) {
+  if (format_->has_outliers || large || bit % 8) {
     CopySlots(slots, panel.pitch());
     source = slots_.data();
     source_pitch = slots_pitch_;
   }
-  const SlotCode code = format_->pow2 ? SlotCode::kSignMagnitude : SlotCode::kTwosComplement;
-  ActiveKernels().Decode({source, source_pitch, code, format_->bits, rows_, cols_,
-                          decode_shifts.data(), packed_.data()});
+  ActiveKernels().Decode({source, source_pitch, format_->codes, format_->bits, format_->values,
+                          rows_, cols_, decode_shifts.data(), packed_.data()});
   for (int row = 0; row < rows_; ++row) {
     if (decode_shifts[row] == kShiftOut) ListLargeRow(row, shifts[row]);
   }
@@ -130,18 +131,16 @@ void Plane::CopySlots(const uint8_t* slots, int64_t pitch) {
       continue;
     }
     for (int at = 0; at < cols_ * bits; at += bits) {
-      const int slot = in[(first + at) / 8] >> ((first + at) % 8) & ((1 << bits) - 1);
-      out[at / 8] |= static_cast<uint8_t>(slot << (at % 8));
+      const int slot = SlotAt(in, first + at, bits) << (at % 8);
+      out[at / 8] |= static_cast<uint8_t>(slot);
+      if (slot >> 8) out[at / 8 + 1] |= static_cast<uint8_t>(slot >> 8);
     }
   }
 }
 
 void Plane::ListLargeRow(int row, int shift) {
-  const int sign = 1 << (format_->bits - 1);
   for (int col = 0; col < cols_; ++col) {
-    const int slot = Slot(row, col);
-    const int32_t magnitude = (slot & (sign - 1)) << shift;
-    Set(row, col, slot & sign ? -magnitude : magnitude);
+    Set(row, col, format_->values[Slot(row, col)] * (1 << shift));
   }
 }
 
@@ -183,11 +182,7 @@ void Plane::MergeRow(int row, const std::vector<Outlier>& outliers, int alignmen
   const int bits = format_->bits, sign = 1 << (bits - 1), guard = format_->guard_bits;
   const int half = format_->mantissa_bits / 2;
   const uint8_t* slots = &slots_[row * slots_pitch_];
-  auto slot_at = [&](int col) { return slots[col * bits / 8] >> (col * bits % 8); };
-  auto signed_value = [&](int slot) {
-    const int magnitude = slot & (sign - 1);
-    return slot & sign ? -magnitude : magnitude;
-  };
+  const int8_t* values = format_->values;
   int64_t bound = row_bounds_[row];
   for (const Outlier& outlier : outliers) {
     const int shift = outlier.relative + alignment;
@@ -195,11 +190,12 @@ void Plane::MergeRow(int row, const std::vector<Outlier>& outliers, int alignmen
       Fail(kSimError, "panel row ", part_.row0 + row, ", column ", part_.col0 + outlier.upper,
            ": outlier exponent E - e = ", shift, "; allowed: 0 to ", kMaxAlignment);
     }
-    const int upper = slot_at(outlier.upper), lower = slot_at(outlier.lower);
+    const int upper = SlotAt(slots, outlier.upper * bits, bits);
+    const int lower = SlotAt(slots, outlier.lower * bits, bits);
     // The hidden bit, x << g in ReCoN, takes the sign of the Upper slot.
     const int hidden = upper & sign ? -1 : 1;
-    const int merged = hidden * (1 << guard) + signed_value(upper) * (1 << (guard - half)) +
-                       signed_value(lower) * (1 << (guard - 2 * half));
+    const int merged = hidden * (1 << guard) + values[upper] * (1 << (guard - half)) +
+                       values[lower] * (1 << (guard - 2 * half));
     const int32_t weight = merged * (1 << shift);
     Set(row, outlier.upper, weight);
     *At(row, outlier.lower) = 0;

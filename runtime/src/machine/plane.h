@@ -19,7 +19,7 @@ class Plane {
   // False between `preload` and `recon.config` of a format with outliers.
   bool merged() const { return merged_; }
   // True if `matmul` needs what `recon.config` brought.
-  bool merges() const { return !empty() && format_ && format_->pow2; }
+  bool merges() const { return !empty() && format_ && format_->has_outliers; }
   const PanelPart& part() const { return part_; }
   int rows() const { return rows_; }
   int cols() const { return cols_; }

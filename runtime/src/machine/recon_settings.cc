@@ -25,7 +25,7 @@ void ReconSettings::Keep(const PanelPart& part, const ReconSetting& setting) {
 ReconSettings::Key ReconSettings::KeyOf(const PanelPart& part) const {
   for (const Loaded& loaded : loaded_) {
     if (loaded.begin != part.address) continue;
-    // A part lies in a panel of at most 128 x 128.
+    // A part lies in a panel, whose header counts its rows and columns in a byte each.
     return {loaded.panel,
             static_cast<uint64_t>(part.row0) << 48 | static_cast<uint64_t>(part.col0) << 32 |
                 static_cast<uint64_t>(part.rows) << 16 | static_cast<uint64_t>(part.cols)};

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "recon/route.h"
+#include "kernels/slot.h"
 
 namespace microscopiq {
 namespace {
@@ -29,9 +30,8 @@ class Reservations {
 }  // namespace
 
 int64_t ArrayColumns(const ArchNumbers& arch, int bits) {
-  // A weight of 3 bits takes a slot of 4 of a PE that holds several.
-  const int slot = bits == 3 ? 4 : bits;
-  return arch.multi_precision ? arch.array_cols * arch.pe_weight_bits / slot : arch.array_cols;
+  if (!arch.multi_precision) return arch.array_cols;
+  return arch.array_cols * arch.pe_weight_bits / SlotBits(bits);
 }
 
 ReconShape MakeReconShape(const ArchNumbers& arch, int bits, int64_t rows, int64_t cols) {

@@ -4,13 +4,14 @@
 #include <vector>
 
 #include "isa.gen.h"
-#include "kernels/kernel.h"
 
 namespace microscopiq {
 
 // A small multiplier takes 2 bits of a weight and 4 bits of an activation.
 constexpr int kPartBits = 2;
 constexpr int kHalfBits = 4;
+
+enum class SlotCode { kTwosComplement, kSignMagnitude };
 
 // MODE: how wide a weight is and what its top bit means.
 struct PeMode {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/slot.h"
 #include "structural/column_decoder.h"
 
 namespace microscopiq {
@@ -14,8 +15,13 @@ RawPlane ReadSlots(const Panel& panel, const PanelPart& part, const uint8_t* slo
                    const std::vector<int>& shifts) {
   const WeightFormat& format = *panel.format;
   RawPlane plane;
-  plane.mode.bits = format.bits;
-  plane.mode.code = format.pow2 ? SlotCode::kSignMagnitude : SlotCode::kTwosComplement;
+  // A PE takes signs and magnitudes as they are, because ReCoN needs the sign of -0; of other
+  // widths and codes it gets the integer.
+  const bool whole = SlotBits(format.bits) == format.bits;
+  const bool raw = whole && (format.codes == Codes::kTwosComplement || format.sign_magnitude);
+  plane.mode.bits = SlotBits(format.bits);
+  const bool magnitude = raw && format.sign_magnitude;
+  plane.mode.code = magnitude ? SlotCode::kSignMagnitude : SlotCode::kTwosComplement;
   plane.guard_bits = format.guard_bits;
   plane.mantissa_bits = format.mantissa_bits;
   plane.rows = static_cast<int>(part.rows);
@@ -25,9 +31,9 @@ RawPlane ReadSlots(const Panel& panel, const PanelPart& part, const uint8_t* slo
   plane.slots.reserve(part.rows * part.cols);
   for (int64_t row = 0; row < part.rows; ++row) {
     for (int64_t col = part.col0; col < part.col0 + part.cols; ++col) {
-      const int64_t bit = col * format.bits;
-      const int byte = slots[row * panel.pitch() + bit / 8];
-      plane.slots.push_back(byte >> (bit % 8) & ((1 << format.bits) - 1));
+      const int code = SlotAt(slots + row * panel.pitch(), col * format.bits, format.bits);
+      const int slot = raw ? code : format.values[code] & ((1 << plane.mode.bits) - 1);
+      plane.slots.push_back(static_cast<uint8_t>(slot));
     }
   }
   return plane;

@@ -2,16 +2,52 @@
 
 #include <cmath>
 #include <cstring>
+#include <deque>
+#include <mutex>
+#include <string>
 
 #include "errors.h"
+#include "kernels/slot.h"
 
 namespace microscopiq {
+
+namespace {
+
+struct AddedFormat {
+  std::string name;
+  std::vector<int8_t> values;
+  WeightFormat format;
+};
+std::mutex added_mutex;
+std::deque<AddedFormat>& Added() {
+  static std::deque<AddedFormat> added;  // whose elements never move
+  return added;
+}
+
+}  // namespace
 
 const WeightFormat* FindFormat(int code) {
   for (const WeightFormat& format : kWeightFormats) {
     if (format.code == code) return &format;
   }
+  const std::lock_guard<std::mutex> lock(added_mutex);
+  for (const AddedFormat& added : Added()) {
+    if (added.format.code == code) return &added.format;
+  }
   return nullptr;
+}
+
+void AddFormat(WeightFormat format) {
+  if (format.bits < 2 || format.bits > 8 ||
+      (format.has_outliers && SlotBits(format.bits) != format.bits)) {
+    Fail(kConfigError, "weight format '", format.name, "': slots of ", format.bits, " bits",
+         format.has_outliers ? " with outliers; allowed: 2, 4, 8" : "; allowed: 2 to 8");
+  }
+  const std::lock_guard<std::mutex> lock(added_mutex);
+  AddedFormat& added = Added().emplace_front(
+      AddedFormat{format.name, {format.values, format.values + (1 << format.bits)}, format});
+  added.format.name = added.name.c_str();
+  added.format.values = added.values.data();
 }
 
 float Panel::weight_scale() const { return std::ldexp(1.0f, exponent - format->guard_bits); }
@@ -30,9 +66,9 @@ Panel ReadPanel(const Memory& wbuf, int64_t address, int format_code) {
   panel.cols = header[2] + 1;
   panel.exponent = static_cast<int8_t>(header[3]);
   panel.address = address;
-  if (panel.rows > kMacroBlock || panel.cols > kMacroBlock) {
+  if (panel.rows > format->group || panel.cols > kMacroBlock) {
     Fail(kSimError, wbuf.name(), " address ", Hex{address}, ": a panel of ", panel.rows, "x",
-         panel.cols, "; allowed: ", kMacroBlock, "x", kMacroBlock);
+         panel.cols, "; allowed: ", format->group, "x", kMacroBlock);
   }
   wbuf.Require(panel.slots(), panel.slot_bytes());
   return panel;
@@ -41,6 +77,7 @@ Panel ReadPanel(const Memory& wbuf, int64_t address, int format_code) {
 void CheckPanel(int64_t number, const uint8_t* data, int64_t bytes) {
   const WeightFormat* format = bytes ? FindFormat(data[0]) : nullptr;
   if (!format) return;
+  const bool scaled_rows = format->scale == ScaleKind::kRowPow2;
   Panel panel;
   panel.format = format;
   int64_t end = kPanelHeaderBytes;
@@ -48,17 +85,18 @@ void CheckPanel(int64_t number, const uint8_t* data, int64_t bytes) {
     panel.rows = data[1] + 1;
     panel.cols = data[2] + 1;
     panel.exponent = static_cast<int8_t>(data[3]);
-    end = panel.tail() + (format->pow2 ? 0 : 2 * panel.cols);
+    end = panel.tail() + (scaled_rows ? 0 : 2 * panel.cols);
   }
-  if (!format->pow2 && panel.exponent != 0) {
+  if (!scaled_rows && panel.exponent != 0) {
     Fail(kIsaError, "weight panel ", number, " (", format->name, "): base exponent ",
          panel.exponent, "; allowed: 0");
   }
   const int identifier_bytes = panel.identifier_bytes();
-  for (int row = 0; format->pow2 && row < panel.rows && end <= bytes; ++row) {
+  for (int row = 0; scaled_rows && row < panel.rows && end <= bytes; ++row) {
     const int64_t identifier = end + 1;
     end = identifier + identifier_bytes;
-    for (int block = 0; block < panel.micro_blocks() && end <= bytes; ++block) {
+    const int blocks = format->has_outliers ? panel.micro_blocks() : 0;
+    for (int block = 0; block < blocks && end <= bytes; ++block) {
       if (data[identifier + block / 8] >> (block % 8) & 1) end += 4;
     }
   }

@@ -13,6 +13,9 @@ constexpr int kPanelHeaderBytes = 4;
 
 // nullptr for a code that no format has.
 const WeightFormat* FindFormat(int code);
+// A format that the header lacks, for this process: a format under development. Of two with one
+// code the later counts. Pointers in `format` needn't live on. Throws ConfigError.
+void AddFormat(WeightFormat format);
 
 struct Panel {
   const WeightFormat* format = nullptr;
@@ -23,12 +26,14 @@ struct Panel {
 
   int64_t pitch() const { return (cols + 7) / 8 * format->bits; }
   int64_t slots() const { return address + kPanelHeaderBytes; }
-  int64_t slot_bytes() const { return format->cluster ? ClusterBytes(rows, cols) : rows * pitch(); }
+  int64_t slot_bytes() const {
+    return format->codes == Codes::kClusters ? ClusterBytes(rows, cols) : rows * pitch();
+  }
   // First byte after the slots: column scales or row metadata.
   int64_t tail() const { return slots() + slot_bytes(); }
   int micro_blocks() const { return (cols + kMicroBlock - 1) / kMicroBlock; }
-  int identifier_bytes() const { return (micro_blocks() + 7) / 8; }
-  // 2^(e - guard bits), the scale of all columns of a pow2 format.
+  int identifier_bytes() const { return format->has_outliers ? (micro_blocks() + 7) / 8 : 0; }
+  // 2^(e - guard bits), the scale of all columns where rows have powers of two.
   float weight_scale() const;
 };
 
@@ -55,7 +60,7 @@ Panel ReadPanel(const Memory& wbuf, int64_t address, int format_code);
 // the instruction that reads it is refused. Throws IsaError.
 void CheckPanel(int64_t number, const uint8_t* data, int64_t bytes);
 
-// Where the metadata of each row of a pow2 panel starts.
+// Where the metadata of each row of a panel starts whose rows have powers of two.
 //
 // Rows vary in length, so finding one means walking over all before it. `preload` and
 // `recon.config` of all tiles of a panel ask again and again: the walk is kept until wbuf changes.
