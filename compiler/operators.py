@@ -10,7 +10,12 @@ import json
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..target.formats import DEFAULT_ACTIVATION, GROUP_SIZE, MACRO_BLOCK
+from ..target.formats import (
+    ACTIVATION_FORMATS,
+    DEFAULT_ACTIVATION,
+    MACRO_BLOCK,
+    WEIGHT_FORMATS,
+)
 from ..target.packing import blocks
 
 ATTRIBUTE = "microscopiq.operator"
@@ -107,7 +112,9 @@ class Gemm:
     @property
     def group(self) -> int:
         """Input channels whose products make one integer sum."""
-        return GROUP_SIZE
+        if self.weight_format:
+            return WEIGHT_FORMATS[self.weight_format].group
+        return ACTIVATION_FORMATS[self.activation].group
 
     @property
     def groups(self) -> int:

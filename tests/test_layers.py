@@ -39,10 +39,10 @@ FLOORS = (
 """From the lowest on: folders, and modules beside them. Those of one floor are strangers."""
 CORE_FLOORS = (
     ("errors", "isa"),
-    ("stats", "guard"),
-    ("program", "kernels"),
-    ("memory",),
+    ("stats", "guard", "kernels"),
     ("weights",),
+    ("program",),
+    ("memory",),
     ("recon",),
     ("timing", "structural"),
     ("machine",),

@@ -13,7 +13,7 @@ import tvm
 
 from ...runtime.results.result import RunResult, total
 from ...target.arch import Arch
-from ...target.formats import GROUP_SIZE
+from ...target.formats import ACTIVATION_FORMATS, DEFAULT_ACTIVATION
 from ...target.isa.program import Function, Program
 from ...target.technology import Technology, load_technology
 from ..kinds.registry import emit, scheduled
@@ -146,9 +146,10 @@ def gemm_tasks(text: str, number: int, format_of: FormatOf) -> list[Task]:
     """
     name, (m, n, k, count) = parse_product(text, number)
     op = Gemm(1, 1, m, n, k, format_of(name))
-    return [Task(f"{name}.quantize", quantize_rows(m, k), count), Task(name, op, count)]
+    return [Task(f"{name}.quantize", quantize_rows(m, k, op.group), count), Task(name, op, count)]
 
 
-def quantize_rows(rows: int, length: int) -> Quantize:
-    """Return the quantization of a product's activations at run time."""
-    return Quantize(rows, length, min(length, GROUP_SIZE))
+def quantize_rows(rows: int, length: int, group: int | None = None) -> Quantize:
+    """Return the quantization of a product's activations at run time, in its weights' groups."""
+    group = group or ACTIVATION_FORMATS[DEFAULT_ACTIVATION].group
+    return Quantize(rows, length, min(length, group))

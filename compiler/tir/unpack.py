@@ -15,7 +15,6 @@ from ...target.formats import (
     CLUSTER_BITS,
     CLUSTER_GROUP,
     CLUSTER_PAIR,
-    GROUP_SIZE,
     MACRO_BLOCK,
     MAX_OUTLIERS,
     MICRO_BLOCK,
@@ -37,7 +36,7 @@ def unpack(format_name: str, batch: int, out: int, inputs: int) -> tirx.PrimFunc
 
 def _integer(row, batch, out, inputs):
     bits = row.bits
-    group, column_blocks = GROUP_SIZE, blocks(out, MACRO_BLOCK)
+    group, column_blocks = row.group, blocks(out, MACRO_BLOCK)
     groups = blocks(inputs, group)
     mask, sign = (1 << bits) - 1, 1 << (bits - 1)
 
@@ -94,7 +93,7 @@ def _integer(row, batch, out, inputs):
 def _microscopiq(row, batch, out, inputs):
     bits, guard, mantissa_bits = row.bits, row.guard_bits, row.mantissa_bits
     half = mantissa_bits // 2
-    group, column_blocks = GROUP_SIZE, blocks(out, MACRO_BLOCK)
+    group, column_blocks = row.group, blocks(out, MACRO_BLOCK)
     groups = blocks(inputs, group)
     mask, sign, low = (1 << bits) - 1, 1 << (bits - 1), (1 << half) - 1
     micro_bits = OUTLIER_EXPONENT[bits][1]
@@ -198,7 +197,7 @@ def _microscopiq(row, batch, out, inputs):
 
 
 def _clusters(row, batch, out, inputs):
-    group, column_blocks = GROUP_SIZE, blocks(out, MACRO_BLOCK)
+    group, column_blocks = row.group, blocks(out, MACRO_BLOCK)
     groups = blocks(inputs, group)
 
     @T.prim_func(s_tir=True)

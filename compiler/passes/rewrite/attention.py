@@ -13,10 +13,11 @@ def on_array(emission: Emission, layer: Layer):
     """Emit it in integers; the second operand's columns become rows."""
     left, right = shape_of(layer.x), shape_of(layer.other)
     batch, (m, k), n = int(np.prod(left[:-2])), left[-2:], right[-1]
-    operands = emission.rows(layer, emission.visit_expr(layer.x), (batch, m, k))
+    op = product(emission, layer, batch, m, n, k)
+    operands = emission.rows(layer, emission.visit_expr(layer.x), (batch, m, k), op.group)
     columns = _transposed(emission, emission.visit_expr(layer.other), right)
-    operands += emission.rows(layer, columns, (batch, n, k))
-    return emit_gemm(emission, layer, product(emission, layer, batch, m, n, k), operands)
+    operands += emission.rows(layer, columns, (batch, n, k), op.group)
+    return emit_gemm(emission, layer, op, operands)
 
 
 def _transposed(emission: Emission, expr, shape):

@@ -9,7 +9,9 @@ from tvm import relax, tirx
 from tvm.ir import GlobalVar
 from tvm.relax.expr_functor import PyExprMutator
 
-from ....target.formats import GROUP_SIZE
+from ....target.errors import UnsupportedError
+from ....target.formats import MACRO_BLOCK
+from ....target.packing import blocks
 from ...operators import Quantize
 from ...partition.graph import op_name, static_shape
 from ...partition.layer import Layer, Partition
@@ -108,17 +110,27 @@ class Emission(PyExprMutator):
             self.quantized[key] = self.call(gv, [self.reshaped(x, (rows, length))], types, 2)
         return self.quantized[key]
 
-    def rows(self, layer: Layer, x, shape) -> list:
+    def rows(self, layer: Layer, x, shape, group: int) -> list:
         """Return x and exponents as ``(batch, rows, k)`` and ``(batch, rows, groups)``.
 
         They are those that the layer's source gave, if it has one.
+
+        Raises
+        ------
+        UnsupportedError
+            When the source's columns, a block of which shares an exponent, make other groups.
         """
         k = shape[-1]
         if layer.source is not None:
+            if group != MACRO_BLOCK:
+                raise UnsupportedError(
+                    f"layer '{layer.name}': groups of {group} inputs behind another layer's int8 "
+                    f"result; allowed: {MACRO_BLOCK}, as it was quantized"
+                )
             q, e = self.requantized[layer.source]
         else:
-            q, e = self.quantize(x, shape, min(k, GROUP_SIZE))
-        groups = -(-k // GROUP_SIZE)
+            q, e = self.quantize(x, shape, min(k, group))
+        groups = blocks(k, group)
         return [self.reshaped(q, shape), self.reshaped(e, (*shape[:-1], groups))]
 
     def rounded(self, x, rows: int, length: int):

@@ -16,7 +16,7 @@ def on_array(emission: Emission, layer: Layer):
     m = int(np.prod(shape_of(layer.x))) // k
     x = None if layer.source is not None else emission.visit_expr(layer.x)
     op = product(emission, layer, 1, m, n, k)
-    return emit_gemm(emission, layer, op, emission.rows(layer, x, (1, m, k)))
+    return emit_gemm(emission, layer, op, emission.rows(layer, x, (1, m, k), op.group))
 
 
 def on_host(emission: Emission, layer: Layer, values: np.ndarray):

@@ -11,6 +11,7 @@
 #include "machine/recon_settings.h"
 #include "memory/hazard.h"
 #include "memory/memory.h"
+#include "memory/panels.h"
 #include "program/program.h"
 #include "stats.h"
 #include "structural/array.h"

@@ -7,8 +7,8 @@
 
 #include "isa.gen.h"
 #include "kernels/kernel.h"
+#include "memory/panels.h"
 #include "recon/plan.h"
-#include "weights/panel.h"
 
 namespace microscopiq {
 

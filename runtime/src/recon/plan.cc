@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "recon/route.h"
 #include "kernels/slot.h"
+#include "recon/route.h"
 
 namespace microscopiq {
 namespace {

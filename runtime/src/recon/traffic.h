@@ -1,5 +1,6 @@
 // Matmuls that follow each other through the array and ReCoN's networks.
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 

@@ -1,10 +1,8 @@
-// Packed weight panels as they lie in wbuf; the layout is that of target/packing.py.
+// Packed weight panels; the layout is that of target/packing.py.
 #pragma once
 #include <cstdint>
-#include <vector>
 
 #include "isa.gen.h"
-#include "memory/memory.h"
 #include "weights/cluster.h"
 
 namespace microscopiq {
@@ -52,27 +50,10 @@ struct PanelPart {
   }
 };
 
-// Reads a panel's header and checks its format. Throws SimError.
-Panel ReadPanel(const Memory& wbuf, int64_t address, int format_code);
-
 // Checks a panel of a saved program: that it has the bytes which its header and metadata ask for,
 // and no base exponent where the format has none. Of a format that isn't known nothing can be said;
 // the instruction that reads it is refused. Throws IsaError.
 void CheckPanel(int64_t number, const uint8_t* data, int64_t bytes);
-
-// Where the metadata of each row of a panel starts whose rows have powers of two.
-//
-// Rows vary in length, so finding one means walking over all before it. `preload` and
-// `recon.config` of all tiles of a panel ask again and again: the walk is kept until wbuf changes.
-class PanelIndex {
- public:
-  const std::vector<int64_t>& Rows(const Memory& wbuf, const Panel& panel);
-
- private:
-  int64_t address_ = -1;
-  uint64_t version_ = 0;
-  std::vector<int64_t> rows_;
-};
 
 // One outlier of a panel row: columns of its halves and E - Isf.
 struct Outlier {
@@ -80,11 +61,6 @@ struct Outlier {
   int lower;
   int relative;
 };
-
-// Appends the outliers of a panel row that lie in columns [col0, col0 + cols); returns the bytes
-// of wbuf that took. Throws SimError for malformed metadata.
-int64_t ReadOutliers(const Memory& wbuf, const Panel& panel, int64_t row_address, int col0,
-                     int cols, std::vector<Outlier>* outliers);
 
 float HalfToFloat(uint16_t half);
 

@@ -15,13 +15,13 @@ from benchmarks.models.llama import Config, Layer
 from microscopiq.compiler.driver import compile_model
 from microscopiq.compiler.estimate.decoder_layer import decoder_tasks
 from microscopiq.compiler.estimate.presets import PRESETS, Decoder, load_preset
+from microscopiq.compiler.estimate.products import weight_formats
 from microscopiq.compiler.estimate.stand_in import ROUTABLE, TEMPLATES, stand_in_segment
 from microscopiq.compiler.estimate.timing import (
     Task,
     estimate,
     gemm_tasks,
     time_functions,
-    weight_formats,
 )
 from microscopiq.compiler.kinds.registry import emit, from_attribute, scheduled
 from microscopiq.compiler.operators import ATTRIBUTE, Conv, Gemm, Quantize
