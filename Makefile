@@ -17,17 +17,20 @@ CPP := $(filter-out runtime/src/isa.gen.h,$(SOURCES)) $(wildcard runtime/fuzz/*)
 INSTALL_INPUTS := pyproject.toml cmake/CMakeLists.txt $(SOURCES) $(CONSTRAINTS)
 
 # The simulator without its module, under the sanitizers: it needs no Python at all.
-CMAKE := $(BIN)/cmake -S cmake -DMICROSCOPIQ_SANITIZE=ON
+CMAKE := $(BIN)/cmake -S cmake
 CLANGXX ?= clang++
 SEEDS := $(CURDIR)/build/fuzz/seeds
 CHANGED_PROGRAMS ?= 70000
+MADE_PROGRAMS ?= 5000
 FUZZED_PROGRAMS ?= 30000
 LOADED_PROGRAMS ?= 6000
+# The fuzzers' own: in CI the same programs every time.
+FUZZ_SEED ?= 1
 MUTANTS_ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test nightly lint types format sanitize fuzz seeds mutants clean
+.PHONY: help demo test nightly lint types format sanitize threads fuzz seeds mutants clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,9 +41,11 @@ demo: .venv/installed-demo ## Install into .venv, then quantize, compile and sim
 test: .venv/installed-test ## Install into .venv with the test tools and run all tests.
 	$(PYTEST) $(PYTEST_ARGS)
 
-nightly: .venv/installed-test ## The tests with other cases in every run; SEED=N repeats one.
+nightly: .venv/installed-test ## Tests and fuzzers for longer, other cases in every run; SEED=N repeats one.
 	@echo "cases drawn with SEED=$(SEED)"
 	$(PYTEST) --hypothesis-profile=random --hypothesis-seed=$(SEED) $(PYTEST_ARGS)
+	$(MAKE) sanitize fuzz FUZZ_SEED=$(SEED) CHANGED_PROGRAMS=1000000 MADE_PROGRAMS=200000 \
+	  FUZZED_PROGRAMS=500000 LOADED_PROGRAMS=60000
 
 lint: .venv/installed-lint types ## Check style and types, change nothing.
 	$(BIN)/ruff check .
@@ -53,20 +58,27 @@ format: .venv/installed-lint ## Rewrite the sources in the project's style.
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(CPP)
 
-sanitize: .venv/installed-test seeds ## Run programs and changed ones under ASan and UBSan.
-	$(CMAKE) -B build/sanitize -DCMAKE_CXX_COMPILER=$(CXX)
+sanitize: .venv/installed-test seeds ## Run programs, changed and made-up ones under ASan, UBSan; threads under TSan.
+	$(CMAKE) -DMICROSCOPIQ_SANITIZE=ON -B build/sanitize -DCMAKE_CXX_COMPILER=$(CXX)
 	$(BIN)/cmake --build build/sanitize --target microscopiq_fuzz --parallel 2
 	cd build/sanitize && ./microscopiq_fuzz --legal $(SEEDS)/*.bin
-	cd build/sanitize && ./microscopiq_fuzz --mutations $(CHANGED_PROGRAMS) $(SEEDS)/*.bin
+	cd build/sanitize && ./microscopiq_fuzz --seed $(FUZZ_SEED) --mutations $(CHANGED_PROGRAMS) $(SEEDS)/*.bin
+	cd build/sanitize && ./microscopiq_fuzz --seed $(FUZZ_SEED) --made $(MADE_PROGRAMS)
+	$(MAKE) threads
+
+threads: .venv/installed-test seeds ## Run programs in several threads under TSan.
+	$(CMAKE) -DMICROSCOPIQ_THREADS=ON -B build/threads -DCMAKE_CXX_COMPILER=$(CXX)
+	$(BIN)/cmake --build build/threads --parallel 2
+	cd build/threads && TSAN_OPTIONS=halt_on_error=1 ./microscopiq_threads $(SEEDS)/*.bin
 
 fuzz: .venv/installed-test seeds ## Search for programs that break the loaders or the simulator.
 	@command -v $(CLANGXX) || { echo "make fuzz needs $(CLANGXX): apt-get install clang"; exit 1; }
-	$(CMAKE) -B build/libfuzzer -DCMAKE_CXX_COMPILER=$(CLANGXX)
+	$(CMAKE) -DMICROSCOPIQ_SANITIZE=ON -B build/libfuzzer -DCMAKE_CXX_COMPILER=$(CLANGXX)
 	$(BIN)/cmake --build build/libfuzzer --target microscopiq_libfuzzer --parallel 2
 	@mkdir -p build/libfuzzer/corpus
-	cd build/libfuzzer && ./microscopiq_libfuzzer -runs=$(FUZZED_PROGRAMS) -seed=1 -timeout=30 \
+	cd build/libfuzzer && ./microscopiq_libfuzzer -runs=$(FUZZED_PROGRAMS) -seed=$(FUZZ_SEED) -timeout=30 \
 	  -max_len=65536 -mutate_depth=1 -rss_limit_mb=4096 -verbosity=0 -print_funcs=0 corpus $(SEEDS)
-	$(BIN)/python -m tests.fuzz.loaders --programs $(LOADED_PROGRAMS)
+	$(BIN)/python -m tests.fuzz.loaders --programs $(LOADED_PROGRAMS) --seed $(FUZZ_SEED)
 
 seeds: .venv/installed-test
 	$(BIN)/python -m tests.fuzz.seeds $(SEEDS)

@@ -20,7 +20,7 @@ class OperandWriter {
   void f32(const float* value) { Put(value); }
   void extent(const uint8_t* value) { Put(value); }
   void mem(const uint8_t* value) { Put(value); }
-  void bits(const uint8_t* value) { Put(value); }
+  void argument(const uint8_t* value) { Put(value); }
   void unit(const uint8_t* value) { Put(value); }
   void affine(const Affine* value) {
     const uint8_t padding = 0;

@@ -266,7 +266,7 @@ void Generator::Quantize() {
   const int64_t pitch = Pitch(4 * cols), out_pitch = Pitch(cols);
   const Affine src = InMemory(arch_.obuf_bytes, rows, pitch, 4 * cols, 4);
   const Affine exponents = InMemory(arch_.spad_bytes, rows, 1, 1, 1);
-  const uint8_t bits = kActivationBits[Below(random_, kActivationBits.size())];
+  const uint8_t bits = OneIn(random_, 2) ? 4 : 8;
   writer_.Do(
       Absmax{exponents, 1, src, static_cast<uint32_t>(pitch), kM, kCols, writer_.Within(1), bits});
   writer_.Do(Quant{InMemory(arch_.spad_bytes, rows, out_pitch, cols, 1),

@@ -54,7 +54,7 @@ MadePanel MakePanel(const WeightFormat& format, Random* random) {
   panel.format = &format;
   panel.rows = static_cast<int>(Between(random, 1, kMostRows));
   panel.cols = static_cast<int>(Between(random, 1, kMostCols));
-  panel.exponent = static_cast<int>(Between(random, -12, -2));
+  panel.exponent = format.pow2 ? static_cast<int>(Between(random, -12, -2)) : 0;
   MadePanel made{&format, panel.rows, panel.cols, {}};
   Put(&made.bytes, format.code | (panel.rows - 1) << 8 | (panel.cols - 1) << 16, 3);
   Put(&made.bytes, static_cast<uint64_t>(panel.exponent), 1);
