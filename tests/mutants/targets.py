@@ -19,7 +19,11 @@ NEAREST: dict[str, tuple[str, ...]] = {
         COMPILER + "partition/test_partition.py",
     ),
     "compiler/emit/planes.py": (COMPILER + "emit/test_planes.py", COMPILER + "emit/test_emit.py"),
-    "runtime/src/timing/*.cc": (RUNTIME + "timing", RUNTIME + "recon"),
+    "runtime/src/timing/*.cc": (
+        RUNTIME + "timing/test_cycles.py",
+        RUNTIME + "timing/test_waits.py",
+        RUNTIME + "timing/test_timing_only.py",
+    ),
     "runtime/src/recon/*.cc": (RUNTIME + "recon", RUNTIME + "structural"),
     "runtime/src/structural/*.cc": (RUNTIME + "structural",),
 }
