@@ -1,4 +1,4 @@
-"""runtime/src/recon/route.cc, recon_plan.cc: commands that deliver, a table that keeps its word."""
+"""runtime/src/recon/route.cc, plan.cc: commands that deliver, a table that keeps its word."""
 
 import itertools
 
@@ -101,6 +101,23 @@ def test_lists_of_the_paper():
     np.testing.assert_array_equal(commands[0], want)
 
 
+# With two passes as few pairs as possible wait, then the columns that are in their way.
+@pytest.mark.parametrize(
+    ("pairs", "entering"),
+    [
+        # 6 crosses rank 0 to column 7, waits there in rank 1, crosses rank 2: column 7 comes later.
+        ([(0, 2), (3, 6)], [0x7F, 0x80]),
+        # All halves wait in columns whose own values are halves that have left.
+        ([(0, 5), (1, 4), (2, 7), (3, 6)], [0xFF, 0x00]),
+        # Both need the cross link of column 2 in rank 1: 3 by way of 2, and 2 itself.
+        ([(0, 3), (4, 2)], [0xF6, 0x09]),
+        ([(4, 2), (0, 3)], [0xEB, 0x14]),
+    ],
+)
+def test_the_fewest_wait(pairs, entering):
+    assert route(pairs)[0] == entering
+
+
 def plan(rows, cols, strip, ranks, units, visits):
     found = recon_plan(rows, cols, strip, ranks, units, [n for visit in visits for n in visit])
     turns, latency, count, second = map(int, found["totals"])
@@ -123,6 +140,38 @@ def test_plan_by_hand():
     np.testing.assert_array_equal(table[:, 2], [10, 10 + 4 + 1])
     # Two strips of their own: the second one's last column is 15, its delay 11.
     assert plan(8, 16, 8, 4, 1, [(0, 0, 2), (1, 5, 1)])[:2] == (2, max(7 + 7 + 16, 7 + 15 + 11))
+
+
+def test_more_networks_by_hand():
+    # Rows 0 to 3 come 8, 20, 32 and 44 cycles after their activation, 12 apart.
+    rows = [(0, row, 1) for row in range(4)]
+    # In turns of 4 each finds the residue of the one before it taken: one cycle more each time.
+    turns, latency, table = plan(4, 8, 8, 4, 1, rows)
+    assert (turns, latency) == (4, 3 + 7 + 4 * 11 + 3)
+    np.testing.assert_array_equal(table[:, 2:], [(8, 0), (21, 0), (34, 0), (47, 0)])
+    # In turns of 2 the second network serves the second one, and the third waits a cycle.
+    turns, latency, table = plan(4, 8, 8, 4, 2, rows)
+    assert (turns, latency) == (2, 3 + 7 + 4 * 11 + 1)
+    np.testing.assert_array_equal(table[:, 2:], [(8, 0), (20, 1), (33, 0), (45, 1)])
+    turns, latency, table = plan(4, 8, 8, 4, 4, rows)
+    assert (turns, latency) == (1, 3 + 7 + 4 * 11)
+    np.testing.assert_array_equal(table[:, 2:], [(8, 0), (20, 1), (32, 2), (44, 3)])
+    # Three visits and two networks: turns of 2, rounded up. The second pass, 4 ranks behind the
+    # first, takes the other network.
+    turns, latency, table = plan(4, 8, 8, 4, 2, [(0, 0, 2), (0, 2, 1)])
+    assert (turns, latency) == (2, 3 + 7 + 11 + 4 + 11)
+    np.testing.assert_array_equal(table, [(0, 0, 8, 0), (0, 1, 12, 1), (2, 0, 25, 0)])
+
+
+def test_each_strip_has_networks_and_a_table_of_its_own():
+    # Strip 1 has two visits, and so both strips take turns of 2. Its second row comes 12 later.
+    turns, latency, table = plan(4, 16, 8, 4, 1, [(0, 3, 1), (1, 0, 1), (1, 1, 1)])
+    assert (turns, latency) == (2, 3 + 15 + 11 + 12)
+    np.testing.assert_array_equal(table[:, [0, 2]], [(3, 11), (0, 8), (1, 21)])
+    # A network of 16 columns has 5 ranks.
+    assert plan(4, 16, 16, 5, 1, [(0, 3, 1)])[:2] == (1, 3 + 15 + 12)
+    # The last strip may be cut, here after 4 of its columns.
+    assert plan(4, 12, 8, 4, 1, [(1, 3, 1)])[:2] == (1, 3 + 11 + 11)
 
 
 def test_units_share_a_cycle():

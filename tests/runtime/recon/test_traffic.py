@@ -58,6 +58,40 @@ def test_the_next_one_waits_where_it_would_overtake():
     assert run([held, [4, 4, 8, *flat([(0, 2, 1)])]], 1, 1)[1][0] == 4
 
 
+def test_the_next_one_finds_the_network_taken():
+    # Turns of 2: the first pass in cycles 10, 12 and 14, the second, there in cycle 3 + 11 like
+    # the last first one, in 15, 17 and 19. So row 2 is held back by 15 + 4 - 3 cycles.
+    twice = [0, 3, 8, *flat([(0, 2, 2)])]
+    first, second = run([twice, [5, 3, 8, *flat([(0, 2, 1)])]], 1, 1)
+    assert first[:5] == (0, 2, 7 + 7 + 16, 16, 8)
+    np.testing.assert_array_equal(first[5][:, 1:], [(2, 0, 10, 0), (2, 1, 15, 0)])
+    # Behind it, there in cycle 5 + 10, the next one's only pass comes after its last final one.
+    assert second[:5] == (5, 1, 7 + 7 + 16, 16, 8)
+    np.testing.assert_array_equal(second[5][:, 1:], [(2, 0, 15, 0)])
+    # With two networks the second pass needn't wait: turns of 1, in cycles 14, 15 and 16.
+    first, second = run([twice, [3, 3, 8, *flat([(0, 2, 1)])]], 2, 1)
+    assert first[:5] == (0, 1, 7 + 7 + 15, 15, 8)
+    np.testing.assert_array_equal(first[5][:, 1:], [(2, 0, 10, 0), (2, 1, 14, 1)])
+    # The next one comes 3 cycles later and leaves as much later: in cycles 17 to 19.
+    assert second[:5] == (3, 1, 7 + 7 + 15, 15, 8)
+    np.testing.assert_array_equal(second[5][:, 1:], [(2, 0, 14, 0)])
+
+
+def test_cycles_that_the_earlier_one_leaves_free_are_taken():
+    # Turns of 3: cycles 8, 11, 14; there in 1 + 11 + 8, its residue taken: 21, 24, 27; and again
+    # a residue further: 34, 37, 40. Delays of 11, 23 and 35 behind rows 0, 1 and 2.
+    rows = [(0, row, 1) for row in range(3)]
+    first, second = run([[0, 3, 3, *flat(rows)], [7, 1, 3, *flat(rows[2:])]], 1, 1)
+    assert first[:5] == (0, 3, 2 + 7 + 35, 35, 3)
+    np.testing.assert_array_equal(first[5][:, 3], [8, 21, 34])
+    # The second one has an outlier in row 2 only and isn't held back before: it waits at the start
+    # until the last row has left rows 1 and 2, in cycle 6 + 23 + 1. Then it is there in cycle
+    # 30 + 10 at the earliest, when the first one's last visit has its turn: one cycle later.
+    assert second[0] == 30
+    assert second[1:5] == (1, 2 + 7 + 12, 12, 3)
+    np.testing.assert_array_equal(second[5][:, 1:], [(2, 0, 11, 0)])
+
+
 def test_a_plane_without_outliers_is_in_every_strip():
     # The second one has no visit in strip 1, where its one row must not overtake the first's two.
     matmuls = [[0, 1, 2], [0, 1, 1, *flat([(0, 0, 1)])]]
