@@ -11,7 +11,10 @@ import os
 import random
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
 from pathlib import Path
+from typing import ClassVar
 
 # Forks share two cores: a BLAS with threads of its own would only take turns.
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
@@ -43,18 +46,14 @@ def nearest(file: str) -> tuple[str, ...]:
 class Judge:
     """What one process of the pool keeps: its copy of the tree and what its tests take."""
 
-    copy: Copy
-    limits: dict[tuple[str, ...], float]
+    copy: Copy | None = None
+    limits: ClassVar[dict[tuple[str, ...], float]] = {}
 
     @classmethod
-    def start(cls, folder: str, builds: bool) -> None:
-        own = Path(folder) / str(os.getpid())
-        cls.copy, cls.limits = Copy.make(own, builds), {}
-
-    @classmethod
-    def judge(cls, task: tuple[str, str]) -> str:
+    def judge(cls, folder: str, builds: bool, file: str, source: str) -> str:
         """Return what notices a changed file, "" if nothing does."""
-        file, source = task
+        if cls.copy is None:
+            cls.copy = Copy.make(Path(folder) / str(os.getpid()), builds)
         tests = nearest(file)
         if tests not in cls.limits:
             cls.limits[tests] = cls.copy.limit(tests)
@@ -67,9 +66,10 @@ def judged(sample: list[tuple[str, Change]], jobs: int) -> Iterator[dict]:
     builds = any(file.endswith(".cc") for file, _ in sample)
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         fork = multiprocessing.get_context("fork")
-        with fork.Pool(jobs, Judge.start, (folder, builds)) as pool:
-            tasks = [(file, change.source()) for file, change in sample]
-            results = pool.imap(Judge.judge, tasks)
+        with ProcessPoolExecutor(jobs, fork) as pool:
+            sources = [change.source() for _, change in sample]
+            files = [file for file, _ in sample]
+            results = pool.map(Judge.judge, repeat(folder), repeat(builds), files, sources)
             for (file, change), by in zip(sample, results, strict=True):
                 why = EQUIVALENT.get((file, change.what), "") if not by else ""
                 yield {"file": file, "line": change.line, "change": change.what,

@@ -50,8 +50,8 @@ class Copy:
         if not builds:
             shutil.copy2(_library(), tree / LIBRARY)
             return Copy(tree, None)
-        # Those of this environment, as `make` calls nothing but its Python.
-        os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        # Those of this environment where there are no others: `make` only calls its Python.
+        os.environ["PATH"] += f":{Path(sys.executable).parent}"
         _shell(["cmake", "-S", tree / "cmake", "-B", build, "-G", "Ninja", "-DMICROSCOPIQ_QUICK=ON",
                 f"-DPython_EXECUTABLE={sys.executable}"])  # fmt: skip
         _shell(["ninja", "-C", build])
