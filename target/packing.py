@@ -77,6 +77,19 @@ class QuantizedWeight:
     def row(self) -> WeightFormat:
         return WEIGHT_FORMATS[self.format]
 
+    def part(self, name: str) -> np.ndarray:
+        """Return an array that the format needs, by the name of its field.
+
+        Raises
+        ------
+        InputError
+            When the weight lacks it.
+        """
+        found = getattr(self, name)
+        if found is None:
+            raise InputError(f"a weight in '{self.format}' without its {name}")
+        return found
+
 
 def blocks(length: int, block: int) -> int:
     """Return how many blocks cover a length."""
@@ -164,9 +177,9 @@ def integers(weight: QuantizedWeight) -> tuple[np.ndarray, np.ndarray]:
     row, (out, inputs) = weight.row, weight.slots.shape
     values = np.array(row.values, np.int32)[weight.slots]
     if row.scale is ScaleKind.COLUMN_FP16:
-        return values, weight.scale.astype(np.float32)
+        return values, weight.part("scale").astype(np.float32)
     base = base_exponents(weight)
-    shift = weight.isf.astype(np.int32) - np.repeat(base, row.group, axis=1)[:, :inputs]
+    shift = weight.part("isf").astype(np.int32) - np.repeat(base, row.group, axis=1)[:, :inputs]
     shift = np.repeat(shift, MACRO_BLOCK, axis=0)[:out]
     values <<= row.guard_bits + shift
     if row.has_outliers:
@@ -178,16 +191,16 @@ def integers(weight: QuantizedWeight) -> tuple[np.ndarray, np.ndarray]:
 def _merge(weight: QuantizedWeight, shift: np.ndarray, values: np.ndarray) -> None:
     """Put outliers into values ``(out, in)``: whole in the Upper's column, 0 in the Lower's."""
     row = weight.row
-    micro, k, entry = np.nonzero(weight.pairs[..., 0] >= 0)
-    upper = micro * MICRO_BLOCK + weight.pairs[micro, k, entry, 0]
-    lower = micro * MICRO_BLOCK + weight.pairs[micro, k, entry, 1]
+    micro, k, entry = np.nonzero(weight.part("pairs")[..., 0] >= 0)
+    upper = micro * MICRO_BLOCK + weight.part("pairs")[micro, k, entry, 0]
+    lower = micro * MICRO_BLOCK + weight.part("pairs")[micro, k, entry, 1]
     half = row.mantissa_bits // 2
     mask = (1 << half) - 1
     code_u, code_l = weight.slots[upper, k], weight.slots[lower, k]
     sign = np.where(code_u >> (row.bits - 1), -1, 1)
     magnitude = (1 << row.mantissa_bits) + ((code_u & mask).astype(np.int32) << half)
     magnitude += code_l & mask
-    exponent = weight.relative_exponent[micro, k] + shift[upper, k]
+    exponent = weight.part("relative_exponent")[micro, k] + shift[upper, k]
     values[upper, k] = (sign * magnitude) << exponent
     values[lower, k] = 0
 
@@ -201,8 +214,8 @@ def dequantize(weight: QuantizedWeight) -> np.ndarray:
 
 def base_exponents(weight: QuantizedWeight) -> np.ndarray:
     """Return int32 ``(column_blocks, groups)``: the smallest Isf of each panel's rows."""
-    starts = np.arange(0, weight.isf.shape[1], weight.row.group)
-    return np.minimum.reduceat(weight.isf.astype(np.int32), starts, axis=1)
+    starts = np.arange(0, weight.part("isf").shape[1], weight.row.group)
+    return np.minimum.reduceat(weight.part("isf").astype(np.int32), starts, axis=1)
 
 
 def bits_per_weight(segment: bytes, weights: int) -> float:
@@ -217,13 +230,13 @@ def _pack_panel(weight: QuantizedWeight, column: int, group: int) -> bytes:
     if row.cluster:
         first = pattern_count(group, row.group)
         pairs = slice(first, first + pattern_count(rows, row.group))
-        dense = pack_clusters(slots.T, weight.pattern[column : column + cols, pairs])
+        dense = pack_clusters(slots.T, weight.part("pattern")[column : column + cols, pairs])
     else:
         dense = _pack_slots(slots, row.bits)
     if row.scale is ScaleKind.COLUMN_FP16:
-        scale = weight.scale[group // row.group, column : column + cols]
+        scale = weight.part("scale")[group // row.group, column : column + cols]
         return HEADER.pack(row.code, rows - 1, cols - 1, 0) + dense + scale.astype("<f2").tobytes()
-    isf = weight.isf[column // MACRO_BLOCK, group : group + rows]
+    isf = weight.part("isf")[column // MACRO_BLOCK, group : group + rows]
     header = HEADER.pack(row.code, rows - 1, cols - 1, int(isf.min()))
     if not row.has_outliers:
         return header + dense + isf.astype(np.int8).tobytes()
@@ -244,8 +257,8 @@ def _pack_metadata(weight, isf, column, group, rows, cols) -> bytes:
     level1, micro_bits = OUTLIER_EXPONENT[weight.row.bits]
     first, micro = column // MICRO_BLOCK, blocks(cols, MICRO_BLOCK)
     window = np.s_[first : first + micro, group : group + rows]
-    relative = weight.relative_exponent[window].T.astype(np.int32)
-    pairs = weight.pairs[window].swapaxes(0, 1).astype(np.int32)
+    relative = weight.part("relative_exponent")[window].T.astype(np.int32)
+    pairs = weight.part("pairs")[window].swapaxes(0, 1).astype(np.int32)
     flagged = relative >= 0
     _, high = outlier_exponent_range(weight.row.bits)
     if (relative[flagged] > high).any():
@@ -287,7 +300,7 @@ def _unpack_panel(weight: QuantizedWeight, panel: bytes, column: int, group: int
         first = pattern_count(group, row.group)
         found, pattern = unpack_clusters(panel[HEADER.size : position], rows, cols)
         window[:] = found
-        weight.pattern[column : column + cols, first : first + pattern.shape[1]] = pattern
+        weight.part("pattern")[column : column + cols, first : first + pattern.shape[1]] = pattern
     else:
         dense = np.frombuffer(panel, np.uint8, rows * pitch, HEADER.size).reshape(rows, pitch)
         bits = np.unpackbits(dense, axis=1, bitorder="little").reshape(rows, -1, row.bits)
@@ -297,12 +310,12 @@ def _unpack_panel(weight: QuantizedWeight, panel: bytes, column: int, group: int
     if row.scale is ScaleKind.COLUMN_FP16:
         _require(panel, position + 2 * cols)
         scale = np.frombuffer(panel, "<f2", cols, position)
-        weight.scale[group // row.group, column : column + cols] = scale
+        weight.part("scale")[group // row.group, column : column + cols] = scale
         position += 2 * cols
     else:
         for k in range(group, group + rows):
             position = _unpack_row(weight, panel, position, column, cols, k)
-        least = int(weight.isf[column // MACRO_BLOCK, group : group + rows].min())
+        least = int(weight.part("isf")[column // MACRO_BLOCK, group : group + rows].min())
     if position != len(panel):
         raise InputError(
             f"panel of {rows}x{cols} {row.name} has {len(panel)} bytes; it ends at {position}"
@@ -325,7 +338,7 @@ def _unpack_row(weight, panel, position, column, cols, k) -> int:
     end = position + 1 + blocks(micro, 8)
     _require(panel, end)
     (isf,) = struct.unpack_from("<b", panel, position)
-    weight.isf[column // MACRO_BLOCK, k] = isf
+    weight.part("isf")[column // MACRO_BLOCK, k] = isf
     if not micro:
         return end
     _, micro_bits = OUTLIER_EXPONENT[weight.row.bits]
@@ -340,11 +353,11 @@ def _unpack_row(weight, panel, position, column, cols, k) -> int:
         (level1,) = struct.unpack_from("<b", panel, position)
         micro_exponent = level1 & ((1 << micro_bits) - 1)
         index = column // MICRO_BLOCK + block
-        weight.relative_exponent[index, k] = (level1 >> micro_bits) + micro_exponent
+        weight.part("relative_exponent")[index, k] = (level1 >> micro_bits) + micro_exponent
         perm = int.from_bytes(panel[position + 1 : position + 4], "little")
         for entry in range(MAX_OUTLIERS):
             upper, lower = perm >> (6 * entry + 3) & 7, perm >> (6 * entry) & 7
             if upper != lower:
-                weight.pairs[index, k, entry] = upper, lower
+                weight.part("pairs")[index, k, entry] = upper, lower
         position += 4
     return position
