@@ -49,7 +49,7 @@ ArchNumbers MakeMachine(Random* random) {
 bool Runs(const ArchNumbers& arch, const WeightFormat& format) {
   if (!arch.multi_precision && format.bits > arch.pe_weight_bits) return false;
   const int64_t columns = ArrayColumns(arch, format.bits);
-  if (format.pow2) return arch.recon_units > 0 && columns >= kMicroBlock;
+  if (format.has_outliers) return arch.recon_units > 0 && columns >= kMicroBlock;
   return columns > 0;
 }
 

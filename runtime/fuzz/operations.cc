@@ -124,7 +124,7 @@ void Generator::LoadPanel() {
   last_address_ = weight.dst;
 
   const int plane = static_cast<int>(Below(random_, 2));
-  const int64_t step = panel.format->pow2 ? kMicroBlock : 1;
+  const int64_t step = panel.format->has_outliers ? kMicroBlock : 1;
   const int64_t columns = ArrayColumns(arch_, panel.format->bits);
   int64_t tile = std::min<int64_t>(Between(random_, 1, columns), panel.cols);
   // A tile ends with a micro-block or with the panel.
@@ -148,7 +148,7 @@ void Generator::LoadPanel() {
   writer_.Clip(kRows, rows, rows, CodeWriter::At(0));
   writer_.Clip(kCols, tile, panel.cols, load.col0);
   writer_.Do(load);
-  if (panel.format->pow2) {
+  if (panel.format->has_outliers) {
     writer_.Do(ReconConfig{load.plane, load.src, load.format, load.row0, load.col0, kRows, kCols});
   }
   planes_[plane] = {true, rows, tile};

@@ -34,7 +34,8 @@ void PutOutliers(const Panel& panel, int64_t share, Random* random, std::string*
   Put(bytes, static_cast<uint64_t>(panel.exponent + Below(random, 4)), 1);
   std::string entries;
   uint64_t flags = 0;
-  for (int block = 0; block < panel.micro_blocks(); ++block) {
+  const int blocks = panel.format->has_outliers ? panel.micro_blocks() : 0;
+  for (int block = 0; block < blocks; ++block) {
     if (!OneIn(random, share)) continue;
     flags |= uint64_t{1} << block;
     const int micro_bits = panel.format->micro_bits;
@@ -54,17 +55,19 @@ MadePanel MakePanel(const WeightFormat& format, Random* random) {
   panel.format = &format;
   panel.rows = static_cast<int>(Between(random, 1, kMostRows));
   panel.cols = static_cast<int>(Between(random, 1, kMostCols));
-  panel.exponent = format.pow2 ? static_cast<int>(Between(random, -12, -2)) : 0;
+  // A row with a power of two, with outliers or none; or fp16 for each column.
+  const bool by_row = format.scale == ScaleKind::kRowPow2;
+  panel.exponent = by_row ? static_cast<int>(Between(random, -12, -2)) : 0;
   MadePanel made{&format, panel.rows, panel.cols, {}};
   Put(&made.bytes, format.code | (panel.rows - 1) << 8 | (panel.cols - 1) << 16, 3);
   Put(&made.bytes, static_cast<uint64_t>(panel.exponent), 1);
   for (int64_t left = panel.slot_bytes(); left > 0; --left) Put(&made.bytes, (*random)(), 1);
   const int64_t share = int64_t{1} << Below(random, 5);
-  for (int row = 0; format.pow2 && row < panel.rows; ++row) {
+  for (int row = 0; by_row && row < panel.rows; ++row) {
     PutOutliers(panel, share, random, &made.bytes);
   }
   // Scales in fp16, finite: 2^-7 to almost 2.
-  for (int col = 0; !format.pow2 && col < panel.cols; ++col) {
+  for (int col = 0; !by_row && col < panel.cols; ++col) {
     Put(&made.bytes, Between(random, 0x2000, 0x3FFF), 2);
   }
   return made;
