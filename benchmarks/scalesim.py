@@ -32,7 +32,8 @@ import microscopiq  # noqa: F401  (loads the C++ core)
 from microscopiq.compiler.emit.program import operator_program
 from microscopiq.compiler.operators import Conv, Gemm
 from microscopiq.target.arch import arch_names, load_arch
-from microscopiq.target.packing import QuantizedWeight, blocks, pack
+from microscopiq.target.packing import pack
+from microscopiq.target.weight import QuantizedWeight, blocks
 
 PEER = Path(__file__).parent / "peers" / "scalesim.csv"
 SPEEDUP = 300.0

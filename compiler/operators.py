@@ -16,7 +16,7 @@ from ..target.formats import (
     MACRO_BLOCK,
     WEIGHT_FORMATS,
 )
-from ..target.packing import blocks
+from ..target.weight import blocks
 
 ATTRIBUTE = "microscopiq.operator"
 """PrimFunc attribute: the text form of its descriptor."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from microscopiq.target.packing import QuantizedWeight
+from microscopiq.target.weight import QuantizedWeight
 
 
 def fill_clusters(weight: QuantizedWeight, rng: np.random.Generator, wide: bool = True) -> None:

@@ -4,7 +4,8 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from microscopiq.target.packing import empty, pack
+from microscopiq.target.packing import pack
+from microscopiq.target.weight import empty
 
 
 def int4_segment() -> bytearray:

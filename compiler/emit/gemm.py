@@ -7,7 +7,7 @@ from ...target.formats import ACTIVATION_FORMATS, ROWS_INT8, WEIGHT_FORMATS
 from ...target.isa import instructions as isa
 from ...target.isa.program import Argument
 from ...target.isa.spec import Affine, Mem, Unit
-from ...target.packing import blocks
+from ...target.weight import blocks
 from ..operators import Gemm
 from ..tiling.nest import F32, Buffer
 from .allocate import affine

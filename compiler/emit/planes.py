@@ -5,7 +5,7 @@ import math
 from ...target.formats import MACRO_BLOCK, WEIGHT_FORMATS
 from ...target.isa import instructions as isa
 from ...target.isa.spec import Affine, Unit
-from ...target.packing import blocks
+from ...target.weight import blocks
 from ..operators import Gemm
 from .allocate import affine
 from .loads import ZERO, panel_number, row_extent

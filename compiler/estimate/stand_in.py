@@ -13,8 +13,9 @@ import numpy as np
 
 from ...target.errors import ConfigError
 from ...target.formats import MACRO_BLOCK, MICRO_BLOCK, WEIGHT_FORMATS
-from ...target.packing import QuantizedWeight, blocks, empty, pack
+from ...target.packing import pack
 from ...target.segment import panels, shape_only
+from ...target.weight import QuantizedWeight, blocks, empty
 from ..quant.methods.fineq import FineqOptions, fineq
 from ..tiling.cost import FLAGGED_SHARE
 

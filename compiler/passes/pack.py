@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ...target.packing import QuantizedWeight, bits_per_weight, pack
+from ...target.packing import bits_per_weight, pack
+from ...target.weight import QuantizedWeight
 from ..partition.layer import Layer, Partition, Replaced, matrices
 from ..quant.base import quantize_weight, values_of
 from ..quant.host_formats import StudyWeight

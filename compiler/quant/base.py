@@ -9,7 +9,8 @@ import numpy as np
 
 from ...target.errors import ConfigError, InputError, unknown_name
 from ...target.formats import WEIGHT_FORMATS
-from ...target.packing import QuantizedWeight, bits_per_weight, dequantize, pack
+from ...target.packing import bits_per_weight, pack
+from ...target.weight import QuantizedWeight, dequantize
 from .host_formats import STUDY_FORMATS, StudyWeight
 from .statistics import Statistics
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from ...target.errors import ConfigError
 from ...target.formats import MACRO_BLOCK
-from ...target.packing import QuantizedWeight
+from ...target.weight import QuantizedWeight
 from .compensation import Order, TooLittleDamping, ordered, refine, sweep
 from .damping import choose_damping
 from .grids import Grid

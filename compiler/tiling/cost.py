@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ...target.arch import Arch
 from ...target.formats import GROUP_SIZE, MICRO_BLOCK, WEIGHT_FORMATS
-from ...target.packing import blocks
+from ...target.weight import blocks
 from ..operators import Gemm
 from .nest import F32
 from .tile import GemmTile, array_tile, largest_panel

@@ -9,7 +9,7 @@ import functools
 from ...target.arch import Arch
 from ...target.errors import CapacityError
 from ...target.formats import MACRO_BLOCK
-from ...target.packing import blocks
+from ...target.weight import blocks
 from ..operators import Gemm
 from .cost import tile_cost
 from .gemm import fits, footprint

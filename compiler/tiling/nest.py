@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ...target.isa.spec import Mem
-from ...target.packing import blocks
+from ...target.weight import blocks
 
 F32, I32 = 4, 4
 """Bytes of an element."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ...target.arch import Arch
 from ...target.isa.spec import Mem
-from ...target.packing import blocks
+from ...target.weight import blocks
 from ..operators import Quantize
 from .nest import F32, Axis, BufferRow, Nest, Stage
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from ...target.arch import Arch
 from ...target.formats import MACRO_BLOCK, MICRO_BLOCK, WEIGHT_FORMATS
-from ...target.packing import blocks, empty, pack
+from ...target.packing import pack
+from ...target.weight import blocks, empty
 from ..operators import Gemm
 
 TILE = "microscopiq.tile"

@@ -21,7 +21,8 @@ from ...target.formats import (
     OUTLIER_EXPONENT,
     WEIGHT_FORMATS,
 )
-from ...target.packing import HEADER, blocks
+from ...target.packing import HEADER
+from ...target.weight import blocks
 
 HEAD = HEADER.size
 

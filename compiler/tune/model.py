@@ -15,7 +15,7 @@ from tvm.s_tir import meta_schedule as ms
 from ...runtime.whole_file import whole_file
 from ...target.arch import Arch, load_arch
 from ...target.errors import ConfigError
-from ...target.packing import blocks
+from ...target.weight import blocks
 from ..kinds.registry import kind_of
 from ..operators import Gemm
 from ..tiling.cost import tile_cost

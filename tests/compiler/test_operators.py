@@ -17,7 +17,8 @@ from microscopiq.compiler.tir.quantize import quantize
 from microscopiq.target.arch import load_arch
 from microscopiq.target.formats import ACTIVATION_FORMATS
 from microscopiq.target.isa.program import Program
-from microscopiq.target.packing import integers, pack
+from microscopiq.target.packing import pack
+from microscopiq.target.weight import integers
 
 METHOD = {
     "int4": "rtn",

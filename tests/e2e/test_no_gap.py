@@ -19,7 +19,8 @@ from microscopiq.compiler.quant.recipe import Recipe
 from microscopiq.runtime.session import Session
 from microscopiq.target.formats import WEIGHT_FORMATS
 from microscopiq.target.isa.program import Program
-from microscopiq.target.packing import dequantize, integers, unpack
+from microscopiq.target.packing import unpack
+from microscopiq.target.weight import dequantize, integers
 from tests.compiler import relax_modules as make
 
 CASES = [

@@ -8,6 +8,7 @@ SOLVERS = tuple(f"{QUANT}test_{name}.py" for name in ("compensation", "damping",
 
 NEAREST: dict[str, tuple[str, ...]] = {
     "target/packing.py": (TARGET + "test_packing.py", TARGET + "test_clusters.py"),
+    "target/weight.py": (TARGET + "test_packing.py", TARGET + "test_clusters.py"),
     "compiler/quant/compensation.py": SOLVERS,
     "compiler/quant/solve.py": SOLVERS,
     "compiler/quant/damping.py": SOLVERS,

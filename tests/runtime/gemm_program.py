@@ -6,7 +6,8 @@ from microscopiq.target.formats import MACRO_BLOCK, MAX_OUTLIERS, MICRO_BLOCK
 from microscopiq.target.isa import instructions as isa
 from microscopiq.target.isa.program import Argument, Function
 from microscopiq.target.isa.spec import LOOP_DEPTH, Affine, Mem, Unit
-from microscopiq.target.packing import blocks, empty, integers, pack
+from microscopiq.target.packing import pack
+from microscopiq.target.weight import blocks, empty, integers
 from tests.cluster_weights import fill_clusters
 
 PANEL_BYTES = 20480

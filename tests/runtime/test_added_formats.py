@@ -26,7 +26,8 @@ from microscopiq.target.formats import (
 from microscopiq.target.isa import instructions as isa
 from microscopiq.target.isa.gen import format_numbers
 from microscopiq.target.isa.program import Argument, Function, Program
-from microscopiq.target.packing import dequantize, empty, integers, pack, unpack
+from microscopiq.target.packing import pack, unpack
+from microscopiq.target.weight import dequantize, empty, integers
 from tests.runtime.gemm_program import at, gemm, gemm_reference, random_weight
 
 runtime.load()

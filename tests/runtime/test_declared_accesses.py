@@ -15,7 +15,8 @@ from microscopiq.target.arch import load_arch
 from microscopiq.target.isa import instructions as isa
 from microscopiq.target.isa.program import Argument, Function, Program
 from microscopiq.target.isa.spec import REGISTRY, Mem, Unit
-from microscopiq.target.packing import empty, pack
+from microscopiq.target.packing import pack
+from microscopiq.target.weight import empty
 from tests.runtime.gemm_program import at
 from tests.runtime.ordered import ordered
 

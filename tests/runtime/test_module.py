@@ -17,7 +17,8 @@ from microscopiq.target.formats import ACTIVATION_BITS, WEIGHT_FORMATS
 from microscopiq.target.isa import instructions as isa
 from microscopiq.target.isa.program import MAGIC, VERSION, Argument, Function, Program
 from microscopiq.target.isa.spec import LOOP_DEPTH, Mem, Unit
-from microscopiq.target.packing import empty, pack
+from microscopiq.target.packing import pack
+from microscopiq.target.weight import empty
 from tests.runtime.gemm_program import at, gemm, gemm_reference, quantize_rows, random_weight
 from tests.runtime.ordered import ordered
 

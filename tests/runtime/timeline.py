@@ -17,7 +17,8 @@ from microscopiq.target.arch import Arch, load_arch
 from microscopiq.target.isa import instructions as isa
 from microscopiq.target.isa.program import Argument, Function, Program
 from microscopiq.target.isa.spec import Instruction, Mem
-from microscopiq.target.packing import QuantizedWeight, empty, pack
+from microscopiq.target.packing import pack
+from microscopiq.target.weight import QuantizedWeight, empty
 from tests.runtime.gemm_program import at
 
 TINY = load_arch("tiny-4x4")

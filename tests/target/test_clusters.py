@@ -16,7 +16,8 @@ from microscopiq.target.clusters import (
 )
 from microscopiq.target.errors import InputError
 from microscopiq.target.formats import CLUSTER_GROUP, GROUP_SIZE
-from microscopiq.target.packing import bits_per_weight, dequantize, empty, integers, pack, unpack
+from microscopiq.target.packing import bits_per_weight, pack, unpack
+from microscopiq.target.weight import dequantize, empty, integers
 from tests.cluster_weights import fill_clusters
 
 LEVEL = {0b000: 0, 0b001: 1, 0b010: 2, 0b011: 3, 0b100: 0, 0b101: -1, 0b110: -2, 0b111: -3}

@@ -16,7 +16,7 @@ from microscopiq.target.formats import (
     WEIGHT_FORMATS,
     outlier_exponent_range,
 )
-from microscopiq.target.packing import dequantize, empty, integers
+from microscopiq.target.weight import dequantize, empty, integers
 
 INT = [name for name, row in WEIGHT_FORMATS.items() if not row.sign_magnitude]
 MS = [name for name, row in WEIGHT_FORMATS.items() if row.has_outliers]

@@ -16,17 +16,9 @@ from microscopiq.target.formats import (
     WEIGHT_FORMATS,
     outlier_exponent_range,
 )
-from microscopiq.target.packing import (
-    QuantizedWeight,
-    bits_per_weight,
-    blocks,
-    dequantize,
-    empty,
-    integers,
-    pack,
-    unpack,
-)
+from microscopiq.target.packing import bits_per_weight, pack, unpack
 from microscopiq.target.segment import panels, shape_only
+from microscopiq.target.weight import QuantizedWeight, blocks, dequantize, empty, integers
 from tests.cluster_weights import fill_clusters
 from tests.malformed_segments import MALFORMED, fineq_segment, int4_segment, ms4_segment
 

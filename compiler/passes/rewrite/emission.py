@@ -11,7 +11,7 @@ from tvm.relax.expr_functor import PyExprMutator
 
 from ....target.errors import UnsupportedError
 from ....target.formats import MACRO_BLOCK
-from ....target.packing import blocks
+from ....target.weight import blocks
 from ...operators import Quantize
 from ...partition.graph import op_name, static_shape
 from ...partition.layer import Layer, Partition

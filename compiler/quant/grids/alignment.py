@@ -7,7 +7,7 @@ shifts its products up. Raising the smallest scales keeps all sums of a group in
 import numpy as np
 
 from ....target.formats import MACRO_BLOCK, MICRO_BLOCK
-from ....target.packing import QuantizedWeight, base_exponents, integers
+from ....target.weight import QuantizedWeight, base_exponents, integers
 
 MAX_SHIFT = 20
 """Largest shift of a weight over its panel's base exponent; the machine allows 24, and the less a

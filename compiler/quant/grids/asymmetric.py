@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ....target.packing import blocks
+from ....target.weight import blocks
 from ..host_formats import SCALE_BITS, STUDY_FORMATS, StudyWeight
 from .clipping import Clip
 

@@ -4,7 +4,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ....target.packing import QuantizedWeight
+from ....target.weight import QuantizedWeight
 from ..host_formats import StudyWeight
 
 

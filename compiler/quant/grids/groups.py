@@ -3,7 +3,7 @@
 import numpy as np
 
 from ....target.formats import WEIGHT_FORMATS
-from ....target.packing import QuantizedWeight
+from ....target.weight import QuantizedWeight
 from .clipping import Clip
 
 

@@ -18,8 +18,8 @@ from ....target.formats import (
     WEIGHT_FORMATS,
     outlier_exponent_range,
 )
-from ....target.packing import QuantizedWeight, blocks
 from ....target.routing import passes
+from ....target.weight import QuantizedWeight, blocks
 from ..host_formats import StudyWeight
 from ..lower_slots import choose_lower_slots
 from .alignment import raised_floor

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ....target.formats import MACRO_BLOCK, MICRO_BLOCK, WeightFormat
-from ....target.packing import QuantizedWeight, blocks
+from ....target.weight import QuantizedWeight, blocks
 
 ISF_MIN = -100
 """Smallest exponent of an inlier scale."""

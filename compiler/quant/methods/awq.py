@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ....target.formats import WEIGHT_FORMATS
-from ....target.packing import QuantizedWeight
+from ....target.weight import QuantizedWeight
 from ..base import GRID_FORMATS, method
 from ..grids import ClipOptions
 from ..host_formats import StudyWeight

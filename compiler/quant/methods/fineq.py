@@ -14,7 +14,7 @@ import numpy as np
 from ....target.clusters import pattern_count
 from ....target.errors import ConfigError, unknown_name
 from ....target.formats import CLUSTER, CLUSTER_PAIR, WEIGHT_FORMATS
-from ....target.packing import QuantizedWeight, blocks
+from ....target.weight import QuantizedWeight, blocks
 from ..base import method
 from ..statistics import Statistics
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ....target.formats import WEIGHT_FORMATS
-from ....target.packing import QuantizedWeight
+from ....target.weight import QuantizedWeight
 from ..base import method
 from ..grids import Grid, MsOptions, make_grid
 from ..host_formats import StudyWeight

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ....target.packing import QuantizedWeight
+from ....target.weight import QuantizedWeight
 from ..base import GRID_FORMATS, method
 from ..grids import ClipOptions, clip_of, make_grid
 from ..host_formats import StudyWeight

@@ -31,8 +31,9 @@ from microscopiq.target.arch import arch_names, load_arch
 from microscopiq.target.errors import CapacityError, ConfigError, UnsupportedError
 from microscopiq.target.formats import WEIGHT_FORMATS
 from microscopiq.target.isa.program import Program
-from microscopiq.target.packing import blocks, pack, unpack
+from microscopiq.target.packing import pack, unpack
 from microscopiq.target.segment import is_shape_only, panel_bytes, panels
+from microscopiq.target.weight import blocks
 
 METHOD = {name: "fineq" if row.cluster else "rtn" for name, row in WEIGHT_FORMATS.items()}
 SLOW = settings(

@@ -12,7 +12,8 @@ from microscopiq.compiler.quant.host_formats import STUDY_FORMATS, StudyWeight
 from microscopiq.compiler.quant.statistics import Statistics
 from microscopiq.target.errors import InputError
 from microscopiq.target.formats import WEIGHT_FORMATS
-from microscopiq.target.packing import dequantize, pack, unpack
+from microscopiq.target.packing import pack, unpack
+from microscopiq.target.weight import dequantize
 
 CASES = [
     (name, weight_format, calibrated)

@@ -14,8 +14,9 @@ from microscopiq.compiler.quant.host_formats import STUDY_FORMATS
 from microscopiq.compiler.quant.statistics import Statistics
 from microscopiq.target.errors import ConfigError, InputError
 from microscopiq.target.formats import GROUP_SIZE, MACRO_BLOCK, MICRO_BLOCK, WEIGHT_FORMATS
-from microscopiq.target.packing import QuantizedWeight, blocks, dequantize, integers, pack, unpack
+from microscopiq.target.packing import pack, unpack
 from microscopiq.target.routing import best_pairing, passes, routable
+from microscopiq.target.weight import QuantizedWeight, blocks, dequantize, integers
 
 CASES = [
     (name, fmt, calibrated)

@@ -14,7 +14,8 @@ from microscopiq.target.formats import GROUP_SIZE, MACRO_BLOCK, WEIGHT_FORMATS
 from microscopiq.target.isa import instructions as isa
 from microscopiq.target.isa.program import Argument, Function
 from microscopiq.target.isa.spec import LOOP_DEPTH, Affine, Instruction, Mem, Unit
-from microscopiq.target.packing import QuantizedWeight, blocks, integers, pack
+from microscopiq.target.packing import pack
+from microscopiq.target.weight import QuantizedWeight, blocks, integers
 
 TINY = load_arch("tiny-4x4")
 METHOD = {

@@ -15,7 +15,8 @@ from microscopiq.target.errors import InputError, IsaError, SimError
 from microscopiq.target.isa import instructions as isa
 from microscopiq.target.isa.program import Argument, Function, Program
 from microscopiq.target.isa.spec import LOOP_DEPTH, Affine, Instruction, Mem, Unit
-from microscopiq.target.packing import empty, pack
+from microscopiq.target.packing import pack
+from microscopiq.target.weight import empty
 from tests.runtime.ordered import ordered
 
 TINY = load_arch("tiny-4x4")

@@ -16,7 +16,8 @@ from microscopiq.target.formats import ACTIVATION_BITS, WEIGHT_FORMATS
 from microscopiq.target.isa import instructions as isa
 from microscopiq.target.isa.program import Argument, Function, Program
 from microscopiq.target.isa.spec import Mem
-from microscopiq.target.packing import empty, integers, pack
+from microscopiq.target.packing import pack
+from microscopiq.target.weight import empty, integers
 from tests.runtime.gemm_program import at, gemm, random_weight
 from tests.runtime.ordered import ordered
 

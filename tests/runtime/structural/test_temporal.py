@@ -16,7 +16,8 @@ from microscopiq.target.errors import IsaError, SimError
 from microscopiq.target.isa import instructions as isa
 from microscopiq.target.isa.program import Argument, Function, Program
 from microscopiq.target.isa.spec import Mem, Unit
-from microscopiq.target.packing import empty, integers, pack
+from microscopiq.target.packing import pack
+from microscopiq.target.weight import empty, integers
 from tests.cluster_weights import fill_clusters
 from tests.runtime.gemm_program import at, gemm, gemm_reference, random_weight
 

@@ -8,7 +8,7 @@ import pytest
 from microscopiq.target.arch import load_arch
 from microscopiq.target.isa import instructions as isa
 from microscopiq.target.isa.spec import Mem
-from microscopiq.target.packing import empty
+from microscopiq.target.weight import empty
 from tests.runtime.gemm_program import at
 from tests.runtime.timeline import (
     FREE_DRAM,

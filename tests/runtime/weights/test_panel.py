@@ -9,8 +9,9 @@ from microscopiq.target.arch import load_arch
 from microscopiq.target.errors import IsaError
 from microscopiq.target.isa import instructions as isa
 from microscopiq.target.isa.program import Function, Program
-from microscopiq.target.packing import empty, pack
+from microscopiq.target.packing import pack
 from microscopiq.target.segment import panels, shape_only
+from microscopiq.target.weight import empty
 from tests.malformed_segments import MALFORMED
 
 
