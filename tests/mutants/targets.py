@@ -19,7 +19,11 @@ NEAREST: dict[str, tuple[str, ...]] = {
         COMPILER + "partition/test_fusion.py",
         COMPILER + "partition/test_partition.py",
     ),
-    "compiler/emit/planes.py": (COMPILER + "emit/test_planes.py", COMPILER + "emit/test_emit.py"),
+    "compiler/emit/planes.py": (
+        COMPILER + "emit/test_planes.py",
+        COMPILER + "emit/test_emit.py::test_where_breaks_are",
+        COMPILER + "emit/test_emit.py::test_planes_alternate_and_breaks_leave_the_empty_ones_out",
+    ),
     "runtime/src/timing/*.cc": (
         RUNTIME + "timing/test_cycles.py",
         RUNTIME + "timing/test_waits.py",
