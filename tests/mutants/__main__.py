@@ -11,8 +11,7 @@ import os
 import random
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from itertools import repeat
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import ClassVar
 
@@ -67,10 +66,12 @@ def judged(sample: list[tuple[str, Change]], jobs: int) -> Iterator[dict]:
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         fork = multiprocessing.get_context("fork")
         with ProcessPoolExecutor(jobs, fork) as pool:
-            sources = [change.source() for _, change in sample]
-            files = [file for file, _ in sample]
-            results = pool.map(Judge.judge, repeat(folder), repeat(builds), files, sources)
-            for (file, change), by in zip(sample, results, strict=True):
+            tasks = {
+                pool.submit(Judge.judge, folder, builds, file, change.source()): (file, change)
+                for file, change in sample
+            }
+            for task in as_completed(tasks):
+                (file, change), by = tasks[task], task.result()
                 why = EQUIVALENT.get((file, change.what), "") if not by else ""
                 yield {"file": file, "line": change.line, "change": change.what,
                        "killed_by": by, "equivalent": why}  # fmt: skip
