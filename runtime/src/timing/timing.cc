@@ -44,7 +44,7 @@ void Timing::Reset(std::vector<Span>* trace, bool keep_array_starts) {
   array_begin_ = -1;
   for (UnitState& state : states_) {
     state.queue.clear();
-    state.free = state.all_read = state.all_done = 0;
+    state.free = state.all_read = state.all_done = state.spent_until = 0;
     state.stale = true;
   }
   semaphores_ = {};
@@ -244,6 +244,8 @@ void Timing::Spend(Unit unit, Cause cause, int64_t begin, int64_t end) {
   if (end <= begin) return;
   const uint16_t row = static_cast<uint16_t>(unit), column = static_cast<uint16_t>(cause);
   cycles_[row][column] += end - begin;
+  states_[row].last = cause;
+  states_[row].spent_until = end;
   if (trace_ && cause != Cause::kIdle) trace_->push_back({begin, end, row, column, started_});
 }
 
@@ -258,27 +260,22 @@ int64_t Timing::Finish() {
   }
   SpendRest(total);
   if (arch_.scalesim && total > 0) {
-    // The index of the last cycle. The array's last sum is on its way then.
+    // The index of the last cycle: what a unit did in it isn't counted.
     --total;
     for (int number = 1; number < kUnits; ++number) {
-      const Cause last =
-          number == static_cast<int>(Unit::kArray) ? Cause::kFillDrain : Cause::kIdle;
+      const UnitState& state = states_[number];
+      const Cause last = state.spent_until > total ? state.last : Cause::kIdle;
       --cycles_[number][static_cast<int>(last)];
     }
-    if (trace_) TrimTrace();
+    if (trace_) TrimTrace(total);
   }
   return total;
 }
 
-// Takes the cycle that `Finish` took off the array's last fill or drain off its span too.
-void Timing::TrimTrace() {
-  for (size_t i = trace_->size(); i-- > 0;) {
-    Span& span = (*trace_)[i];
-    if (span.unit != static_cast<uint16_t>(Unit::kArray)) continue;
-    if (span.cause != static_cast<uint16_t>(Cause::kFillDrain)) continue;
-    if (--span.end == span.begin) trace_->erase(trace_->begin() + i);
-    return;
-  }
+void Timing::TrimTrace(int64_t total) {
+  for (Span& span : *trace_) span.end = std::min(span.end, total);
+  const auto empty = [](const Span& span) { return span.begin == span.end; };
+  trace_->erase(std::remove_if(trace_->begin(), trace_->end(), empty), trace_->end());
 }
 
 void Timing::SpendRest(int64_t total) {

@@ -100,9 +100,11 @@ class Timing {
     Ring<Op> queue;
     int64_t head = 0;  // when the queue's head can start, unless `stale`
     bool stale = true;
-    int64_t free = 0;      // when the next op can start
-    int64_t all_read = 0;  // when the operands of all started ops have been read
-    int64_t all_done = 0;  // when all started ops have finished
+    int64_t free = 0;           // when the next op can start
+    int64_t all_read = 0;       // when the operands of all started ops have been read
+    int64_t all_done = 0;       // when all started ops have finished
+    Cause last = Cause::kIdle;  // what its cycles up to `spent_until` went to
+    int64_t spent_until = 0;
   };
   struct Token {
     int64_t time;
@@ -130,7 +132,7 @@ class Timing {
   void TakeToken(Unit unit, int sem, int64_t from);
   void Spend(Unit unit, Cause cause, int64_t begin, int64_t end);
   void SpendRest(int64_t total);
-  void TrimTrace();
+  void TrimTrace(int64_t total);
   void FailDeadlock() const;
 
   const ArchNumbers arch_;

@@ -204,6 +204,26 @@ def test_scalesim_counts_to_the_last_cycles_index():
     assert timeline([], SCALESIM) == {"total": 0}
 
 
+def test_scalesims_last_cycle_is_taken_off_what_a_unit_did_in_it():
+    # Of an array of one PE the last sum is there when it has streamed: nothing fills or drains.
+    arch = dataclasses.replace(
+        SCALESIM, edge_trimming=1, vector_lanes=4, vector_latency_cycles=4
+    )  # fmt: skip
+    one = [int8_plane(1, 1), matmul(2)]
+    assert timeline(one, arch) == {
+        "wload": "busy 0-1", "array": "weights 0-1, busy 1-2", "total": 2
+    }  # fmt: skip
+    assert timeline([*one, vector(1)], arch) == {
+        "wload": "busy 0-1", "array": "weights 0-1, busy 1-3, vector 3-7",
+        "vector": "busy 3-4, vector 4-7", "total": 7,
+    }  # fmt: skip
+    # Dispatched in cycle 16, behind the clips: what came first is idle in the last one.
+    arch = machine(scalesim=1)
+    assert timeline([load(1), vector(1)], arch) == {
+        "dma_in": "busy 0-1, dma 1-10", "vector": "busy 1-2, vector 2-6", "total": 10
+    }  # fmt: skip
+
+
 def test_spans_name_their_instructions():
     code = [load(3), isa.Post(1, 0), isa.Loop(2), isa.Wait(6, 0), vector(2), isa.Post(1, 0)]
     code += [isa.EndLoop(), isa.Wait(6, 0)]
