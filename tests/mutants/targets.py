@@ -29,8 +29,16 @@ NEAREST: dict[str, tuple[str, ...]] = {
         RUNTIME + "timing/test_waits.py",
         RUNTIME + "timing/test_timing_only.py",
     ),
-    "runtime/src/recon/*.cc": (RUNTIME + "recon", RUNTIME + "structural"),
-    "runtime/src/structural/*.cc": (RUNTIME + "structural",),
+    "runtime/src/recon/*.cc": (
+        RUNTIME + "recon",
+        RUNTIME + "structural/test_by_hand.py",
+        RUNTIME + "structural/test_array.py",
+    ),
+    "runtime/src/structural/*.cc": (
+        RUNTIME + "structural/test_by_hand.py",
+        RUNTIME + "structural/test_array.py",
+        RUNTIME + "structural/test_temporal.py",
+    ),
 }
 
 EQUIVALENT: dict[tuple[str, str], str] = {}
