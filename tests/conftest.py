@@ -1,6 +1,7 @@
 """Fixtures of all tests, which run in the simulator's debug mode, in this process and others."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from hypothesis import settings
 
 # Before anything loads the core.
 os.environ["MICROSCOPIQ_SIM_DEBUG"] = "1"
+# What is printed depends on the width that a shell may have exported.
+os.environ.pop("COLUMNS", None)
 
 # A worker has a core of its own: threads of BLAS, of torch and of what LLVM built would only wait
 # for those of the other workers.
@@ -57,3 +60,8 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
         )
 
     return compare
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts what runs in the background deaf to Ctrl-C, and the tests' processes with it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)

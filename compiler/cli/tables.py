@@ -24,7 +24,8 @@ def new_console() -> Console:
 
 def say(console: Console, text: str) -> None:
     """Print a sentence that leads what follows."""
-    console.print(text, style="bold")
+    # Folded between words only: a path stays whole.
+    console.print(text, style="bold", overflow="ignore", crop=False)
     console.print()
 
 
