@@ -17,7 +17,7 @@ from ...target.packing import pack
 from ...target.segment import panels, shape_only
 from ...target.weight import QuantizedWeight, blocks, empty
 from ..quant.methods.fineq import FineqOptions, fineq
-from ..tiling.cost import FLAGGED_SHARE
+from ..tiling.recon import FLAGGED_SHARE
 
 TEMPLATES = 32
 """Panels with outliers that differ; a larger weight repeats them in random order."""

@@ -5,16 +5,18 @@ Every tile fits the memories by construction: for what stays on the chip, the ro
 
 import dataclasses
 import functools
+import math
 
 from ...target.arch import Arch
 from ...target.errors import CapacityError
 from ...target.formats import MACRO_BLOCK
 from ...target.weight import blocks
 from ..operators import Gemm
-from .cost import tile_cost
+from .cost import resources
 from .gemm import fits, footprint
 from .nest import F32
 from .tile import ORDERS, SMALLEST, W_HOMES, X_HOMES, GemmTile, array_tile
+from .walk import walk
 
 MAX_TILE_M, PLAIN_ROWS = 4096, 1024
 TILE_COUNTS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128, 192, 256)
@@ -26,7 +28,7 @@ STORE_PIECES = (1, 2, 4)
 PIECE_BYTES = 1 << 16
 """A large tile of results is stored in pieces: the channel isn't shared within a transfer, and
 what the array needs next shouldn't wait for all of it."""
-NEARLY_EQUAL = 0.005
+NEARLY_EQUAL = 0.001
 """Part of the estimated cycles by which two tiles don't differ: the formula isn't that exact."""
 
 
@@ -103,12 +105,31 @@ def default_gemm_tile(op: Gemm, arch: Arch) -> GemmTile:
         for tile in legal_tiles(op, arch)
         if tile.result_slots in slots and tile.store_pieces == default_pieces(op, tile.tile_m)
     ]
-    if tiles:
-        costs = [tile_cost(op, tile, arch) for tile in tiles]
-        good = min(cost.cycles for cost in costs) * (1 + NEARLY_EQUAL)
-        near = [pair for pair in zip(tiles, costs, strict=True) if pair[1].cycles <= good]
-        return min(near, key=lambda pair: (pair[1].sequencer, pair[1].cycles))[0]
-    return plain_tile(op, arch)
+    return least_tile(op, arch, tiles) if tiles else plain_tile(op, arch)
+
+
+def least_tile(op: Gemm, arch: Arch, tiles: list[GemmTile]) -> GemmTile:
+    """Return the tile of fewest instructions among those of nearly least estimated cycles.
+
+    Tiles are looked at in the order of their instructions. None takes less than its busiest unit,
+    so that many needn't be walked through: those whose unit alone takes more than the best so
+    far, and all others once nothing can be better than what was found.
+    """
+    near = 1 + NEARLY_EQUAL
+    seen = [(resources(op, tile, arch), tile) for tile in tiles]
+    seen.sort(key=lambda pair: pair[0].sequencer)
+    least = min(need.busiest for need, _ in seen)
+    best, walked = math.inf, []
+    for need, tile in seen:
+        if need.busiest > best * near:
+            continue
+        cycles = walk(op, tile, arch).cycles
+        walked.append((need.sequencer, cycles, tile))
+        best = min(best, cycles)
+        if cycles <= least * near:
+            break
+    found = [item for item in walked if item[1] <= best * near]
+    return min(found, key=lambda item: item[:2])[2]
 
 
 def plain_tile(op: Gemm, arch: Arch) -> GemmTile:

@@ -16,9 +16,9 @@ from ...target.arch import Arch
 from ...target.formats import WEIGHT_FORMATS
 from ...target.segment import panel_bytes
 from ..operators import Conv, Gemm
-from ..tiling.cost import plane_counts
 from ..tiling.nest import F32
 from ..tiling.tile import array_tile
+from ..tiling.work import plane_counts
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The cost model of this machine: gradient-boosted trees over what a tile makes each unit do.
 
-It learns the ratio of measured cycles to the estimate by formula (`tir.tile_cost`), so that what
+It learns the ratio of measured cycles to the estimate by formula (`tiling.cost`), so that what
 one operator teaches helps with the next one, and an untrained model ranks as the formula does.
 """
 
@@ -26,8 +26,7 @@ from ..tuned.space import arch_of, operator_of, tile_of
 ROUNDS = 30
 PARAMETERS = {"max_depth": 6, "eta": 0.3, "nthread": 1, "verbosity": 0, "tree_method": "hist"}
 MOST_SAMPLES = 4000
-PARTS = ("array", "recon", "weight_load", "vector", "sequencer", "dma", "planes", "refills",
-         "head", "tail")  # fmt: skip
+PARTS = ("array", "recon", "weight_load", "vector", "sequencer", "dma", "head", "tail")
 """Of a cost: what the model sees as shares of the estimate."""
 
 
@@ -40,7 +39,7 @@ def features(op: Gemm, tile: GemmTile, arch: Arch) -> tuple[list[float], float]:
     estimate = cost.cycles
     need = footprint(op, tile)
     last = op.m % tile.tile_m or tile.tile_m
-    moved = cost.read_x + cost.read_w + cost.written
+    moved = cost.read_x + cost.read_w + cost.read_more + cost.written
     parts = [getattr(cost, name) / estimate for name in PARTS]
     sizes = [op.m, op.n, op.k, op.batch * op.conv_groups, tile.tile_m, blocks(op.m, tile.tile_m)]
     seen = [
