@@ -40,8 +40,8 @@ void Timing::Reset(std::vector<Span>* trace, bool keep_array_starts) {
   array_starts_.clear();
   origin_ = started_ = {};
   traffic_.Clear();
-  clock_ = channel_free_ = last_start_ = array_end_ = 0;
-  array_begin_ = -1;
+  clock_ = channel_free_ = last_start_ = 0;
+  array_begin_ = array_end_ = -1;
   for (UnitState& state : states_) {
     state.queue.clear();
     state.free = state.all_read = state.all_done = state.spent_until = 0;

@@ -5,6 +5,7 @@
 // there. Starts are simulated in time order. Without `overlap` nothing starts before all that
 // came earlier has finished.
 #pragma once
+#include <algorithm>
 #include <array>
 #include <functional>
 #include <memory>
@@ -84,8 +85,8 @@ class Timing {
   const std::array<UnitCycles, kUnits>& units() const { return cycles_; }
   // Of each matmul, in order, if they are kept.
   const std::vector<ArrayStart>& array_starts() const { return array_starts_; }
-  // Cycles from the start of the first plane's load to the last sum.
-  int64_t array_window() const { return array_end_ - array_begin_; }
+  // Cycles from the start of the first plane's load to the last sum; 0 if there is none.
+  int64_t array_window() const { return std::max<int64_t>(0, array_end_ - array_begin_); }
 
  private:
   enum class Kind : uint8_t { kWork, kWait, kPost, kPostRead };
@@ -139,7 +140,7 @@ class Timing {
   int64_t clock_ = 0;         // when the sequencer dispatches the next instruction
   int64_t channel_free_ = 0;  // DRAM channel
   int64_t last_start_ = 0;
-  int64_t array_begin_ = 0, array_end_ = 0;
+  int64_t array_begin_ = -1, array_end_ = -1;
   std::array<UnitState, kUnits> states_;
   std::array<Semaphore, kSemaphores> semaphores_;
   std::array<UnitCycles, kUnits> cycles_;

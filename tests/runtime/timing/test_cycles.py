@@ -7,7 +7,7 @@ import pytest
 
 from microscopiq.target.arch import load_arch
 from microscopiq.target.isa import instructions as isa
-from microscopiq.target.isa.spec import Mem
+from microscopiq.target.isa.spec import Mem, Unit
 from microscopiq.target.weight import empty
 from tests.runtime.gemm_program import at
 from tests.runtime.timeline import (
@@ -108,6 +108,16 @@ def test_a_matmul_fills_and_drains(trim, rows, cols, wload, array, total):
     # From the first plane's load to the last sum, wherever the call begins and ends.
     record, _ = timed(module_of(arch, f=[vector(1), *code, vector(9)]), "f")
     assert record["array_window"] == total
+
+
+def test_the_arrays_window():
+    fold = [int8_plane(4), matmul(3), int8_plane(2, plane=1), matmul(1, plane=1)]
+    # It begins with the first load, in cycle 1. The second matmul streams in cycle 5, and its sum
+    # goes down all 4 rows behind the first one's.
+    codes = {"f": [vector(1), *fold], "bare": [vector(1)], "unused": [vector(1), int8_plane(4)]}
+    module = module_of(TINY, **codes)
+    windows = {name: timed(module, name)[0]["array_window"] for name in codes}
+    assert windows == {"f": 6 + 4 + 4 - 2 - 1, "bare": 0, "unused": 0}
 
 
 def test_a_short_plane_goes_down_behind_a_tall_one():
@@ -222,6 +232,19 @@ def test_scalesims_last_cycle_is_taken_off_what_a_unit_did_in_it():
     assert timeline([load(1), vector(1)], arch) == {
         "dma_in": "busy 0-1, dma 1-10", "vector": "busy 1-2, vector 2-6", "total": 10
     }  # fmt: skip
+
+
+def test_spans_name_their_instructions_one_after_the_other():
+    code = [load(3), vector(2)]
+    _, spans = timed(module_of(machine(overlap=0), f=code), "f")
+    second = len(code[0].encode())
+    found = [
+        (Unit(s["unit"]).name, int(s["begin"]) - 16, int(s["pc"] - spans["pc"][0])) for s in spans
+    ]
+    assert found == [
+        ("DMA_IN", 0, 0), ("DMA_IN", 3, 0), ("ARRAY", 0, 0),
+        ("VECTOR", 14, second), ("VECTOR", 16, second), ("ARRAY", 14, second),
+    ]  # fmt: skip
 
 
 def test_spans_name_their_instructions():
