@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from microscopiq.target.errors import SimError
-from microscopiq.target.packing import empty
+from microscopiq.target.weight import empty
 from tests.runtime.structural.test_array import TINY, both, outliers, sums, tile
 
 ONE = 1 << 4
