@@ -41,5 +41,27 @@ NEAREST: dict[str, tuple[str, ...]] = {
     ),
 }
 
-EQUIVALENT: dict[tuple[str, str], str] = {}
+COMPENSATION, PACKING = "compiler/quant/compensation.py", "target/packing.py"
+EQUIVALENT: dict[tuple[str, str], str] = {
+    (
+        COMPENSATION,
+        "`factor, failed = lapack.spotrf(matrix.T, lower=0, clean=1, overwrite_a=1)` -> "
+        "`factor, failed = lapack.spotrf(matrix.T, lower=0, clean=1, overwrite_a=2)`",
+    ): "any true value is as good",
+    (
+        COMPENSATION,
+        "`values[k] = grid.quantize(k - first, target[None])[0]` -> "
+        "`values[k] = grid.quantize(k - first, target[None])[-1]`",
+    ): "there is one row",
+    (
+        COMPENSATION,
+        "`values[k] = grid.quantize(k - first, target[k : k + 1])[0]` -> "
+        "`values[k] = grid.quantize(k - first, target[k : k + 1])[-1]`",
+    ): "there is one row",
+    (
+        PACKING,
+        "`entries = np.where(pairs[..., 0] >= 0, pairs[..., 0] << 3 | pairs[..., 1], 0)` -> "
+        "`entries = np.where(pairs[..., 1] >= 0, pairs[..., 0] << 3 | pairs[..., 1], 0)`",
+    ): "both locations are -1, or none is",
+}
 """Changes that no test can notice, and why."""

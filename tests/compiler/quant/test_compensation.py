@@ -176,6 +176,16 @@ def test_gain_is_the_part_of_the_error_that_went():
     assert gain == pytest.approx(1 - lost[1] / lost[0], rel=1e-4)
 
 
+def test_gain_does_not_depend_on_the_unit_of_the_inputs():
+    weights, hessian = case(20)
+    gains = []
+    for unit in (1, 2.0**-20):
+        grid = RoundingGrid(weights)
+        first = sweep(weights, Order(np.arange(20), None), grid)
+        gains.append(refine(weights, first, hessian * np.float32(unit), 0.5, grid, True)[1])
+    assert gains[0] == gains[1] > 0
+
+
 def test_without_any_error_there_is_nothing_to_gain():
     weights = np.float32([[4, -2], [0, 1]])
     grid = RoundingGrid(weights)
