@@ -63,5 +63,12 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         "`entries = np.where(pairs[..., 0] >= 0, pairs[..., 0] << 3 | pairs[..., 1], 0)` -> "
         "`entries = np.where(pairs[..., 1] >= 0, pairs[..., 0] << 3 | pairs[..., 1], 0)`",
     ): "both locations are -1, or none is",
+    ("runtime/src/structural/array.cc", "`strip_of_.clear();` -> `;`"): "an array runs once",
+    (
+        "runtime/src/timing/timing.cc",
+        "`Push(unit, {Kind::kWork, 0, 0, std::move(work), origin_});` -> "
+        "`Push(unit, {Kind::kWork, 1, 0, std::move(work), origin_});`",
+    ): "work has no semaphore",
+    ("runtime/src/timing/timing.cc", "`state.stale = false;` -> `;`"): "a head is found again",
 }
 """Changes that no test can notice, and why."""
