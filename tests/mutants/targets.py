@@ -45,8 +45,10 @@ COMPENSATION, PACKING = "compiler/quant/compensation.py", "target/packing.py"
 EQUIVALENT: dict[tuple[str, str], str] = {
     (
         COMPENSATION,
-        "`factor, failed = lapack.spotrf(matrix.T, lower=0, clean=1, overwrite_a=1)` -> "
-        "`factor, failed = lapack.spotrf(matrix.T, lower=0, clean=1, overwrite_a=2)`",
+        "`factor, failed = scipy.linalg.lapack.spotrf("
+        "matrix.T, lower=0, clean=1, overwrite_a=1)` -> "
+        "`factor, failed = scipy.linalg.lapack.spotrf("
+        "matrix.T, lower=0, clean=1, overwrite_a=2)`",
     ): "any true value is as good",
     (
         COMPENSATION,
@@ -70,5 +72,10 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         "`Push(unit, {Kind::kWork, 1, 0, std::move(work), origin_});`",
     ): "work has no semaphore",
     ("runtime/src/timing/timing.cc", "`state.stale = false;` -> `;`"): "a head is found again",
+    (
+        PACKING,
+        '`bits = np.unpackbits(dense, axis=1, bitorder="little").reshape(rows, -1, row.bits)` -> '
+        '`bits = np.unpackbits(dense, axis=1, bitorder="little").reshape(rows, -2, row.bits)`',
+    ): "NumPy takes any negative length for the one to find",
 }
 """Changes that no test can notice, and why."""

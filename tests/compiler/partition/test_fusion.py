@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
-from tvm import relax
+from tvm import relax, topi
 from tvm.relax import op
 
+from microscopiq.compiler.names import digest
+from microscopiq.compiler.partition.graph import function_calls
 from microscopiq.compiler.partition.partition import partition
 from tests.compiler import relax_modules as make
 
@@ -289,3 +291,27 @@ REQUANTIZED = {
 def test_rows_that_only_linear_layers_read_leave_as_int8(case):
     body, expected = REQUANTIZED[case]
     assert requantized(body, ROWS) == expected
+
+
+def test_a_weight_is_known_by_its_source_layout_too():
+    """ONNX keeps ``(in, out)``, torch ``(out, in)``; a name without a dot is none of a layer."""
+    mod = make.module(lambda emit, x: product(emit, product(emit, x, 8), 6, 1), ROWS)
+    weights = make.numbers(10, 8), make.numbers(8, 6, seed=1)
+    names = {digest(weights[0]): "fc.weight", digest(weights[1]): "w6"}
+    assert [layer.name for layer in partition(mod["main"], names).layers] == ["fc", "linear1"]
+    names = {digest(np.ascontiguousarray(weights[1].T)): "head.weight"}
+    assert [layer.name for layer in partition(mod["main"], names).layers] == ["linear0", "head"]
+
+
+def test_calls_of_other_functions_are_counted_by_name():
+    builder = relax.BlockBuilder()
+
+    def body(_emit, x):
+        for name, sum_or_product in (("b", topi.add), ("a", topi.multiply), ("b", topi.add)):
+            x = builder.emit_te(sum_or_product, x, x, primfunc_name_hint=name)
+        return x
+
+    make.add_function(builder, "main", body, ROWS)
+    function = builder.get()["main"]
+    assert function_calls(function) == ["b", "a", "b"]
+    assert host(partition(function, {})) == ["b", "a", "b"]
