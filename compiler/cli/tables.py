@@ -1,6 +1,7 @@
 """Lines and tables of the command line, at most 100 columns wide."""
 
 import os
+import textwrap
 from pathlib import Path
 
 from rich.console import Console
@@ -25,7 +26,8 @@ def new_console() -> Console:
 def say(console: Console, text: str) -> None:
     """Print a sentence that leads what follows."""
     # Folded between words only: a path stays whole.
-    console.print(text, style="bold", overflow="ignore", crop=False)
+    fold = textwrap.TextWrapper(console.width, break_long_words=False, break_on_hyphens=False)
+    console.print(fold.fill(text), style="bold", soft_wrap=True)
     console.print()
 
 
