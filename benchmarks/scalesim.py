@@ -29,7 +29,7 @@ from rich.progress import track
 from rich.table import Table
 
 import microscopiq  # noqa: F401  (loads the C++ core)
-from microscopiq.compiler.emit.program import operator_program
+from microscopiq.compiler.kinds.program import operator_program
 from microscopiq.compiler.operators import Conv, Gemm
 from microscopiq.target.arch import arch_names, load_arch
 from microscopiq.target.packing import pack

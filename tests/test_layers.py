@@ -210,3 +210,16 @@ import microscopiq.compiler.api, microscopiq.compiler.frontend.onnx
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_what_benchmarks_and_tutorials_import_is_there():
+    """Nothing runs them in every test run, so a move would leave them behind."""
+    files = [*(ROOT / "benchmarks").rglob("*.py"), *(ROOT / "tutorials").glob("*.py")]
+    assert len(files) > 20
+    for file in files:
+        for name, line in imported(file, ast.parse(file.read_text(encoding="utf-8"))):
+            parts = name.split(".")[1:-1]
+            if name.startswith("microscopiq.") and parts:
+                path = ROOT.joinpath(*parts)
+                found = path.is_dir() or path.with_suffix(".py").exists()
+                assert found, f"{file}:{line} imports {name}"
