@@ -93,6 +93,8 @@ class Gemm:
     activation : str
         Row of the activation-format registry: what X holds, W without a weight format, and
         requantized rows.
+    outliers : bool
+        A micro-block of W may hold some; False when it's known that none does.
     """
 
     batch: int
@@ -108,6 +110,7 @@ class Gemm:
     high: float | None = None
     requantize: bool = False
     activation: str = DEFAULT_ACTIVATION
+    outliers: bool = True
 
     @property
     def group(self) -> int:

@@ -87,6 +87,8 @@ def plane_visits(op: Gemm, arch: Arch, depth: int, width: int) -> Visits | None:
     """Return the visits of a plane of so many array rows and columns; None without outliers."""
     if not op.weight_format or not WEIGHT_FORMATS[op.weight_format].has_outliers:
         return None
+    if not op.outliers:
+        return None
     columns = arch.columns(WEIGHT_FORMATS[op.weight_format].bits)
     segment = min(arch.recon_segment_columns or columns, columns)
     strip = min(segment, width)

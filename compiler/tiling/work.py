@@ -262,7 +262,8 @@ def expected_panel(op: Gemm, cols: int, rows: int) -> float:
     largest = largest_panel(op.weight_format, cols, rows)
     if not WEIGHT_FORMATS[op.weight_format].has_outliers:
         return largest
-    return largest - 4 * blocks(cols, MICRO_BLOCK) * rows * (1 - FLAGGED_SHARE)
+    share = FLAGGED_SHARE if op.outliers else 0.0
+    return largest - 4 * blocks(cols, MICRO_BLOCK) * rows * (1 - share)
 
 
 def inside_share(conv: Conv) -> float:

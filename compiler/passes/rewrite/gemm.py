@@ -37,6 +37,7 @@ def product(
         high=layer.high,
         requantize=layer.requantize,
         activation=emission.shared.activation,
+        outliers=packed is None or packed.counts.get("flagged") != 0,
     )
 
 

@@ -1,5 +1,7 @@
 """compiler/passes: a quantized module on LLVM equals its program bit for bit, and is near fp32."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tvm
@@ -12,6 +14,7 @@ from microscopiq.compiler.driver import run_stages
 from microscopiq.compiler.options import Options
 from microscopiq.compiler.passes.lower import TWO_ACTIVATIONS
 from microscopiq.compiler.quant.recipe import FP32, load_recipe, recipe_names
+from microscopiq.target.arch import load_arch
 from microscopiq.target.errors import ConfigError, InputError, UnsupportedError
 from tests.compiler import relax_modules as make
 from tests.tolerance import SQNR_DB
@@ -30,6 +33,26 @@ def attention(emit, x):
     y = make.linear(emit, x, 8)
     scores = emit(op.matmul(y, emit(op.permute_dims(y, [0, 2, 1]))))
     return emit(op.matmul(emit(op.nn.softmax(scores, -1)), y))
+
+
+def flat(emit, x):
+    """Layers whose weights have no outlier: all of one magnitude."""
+    for n, k in ((320, 256), (192, 320)):
+        weight = np.sign(make.numbers(k, n))
+        x = emit(op.matmul(x, relax.const(weight)))
+    return x
+
+
+def test_networks_that_nothing_visits_change_no_schedule():
+    """The tile was chosen for as many outliers as weights have on average."""
+    codes = []
+    for units in (1, 2, 4):
+        arch = dataclasses.replace(load_arch("microscopiq-16x16"), recon_units=units)
+        state = make.emitted(make.module(flat, (150, 256)), "microscopiq-w4a8", arch)
+        records = [row.weights for row in state.layers.values() if row.weights]
+        assert [weights.counts["flagged"] for weights in records] == [0, 0]
+        codes.append([function.code for function in state.program.functions.values()])
+    assert codes[0] == codes[1] == codes[2]
 
 
 @pytest.mark.parametrize("recipe", sorted(set(SQNR_DB) - {"int8"}))
