@@ -73,6 +73,14 @@ def kind_of(op) -> Kind:
     return KINDS[type(op).__name__]
 
 
+def cost_of(op, tile, arch: Arch):
+    """Return what a tile of an operator costs by formula, of a kind with choices."""
+    cost = kind_of(op).cost
+    if cost is None:
+        raise TypeError(f"{type(op).__name__} has no choices, so nothing estimates them")
+    return cost(op, tile, arch)
+
+
 def from_attribute(text: str):
     """Return the descriptor of a text form."""
     fields = json.loads(text)

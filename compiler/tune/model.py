@@ -16,9 +16,8 @@ from ...runtime.whole_file import whole_file
 from ...target.arch import Arch, load_arch
 from ...target.errors import ConfigError
 from ...target.weight import blocks
-from ..kinds.registry import kind_of
+from ..kinds.registry import cost_of, kind_of
 from ..operators import Gemm
-from ..tiling.cost import tile_cost
 from ..tiling.gemm import footprint
 from ..tiling.tile import ORDERS, W_HOMES, X_HOMES, GemmTile
 from ..tuned.space import arch_of, operator_of, tile_of
@@ -35,7 +34,7 @@ def features(op: Gemm, tile: GemmTile, arch: Arch) -> tuple[list[float], float]:
 
     Work, traffic, occupancy, and the decisions themselves.
     """
-    cost = tile_cost(op, tile, arch)
+    cost = cost_of(op, tile, arch)
     estimate = cost.cycles
     need = footprint(op, tile)
     last = op.m % tile.tile_m or tile.tile_m

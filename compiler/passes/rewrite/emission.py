@@ -12,11 +12,11 @@ from tvm.relax.expr_functor import PyExprMutator
 from ....target.errors import UnsupportedError
 from ....target.formats import MACRO_BLOCK
 from ....target.weight import blocks
+from ...kinds.registry import kind_of
 from ...operators import Quantize
 from ...partition.graph import op_name, static_shape
 from ...partition.layer import Layer, Partition
 from ...quant.host_formats import STUDY_ACTIVATIONS
-from ...tir.quantize import quantize
 from ...tir.tokens import rounded_tokens
 from ..pack import Packed
 from ..records import LayerRecord
@@ -104,7 +104,7 @@ class Emission(PyExprMutator):
         if key not in self.quantized:
             op = Quantize(rows, length, group, self.shared.activation)
             name = f"quantize_{rows}x{length}_g{group}"
-            gv = self.helper(name, lambda: quantize(op))
+            gv = self.helper(name, lambda: kind_of(op).expression(op))
             self.shared.records.setdefault(gv.name_hint, LayerRecord(name, "quantize"))
             types = [tensor((rows, length), "int8"), tensor((rows, op.groups), "int8")]
             self.quantized[key] = self.call(gv, [self.reshaped(x, (rows, length))], types, 2)

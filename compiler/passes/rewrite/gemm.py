@@ -5,10 +5,10 @@ from tvm import relax
 
 from ....target.formats import ACTIVATION_FORMATS
 from ....target.packing import bits_per_weight
+from ...kinds.registry import kind_of
 from ...operators import Conv, Gemm
 from ...partition.graph import static_shape
 from ...partition.layer import Layer, Ordering
-from ...tir.gemm import gemm
 from ...tir.unpack import unpack
 from ..pack import Packed
 from ..records import LayerRecord, Weights, Work
@@ -53,7 +53,9 @@ def emit_gemm(emission: Emission, layer: Layer, op: Gemm, operands: list):
         operands.append(residual if order.rows is None else emission.gather(residual, order.rows))
     # Equal functions would be shared, but each layer has a program function of its own; two
     # layers of two functions, or with equal biases, can have the same name.
-    function = gemm(op).with_attr(LAYER, f"{len(emission.shared.records)} {layer.name}")
+    function = (
+        kind_of(op).expression(op).with_attr(LAYER, f"{len(emission.shared.records)} {layer.name}")
+    )
     gv = emission.add(function, layer.name)
     placed = emission.shared.migration.get(layer.number, "")
     emission.shared.records[gv.name_hint] = _record(layer, op, packed, order, placed)
