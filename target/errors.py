@@ -56,3 +56,9 @@ def unknown_name(what: str, name: str, allowed: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
     return f"unknown {what} '{name}'{hint} (allowed: {', '.join(names)})"
+
+
+def last_line(error: Exception) -> str:
+    """Return the last line of another library's message that says something, or its class."""
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(error).__name__

@@ -204,7 +204,7 @@ class Watch:
                 frame = frame.f_back
             assert "tvm_ffi" in frame.f_code.co_filename, frame.f_code.co_filename
 sys.meta_path.insert(0, Watch())
-import microscopiq.compiler.api, microscopiq.compiler.frontend.onnx
+import microscopiq.compiler.api, microscopiq.compiler.frontend.onnx.load
 """
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False

@@ -27,16 +27,16 @@ def load_model(source, example_inputs: tuple | None = None) -> tvm.IRModule:
     if isinstance(source, tvm.IRModule):
         return source
     if isinstance(source, str | Path):
-        from .onnx import load_onnx
+        from .onnx.load import load_onnx
 
         return load_onnx(check_model_file(source))
     kind = type(source).__module__.split(".")[0]
     if kind == "onnx":
-        from .onnx import load_onnx
+        from .onnx.load import load_onnx
 
         return load_onnx(source)
     if kind == "torch" or any(base.__module__.startswith("torch.") for base in type(source).mro()):
-        from .torch import load_torch
+        from .torch.load import load_torch
 
         return load_torch(source, example_inputs)
     raise InputError(

@@ -2,8 +2,9 @@
 
 import tvm
 
-from ...target.errors import InputError, UnsupportedError
-from ..names import digest, with_names
+from ....target.errors import InputError, UnsupportedError
+from ...names import digest, with_names
+from .converters import CONVERTERS
 
 
 def load_torch(model, example_inputs: tuple | None = None) -> tvm.IRModule:
@@ -38,7 +39,7 @@ def load_torch(model, example_inputs: tuple | None = None) -> tvm.IRModule:
             raise InputError(f"torch.export failed: {str(error).splitlines()[0]}") from error
     try:
         with torch.no_grad():
-            mod = from_exported_program(model)
+            mod = from_exported_program(model, custom_convert_map=CONVERTERS or None)
     except (AssertionError, NotImplementedError, ValueError, KeyError, TypeError) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UnsupportedError(f"TVM can't import the exported program: {first}") from error

@@ -1,0 +1,1 @@
+"""ONNX models: read, made simple by passes on their graph, imported."""

@@ -1,0 +1,39 @@
+"""ONNX models, from a path or a ModelProto, to Relax modules."""
+
+from pathlib import Path
+
+import onnx
+import tvm
+
+from ....target.errors import InputError, UnsupportedError, last_line
+from ...files import check_model_file
+from ...names import digest, with_names
+from .importer import import_graph
+from .passes import simplify
+from .read import read_model
+
+
+def load_onnx(source: str | Path | onnx.ModelProto) -> tvm.IRModule:
+    """Return the Relax module of an ONNX model, names of its parameters attached.
+
+    Raises
+    ------
+    InputError
+        For a file that is missing, no ONNX, or truncated.
+    UnsupportedError
+        For an operator that can't be imported.
+    """
+    model = source if isinstance(source, onnx.ModelProto) else read_model(check_model_file(source))
+    where = "the model" if isinstance(source, onnx.ModelProto) else str(source)
+    model = simplify(model)
+    try:
+        mod = import_graph(model)
+    except tvm.error.OpNotImplemented as error:
+        raise UnsupportedError(f"{where}: TVM can't import it: {last_line(error)}") from None
+    except Exception as error:
+        raise InputError(f"{where}: TVM can't import it: {last_line(error)}") from error
+    names = {
+        digest(onnx.numpy_helper.to_array(tensor)): tensor.name
+        for tensor in model.graph.initializer
+    }
+    return with_names(mod, names)
