@@ -14,6 +14,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 SOURCES := $(shell find runtime/src -name '*.cc' -o -name '*.h')
 CPP := $(filter-out runtime/src/isa.gen.h,$(SOURCES)) $(wildcard runtime/fuzz/*)
 # The install is editable: only what changes the dependencies or the C++ library needs a new one.
+BUILD_REQUIRES := $(shell sed -n 's/^requires = \[\(.*\)\]/\1/p' pyproject.toml | tr -d ',')
 INSTALL_INPUTS := pyproject.toml cmake/CMakeLists.txt $(SOURCES) $(CONSTRAINTS)
 
 # The simulator without its module, under the sanitizers: it needs no Python at all.
@@ -99,6 +100,8 @@ clean: ## Remove all that these targets made, .venv included.
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else "Python 3.10 or later is needed, $(PYTHON) is " + sys.version.split()[0] + "; choose one: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
 
+# Built with what is in .venv: a second install finds the objects of the first.
 .venv/installed-%: $(INSTALL_INPUTS) | .venv/pyvenv.cfg
-	$(PIP) install $(addprefix --constraint=,$(CONSTRAINTS)) --editable '.[$*]'
+	$(PIP) install $(BUILD_REQUIRES) cmake ninja
+	$(PIP) install $(addprefix --constraint=,$(CONSTRAINTS)) --no-build-isolation --editable '.[$*]'
 	@touch $@
