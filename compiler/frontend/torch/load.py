@@ -5,6 +5,7 @@ import tvm
 from ....target.errors import InputError, UnsupportedError
 from ...names import digest, with_names
 from .converters import CONVERTERS
+from .state import refuse_changes
 
 
 def load_torch(model, example_inputs: tuple | None = None) -> tvm.IRModule:
@@ -39,7 +40,11 @@ def load_torch(model, example_inputs: tuple | None = None) -> tvm.IRModule:
             raise InputError(f"torch.export failed: {str(error).splitlines()[0]}") from error
     try:
         with torch.no_grad():
-            mod = from_exported_program(model, custom_convert_map=CONVERTERS or None)
+            model = model.run_decompositions()
+            refuse_changes(model)
+            mod = from_exported_program(
+                model, custom_convert_map=CONVERTERS or None, run_ep_decomposition=False
+            )
     except (AssertionError, NotImplementedError, ValueError, KeyError, TypeError) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UnsupportedError(f"TVM can't import the exported program: {first}") from error
