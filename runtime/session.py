@@ -7,6 +7,8 @@ import threading
 import weakref
 from pathlib import Path
 
+import numpy as np
+
 from ..target.arch import Arch, load_arch
 from ..target.errors import ConfigError, InputError, unknown_name
 from ..target.isa.program import Program
@@ -16,6 +18,7 @@ from .budget import budget_of
 from .bytecode import calls_of
 from .reports.trace import write_trace
 from .results.result import RunResult, total
+from .state import State, state_among
 from .whole_file import check_folder
 
 KIND = "microscopiq"
@@ -104,6 +107,9 @@ class Session:
 
     Ctrl-C ends a run within a second, in both modes; the session can run again.
 
+    A model's state, such as a cache that it fills, goes from call to call, and from one function
+    to the others that have it; a run that fails leaves it as it was.
+
     Parameters
     ----------
     executable : tvm.relax.VMExecutable, tvm.runtime.Module, str or Path
@@ -175,21 +181,39 @@ class Session:
                 f"{what}: holds no compiled model: {last_line(error)}; allowed: what `build` "
                 "returned or `export_library` wrote"
             ) from error
+        self._state = State(lambda name: self.vm[name]())
 
     def input_names(self, function: str = "main") -> list[str]:
-        """Return the names of a function's inputs, in order.
+        """Return the names of a function's inputs, in order, without its state.
 
         Raises
         ------
         InputError
             For a function that the executable doesn't have.
         """
+        names = self._parameters(function)
+        return names[: len(names) - len(self._state_names(names))]
+
+    def state(self, function: str = "main") -> dict[str, np.ndarray]:
+        """Return copies of what a function keeps from call to call, by the source's names."""
+        with self._lock:
+            return self._state.arrays(self._state_names(self._parameters(function)))
+
+    def reset(self) -> None:
+        """Set the state of all functions back to what the model came with."""
+        with self._lock:
+            self._state.reset()
+
+    def _parameters(self, function: str) -> list[str]:
         try:
             count = int(self.vm.module["get_function_arity"](function))
         except (RuntimeError, ValueError, AttributeError) as error:
             raise InputError(f"no function '{function}' in the executable") from error
         name_of = self.vm.module["get_function_param_name"]
         return [str(name_of(function, index)) for index in range(count)]
+
+    def _state_names(self, parameters: list[str]) -> list[str]:
+        return state_among(parameters, self.vm.module.implements_function)
 
     def run(self, *inputs, function: str = "main", trace: str | Path | None = None) -> RunResult:
         """Run a function on the simulator.
@@ -221,10 +245,11 @@ class Session:
                 f"{function} takes {len(names)} input(s) ({', '.join(names)}); given {len(inputs)}"
             )
         tensors = [tensor(name, value) for name, value in zip(names, inputs, strict=True)]
+        kept = self._state_names(self._parameters(function))
         with self._lock:
             self._prepare(trace is not None)
             try:
-                outputs = self.vm[function](*tensors)
+                outputs = self.vm[function](*tensors, *self._state.take(kept))
             except (RuntimeError, ValueError, TypeError) as error:
                 given = {name: type_text(t) for name, t in zip(names, tensors, strict=True)}
                 raise InputError(f"{function}: {refusal(error, given)}") from error
@@ -232,7 +257,8 @@ class Session:
                 # The module outlives this call, and spans would pile up in it.
                 if self.native is not None:
                     self.native["microscopiq.set_trace"](False)
-            result = total(self._records(), self.program, self.technology, arrays(outputs))
+            results = arrays(self._state.keep(kept, outputs))
+            result = total(self._records(), self.program, self.technology, results)
             if trace is not None and self.native is not None and self.program is not None:
                 spans = [bytes(raw) for raw in self.native["microscopiq.traces"]()]
                 self.native["microscopiq.reset"]()  # frees the core's copy

@@ -5,6 +5,7 @@ from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from ..partition.graph import op_name, static_shape
+from .indices import check_indices
 
 
 @mutator
@@ -44,9 +45,10 @@ class _Repair(PyExprMutator):
 
 
 def repair(mod: tvm.IRModule) -> tvm.IRModule:
-    """Sum booleans as int64, and multiply by one matrix instead of its copies."""
+    """Sum booleans as int64, multiply by one matrix instead of its copies, check indices."""
     mutate = _Repair(mod)
     for gv, function in list(mod.functions.items()):
         if isinstance(function, relax.Function):
             mutate.builder_.update_func(gv, mutate.visit_expr(function))
-    return mutate.builder_.get().with_attrs(mod.attrs) if mod.attrs else mutate.builder_.get()
+    found = mutate.builder_.get()
+    return check_indices(found.with_attrs(mod.attrs) if mod.attrs else found)

@@ -5,7 +5,7 @@ import tvm
 from ....target.errors import InputError, UnsupportedError
 from ...names import digest, with_names
 from .converters import CONVERTERS
-from .state import refuse_changes
+from .state import carry_state, with_state
 
 
 def load_torch(model, example_inputs: tuple | None = None) -> tvm.IRModule:
@@ -41,7 +41,7 @@ def load_torch(model, example_inputs: tuple | None = None) -> tvm.IRModule:
     try:
         with torch.no_grad():
             model = model.run_decompositions()
-            refuse_changes(model)
+            kept = carry_state(model)
             mod = from_exported_program(
                 model, custom_convert_map=CONVERTERS or None, run_ep_decomposition=False
             )
@@ -53,4 +53,4 @@ def load_torch(model, example_inputs: tuple | None = None) -> tvm.IRModule:
         for name, value in model.state_dict.items()
         if value.dtype == torch.float32
     }
-    return with_names(mod, names)
+    return with_names(with_state(mod, kept), names)
