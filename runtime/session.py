@@ -13,7 +13,7 @@ from ..target.arch import Arch, load_arch
 from ..target.errors import ConfigError, InputError, unknown_name
 from ..target.isa.program import Program
 from ..target.technology import Technology, load_technology
-from .arguments import arrays, last_line, refusal, tensor, type_text
+from .arguments import arrays, last_line, refusal, tensor, type_text, widened
 from .budget import budget_of
 from .bytecode import calls_of
 from .reports.trace import write_trace
@@ -244,15 +244,12 @@ class Session:
             raise InputError(
                 f"{function} takes {len(names)} input(s) ({', '.join(names)}); given {len(inputs)}"
             )
-        tensors = [tensor(name, value) for name, value in zip(names, inputs, strict=True)]
+        given = {name: tensor(name, value) for name, value in zip(names, inputs, strict=True)}
         kept = self._state_names(self._parameters(function))
         with self._lock:
             self._prepare(trace is not None)
             try:
-                outputs = self.vm[function](*tensors, *self._state.take(kept))
-            except (RuntimeError, ValueError, TypeError) as error:
-                given = {name: type_text(t) for name, t in zip(names, tensors, strict=True)}
-                raise InputError(f"{function}: {refusal(error, given)}") from error
+                outputs = self._call(function, given, self._state.take(kept))
             finally:
                 # The module outlives this call, and spans would pile up in it.
                 if self.native is not None:
@@ -264,6 +261,18 @@ class Session:
                 self.native["microscopiq.reset"]()  # frees the core's copy
                 write_trace(trace, self.program, result.calls, spans)
         return result
+
+    def _call(self, function: str, given: dict, state: list):
+        while True:
+            try:
+                return self.vm[function](*given.values(), *state)
+            except (RuntimeError, ValueError, TypeError) as error:
+                # It is refused before anything runs, so a second try costs nothing.
+                wider = widened(error, given)
+                if wider is None:
+                    types = {name: type_text(value) for name, value in given.items()}
+                    raise InputError(f"{function}: {refusal(error, types)}") from error
+                given = wider
 
     def _prepare(self, trace: bool) -> None:
         """Tell the native module, which sessions of one executable share, how to run."""

@@ -10,6 +10,7 @@ import numpy as np
 import tvm
 from tvm import relax, tirx
 from tvm.relax.expr_functor import PyExprMutator, mutator
+from tvm.s_tir import SBlock, SBlockRealize
 
 from ...target.errors import InputError
 from ..names import digest, read_names
@@ -103,17 +104,19 @@ class _Check(PyExprMutator):
         value = self.value(indices)
         if isinstance(value, tvm.ir.GenericConst):
             array = value.value.numpy()
-            if array.dtype.kind not in "iu" or not (array < 0).any():
-                _refuse_outside(array, sizes, where)
+            counts = np.array(sizes if len(sizes) > 1 else sizes[0])
+            wrong = (array < -counts) | (array >= counts)
+            if wrong.any():
+                first = array[wrong].reshape(-1)[0]
+                raise InputError(f"the model has {where} that is {first}; {_allowed(sizes)}")
+            if not (array < 0).any():
                 return indices
-            _refuse_outside(array, sizes, where)
-            return relax.const(np.where(array < 0, array + sizes, array), str(array.dtype))
+            return relax.const(np.where(array < 0, array + counts, array), str(array.dtype))
         if not self.unsure(value) or str(indices.ty.dtype) == "bool":
             return indices
         source = self.source(indices)
-        check = check_function(indices.ty, sizes, f"{where}{f', from {source}' if source else ''}")
-        gv = self.builder_.add_func(check, "check_indices")
-        return self.builder_.emit(relax.call_tir(gv, [indices], indices.ty))
+        where = f"{where}, from {source}," if source else where
+        return checked(self.builder_, indices, sizes, where)
 
     def unsure(self, value) -> bool:
         """Tell whether an expression can be outside; what a check gave isn't."""
@@ -149,17 +152,22 @@ class _Check(PyExprMutator):
         return f"{self.names[value]} {kind}" if value in self.names else f"a tensor {kind}"
 
 
-def _refuse_outside(array: np.ndarray, sizes: list[int], where: str) -> None:
-    wrong = (array < -np.array(sizes)) | (array >= sizes)
-    if wrong.any():
-        raise InputError(f"the model has {where} that is {array[wrong][0]}; {_allowed(sizes)}")
+def _allowed(sizes: Sequence[int], negative: bool = True) -> str:
+    ranges = [f"{-size if negative else 0} to {size - 1}" for size in dict.fromkeys(sizes)]
+    return "allowed: " + ", ".join(ranges)
 
 
-def _allowed(sizes: Sequence[int]) -> str:
-    return "allowed: " + ", ".join(f"{-size} to {size - 1}" for size in dict.fromkeys(sizes))
+def checked(
+    builder: relax.BlockBuilder, indices, sizes: list[int], where: str, negative: bool = True
+) -> relax.Var:
+    """Emit a copy of indices that are right; see `check_function`."""
+    gv = builder.add_func(check_function(indices.ty, sizes, where, negative), "check_indices")
+    return builder.emit(relax.call_tir(gv, [indices], indices.ty))
 
 
-def check_function(kind: relax.TensorType, sizes: list[int], where: str) -> tirx.PrimFunc:
+def check_function(
+    kind: relax.TensorType, sizes: list[int], where: str, negative: bool
+) -> tirx.PrimFunc:
     """Return a PrimFunc that copies indices, makes them non-negative, and fails for others.
 
     Parameters
@@ -170,6 +178,8 @@ def check_function(kind: relax.TensorType, sizes: list[int], where: str) -> tirx
         One, or one for each number along the last dimension.
     where : str
         What the message names.
+    negative : bool
+        Let negative ones count from the end.
     """
     dtype = str(kind.dtype)
     shape = [int(dim) if isinstance(dim, int | tirx.IntImm) else dim for dim in kind.shape.values]
@@ -179,18 +189,21 @@ def check_function(kind: relax.TensorType, sizes: list[int], where: str) -> tirx
     index = tirx.BufferLoad(source, loops)
     size = tirx.const(sizes[-1], dtype)
     for at in reversed(range(len(sizes) - 1)):
-        size = tirx.Select(tirx.EQ(loops[-1], tirx.const(at, "int64")), tirx.const(sizes[at], dtype), size)
-    text = f"{where} is outside; {_allowed(sizes)}"
-    inside = tirx.all(index >= -size, index < size)
+        size = tirx.Select(
+            tirx.EQ(loops[-1], tirx.const(at, "int64")), tirx.const(sizes[at], dtype), size
+        )
+    low = -size if negative else tirx.const(0, dtype)
+    text = f"{where} is outside; {_allowed(sizes, negative)}"
+    inside = tirx.all(index >= low, index < size)
     body = tirx.SeqStmt(
         [
-            tirx.AssertStmt(tvm.ir.StringImm("ValueError"), inside, [tvm.ir.StringImm(text)]),
+            tirx.AssertStmt(inside, tvm.ir.StringImm("ValueError"), [tvm.ir.StringImm(text)]),
             tirx.BufferStore(result, tirx.Select(index < 0, index + size, index), loops),
         ]
     )
     for loop, extent in reversed(list(zip(loops, shape, strict=True))):
         body = tirx.For(loop, 0, extent, tirx.ForKind.SERIAL, body)
-    handles = [tirx.Var("given", "handle"), tirx.Var("made", "handle")]
-    buffers = dict(zip(handles, (source, result), strict=True))
-    function = tirx.PrimFunc(handles, body, buffer_map=buffers)
-    return function.with_attrs({CHECKED: 1, "tirx.noalias": True})
+    # TVM's passes expect a root block around whatever a Relax module calls.
+    root = SBlock([], [], [], "root", body)
+    function = tirx.PrimFunc([source, result], SBlockRealize([], True, root))
+    return function.with_attrs({CHECKED: 1, "tirx.noalias": True, "s_tir": True})

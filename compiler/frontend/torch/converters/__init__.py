@@ -1,8 +1,10 @@
-"""Operators of PyTorch that TVM's importer lacks or gets wrong."""
+"""Operators of PyTorch that TVM's importer lacks or gets wrong.
 
-from collections.abc import Callable
+A file of this folder has the converters of one family and registers each with `converter`; it is
+imported here.
+"""
 
-from tvm import relax
+from . import embedding, grouped, index_put, randomness, scatter  # noqa: F401  (they register)
+from .registry import CONVERTERS
 
-CONVERTERS: dict[str, Callable[..., relax.Var]] = {}
-"""Converter by name of the ATen overload, such as `index_copy.default`."""
+__all__ = ["CONVERTERS"]
