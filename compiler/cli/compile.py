@@ -13,10 +13,11 @@ from rich.padding import Padding
 from ...runtime.whole_file import make_folder
 from ...target.arch import DEFAULT_ARCH
 from ...target.errors import ConfigError
-from ..files import check_database_folder, check_library_path, check_model_file
+from ..files import check_database_folder, check_library_path
 from ..options import STAGES
 from ..quant.recipe import DEFAULT_RECIPE, load_recipe
 from .checks import check_input, check_names
+from .inputs import InputShape, InputValue, loading
 from .interrupts import leaving
 from .layers import print_host, print_layers
 from .options import ArchName, Json, Recipe
@@ -33,6 +34,8 @@ def compile_command(
         Path | None,
         typer.Option("--output", "-o", metavar="OUT.so", help="Library to write (.so or .tar)."),
     ] = None,
+    input_shape: InputShape = None,
+    input_value: InputValue = None,
     recipe: Recipe = DEFAULT_RECIPE,
     arch: ArchName = DEFAULT_ARCH,
     calibration: Annotated[
@@ -71,7 +74,7 @@ def compile_command(
         raise ConfigError("compile needs an output file: -o OUT.so (or --stop-after STAGE)")
     if calibration_cache is not None and calibration is None:
         raise ConfigError("--calibration-cache needs samples: --calibration X.npz")
-    check_model_file(model)
+    source = loading(model, input_shape, input_value)
     check_names([recipe], arch)
     check_input(calibration)
     if tuning_db is not None:
@@ -90,7 +93,7 @@ def compile_command(
         from .progress import StageBars
     with StageBars() as bars:
         stop = stop_after.value if stop_after else None
-        mod = load_model(model)
+        mod = load_model(**source)
         samples = None
         if calibration is not None:
             samples = Calibration(

@@ -9,10 +9,10 @@ import typer
 
 from ...target.arch import DEFAULT_ARCH
 from ...target.errors import ConfigError
-from ..files import check_model_file
 from ..quant.recipe import DEFAULT_RECIPE
 from ..study.points import check_jobs, points, short_keys
 from .checks import check_names, check_outputs
+from .inputs import InputShape, InputValue, loading
 from .interrupts import leaving
 from .options import ArchName, Json, TechnologyName
 from .rows import Csv, Model, names, write_csv
@@ -32,6 +32,8 @@ def dse(
     recipes: Annotated[
         str, typer.Option(metavar="NAME,...", help="Recipes or .toml files, comma-separated.")
     ] = DEFAULT_RECIPE,
+    input_shape: InputShape = None,
+    input_value: InputValue = None,
     arch: ArchName = DEFAULT_ARCH,
     technology: TechnologyName = None,
     jobs: Annotated[int, typer.Option(help="Processes at a time.")] = os.cpu_count() or 1,
@@ -42,17 +44,18 @@ def dse(
     as_json: Json = False,
 ) -> None:
     """Explore machines: latency, energy and area of every combination, timing only."""
-    check_model_file(model)
+    source = loading(model, input_shape, input_value)
     check_names(arch=arch, technology=technology)
     check_jobs(jobs)
     check_outputs([table], plot)
     chosen = points(names(recipes), dict(_values(text) for text in _once(sweep)))
     with leaving():
+        from ..frontend.load import load_model
         from ..study.dse import explore
         from ..study.plot import write_pareto
         from .progress import StageBars
     with StageBars() as bars:
-        rows = explore(model, chosen, arch, technology, jobs, bars)
+        rows = explore(load_model(**source), chosen, arch, technology, jobs, bars)
     records = [row.to_record() for row in rows]
     if table is not None:
         write_csv(table, records)

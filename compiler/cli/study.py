@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from ...target.arch import DEFAULT_ARCH
-from ..files import check_model_file
 from ..study.ablation import ablation_recipes
 from .checks import check_input, check_names, check_outputs
+from .inputs import InputShape, InputValue, loading
 from .interrupts import leaving
 from .options import ArchName, Json
 from .rows import Csv, Model, names, write_csv
@@ -50,32 +50,36 @@ def compare(
     recipes: Annotated[
         str, typer.Option(metavar="NAME,...", help="Recipes or .toml files, comma-separated.")
     ] = RECIPES,
+    input_shape: InputShape = None,
+    input_value: InputValue = None,
     arch: ArchName = DEFAULT_ARCH,
     table: Csv = None,
     plot: Plot = None,
     as_json: Json = False,
 ) -> None:
     """Compare recipes: error, bits, time to quantize, cycles, energy."""
-    _study(model, calibration, names(recipes), arch,
-           (table, plot, as_json))  # fmt: skip
+    source = loading(model, input_shape, input_value)
+    _study(source, calibration, names(recipes), arch, (table, plot, as_json))
 
 
 def ablation(
     model: Model,
     calibration: Samples,
     bits: Annotated[int, typer.Option(help="Of a weight's slot: 2, as in the paper, or 4.")] = 2,
+    input_shape: InputShape = None,
+    input_value: InputValue = None,
     arch: ArchName = DEFAULT_ARCH,
     table: Csv = None,
     plot: Plot = None,
     as_json: Json = False,
 ) -> None:
     """Add MicroScopiQ's ideas one by one, in the order of the paper's Table 7."""
-    _study(model, calibration, ablation_recipes(bits), arch, (table, plot, as_json))
+    source = loading(model, input_shape, input_value)
+    _study(source, calibration, ablation_recipes(bits), arch, (table, plot, as_json))
 
 
-def _study(model: Path, calibration: Path, recipes: list, arch: str, wanted: tuple) -> None:
+def _study(source: dict, calibration: Path, recipes: list, arch: str, wanted: tuple) -> None:
     table, plot, as_json = wanted
-    check_model_file(model)
     check_names(recipes, arch)
     check_input(calibration)
     check_outputs([table], plot)
@@ -85,7 +89,7 @@ def _study(model: Path, calibration: Path, recipes: list, arch: str, wanted: tup
         from ..study.plot import write_plot
         from .arrays import read_samples
         from .progress import StageBars
-    mod = load_model(model)
+    mod = load_model(**source)
     samples = read_samples(calibration, mod)
     with StageBars() as bars:
         rows = run_study(mod, recipes, samples, arch, bars)

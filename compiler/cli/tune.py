@@ -9,9 +9,9 @@ import typer
 
 from ...runtime.whole_file import make_folder
 from ...target.arch import DEFAULT_ARCH
-from ..files import check_model_file
 from ..quant.recipe import DEFAULT_RECIPE
 from .checks import check_input, check_names
+from .inputs import InputShape, InputValue, loading
 from .interrupts import EXIT_INTERRUPTED, leaving
 from .options import ArchName, Json, Recipe
 from .sheet import Sheet
@@ -36,6 +36,8 @@ def tune(
     work_dir: Annotated[
         Path, typer.Option(metavar="DIR", help="Database; a run that was ended goes on there.")
     ],
+    input_shape: InputShape = None,
+    input_value: InputValue = None,
     recipe: Recipe = DEFAULT_RECIPE,
     arch: ArchName = DEFAULT_ARCH,
     workers: Annotated[
@@ -53,15 +55,16 @@ def tune(
     as_json: Json = False,
 ) -> None:
     """Find good schedules of a model's products and convolutions by measuring them."""
-    check_model_file(model)
+    source = loading(model, input_shape, input_value)
     check_names([recipe], arch)
     check_input(cost_model)
     make_folder(work_dir)
     with leaving():
+        from ..frontend.load import load_model
         from ..tune.tuner import Settings, tune_model
     with _Bar() as bar:
         settings = Settings(workers, tracker, cost_model, seed=seed, report=bar)
-        result = tune_model(model, trials, work_dir, arch, recipe, settings)
+        result = tune_model(load_model(**source), trials, work_dir, arch, recipe, settings)
     if as_json:
         print(json.dumps(rows_of(result)))
     else:

@@ -1,5 +1,6 @@
 """ONNX models, from a path or a ModelProto, to Relax modules."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
@@ -9,23 +10,36 @@ from ....target.errors import InputError, UnsupportedError, last_line
 from ...files import check_model_file
 from ...names import digest, with_names
 from .importer import import_graph
-from .passes import simplify
+from .passes import Given, simplify
 from .read import read_model
 
 
-def load_onnx(source: str | Path | onnx.ModelProto) -> tvm.IRModule:
+def load_onnx(
+    source: str | Path | onnx.ModelProto,
+    input_shapes: Mapping | None = None,
+    input_values: Mapping | None = None,
+) -> tvm.IRModule:
     """Return the Relax module of an ONNX model, names of its parameters attached.
+
+    Parameters
+    ----------
+    input_shapes : mapping of str to sequence of int, optional
+        Sizes that the model leaves open, by input name.
+    input_values : mapping of str to array, optional
+        Inputs that are constants of the compiled model.
 
     Raises
     ------
     InputError
-        For a file that is missing, no ONNX, or truncated.
+        For a file that is missing, no ONNX, or truncated, and for one whose sizes are open.
+    ConfigError
+        For a shape or a value that doesn't fit the model's inputs.
     UnsupportedError
         For an operator that can't be imported.
     """
     model = source if isinstance(source, onnx.ModelProto) else read_model(check_model_file(source))
     where = "the model" if isinstance(source, onnx.ModelProto) else str(source)
-    model = simplify(model)
+    model = simplify(model, Given(input_shapes or {}, input_values or {}))
     try:
         mod = import_graph(model)
     except tvm.error.OpNotImplemented as error:

@@ -10,6 +10,7 @@ def initializers_off_inputs(model: onnx.ModelProto) -> onnx.ModelProto:
         return model
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
+    changed.ir_version = max(model.ir_version, 4)
     kept = [value for value in model.graph.input if value.name not in constants]
     del changed.graph.input[:]
     changed.graph.input.extend(kept)

@@ -1,0 +1,66 @@
+"""What a command line says about a model's inputs."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from ...target.errors import ConfigError
+from ..files import check_model_file
+
+InputShape = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input-shape",
+        metavar="NAME=1,3,224,224",
+        help="Sizes of an input that the model leaves open; once for each input.",
+    ),
+]
+InputValue = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input-value",
+        metavar="NAME=VALUE",
+        help="Make an input a constant, such as a sample rate: a number or several.",
+    ),
+]
+T = TypeVar("T")
+
+
+def loading(
+    model: str | Path, shapes: Sequence[str] | None, values: Sequence[str] | None
+) -> dict[str, Any]:
+    """Return the arguments of `load_model`, checked as far as can be without TVM."""
+    sizes = _pairs("--input-shape", shapes, int, "1,3,224,224")
+    constants = _pairs("--input-value", values, _number, "16000")
+    return {
+        "source": check_model_file(model),
+        "input_shapes": dict(sizes),
+        "input_values": {name: each[0] if len(each) == 1 else each for name, each in constants},
+    }
+
+
+def _pairs(
+    option: str, texts: Sequence[str] | None, kind: Callable[[str], T], example: str
+) -> list[tuple[str, list[T]]]:
+    pairs: list[tuple[str, list[T]]] = []
+    for text in texts or ():
+        name, equals, numbers = text.rpartition("=")
+        try:
+            if not equals or not name:
+                raise ValueError
+            # A scalar's shape is empty.
+            pairs.append((name, [kind(each) for each in numbers.split(",") if numbers]))
+        except ValueError:
+            raise ConfigError(f"{option} '{text}': the form is NAME={example}") from None
+        if name in [earlier for earlier, _ in pairs[:-1]]:
+            raise ConfigError(f"{option}: '{name}' is given twice")
+    return pairs
+
+
+def _number(text: str) -> int | float:
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)

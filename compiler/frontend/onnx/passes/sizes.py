@@ -1,0 +1,183 @@
+"""Sizes of a model's inputs: what the user gives, what can be assumed, and what is missing."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx
+
+from .....target.errors import ConfigError, InputError, unknown_name
+
+Shapes = Mapping[str, Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the user says about a model's inputs.
+
+    Attributes
+    ----------
+    shapes : mapping of str to sequence of int
+        Shape by input name.
+    values : mapping of str to array
+        Inputs that are constants from now on, such as a sample rate.
+    """
+
+    shapes: Shapes = field(default_factory=dict)
+    values: Mapping[str, object] = field(default_factory=dict)
+
+
+def bind_inputs(model: onnx.ModelProto, given: Given) -> onnx.ModelProto:
+    """Give each input its size: programs are made for one.
+
+    Raises
+    ------
+    ConfigError
+        For a name, a rank or a size that doesn't fit the model.
+    InputError
+        For a size that nobody gives.
+    """
+    names = [value.name for value in model.graph.input]
+    for what, chosen in (("input_shapes", given.shapes), ("input_values", given.values)):
+        for name in chosen:
+            if name not in names:
+                raise ConfigError(f"{what}: {unknown_name('input', name, names)}")
+    bound = onnx.ModelProto()
+    bound.CopyFrom(model)
+    _make_constants(bound.graph, given.values)
+    symbols: dict[str, int] = {}
+    for value in bound.graph.input:
+        if value.name in given.shapes:
+            _bind(value, given.shapes[value.name], symbols)
+    for value in bound.graph.input:
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param in symbols:
+                dim.dim_value = symbols[dim.dim_param]
+    _one_as_batch(bound.graph)
+    _refuse_unknown(bound.graph)
+    return bound
+
+
+def _make_constants(graph: onnx.GraphProto, values: Mapping[str, object]) -> None:
+    kept = []
+    for value in graph.input:
+        if value.name not in values:
+            kept.append(value)
+            continue
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+        array = np.asarray(values[value.name]).astype(dtype)
+        declared = _sizes(value)
+        if declared is not None and len(declared) == 1 and array.ndim == 0:
+            array = array.reshape(1)
+        if declared is not None and not _fits(array.shape, declared):
+            raise ConfigError(
+                f"input_values: {value.name} has shape {_text(value)}, the value {array.shape}"
+            )
+        graph.initializer.append(onnx.numpy_helper.from_array(array, value.name))
+    del graph.input[:]
+    graph.input.extend(kept)
+
+
+def _fits(shape: Sequence[int], declared: Sequence[int | None]) -> bool:
+    return len(shape) == len(declared) and all(
+        size in (None, given) for size, given in zip(declared, shape, strict=True)
+    )
+
+
+def _bind(value: onnx.ValueInfoProto, shape: Sequence[int], symbols: dict[str, int]) -> None:
+    """Write a shape into an input, and into `symbols` what its names stand for now."""
+    declared = _sizes(value)
+    if any(size < 0 for size in shape):
+        raise ConfigError(f"input_shapes: {value.name}: {list(shape)} has a negative size")
+    if declared is not None and len(declared) != len(shape):
+        raise ConfigError(
+            f"input_shapes: {value.name} has {len(declared)} dimension(s), {_text(value)}; "
+            f"given are {len(shape)}: {list(shape)}"
+        )
+    for axis, size in enumerate(declared or ()):
+        if size not in (None, shape[axis]):
+            raise ConfigError(
+                f"input_shapes: {value.name} is {_text(value)}: its dimension {axis} is "
+                f"{size}, not {shape[axis]}"
+            )
+        symbol = value.type.tensor_type.shape.dim[axis].dim_param
+        if symbol and symbols.setdefault(symbol, shape[axis]) != shape[axis]:
+            raise ConfigError(
+                f"input_shapes: '{symbol}' is {symbols[symbol]} in one input and "
+                f"{shape[axis]} in {value.name}"
+            )
+    del value.type.tensor_type.shape.dim[:]
+    # An empty shape is one too: that of a scalar.
+    value.type.tensor_type.shape.SetInParent()
+    for size in shape:
+        value.type.tensor_type.shape.dim.add().dim_value = size
+
+
+def _one_as_batch(graph: onnx.GraphProto) -> None:
+    """Make a batch 1 where nothing else is unknown."""
+    unknown = [
+        (value.name, axis, value.type.tensor_type.shape.dim[axis].dim_param)
+        for value in graph.input
+        for axis, size in enumerate(_sizes(value) or ())
+        if size is None
+    ]
+    if not unknown or any(axis for _, axis, _ in unknown) or _without_rank(graph):
+        return
+    if len({symbol for _, _, symbol in unknown}) > 1:
+        return
+    for value in graph.input:
+        if value.name in {name for name, _, _ in unknown}:
+            value.type.tensor_type.shape.dim[0].dim_value = 1
+    name, _, symbol = unknown[0]
+    shape = _option(next(value for value in graph.input if value.name == name))
+    warnings.warn(
+        f"the batch{f' ({symbol})' if symbol else ''} has no size in the model and is taken as 1; "
+        f"--input-shape {shape.replace('=1,', '=N,', 1)} or input_shapes chooses another",
+        stacklevel=2,
+    )
+
+
+def _refuse_unknown(graph: onnx.GraphProto) -> None:
+    lacking = [
+        value for value in graph.input if _sizes(value) is None or None in (_sizes(value) or ())
+    ]
+    if not lacking:
+        return
+    inputs = ", ".join(f"{value.name} {_text(value)}" for value in lacking)
+    options = " ".join(f"--input-shape {_option(value)}" for value in lacking)
+    raise InputError(
+        f"the model leaves sizes of its inputs open: {inputs}; programs are made for one size: "
+        f"give it by {options} (input_shapes={{...}} of load_model), with numbers for the letters"
+    )
+
+
+def _without_rank(graph: onnx.GraphProto) -> bool:
+    return any(_sizes(value) is None for value in graph.input)
+
+
+def _sizes(value: onnx.ValueInfoProto) -> list[int | None] | None:
+    """Return the sizes that an input declares, None for one left open; None without a rank."""
+    tensor = value.type.tensor_type
+    if not tensor.HasField("shape"):
+        return None
+    # Some exporters write 0 or -1 for a size that they don't know.
+    return [dim.dim_value if dim.dim_value > 0 else None for dim in tensor.shape.dim]
+
+
+def _text(value: onnx.ValueInfoProto) -> str:
+    if _sizes(value) is None:
+        return "(of any rank)"
+    dims = value.type.tensor_type.shape.dim
+    return "[" + ", ".join(str(dim.dim_value or dim.dim_param or "?") for dim in dims) + "]"
+
+
+def _option(value: onnx.ValueInfoProto) -> str:
+    """Return an example of the option's value: sizes that are known, letters for the others."""
+    sizes = _sizes(value)
+    if sizes is None:
+        return f"{value.name}=N,..."
+    letters = iter("NMKLPQRS")
+    return f"{value.name}=" + ",".join(
+        str(size) if size is not None else next(letters, "N") for size in sizes
+    )
