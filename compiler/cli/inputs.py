@@ -11,19 +11,11 @@ from ..files import check_model_file
 
 InputShape = Annotated[
     list[str] | None,
-    typer.Option(
-        "--input-shape",
-        metavar="NAME=1,3,224,224",
-        help="Sizes of an input that the model leaves open; once for each input.",
-    ),
+    typer.Option("--input-shape", metavar="NAME=N,..", help="Sizes that the model leaves open."),
 ]
 InputValue = Annotated[
     list[str] | None,
-    typer.Option(
-        "--input-value",
-        metavar="NAME=VALUE",
-        help="Make an input a constant, such as a sample rate: a number or several.",
-    ),
+    typer.Option("--input-value", metavar="NAME=V,..", help="Make an input a constant."),
 ]
 T = TypeVar("T")
 
