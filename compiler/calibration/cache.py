@@ -16,13 +16,13 @@ from ..quant.statistics import held_out_stride
 from .observe import Rows
 from .samples import Call, Input
 
-VERSION = 3
+VERSION = 4
 """Of the files and of what is in them: raise it when either changes."""
 ARRAYS = (
-    "hessian", "held_out", "total", "source_total", "largest", "magnitudes", "rows",
+    "center", "moments", "held_out", "total", "source_total", "largest", "magnitudes", "rows",
     "held_out_rows",
 )  # fmt: skip
-OF_SOURCE = ("drift", "source")
+OF_SOURCE = ("drift_moments", "source")
 """Arrays that are there if a layer before is quantized."""
 
 
@@ -73,7 +73,8 @@ class Cache:
             return False
         rows.start()
         for group, one in enumerate(rows.statistics):
-            one.hessian, one.held_out = arrays["hessian"][group], arrays["held_out"][group]
+            one.center, one.moments = arrays["center"][group], arrays["moments"][group]
+            one.held_out = arrays["held_out"][group]
             one.total, one.source_total = arrays["total"][group], arrays["source_total"][group]
             one.largest, one.magnitudes = arrays["largest"][group], arrays["magnitudes"][group]
             one.rows = int(arrays["rows"][group])
@@ -101,7 +102,8 @@ def _check(arrays: dict[str, np.ndarray], rows: Rows) -> None:
     kept = -(-int(held_out[0]) // held_out_stride(int(held_out[0])))
     square, real, count = (groups, inputs, inputs), np.dtype(np.float32), np.dtype(np.int64)
     wanted = {
-        "hessian": (square, real),
+        "center": ((groups, inputs), real),
+        "moments": (square, real),
         "held_out": ((groups, kept, inputs), real),
         "largest": ((groups, inputs), real),
         **dict.fromkeys(
@@ -109,7 +111,7 @@ def _check(arrays: dict[str, np.ndarray], rows: Rows) -> None:
         ),
         "rows": ((groups,), count),
         "held_out_rows": ((groups,), count),
-        "drift": (square, real),
+        "drift_moments": (square, real),
         "source": ((groups, kept, inputs), real),
     }
     for name, array in arrays.items():

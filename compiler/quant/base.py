@@ -12,6 +12,7 @@ from ...target.formats import WEIGHT_FORMATS
 from ...target.packing import bits_per_weight, pack
 from ...target.weight import QuantizedWeight, dequantize
 from .host_formats import STUDY_FORMATS, StudyWeight
+from .reach import check_reach
 from .statistics import Statistics
 
 Method = Callable[..., tuple[QuantizedWeight | StudyWeight, dict]]
@@ -121,7 +122,7 @@ def quantize_weight(
         For an unknown method, a format that it doesn't produce, a wrong option, or a method that
         needs statistics and has none.
     InputError
-        For NaN or Inf in the weights.
+        For NaN or Inf in the weights, and for weights beyond the format's largest scale.
     """
     if name not in METHODS:
         raise ConfigError(unknown_name("quantization method", name, METHODS))
@@ -136,6 +137,7 @@ def quantize_weight(
             "inputs of the model, or take a recipe whose method needs none"
         )
     check_finite(weight, "weight", layer)
+    check_reach(weight, format_name, layer)
     matrix = np.ascontiguousarray(weight, np.float32)
     chosen = method_options(name, options or {})
     return entry.quantize(matrix, format_name, statistics, chosen)

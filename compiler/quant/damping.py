@@ -23,11 +23,18 @@ UNSEEN = 0.1
 
 @dataclass(frozen=True)
 class Choice:
-    """A damping, its order, and the error it's expected to leave of rounding to nearest's."""
+    """A damping, its order, and the error it's expected to leave of rounding to nearest's.
+
+    Attributes
+    ----------
+    none : bool
+        No damping but the infinite one has a factor.
+    """
 
     damping: float
     order: Order
     expected: float
+    none: bool = False
 
 
 def choose_damping(statistics: Statistics, noise: np.ndarray) -> Choice:
@@ -42,9 +49,11 @@ def choose_damping(statistics: Statistics, noise: np.ndarray) -> Choice:
     noise : numpy.ndarray
         float ``(in,)``: mean squared rounding error of each input channel.
     """
-    held_out = statistics.held_out
+    held_out, hessian = statistics.held_out, statistics.hessian
     if not len(held_out):
-        return Choice(UNSEEN, ordered(statistics.hessian, UNSEEN), 0.0)
+        damping, order = _least(hessian, UNSEEN)
+        none = math.isinf(damping)
+        return Choice(damping, order, 1.0 if none else 0.0, none)
     best: tuple[float, int, Order] | None = None
     tried: dict[int, float] = {}
 
@@ -52,7 +61,7 @@ def choose_damping(statistics: Statistics, noise: np.ndarray) -> Choice:
         nonlocal best
         if number not in tried:
             try:
-                order = ordered(statistics.hessian, DAMPINGS[number])
+                order = ordered(hessian, DAMPINGS[number])
             except TooLittleDamping:
                 tried[number] = math.inf
                 return math.inf
@@ -65,10 +74,24 @@ def choose_damping(statistics: Statistics, noise: np.ndarray) -> Choice:
                 best = tried[number], number, order
         return tried[number]
 
-    step = 1 if expected(FIRST + 1) < expected(FIRST) else -1
+    # Where not even the first two have a factor, less damping has none either.
+    step = 1 if expected(FIRST + 1) < expected(FIRST) or math.isinf(expected(FIRST)) else -1
     number = FIRST
-    while 0 <= number + step < len(DAMPINGS) and expected(number + step) < expected(number):
+    while 0 <= number + step < len(DAMPINGS) and (
+        expected(number + step) < expected(number) or (step > 0 and math.isinf(expected(number)))
+    ):
         number += step
     nearest = expected(len(DAMPINGS) - 1)
     assert best is not None  # infinite damping needs no factor
-    return Choice(DAMPINGS[best[1]], best[2], best[0] / nearest if nearest else 1.0)
+    none = all(math.isinf(cost) for at, cost in tried.items() if at < len(DAMPINGS) - 1)
+    return Choice(DAMPINGS[best[1]], best[2], best[0] / nearest if nearest else 1.0, none)
+
+
+def _least(hessian: np.ndarray, damping: float) -> tuple[float, Order]:
+    """Return the least damping from one on that has a factor, with its order."""
+    for more in DAMPINGS[DAMPINGS.index(damping) :]:
+        try:
+            return more, ordered(hessian, more)
+        except TooLittleDamping:
+            continue
+    raise AssertionError("infinite damping needs no factor")

@@ -83,8 +83,10 @@ def compensated(
     """Return ``(out, in)`` quantized for least error of its outputs, and counts.
 
     Where held-out rows say that rounding to nearest is better after all, that is returned.
-    The counts have ``damping`` if errors were compensated.
+    The counts have ``damping`` if errors were compensated; ``uncompensated`` is 1 where they could
+    not be, because the Hessian has no factor under any damping but the infinite one.
     """
+    statistics = statistics.at_rest()
     weights = np.ascontiguousarray(weight.T)
     if options.upstream:
         weights = toward_source(weights, statistics)
@@ -92,6 +94,9 @@ def compensated(
     if isinstance(options.damping, str):
         choice = choose_damping(statistics, _noise(weights[:, :PROBE], make))
         damping, order, doubtful = choice.damping, choice.order, choice.expected > DOUBTFUL
+        if choice.none:
+            found, counts, _ = _solve(weights, make, nearest, None)
+            return found, counts | {"uncompensated": 1}
     else:
         damping, doubtful = options.damping, False
         try:

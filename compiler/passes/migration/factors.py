@@ -75,11 +75,12 @@ class ActivationAware:
             return  # The one input of a matrix shares its scales with no other.
         mean = per_channel(layer, [group.magnitudes / group.rows for group in statistics], np.mean)
         self.mean[layer.number] = mean
+        hessians = [group.hessian for group in statistics]
         self.lost[layer.number] = np.array([
             sum(
-                _lost(matrix, factors, group.hessian, self._round(layer))
-                for matrix, factors, group in zip(
-                    matrices(layer), _rows(layer, powers(mean, exponent)), statistics, strict=True
+                _lost(matrix, factors, hessian, self._round(layer))
+                for matrix, factors, hessian in zip(
+                    matrices(layer), _rows(layer, powers(mean, exponent)), hessians, strict=True
                 )
             )
             for exponent in EXPONENTS

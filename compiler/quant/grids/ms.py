@@ -107,7 +107,8 @@ class MsGrid:
         if self.chosen.empty[channels].any():
             lowest = self._lowest_exponent(macro, outlier, shift)
             wanted = np.where(self.chosen.empty[channels], lowest, wanted)
-        isf = np.clip(np.maximum(wanted, self.floor[channels]), ISF_MIN, ISF_MAX)
+        least = np.maximum(self.floor[channels], self._least_scale(macro, outlier, shift))
+        isf = np.clip(np.maximum(wanted, least), ISF_MIN, ISF_MAX)
         self.lost["aligned"][channels] = ((isf > wanted) & ~self.chosen.empty[channels]).sum(axis=1)
         self.chosen.isf[channels] = isf
         self._demote(channels, macro, outlier, isf - shift[:, None])
@@ -176,6 +177,16 @@ class MsGrid:
         exponent = np.where(magnitude.any(axis=2), exponent, ISF_MAX)
         lowest = exponent.reshape(len(macro), -1, MICROS).min(axis=2)
         return np.where(lowest == ISF_MAX, ISF_MIN, lowest)
+
+    def _least_scale(self, macro, outlier, shift) -> np.ndarray:
+        """Return the least exponents of the inliers' steps that the largest outliers allow.
+
+        The MXScale byte holds the distance of both. Inliers that far below are little beside them.
+        """
+        largest = np.where(outlier, np.abs(macro), 0).max(axis=2)
+        exponent = np.frexp(largest)[1] - 1 + shift[:, None]
+        high = outlier_exponent_range(self.row.bits)[1]
+        return np.where(largest > 0, exponent - high, ISF_MIN)
 
     def _demote(self, channels, macro, outlier, isf) -> None:
         """Turn outliers back into inliers where clamping costs less than the shared exponent."""

@@ -48,7 +48,8 @@ def ms_weight(row: WeightFormat, chosen: Chosen, values: np.ndarray) -> Quantize
     slots = np.empty(values.shape, np.uint8)
     for start in range(0, len(values), MACRO_BLOCK):  # few at a time: they stay in the cache
         part = np.s_[start : start + MACRO_BLOCK]
-        codes = (values[part] * spread(-chosen.isf[part], out)).astype(np.int8)
+        with np.errstate(invalid="ignore"):  # outliers can be beyond int8: their slots follow
+            codes = (values[part] * spread(-chosen.isf[part], out)).astype(np.int8)
         slots[part] = np.abs(codes) | (codes < 0).astype(np.int8) << (bits - 1)
     k, micro, entry = np.nonzero(chosen.pairs[..., 0] >= 0)
     upper, lower = (micro * MICRO_BLOCK + chosen.pairs[k, micro, entry, i] for i in (0, 1))

@@ -9,6 +9,7 @@ import pytest
 from microscopiq.compiler.quant import methods  # noqa: F401  (registers the quantizers)
 from microscopiq.compiler.quant.base import METHODS, bits_of, quantize_weight, values_of
 from microscopiq.compiler.quant.host_formats import STUDY_FORMATS, StudyWeight
+from microscopiq.compiler.quant.reach import largest_weight
 from microscopiq.compiler.quant.statistics import Statistics
 from microscopiq.target.errors import InputError
 from microscopiq.target.formats import WEIGHT_FORMATS
@@ -41,7 +42,7 @@ CHOICES = [
 ]
 COUNTS = {
     "aligned", "demoted", "flagged", "micro_blocks", "outlier_clusters", "outliers", "overflow",
-    "pruned", "saturated", "second_passes", "zeroed",
+    "pruned", "saturated", "second_passes", "uncompensated", "zeroed",
 }  # fmt: skip
 OUT, INPUTS = 37, 150
 MOST_LOST = {2: 0.6, 3: 0.4, 4: 0.2, 8: 0.03}
@@ -137,3 +138,57 @@ def test_infinite_weights_are_refused(method, weight_format, calibrated):
     known = statistics(False) if calibrated else None
     with pytest.raises(InputError, match=r"layer 'head': weight\[3, 7\] is -inf; 1 of 5550 weigh"):
         quantize_weight(method, bad, weight_format, "head", known)
+
+
+HARD = [(mean, seen) for mean in (1, 100, 1e4) for seen in ("plain", "centered")]
+
+
+def hard_rows(mean: float) -> np.ndarray:
+    """Return rows of few directions far from 0, with dead, constant and repeated channels."""
+    rng = np.random.default_rng(2)
+    mixed = rng.standard_normal((200, 20)) @ rng.standard_normal((20, INPUTS))
+    rows = mixed / mixed.std() + mean * np.abs(rng.standard_normal(INPUTS))
+    rows[:, 3], rows[:, 5], rows[:, 9], rows[:, 10] = 0, 7, rows[:, 8], rows[:, 8]
+    return rows.astype(np.float32)
+
+
+@pytest.mark.parametrize(("mean", "seen"), HARD)
+def test_compensation_is_no_worse_than_rounding_where_means_are_large(mean, seen):
+    """Sums of fp32 about 0 would have no digit of the spread left at a mean of 10,000 times it."""
+    x = hard_rows(mean)
+    known = Statistics(INPUTS)
+    known.add(x[:90])
+    known.add(x[90:160])
+    known.add(x[160:], held_out=True)
+    given = known.centered() if seen == "centered" else known
+    exact = x[:160].astype(np.float64)
+    exact -= exact.mean(axis=0) if seen == "centered" else 0
+    want = exact.T @ exact
+    assert np.linalg.norm(given.hessian - want) <= 1e-5 * np.linalg.norm(want)
+    for method in METHODS:
+        if not METHODS[method].needs_statistics and method != "microscopiq":
+            continue
+        weight_format = METHODS[method].formats[-1 if method == "microscopiq" else 0]
+        values, counts = quantize_weight(method, weights(), weight_format, "x", given)
+        base = method if method == "microscopiq" else "rtn"
+        nearest, _ = quantize_weight(base, weights(), weight_format, "x")
+        lost = [
+            np.square(exact @ (values_of(w) - weights()).T.astype(np.float64)).sum()
+            for w in (values, nearest)
+        ]
+        assert lost[0] <= lost[1] * 1.001 and "uncompensated" not in counts
+
+
+@pytest.mark.parametrize("weight_format", [*WEIGHT_FORMATS, *STUDY_FORMATS])
+def test_weights_beyond_every_scale_are_refused(weight_format):
+    """Just below they are held: nothing of their size gets lost."""
+    method = "fineq" if weight_format == "fineq" else "rtn"
+    limit = largest_weight(weight_format)
+    huge = weights()
+    if np.isfinite(limit):
+        huge[3, 7] = min(2 * limit, 3e38)
+        with pytest.raises(InputError, match=r"layer 'x': weight\[3, 7\] is .* 1 of 5550 weights"):
+            quantize_weight(method, huge, weight_format, "x")
+    huge[3, 7] = min(limit / 2, 1e15)
+    found, _ = quantize_weight(method, huge, weight_format, "x")
+    assert values_of(found)[3, 7] == pytest.approx(huge[3, 7], rel=0.2)

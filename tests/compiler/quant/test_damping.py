@@ -92,7 +92,7 @@ def test_dampings_without_a_factor_are_passed_by(monkeypatch):
 
 
 def test_where_both_first_ones_have_no_factor(monkeypatch):
-    """inf < inf is false, so the search goes down, where there is nothing; rounding stays."""
+    """Less damping has none either: the search goes up to its end, and says that nothing had."""
     tried = []
 
     def only_infinite(hessian, part):
@@ -104,7 +104,26 @@ def test_where_both_first_ones_have_no_factor(monkeypatch):
     monkeypatch.setattr(damping, "ordered", only_infinite)
     found = choose_damping(CASES["little"][0], channel_noise())
     assert (found.damping, found.order.factor, found.expected) == (math.inf, None, 1.0)
-    assert tried == [0.2, 0.1, 0.03, math.inf]
+    assert tried == [0.2, 0.1, 0.4, 1.0, 3.0, math.inf] and found.none
+
+
+def test_the_search_goes_up_to_the_first_damping_with_a_factor(monkeypatch):
+    """0.1 and 0.2 have none, 0.4 has: from there on the error decides."""
+    known, _, _ = CASES["least"]
+
+    def fails_below(hessian, part):
+        if part < 0.4:
+            raise TooLittleDamping(part)
+        return ordered(hessian, part)
+
+    monkeypatch.setattr(damping, "ordered", fails_below)
+    found = choose_damping(known, channel_noise())
+    assert found.damping == 0.4 and not found.none
+    monkeypatch.undo()
+    alone = Statistics(INPUTS)
+    alone.moments = known.hessian
+    monkeypatch.setattr(damping, "ordered", fails_below)
+    assert choose_damping(alone, channel_noise()).damping == 0.4
 
 
 def test_without_held_out_rows_there_is_a_fixed_damping():
