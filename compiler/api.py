@@ -13,7 +13,7 @@ from .driver import compile_model, quantize
 from .files import check_library_path
 from .frontend.load import load_model
 from .options import Options
-from .quant.recipe import DEFAULT_RECIPE, Recipe
+from .quant.recipe import Recipe
 from .weight_report import weight_report
 
 __all__ = [
@@ -31,7 +31,7 @@ __all__ = [
 def build(
     mod,
     arch: str | Path | Arch = DEFAULT_ARCH,
-    recipe: str | Path | Recipe = DEFAULT_RECIPE,
+    recipe: str | Path | Recipe | None = None,
     strict: bool = False,
     calibration=None,
     tuning_db: str | Path | None = None,
@@ -42,6 +42,8 @@ def build(
     ----------
     mod : tvm.IRModule or anything that `load_model` takes
         A module that `quantize` returned keeps its quantization; others get `recipe`.
+    recipe : str, Path, Recipe or None
+        None for the first of `quant.defaults.PREFERRED` that the machine can run.
     arch : str, Path or Arch
         Name or TOML path.
     calibration : iterable or Calibration, optional

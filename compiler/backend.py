@@ -6,6 +6,7 @@ from ..target.arch import DEFAULT_ARCH
 # Whatever is imported first, TVM loads this module in the middle of it: it may import nothing
 # that could be half imported by then, TVM included.
 TAG = "microscopiq"
+RECIPE_IS = "recipe="
 
 
 def autoload() -> None:
@@ -42,6 +43,27 @@ def _dispatch(default):
     return pipeline
 
 
+def _named_recipe(target) -> str | None:
+    """Return the recipe of a target with ``"libs": ["recipe=NAME"]``, None without.
+
+    TVM lets a target of this kind have few attributes; `libs` is the one for lists of choices.
+
+    Raises
+    ------
+    ConfigError
+        For any other entry of `libs`.
+    """
+    from ..target.errors import ConfigError
+
+    named = [str(entry) for entry in target.attrs.get("libs", ())]
+    wrong = [entry for entry in named if not entry.startswith(RECIPE_IS)]
+    if wrong or len(named) > 1:
+        raise ConfigError(
+            f"target's libs = {named}; allowed: one entry '{RECIPE_IS}NAME' or a recipe's path"
+        )
+    return named[0].removeprefix(RECIPE_IS) if named else None
+
+
 def _compile(mod, target, default):
     import tvm
     from tvm import tirx
@@ -52,7 +74,8 @@ def _compile(mod, target, default):
 
     if not lowered_for(mod):
         arch = str(target.attrs.get("model", DEFAULT_ARCH)) or DEFAULT_ARCH
-        mod = run_stages(mod, Options(arch=DEFAULT_ARCH if arch == "unknown" else arch)).mod
+        arch = DEFAULT_ARCH if arch == "unknown" else arch
+        mod = run_stages(mod, Options(recipe=_named_recipe(target), arch=arch)).mod
     host = target.host or tvm.target.Target("llvm")
     with host:
         mod = default(mod)

@@ -19,8 +19,16 @@ from .frontend.repair import repair
 from .options import STAGES, Options
 from .passes.lower import emit_programs, leave_to_host, quantized_functions, schedule_operators
 from .passes.quantize import quantize_model
-from .passes.records import HostOperator, LayerRecord, is_quantized, lowered_for, read_records
-from .quant.recipe import load_recipe
+from .passes.records import (
+    HostOperator,
+    LayerRecord,
+    is_quantized,
+    lowered_for,
+    read_records,
+    recipe_of,
+)
+from .quant.defaults import recipe_for
+from .quant.recipe import DEFAULT_RECIPE, Recipe, load_recipe
 
 
 @dataclass(frozen=True)
@@ -68,8 +76,10 @@ def run_import(state: Compilation) -> Compilation:
 
 def run_quantize(state: Compilation) -> Compilation:
     """Choose what the array runs, quantize weights, fuse epilogues."""
+    named = state.options.recipe
+    recipe = None if named is None else load_recipe(named)
     if not is_quantized(state.mod):
-        recipe = load_recipe(state.options.recipe)
+        recipe = recipe or recipe_for(state.arch)
         report = _stage_progress(state.options, "quantize")
         calibrate = _calibration(state.options)
         mod = quantize_model(state.mod, recipe, state.options.strict, report, calibrate)
@@ -79,7 +89,20 @@ def run_quantize(state: Compilation) -> Compilation:
             "the module is already quantized, and calibration would change nothing: give the "
             "samples to `quantize`"
         )
+    if recipe is not None:
+        _check_same(recipe, state.mod)
     return replace(state, quantized=state.mod)
+
+
+def _check_same(recipe: Recipe, mod: tvm.IRModule) -> None:
+    """Raise ConfigError for a recipe that isn't the one by which a module is quantized."""
+    name, whole = recipe_of(mod)
+    if whole != repr(recipe):
+        also = " of that name but with other values" if name == recipe.name else ""
+        raise ConfigError(
+            f"the module is already quantized by recipe '{name}', and recipe '{recipe.name}'{also} "
+            "would change nothing: give it to `quantize`, or leave it out"
+        )
 
 
 def run_schedule(state: Compilation) -> Compilation:
@@ -164,11 +187,13 @@ def build_host(mod: tvm.IRModule):
     return relax.build(mod, target=tvm.target.Target("microscopiq"))
 
 
-def quantize(source, recipe, calibration=None, progress=None) -> tvm.IRModule:
+def quantize(source, recipe=DEFAULT_RECIPE, calibration=None, progress=None) -> tvm.IRModule:
     """Return the quantized Relax module of a model; it builds for LLVM and for the machine.
 
     Parameters
     ----------
+    recipe : str, Path or Recipe
+        Name, TOML path, or loaded.
     calibration : iterable or Calibration, optional
         Samples of the model's inputs: arrays, mappings by input name, or tuples in order. A
         method that rounds to nearest uses them for its report alone.

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..target.arch import DEFAULT_ARCH, Arch
 from ..target.errors import ConfigError, unknown_name
-from .quant.recipe import DEFAULT_RECIPE, Recipe
+from .quant.recipe import Recipe
 
 STAGES = ("import", "quantize", "schedule", "emit")
 """Stops of the one path, in order; `driver.RUN` has what each does."""
@@ -22,8 +22,11 @@ class Options:
 
     Attributes
     ----------
-    recipe, arch : str, Path or the object
-        Name, TOML path, or loaded.
+    recipe : str, Path, Recipe or None
+        Name, TOML path, or loaded; None for the machine's own (`quant.defaults`), and for a module
+        that is quantized already.
+    arch : str, Path or Arch
+        Likewise.
     dump_dir : Path or None
         Folder that gets a file per stage.
     stop_after : str or None
@@ -39,7 +42,7 @@ class Options:
         Work folder of `tune`: its best schedules; those of `with database:` unless given.
     """
 
-    recipe: str | Path | Recipe = DEFAULT_RECIPE
+    recipe: str | Path | Recipe | None = None
     arch: str | Path | Arch = DEFAULT_ARCH
     dump_dir: Path | None = None
     stop_after: str | None = None

@@ -15,7 +15,6 @@ from ...target.arch import DEFAULT_ARCH
 from ...target.errors import ConfigError
 from ..files import check_database_folder, check_library_path
 from ..options import STAGES
-from ..quant.recipe import DEFAULT_RECIPE, load_recipe
 from .checks import check_input, check_names
 from .inputs import InputShape, InputValue, loading
 from .interrupts import leaving
@@ -36,7 +35,7 @@ def compile_command(
     ] = None,
     input_shape: InputShape = None,
     input_value: InputValue = None,
-    recipe: Recipe = DEFAULT_RECIPE,
+    recipe: Recipe = None,
     arch: ArchName = DEFAULT_ARCH,
     calibration: Annotated[
         Path | None,
@@ -75,7 +74,7 @@ def compile_command(
     if calibration_cache is not None and calibration is None:
         raise ConfigError("--calibration-cache needs samples: --calibration X.npz")
     source = loading(model, input_shape, input_value)
-    check_names([recipe], arch)
+    check_names([recipe] if recipe else [], arch)
     check_input(calibration)
     if tuning_db is not None:
         check_database_folder(tuning_db)
@@ -144,13 +143,14 @@ def print_compilation(model: str, state, output: Path | None) -> None:
 
 def compilation_record(model: str, state, output: Path | None) -> dict:
     """Return what `print_compilation` prints as JSON has it."""
+    from ..passes.records import recipe_of
     from ..weight_report import weight_report
 
     quantized = state.quantized
     return {
         "model": model,
         "architecture": state.arch.name,
-        "recipe": load_recipe(state.options.recipe).name,
+        "recipe": recipe_of(state.quantized)[0] if state.quantized is not None else None,
         "stopped_after": state.options.stop_after,
         "weights": weight_report(quantized) if quantized is not None else None,
         "host": state.host if quantized is not None else None,

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from ...runtime.whole_file import make_folder
-from ...target.arch import DEFAULT_ARCH
-from ..quant.recipe import DEFAULT_RECIPE
+from ...target.arch import DEFAULT_ARCH, load_arch
+from ..quant.defaults import recipe_for
 from .checks import check_names
 from .costs import cost_rows, print_units
 from .interrupts import leaving
@@ -29,12 +29,13 @@ def demo(
     model: Annotated[DemoModel, typer.Option(help="Model that comes with the package.")] = (
         DemoModel.vit
     ),
-    recipe: Recipe = DEFAULT_RECIPE,
+    recipe: Recipe = None,
     arch: ArchName = DEFAULT_ARCH,
     as_json: Json = False,
 ) -> None:
     """Compile a small trained model and run it on images it hasn't seen."""
-    check_names([recipe], arch)
+    check_names([recipe] if recipe else [], arch)
+    recipe = recipe or recipe_for(load_arch(arch)).name
     folder = make_folder("microscopiq-demo")
     with leaving():
         from ..demo.run import run_demo

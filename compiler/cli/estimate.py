@@ -11,6 +11,7 @@ from ...target.errors import ConfigError
 from ..estimate.presets import PRESETS, check_tokens, load_preset
 from ..estimate.products import parse_product, weight_formats
 from ..estimate.stand_in import FLAGGED_SHARE, check_share
+from ..quant.defaults import recipe_for
 from ..quant.recipe import DEFAULT_RECIPE
 from .checks import check_names
 from .costs import cost_rows, print_energy, print_units
@@ -34,7 +35,7 @@ def estimate(
         int | None,
         typer.Option(help=f"Tokens that a preset reads at once; {DEFAULT_TOKENS} if not given."),
     ] = None,
-    recipe: Recipe = DEFAULT_RECIPE,
+    recipe: Recipe = None,
     weight_format: Annotated[
         str | None,
         typer.Option("--format", metavar="NAME", help="Weight format, if not the recipe's."),
@@ -56,7 +57,8 @@ def estimate(
     check_names(arch=arch, technology=technology)
     check_share(flagged_share)
     check_tokens(rows)
-    format_of = weight_formats(recipe, weight_format)
+    named = recipe or (DEFAULT_RECIPE if weight_format else recipe_for(load_arch(arch)))
+    format_of = weight_formats(named, weight_format)
     decoder = load_preset(preset) if preset else None
     for number, text in enumerate(gemm or []):
         parse_product(text, number)

@@ -6,7 +6,12 @@ from typing import Annotated
 import typer
 
 Recipe = Annotated[
-    str, typer.Option("--recipe", metavar="NAME|FILE", help="Quantization recipe or a .toml file.")
+    str | None,
+    typer.Option(
+        "--recipe",
+        metavar="NAME|FILE",
+        help="Quantization recipe or a .toml file; if none, one that the architecture can run.",
+    ),
 ]
 ArchName = Annotated[
     str, typer.Option("--arch", metavar="NAME|FILE", help="Architecture or a .toml file.")

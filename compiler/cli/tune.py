@@ -9,7 +9,6 @@ import typer
 
 from ...runtime.whole_file import make_folder
 from ...target.arch import DEFAULT_ARCH
-from ..quant.recipe import DEFAULT_RECIPE
 from .checks import check_input, check_names
 from .inputs import InputShape, InputValue, loading
 from .interrupts import EXIT_INTERRUPTED, leaving
@@ -38,7 +37,7 @@ def tune(
     ],
     input_shape: InputShape = None,
     input_value: InputValue = None,
-    recipe: Recipe = DEFAULT_RECIPE,
+    recipe: Recipe = None,
     arch: ArchName = DEFAULT_ARCH,
     workers: Annotated[
         int | None, typer.Option(metavar="N", help="Processes that measure; one per core.")
@@ -56,7 +55,7 @@ def tune(
 ) -> None:
     """Find good schedules of a model's products and convolutions by measuring them."""
     source = loading(model, input_shape, input_value)
-    check_names([recipe], arch)
+    check_names([recipe] if recipe else [], arch)
     check_input(cost_model)
     make_folder(work_dir)
     with leaving():

@@ -91,3 +91,4 @@ HOST_REASONS = {
     "nn.attention": "write attention as matmul, softmax, matmul to put it on the array",
 }
 OTHER_REASON = "not a matrix product"
+IN_FP32 = "the recipe keeps this layer in fp32"

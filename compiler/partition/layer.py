@@ -99,11 +99,14 @@ class Partition:
         Operators that the host runs, each with the reason.
     orderings : mapping of int to Ordering
         By the numbers of layers whose channels aren't in the source's order.
+    names : tuple of str
+        Of all that could be layers, those left in fp32 too.
     """
 
     layers: tuple[Layer, ...]
     host: tuple[tuple[str, str], ...]
     orderings: Mapping[int, Ordering] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
 
     def ordering(self, layer: Layer) -> Ordering:
         """Return the order of a layer's channels."""

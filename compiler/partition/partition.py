@@ -1,5 +1,6 @@
 """Chooses what the array runs: GEMM-like operators and what can be fused behind them."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -8,7 +9,7 @@ import tvm
 from tvm import relax
 
 from ..names import digest
-from .constraints import ANCHORS, CONSTRAINTS, HOST_REASONS, OTHER_REASON
+from .constraints import ANCHORS, CONSTRAINTS, HOST_REASONS, IN_FP32, OTHER_REASON
 from .fusion import fused, requantized
 from .graph import Graph, function_names, op_name
 from .layer import Layer, Partition
@@ -17,21 +18,35 @@ Partitions = dict[tvm.ir.GlobalVar, Partition]
 """Of a module's functions."""
 
 
-def partition_module(mod: tvm.IRModule, names: dict[str, str]) -> Partitions:
+def _none(_name: str) -> bool:
+    return False
+
+
+def partition_module(
+    mod: tvm.IRModule, names: dict[str, str], in_fp32: Callable[[str], bool] = _none
+) -> Partitions:
     """Return the partitions of a module's functions, each of whose layers has its own number.
 
     Parameters
     ----------
     names : dict of str to str
         Parameter names by `digest` of their bytes, from the frontend.
+    in_fp32 : callable
+        As `partition` takes it.
     """
     parts: Partitions = {}
     for gv in function_names(mod):
-        parts[gv] = partition(mod[gv], names, sum(len(part.layers) for part in parts.values()))
+        before = sum(len(part.layers) for part in parts.values())
+        parts[gv] = partition(mod[gv], names, before, in_fp32)
     return parts
 
 
-def partition(function: relax.Function, names: dict[str, str], first: int = 0) -> Partition:
+def partition(
+    function: relax.Function,
+    names: dict[str, str],
+    first: int = 0,
+    in_fp32: Callable[[str], bool] = _none,
+) -> Partition:
     """Return what the array runs of a function, and why the rest runs on the host.
 
     Parameters
@@ -40,11 +55,15 @@ def partition(function: relax.Function, names: dict[str, str], first: int = 0) -
         As `partition_module` takes them.
     first : int
         Number of the first layer.
+    in_fp32 : callable
+        Tells by its name whether a layer stays on the host as it is.
     """
     graph = Graph(function)
     layers: list[Layer] = []
     host: list[tuple[str, str]] = []
     taken: set[int] = set()
+    called: list[str] = []
+    kinds: Counter[str] = Counter()
     for var, call in graph.order:
         name = op_name(call)
         if name not in ANCHORS:
@@ -55,9 +74,12 @@ def partition(function: relax.Function, names: dict[str, str], first: int = 0) -
             continue
         alone = LAYER_OF[name](graph, call, first + len(layers))
         layer = fused(graph, var, alone, taken)
-        number = sum(other.kind == layer.kind for other in layers)
-        name = _source_name(graph, layer, names) or f"{layer.kind}{number}"
-        layers.append(replace(layer, name=name))
+        called.append(_source_name(graph, layer, names) or f"{layer.kind}{kinds[layer.kind]}")
+        kinds[layer.kind] += 1
+        if in_fp32(called[-1]):
+            host.append((name, IN_FP32))
+            continue
+        layers.append(replace(layer, name=called[-1]))
         taken |= {hash(expr) for expr in layer.absorbed}
     for _, value in graph.order:
         name = op_name(value)
@@ -66,7 +88,7 @@ def partition(function: relax.Function, names: dict[str, str], first: int = 0) -
                 host.append((name, HOST_REASONS.get(name, OTHER_REASON)))
             elif name == "call_tir":
                 host.append((str(value.args[0].name_hint), OTHER_REASON))
-    return Partition(requantized(graph, layers), tuple(host))
+    return Partition(requantized(graph, layers), tuple(host), names=tuple(called))
 
 
 def matmul(graph: Graph, call, number: int) -> Layer:

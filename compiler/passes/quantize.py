@@ -4,6 +4,7 @@ The result is an ordinary Relax module: run-time quantization, unpacking of the 
 integer GEMMs as `call_tir` of plain TIR. It builds for LLVM, and that is the reference.
 """
 
+import fnmatch
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -24,7 +25,7 @@ from .migration.factors import make_rule
 from .migration.migrate import migrate_model
 from .order import order_outputs
 from .pack import Packed, corrected, pack_layer
-from .records import with_records
+from .records import with_recipe, with_records
 from .rewrite.replace import replace_layers
 
 Take = Callable[[Layer, Sequence[Statistics] | None], Replaced | None]
@@ -68,7 +69,8 @@ def quantize_model(
     mod = relax.transform.ToNonDataflow()(mod)
     if recipe.kv_cache != FP32:
         mod = round_caches(mod, recipe)
-    parts = partition_module(mod, names)
+    parts = partition_module(mod, names, recipe.in_fp32)
+    _check_patterns(parts, recipe)
     if strict:
         _refuse_host_anchors(parts)
     _check_finite(parts)
@@ -79,7 +81,9 @@ def quantize_model(
                 f"recipe '{recipe.name}': migration = {recipe.migration!r} needs calibration data: "
                 "give `calibration` some inputs of the model, or leave migration out"
             )
-        mod, parts, migration = migrate_model(mod, parts, names, calibrate, make_rule(recipe))
+        mod, parts, migration = migrate_model(
+            mod, parts, names, calibrate, make_rule(recipe), recipe.in_fp32
+        )
     if not recipe.on_host:
         parts = {gv: order_outputs(mod[gv], part, recipe) for gv, part in parts.items()}
     packed = _pack(mod, parts, recipe, progress, calibrate)
@@ -93,7 +97,19 @@ def quantize_model(
     on_host = tuple(record for _, found in kept.values() for record in found)
     mod = relax.transform.ConvertToDataflow(min_size=1)(mod)
     mod = relax.transform.DeadCodeElimination()(mod)
-    return with_records(mod.with_attrs(attrs), replace(records, host_layers=on_host))
+    mod = with_records(mod.with_attrs(attrs), replace(records, host_layers=on_host))
+    return with_recipe(mod, recipe.name, repr(recipe))
+
+
+def _check_patterns(parts: Partitions, recipe: Recipe) -> None:
+    """Raise ConfigError for overrides that no layer has a name for."""
+    names = [name for part in parts.values() for name in part.names]
+    unused = [row.pattern for row in recipe.overrides if not fnmatch.filter(names, row.pattern)]
+    if unused:
+        raise ConfigError(
+            f"recipe '{recipe.name}': no layer is called as override(s) {', '.join(unused)} say; "
+            f"the model's are: {', '.join(names) or 'none'}"
+        )
 
 
 def _check_finite(parts: Partitions) -> None:

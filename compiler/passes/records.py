@@ -14,6 +14,7 @@ LAYERS = "microscopiq.layers"
 HOST = "microscopiq.host"
 HOST_LAYERS = "microscopiq.host_layers"
 LOWERED = "microscopiq.lowered"
+RECIPE = "microscopiq.recipe"
 
 
 @dataclass(frozen=True)
@@ -166,6 +167,19 @@ class Records:
 def is_quantized(mod: tvm.IRModule) -> bool:
     """Tell whether a module has records."""
     return bool(mod.attrs and LAYERS in mod.attrs)
+
+
+def with_recipe(mod: tvm.IRModule, name: str, whole: str) -> tvm.IRModule:
+    """Return a module that says by which recipe it is quantized: name, and all of it as text."""
+    return mod.with_attr(RECIPE, json.dumps([name, whole]))
+
+
+def recipe_of(mod: tvm.IRModule) -> tuple[str, str]:
+    """Return what `with_recipe` wrote; empty texts of a module that isn't quantized."""
+    name, whole = (
+        json.loads(str(mod.attrs[RECIPE])) if mod.attrs and RECIPE in mod.attrs else ("", "")
+    )
+    return name, whole
 
 
 def read_records(mod: tvm.IRModule) -> Records:

@@ -43,11 +43,14 @@ class LayerRecipe(NamedTuple):
 
 @dataclass(frozen=True)
 class Override:
-    """A method, format and options for the layers whose name matches a pattern."""
+    """A method, format and options for the layers whose name matches a pattern.
+
+    With `FP32` as format they stay on the host as they are, and have no method.
+    """
 
     pattern: str
-    method: str
-    weight_format: str
+    method: str = ""
+    weight_format: str = ""
     options: dict = field(default_factory=dict)
 
 
@@ -82,6 +85,10 @@ class Recipe:
                 return LayerRecipe(row.method, row.weight_format, row.options)
         return LayerRecipe(self.method, self.weight_format, self.options)
 
+    def in_fp32(self, name: str) -> bool:
+        """Tell whether a layer stays on the host as it is."""
+        return self.for_layer(name).weight_format == FP32
+
     @property
     def on_host(self) -> bool:
         """Whether no layer runs on the array, because of its activations."""
@@ -97,7 +104,7 @@ class Recipe:
         return any(issubclass(METHODS[name].options, Compensation) for name in self._methods())
 
     def _methods(self) -> list[str]:
-        return [self.method, *(row.method for row in self.overrides)]
+        return [self.method, *(row.method for row in self.overrides if row.method)]
 
 
 def recipe_names() -> list[str]:
@@ -128,11 +135,11 @@ def _from_table(table: dict, where: str) -> Recipe:
     if not isinstance(overrides, list) or not all(isinstance(row, dict) for row in overrides):
         mistakes.append(f"overrides = {overrides!r}: [[overrides]] tables are needed")
         overrides = []
-    for row in (table, *overrides):
+    for number, row in enumerate((table, *overrides)):
         texts = [key for key in TEXTS if not isinstance(row.get(key, ""), str)]
         mistakes += [f"{key} = {row[key]!r}: a text is needed" for key in texts]
         if not texts:
-            mistakes += _layer_mistakes(row)
+            mistakes += _layer_mistakes(row, override=number > 0)
     for row in overrides:
         wanted = {f.name for f in dataclasses.fields(Override)}
         mistakes += [unknown_name("override key", key, wanted) for key in row.keys() - wanted]
@@ -165,10 +172,16 @@ def _required(field_: dataclasses.Field) -> bool:
     return field_.default is missing and field_.default_factory is missing
 
 
-def _layer_mistakes(row: dict) -> list[str]:
+def _layer_mistakes(row: dict, override: bool) -> list[str]:
     """Return what is wrong with the method, format and options of a recipe or an override."""
     name, weight_format = row.get("method"), row.get("weight_format")
     mistakes = []
+    if override and weight_format == FP32:
+        given = " and ".join(sorted({"method", "options"} & row.keys()))
+        return [f"weight_format = '{FP32}' leaves layers as they are: drop {given}"] * bool(given)
+    if override:
+        lacking = [key for key in ("method", "weight_format") if key not in row]
+        mistakes += [f"override lacks '{key}': {row}" for key in lacking]
     if name in METHODS and weight_format not in METHODS[name].formats:
         allowed = ", ".join(METHODS[name].formats)
         mistakes.append(

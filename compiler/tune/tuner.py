@@ -20,7 +20,7 @@ from ...target.errors import ConfigError
 from ..driver import Compilation, run_stages
 from ..frontend.load import load_model
 from ..options import Options
-from ..quant.recipe import DEFAULT_RECIPE, Recipe
+from ..quant.recipe import Recipe
 from ..tuned.database import open_database, workload
 from ..tuned.space import Source, space
 from .artifact import Builder
@@ -61,7 +61,7 @@ def tune(
     trials: int,
     work_dir: str | Path,
     arch: str | Path | Arch = DEFAULT_ARCH,
-    recipe: str | Path | Recipe = DEFAULT_RECIPE,
+    recipe: str | Path | Recipe | None = None,
 ):
     """Tune a model's products and convolutions; return the database for `with database:`.
 
@@ -83,7 +83,7 @@ def tune(
 
 
 def tune_model(
-    mod, trials: int, work_dir, arch, recipe=DEFAULT_RECIPE, settings: "Settings | None" = None
+    mod, trials: int, work_dir, arch, recipe=None, settings: "Settings | None" = None
 ) -> Tuning:
     """Tune as `tune` does, and return more of it."""
     settings = settings or Settings()

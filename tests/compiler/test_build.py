@@ -1,5 +1,6 @@
 """compiler/backend.py and driver.py: TVM's own calls compile for the machine, others as before."""
 
+import dataclasses
 import warnings
 
 import numpy as np
@@ -12,9 +13,13 @@ from microscopiq import Session, quantize
 from microscopiq.compiler.api import build
 from microscopiq.compiler.driver import RUN, Compilation, compile_model
 from microscopiq.compiler.options import STAGES, Options
+from microscopiq.compiler.quant.defaults import recipe_for
+from microscopiq.compiler.quant.recipe import load_recipe
 from microscopiq.runtime.session import find_native, program_of
-from microscopiq.target.arch import ARCH_DIR, DEFAULT_ARCH, load_arch
+from microscopiq.target.arch import ARCH_DIR, DEFAULT_ARCH, arch_names, load_arch
 from microscopiq.target.errors import ConfigError
+from microscopiq.target.formats import WEIGHT_FORMATS
+from microscopiq.target.segment import panels
 from tests.compiler import relax_modules as make
 
 
@@ -43,6 +48,53 @@ def test_target_by_name(int8):
     executable = relax.build(mod, target="microscopiq")
     assert program_of(executable.mod).arch_name == DEFAULT_ARCH
     make.assert_equal_bits(expected, run(executable, inputs))
+
+
+@pytest.mark.parametrize(
+    ("choice", "weights"),
+    [
+        ({"model": "int8-64x64"}, {"int8"}),
+        ({"model": "int4-64x64"}, {"int4"}),
+        ({"model": "fineq-64x64"}, {"fineq"}),
+        ({"model": "int8-64x64", "libs": ["recipe=int4"]}, {"int4"}),
+        ({}, {"ms4"}),
+    ],
+)
+def test_a_target_alone_picks_a_recipe_that_its_machine_can_run(choice, weights):
+    """As TVM's own `build` of an fp32 module is called, without a line of this project."""
+    target = tvm.target.Target({"tag": "microscopiq", **choice})
+    executable = relax.build(make.model("onnx linear"), target=target)
+    program = program_of(executable.mod)
+    assert program.arch_name == choice.get("model", DEFAULT_ARCH)
+    codes = {WEIGHT_FORMATS[name].code for name in weights}
+    segments = [function.weights for function in program.functions.values() if function.weights]
+    assert segments and {panels(segment)[0][0] for segment in segments} == codes
+
+
+def test_libs_of_a_target_name_one_recipe():
+    for libs in (["int4"], ["recipe=int4", "recipe=int8"]):
+        target = tvm.target.Target({"tag": "microscopiq", "libs": libs})
+        with pytest.raises(Exception, match=r"libs = .*; allowed: one entry 'recipe=NAME'"):
+            relax.build(make.model("onnx linear"), target=target)
+
+
+def test_every_machine_has_a_recipe_of_its_own():
+    for name in arch_names():
+        arch = load_arch(name)
+        assert recipe_for(arch).weight_format in arch.weight_formats
+    alone = dataclasses.replace(load_arch("int8-64x64"), weight_formats=())
+    with pytest.raises(ConfigError, match="which no default recipe has: name a recipe"):
+        recipe_for(alone)
+
+
+def test_another_recipe_for_a_quantized_module_is_refused(int8):
+    mod = int8[0]
+    build(mod, recipe="int8")
+    with pytest.raises(ConfigError, match="already quantized by recipe 'int8', and recipe 'int4' "):
+        build(mod, recipe="int4")
+    changed = dataclasses.replace(load_recipe("int8"), method="gptq")
+    with pytest.raises(ConfigError, match="'int8' of that name but with other values would"):
+        build(mod, recipe=changed)
 
 
 def test_target_with_a_model(int8, tmp_path):

@@ -49,7 +49,12 @@ class Migration:
 
 
 def migrate_model(
-    mod: tvm.IRModule, parts: Partitions, names: dict[str, str], calibrate: Callable, rule: Rule
+    mod: tvm.IRModule,
+    parts: Partitions,
+    names: dict[str, str],
+    calibrate: Callable,
+    rule: Rule,
+    in_fp32: Callable[[str], bool],
 ) -> tuple[tvm.IRModule, Partitions, Mapping[int, str]]:
     """Return a migrated module, its partitions, and where the factors of each layer went.
 
@@ -59,6 +64,8 @@ def migrate_model(
     ----------
     calibrate : callable
         As `quantize.quantize_model` takes it.
+    in_fp32 : callable
+        As `partition.partition` takes it.
     """
 
     def take(layer: Layer, statistics: Sequence[Statistics] | None) -> None:
@@ -70,7 +77,7 @@ def migrate_model(
     after = {}
     for gv, part in parts.items():
         first = part.layers[0].number if part.layers else 0
-        found = partition(done.mod[gv], dict(done.names), first)
+        found = partition(done.mod[gv], dict(done.names), first, in_fp32)
         after[gv] = _with_reasons(found, done.multiplies[gv])
     return done.mod, after, done.placed
 

@@ -119,7 +119,7 @@ def same(one: Found, other: Found) -> bool:
         np.array_equal(getattr(a, name), getattr(b, name))
         for layer in one
         for a, b in zip(one[layer][1], other[layer][1], strict=True)
-        for name in ("hessian", "held_out", "largest", "magnitudes", "rows", "held_out_rows")
+        for name in ("moments", "held_out", "largest", "magnitudes", "rows", "held_out_rows")
     )
 
 

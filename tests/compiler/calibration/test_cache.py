@@ -65,13 +65,13 @@ def cut(path):
 
 def flip(path):
     content = bytearray(path.read_bytes())
-    content[content.index(b"hessian.npy") + 160] ^= 1
+    content[content.index(b"moments.npy") + 160] ^= 1
     path.write_bytes(content)
 
 
 def foreign(path):
     with path.open("wb") as file:
-        np.savez(file, key=np.array("x"), hessian=np.zeros(3))
+        np.savez(file, key=np.array("x"), moments=np.zeros(3))
 
 
 def text(path):
@@ -86,7 +86,7 @@ def pickled(path):
 def infinite(path):
     with np.load(path) as file:
         arrays = dict(file)
-    arrays["hessian"][0, 0, 0] = np.inf
+    arrays["moments"][0, 0, 0] = np.inf
     with path.open("wb") as file:
         np.savez(file, **arrays)
 

@@ -1,5 +1,7 @@
 """compiler/passes/host_layers.py: layers whose quantized weights the host computes with."""
 
+from dataclasses import replace
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -9,12 +11,13 @@ from tvm import relax
 
 import microscopiq as mq
 from microscopiq.compiler.frontend.load import load_model
+from microscopiq.compiler.partition.constraints import IN_FP32
 from microscopiq.compiler.passes.records import read_records
 from microscopiq.compiler.quant.base import quantize_weight, values_of
 from microscopiq.compiler.quant.recipe import Override, Recipe, load_recipe
 from microscopiq.compiler.quant.statistics import Statistics
 from microscopiq.compiler.tir.tokens import rounded_tokens
-from microscopiq.target.errors import UnsupportedError
+from microscopiq.target.errors import ConfigError, UnsupportedError
 from tests.compiler import relax_modules as make
 
 X = np.random.default_rng(0).standard_normal((2, 3, 8, 8)).astype(np.float32)
@@ -167,3 +170,29 @@ def test_one_layer_on_the_host_among_others_on_the_array(imported):
 def test_strict_refuses_layers_on_the_host(imported):
     with pytest.raises(UnsupportedError, match="no machine decodes weights in uint4-g128"):
         mq.build(imported, recipe="rtn-w4a16", strict=True)
+
+
+def test_layers_kept_in_fp32_are_as_they_were(imported):
+    """With all of them kept nothing is quantized; with one its neighbours give and read fp32."""
+    everything = replace(load_recipe("int8"), overrides=(Override("*", weight_format="fp32"),))
+    mod = mq.quantize(imported, everything)
+    np.testing.assert_allclose(on_llvm(mod), on_llvm(imported), rtol=1e-4, atol=1e-5)
+    assert not read_records(mod).layers
+    kept = [row for row in read_records(mod).host if row.reason == IN_FP32]
+    assert sum(row.times for row in kept) == 5
+    narrow = replace(load_recipe("int8"), overrides=(Override("narrow", weight_format="fp32"),))
+    mod = mq.quantize(imported, narrow)
+    layers = {row.layer: row.work for row in read_records(mod).layers.values() if row.work}
+    assert list(layers) == ["first", "second", "wide", "last"]
+    assert not any("requantize" in work.fused for work in layers.values())
+    executable = mq.build(mod)
+    make.assert_equal_bits([on_llvm(mod)], mq.Session(executable).run(X).outputs)
+    with pytest.raises(UnsupportedError, match="matmul: the recipe keeps this layer in fp32"):
+        mq.build(imported, recipe=narrow, strict=True)
+
+
+def test_an_override_for_no_layer_is_refused(imported):
+    recipe = replace(load_recipe("int8"), overrides=(Override("headd", "rtn", "int4"),))
+    message = r"no layer is called as override\(s\) headd say; the model's are: first, second, wide"
+    with pytest.raises(ConfigError, match=message):
+        mq.quantize(imported, recipe)

@@ -72,6 +72,7 @@ def test_unknown_recipe_names_the_nearest():
         ("pattern", "patern", "unknown override key 'patern'; did you mean pattern"),
         ('activation = "mx-int8"', "", "missing key 'activation'"),
         ('"mx-int8"', '"fp8"', "unknown activation format 'fp8'"),
+        ('"int8"', '"fp32"', "weight_format = 'fp32' leaves layers as they are: drop method"),
         ("[[overrides]]", "[[overrides2]]", "unknown key 'overrides2'; did you mean overrides"),
         (
             "[options]",
