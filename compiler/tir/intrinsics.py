@@ -1,5 +1,8 @@
 """The array as a TIR tensor intrinsic: one weight plane, a stream of activation rows."""
 
+import functools
+
+from tvm import tirx
 from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
 
@@ -24,15 +27,26 @@ def matmul_intrinsic(rows: int, array_n: int, array_k: int, weight_dtype: str) -
     """
     name = f"{MATMUL}_{rows}x{array_n}x{array_k}_{weight_dtype}"
     if TensorIntrin.get(name, allow_missing=True) is None:
-        TensorIntrin.register(name, *_describe(rows, array_n, array_k, weight_dtype))
+        sizes = (rows, array_n, array_k)
+        TensorIntrin.register(
+            name,
+            *(
+                function.specialize(dict(zip(function.params[3:], sizes, strict=True)))
+                for function in _describe(weight_dtype)
+            ),
+        )
     return name
 
 
-def _describe(tm: int, tn: int, tk: int, weight_dtype: str):
+@functools.lru_cache
+def _describe(weight_dtype: str) -> tuple[tirx.PrimFunc, tirx.PrimFunc]:
+    """Return the intrinsic of any size: parsing TVMScript takes 0.1 s, giving it sizes nothing."""
     if weight_dtype == "int32":
 
         @T.prim_func(s_tir=True)
-        def description(a: T.handle, b: T.handle, c: T.handle) -> None:
+        def description(
+            a: T.handle, b: T.handle, c: T.handle, tm: T.int32, tn: T.int32, tk: T.int32
+        ) -> None:
             A = T.match_buffer(a, (tm, tk), "int8", offset_factor=1, scope=SPAD)
             B = T.match_buffer(b, (tn, tk), "int32", offset_factor=1, scope=WBUF)
             C = T.match_buffer(c, (tm, tn), "int32", offset_factor=1, scope=ACC)
@@ -46,7 +60,9 @@ def _describe(tm: int, tn: int, tk: int, weight_dtype: str):
     else:
 
         @T.prim_func(s_tir=True)
-        def description(a: T.handle, b: T.handle, c: T.handle) -> None:
+        def description(
+            a: T.handle, b: T.handle, c: T.handle, tm: T.int32, tn: T.int32, tk: T.int32
+        ) -> None:
             A = T.match_buffer(a, (tm, tk), "int8", offset_factor=1, scope=SPAD)
             B = T.match_buffer(b, (tn, tk), "int8", offset_factor=1, scope=WBUF)
             C = T.match_buffer(c, (tm, tn), "int32", offset_factor=1, scope=ACC)
@@ -61,7 +77,9 @@ def _describe(tm: int, tn: int, tk: int, weight_dtype: str):
                         )
 
     @T.prim_func(s_tir=True)
-    def implementation(a: T.handle, b: T.handle, c: T.handle) -> None:
+    def implementation(
+        a: T.handle, b: T.handle, c: T.handle, tm: T.int32, tn: T.int32, tk: T.int32
+    ) -> None:
         sa = T.int32()
         sb = T.int32()
         sc = T.int32()

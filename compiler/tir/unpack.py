@@ -31,25 +31,39 @@ HEAD = HEADER.size
 def unpack(format_name: str, batch: int, out: int, inputs: int) -> tirx.PrimFunc:
     """Return the PrimFunc ``(segment uint8 (any size), w int32, scale float32)`` of a format."""
     row = WEIGHT_FORMATS[format_name]
+    template = _template(format_name)
+    sizes = (batch, out, inputs, blocks(inputs, row.group), blocks(out, MACRO_BLOCK))
+    return template.specialize(dict(zip(template.params[3:], sizes, strict=True)))
+
+
+@functools.lru_cache
+def _template(format_name: str) -> tirx.PrimFunc:
+    """Return `unpack` of any size: parsing TVMScript takes 0.1 s, giving it its sizes nothing."""
+    row = WEIGHT_FORMATS[format_name]
     make = _microscopiq if row.has_outliers else _clusters if row.cluster else _integer
-    return make(row, batch, out, inputs)
+    return make(row)
 
 
-def _integer(row, batch, out, inputs):
-    bits = row.bits
-    group, column_blocks = row.group, blocks(out, MACRO_BLOCK)
-    groups = blocks(inputs, group)
+def _integer(row):
+    bits, group = row.bits, row.group
     mask, sign = (1 << bits) - 1, 1 << (bits - 1)
 
     @T.prim_func(s_tir=True)
     def unpack_integer(
         segment_handle: T.handle,
-        w: T.Buffer((batch, out, inputs), "int32"),
-        scale: T.Buffer((batch, groups, out), "float32"),
+        w_handle: T.handle,
+        scale_handle: T.handle,
+        batch: T.int32,
+        out: T.int32,
+        inputs: T.int32,
+        groups: T.int32,
+        column_blocks: T.int32,
     ):
         T.func_attr({"tirx.noalias": True})
         size = T.int64()
         segment = T.match_buffer(segment_handle, (size,), "uint8")
+        w = T.match_buffer(w_handle, (batch, out, inputs), "int32")
+        scale = T.match_buffer(scale_handle, (batch, groups, out), "float32")
         with T.sblock("unpack"):
             T.reads(segment[0:size])
             T.writes(w[0:batch, 0:out, 0:inputs], scale[0:batch, 0:groups, 0:out])
@@ -91,11 +105,10 @@ def _integer(row, batch, out, inputs):
     return unpack_integer
 
 
-def _microscopiq(row, batch, out, inputs):
+def _microscopiq(row):
     bits, guard, mantissa_bits = row.bits, row.guard_bits, row.mantissa_bits
     half = mantissa_bits // 2
-    group, column_blocks = row.group, blocks(out, MACRO_BLOCK)
-    groups = blocks(inputs, group)
+    group = row.group
     mask, sign, low = (1 << bits) - 1, 1 << (bits - 1), (1 << half) - 1
     micro_bits = OUTLIER_EXPONENT[bits][1]
     micro_mask = (1 << micro_bits) - 1
@@ -104,12 +117,19 @@ def _microscopiq(row, batch, out, inputs):
     @T.prim_func(s_tir=True)
     def unpack_microscopiq(
         segment_handle: T.handle,
-        w: T.Buffer((batch, out, inputs), "int32"),
-        scale: T.Buffer((batch, groups, out), "float32"),
+        w_handle: T.handle,
+        scale_handle: T.handle,
+        batch: T.int32,
+        out: T.int32,
+        inputs: T.int32,
+        groups: T.int32,
+        column_blocks: T.int32,
     ):
         T.func_attr({"tirx.noalias": True})
         size = T.int64()
         segment = T.match_buffer(segment_handle, (size,), "uint8")
+        w = T.match_buffer(w_handle, (batch, out, inputs), "int32")
+        scale = T.match_buffer(scale_handle, (batch, groups, out), "float32")
         with T.sblock("unpack"):
             T.reads(segment[0:size])
             T.writes(w[0:batch, 0:out, 0:inputs], scale[0:batch, 0:groups, 0:out])
@@ -197,19 +217,25 @@ def _microscopiq(row, batch, out, inputs):
     return unpack_microscopiq
 
 
-def _clusters(row, batch, out, inputs):
-    group, column_blocks = row.group, blocks(out, MACRO_BLOCK)
-    groups = blocks(inputs, group)
+def _clusters(row):
+    group = row.group
 
     @T.prim_func(s_tir=True)
     def unpack_clusters(
         segment_handle: T.handle,
-        w: T.Buffer((batch, out, inputs), "int32"),
-        scale: T.Buffer((batch, groups, out), "float32"),
+        w_handle: T.handle,
+        scale_handle: T.handle,
+        batch: T.int32,
+        out: T.int32,
+        inputs: T.int32,
+        groups: T.int32,
+        column_blocks: T.int32,
     ):
         T.func_attr({"tirx.noalias": True})
         size = T.int64()
         segment = T.match_buffer(segment_handle, (size,), "uint8")
+        w = T.match_buffer(w_handle, (batch, out, inputs), "int32")
+        scale = T.match_buffer(scale_handle, (batch, groups, out), "float32")
         with T.sblock("unpack"):
             T.reads(segment[0:size])
             T.writes(w[0:batch, 0:out, 0:inputs], scale[0:batch, 0:groups, 0:out])
