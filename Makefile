@@ -39,12 +39,12 @@ help: ## List the targets.
 demo: .venv/installed-demo ## Install into .venv, then quantize, compile and simulate the demo models.
 	$(BIN)/microscopiq demo
 
-test: .venv/installed-test ## Install into .venv with the test tools and run all tests.
+test: .venv/installed-test ## Install into .venv with the test tools and run all but the slow tests.
 	$(PYTEST) $(PYTEST_ARGS)
 
 nightly: .venv/installed-test ## Tests and fuzzers for longer, other cases in every run; SEED=N repeats one.
 	@echo "cases drawn with SEED=$(SEED)"
-	$(PYTEST) --hypothesis-profile=random --hypothesis-seed=$(SEED) $(PYTEST_ARGS)
+	$(PYTEST) -m "" --hypothesis-profile=random --hypothesis-seed=$(SEED) $(PYTEST_ARGS)
 	$(MAKE) sanitize fuzz FUZZ_SEED=$(SEED) CHANGED_PROGRAMS=1000000 MADE_PROGRAMS=200000 \
 	  FUZZED_PROGRAMS=500000 LOADED_PROGRAMS=60000
 

@@ -6,18 +6,16 @@ from typing import Any
 
 import numpy as np
 import tvm
-from tvm import relax
 
 from ..runtime.session import Session
 from ..target.isa.program import Function, Program
 from .driver import Compilation
 from .kinds.registry import from_attribute
+from .llvm import build_for_llvm
 from .operators import ATTRIBUTE, Gemm
 from .passes.lower import quantized_functions
 from .tir.unpack import unpack
 
-REFERENCE_TARGET = {"kind": "llvm", "opt-level": 0}
-"""Without optimization LLVM compiles about five times faster and computes the same bits."""
 RUN_ON = 0
 """What an instrument returns to let the virtual machine go on as it would."""
 
@@ -90,7 +88,7 @@ def _references(compilation: Compilation, program: Program) -> dict[str, "_Refer
     mod = tvm.IRModule(
         {symbols[key]: f.with_attr("global_symbol", symbols[key]) for key, f in funcs.items()}
     )
-    built = tvm.compile(mod, target=tvm.target.Target(REFERENCE_TARGET))
+    built = build_for_llvm(mod)
     references = {}
     for name, function in program.functions.items():
         operator = from_attribute(attributes[name])
@@ -140,6 +138,4 @@ def _decode(run, operator: Gemm, segment: bytes) -> list[np.ndarray]:
 
 def run_reference(compilation: Compilation, inputs: list[np.ndarray]) -> list[np.ndarray]:
     """Return the outputs of the quantized module built for plain LLVM."""
-    target = tvm.target.Target(REFERENCE_TARGET)
-    executable = relax.build(compilation.quantized, target=target)
-    return Session(executable).run(*inputs).outputs
+    return Session(build_for_llvm(compilation.quantized)).run(*inputs).outputs

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from ..target.errors import InputError
+from ..target.errors import InputError, last_line
 
 
 def tensor(name: str, value):
@@ -88,9 +88,3 @@ def arrays(outputs) -> list[np.ndarray]:
     if hasattr(outputs, "numpy"):
         return [outputs.numpy()]
     return [array for item in outputs for array in arrays(item)]
-
-
-def last_line(error: Exception) -> str:
-    """Return the last line of an error's text: TVM's start with a traceback."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

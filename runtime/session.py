@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from ..target.arch import Arch, load_arch
-from ..target.errors import ConfigError, InputError, unknown_name
+from ..target.errors import ConfigError, InputError, last_line, unknown_name
 from ..target.isa.program import Program
 from ..target.technology import Technology, load_technology
-from .arguments import arrays, last_line, refusal, tensor, type_text, widened
+from .arguments import arrays, refusal, tensor, type_text, widened
 from .budget import budget_of
 from .bytecode import calls_of
 from .reports.trace import write_trace

@@ -59,6 +59,6 @@ def unknown_name(what: str, name: str, allowed: Iterable[str]) -> str:
 
 
 def last_line(error: Exception) -> str:
-    """Return the last line of another library's message that says something, or its class."""
-    lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(error).__name__
+    """Return the last line of an error's text: TVM's start with a traceback."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

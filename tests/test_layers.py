@@ -20,7 +20,7 @@ FLOORS = (
     ("runtime/reports",),
     ("runtime/session",),
     ("compiler/__init__", "compiler/names", "compiler/operators", "compiler/files",
-     "compiler/workers"),
+     "compiler/llvm", "compiler/workers"),
     ("compiler/quant",),
     ("compiler/options", "compiler/tiling"),
     ("compiler/tir",),

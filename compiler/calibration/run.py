@@ -10,8 +10,8 @@ import tvm
 import tvm_ffi
 from tvm import relax
 
-from ...runtime.arguments import last_line
-from ...target.errors import InputError
+from ...target.errors import InputError, last_line
+from ..llvm import build_for_llvm
 from ..partition.layer import Layer, Ordering, Replaced
 from .observe import Rows, in_source, observed
 from .pieces import Store, cut, flat_arrays
@@ -19,7 +19,6 @@ from .products import Part, Product, Tap, Weighted
 from .samples import Call
 
 # The code between products is small and simple: optimizing it takes longer than it saves.
-LLVM = {"kind": "llvm", "opt-level": 0}
 _numbers = itertools.count()
 
 
@@ -57,8 +56,7 @@ class Runner:
         if pieces and all(one.function == entry for one in rows):
             starts = {number for number, place in enumerate(self.places) if place.rows is not None}
         instrumented, names, self.where_made = cut(instrumented, entry, starts, name)
-        executable = relax.build(instrumented, target=tvm.target.Target(LLVM))
-        machine = relax.VirtualMachine(executable, tvm.cpu())
+        machine = relax.VirtualMachine(build_for_llvm(instrumented), tvm.cpu())
         self.pieces = [machine[piece] for piece in names]
         self.piece = 0
         self.store: Store | None = None

@@ -15,6 +15,7 @@ from ...runtime.session import Session
 from ...runtime.whole_file import make_folder, write_file
 from ..driver import Compilation, compile_model
 from ..frontend.load import load_model
+from ..llvm import build_for_llvm
 from ..options import Options
 from .digits import held_out
 
@@ -143,7 +144,6 @@ def run_demo(
 def _run_fp32(module: tvm.IRModule, batches: np.ndarray) -> list[np.ndarray]:
     """Return the scores of the unquantized model on plain LLVM."""
     # At its default level LLVM optimizes this model for five seconds to save one while it runs.
-    target = tvm.target.Target({"kind": "llvm", "opt-level": 1})
-    machine = relax.VirtualMachine(relax.build(module, target=target), tvm.cpu())
+    machine = relax.VirtualMachine(build_for_llvm(module, opt_level=1), tvm.cpu())
     outputs = [machine["main"](tvm.runtime.tensor(batch)) for batch in batches]
     return [(out if hasattr(out, "numpy") else out[0]).numpy() for out in outputs]

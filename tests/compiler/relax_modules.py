@@ -6,6 +6,7 @@ from tvm import relax
 from tvm.relax import op
 
 from microscopiq.compiler.driver import Compilation, compile_model, run_stages
+from microscopiq.compiler.llvm import build_for_llvm
 from microscopiq.compiler.options import Options
 from microscopiq.compiler.passes.records import is_quantized
 from microscopiq.compiler.quant.recipe import load_recipe
@@ -48,14 +49,10 @@ def arrays(outputs) -> list[np.ndarray]:
     return [array for item in outputs for array in arrays(item)]
 
 
-# Without optimization the same bits come out of a build that takes a fifth of the time.
-LLVM = {"kind": "llvm", "opt-level": 0}
-
-
 def run_llvm(
-    mod: tvm.IRModule, inputs, function: str = "main", target: str | dict | None = None
+    mod: tvm.IRModule, inputs, function: str = "main", target: str | None = None
 ) -> list[np.ndarray]:
-    executable = relax.build(mod, target=tvm.target.Target(target or LLVM))
+    executable = relax.build(mod, target=target) if target else build_for_llvm(mod)
     vm = relax.VirtualMachine(executable, tvm.cpu())
     return arrays(vm[function](*map(tvm.runtime.tensor, inputs)))
 

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from microscopiq.compiler.kinds.registry import emit, scheduled
+from microscopiq.compiler.llvm import build_for_llvm
 from microscopiq.compiler.operators import Conv, Gemm, Quantize
 from microscopiq.compiler.quant import methods  # noqa: F401
 from microscopiq.compiler.quant.base import quantize_weight
@@ -42,11 +43,7 @@ FINEQ_8X8 = dataclasses.replace(
 """Temporal PEs with tiles that cut groups of 24 inputs, and clusters of 3, anywhere."""
 
 
-UNOPTIMIZED = tvm.target.Target({"kind": "llvm", "opt-level": 0})
-"""Compiles in a third of the time, to the same bits: `test_default_machine` has it optimized."""
-
-
-def both(op, arch_name, seed: int, tile=None, llvm=UNOPTIMIZED):
+def both(op, arch_name, seed: int, tile=None, opt_level=0):
     """Return the outputs of the reference and of the program on the same random arguments."""
     arch, rng = load_arch(arch_name), np.random.default_rng(seed)
     segment, decoded = b"", []
@@ -67,7 +64,7 @@ def both(op, arch_name, seed: int, tile=None, llvm=UNOPTIMIZED):
     inputs = list(given_arrays.values())
     reference_inputs = inputs[:2] + decoded + inputs[2:] if decoded else inputs
     make = quantize if isinstance(op, Quantize) else gemm
-    reference = tvm.compile(make(op), target=llvm)["main"]
+    reference = build_for_llvm(make(op), opt_level)["main"]
     program = Program.for_arch(arch, {"f": function})
     simulated = tvm.get_global_func("microscopiq.runtime.create")(program.to_bytes())["f"]
     return (
@@ -92,8 +89,8 @@ def run(function, inputs, outputs):
     return [result.numpy() for result in results]
 
 
-def assert_equal_bits(op, arch_name, seed=0, tile=None, llvm=UNOPTIMIZED):
-    expected, found = both(op, arch_name, seed, tile, llvm)
+def assert_equal_bits(op, arch_name, seed=0, tile=None, opt_level=0):
+    expected, found = both(op, arch_name, seed, tile, opt_level)
     for want, have in zip(expected, found, strict=True):
         view = {4: np.int32, 1: np.int8}[want.dtype.itemsize]
         np.testing.assert_array_equal(want.view(view), have.view(view), err_msg=str(op))
@@ -197,7 +194,7 @@ def test_quantize_images(rows, length, activation, seed):
 @pytest.mark.parametrize("weight_format", sorted(METHOD))
 def test_default_machine(weight_format):
     op = Gemm(1, 1, 130, 200, 320, weight_format, bias=True, residual=True, low=0.0)
-    assert_equal_bits(op, "microscopiq-64x64", llvm=tvm.target.Target("llvm"))
+    assert_equal_bits(op, "microscopiq-64x64", opt_level=3)
 
 
 @SLOW

@@ -11,6 +11,7 @@ import pytest
 import tvm
 
 from microscopiq.compiler.driver import compile_model
+from microscopiq.compiler.llvm import build_for_llvm
 from microscopiq.compiler.options import Options
 from microscopiq.compiler.passes import pack as pack_pass
 from microscopiq.compiler.passes.records import read_records
@@ -90,7 +91,7 @@ def unpacked_on_llvm(mod, weight_format: str, segment: bytes, shape: tuple) -> t
         if gv.name_hint.startswith(f"mq_unpack_{weight_format}_")
     ]
     public = function.with_attr("global_symbol", "main")
-    built = tvm.compile(tvm.IRModule({"main": public}), target=tvm.target.Target(make.LLVM))
+    built = build_for_llvm(tvm.IRModule({"main": public}))
     groups, out, inputs = shape
     values = tvm.runtime.tensor(np.empty(shape, np.int32))
     scales = tvm.runtime.tensor(np.empty((groups, -(-inputs // 128), out), np.float32))

@@ -71,6 +71,7 @@ def minilm() -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frontend", ["torch", "onnx"])
 def test_minilm_with_only_tvm_imported(minilm, frontend):
     """`import tvm` alone puts all 36 linears and 12 attention matmuls on the array."""
@@ -79,13 +80,23 @@ def test_minilm_with_only_tvm_imported(minilm, frontend):
     assert found["sqnr"] > 8.0
 
 
+SLOW = {"babyllama", "stories260k"}
+"""Of the decoders, a step of GPT-2 and of a tiny LLaMA in test_frontends.py are in every run."""
 FINEQ = ("ddpm", "fineq-w2a8", 10.0)
 """A model without attention on FineQ's own machine, two bits a weight."""
 
 
 @pytest.mark.parametrize(
     ("name", "recipe", "least"),
-    [*((name, "microscopiq-w4a8", least) for name, least in sorted(LEAST_SQNR_DB.items())), FINEQ],
+    [
+        *(
+            pytest.param(
+                name, "microscopiq-w4a8", least, marks=[pytest.mark.slow] if name in SLOW else []
+            )
+            for name, least in sorted(LEAST_SQNR_DB.items())
+        ),
+        pytest.param(*FINEQ, marks=pytest.mark.slow),
+    ],
 )
 def test_real_model_equals_reference(name, recipe, least):
     """Every call and the outputs equal LLVM bit for bit; the error against fp32 is bounded."""

@@ -9,6 +9,8 @@ import onnxruntime
 import tvm
 from onnx import TensorProto
 
+from microscopiq.compiler.llvm import build_for_llvm
+
 KINDS = {
     np.dtype(np.float32): TensorProto.FLOAT,
     np.dtype(np.int64): TensorProto.INT64,
@@ -63,7 +65,7 @@ def by_runtime(of: onnx.ModelProto, inputs: Mapping[str, np.ndarray]) -> list[np
 
 
 def on_llvm(mod: tvm.IRModule, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-    machine = tvm.relax.VirtualMachine(tvm.relax.build(mod, target="llvm"), tvm.cpu())
+    machine = tvm.relax.VirtualMachine(build_for_llvm(mod), tvm.cpu())
     result = machine["main"](*map(tvm.runtime.tensor, inputs))
     results = [result] if isinstance(result, tvm.runtime.Tensor) else list(result)
     return [each.numpy() for each in results]

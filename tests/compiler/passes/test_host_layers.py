@@ -11,6 +11,7 @@ from tvm import relax
 
 import microscopiq as mq
 from microscopiq.compiler.frontend.load import load_model
+from microscopiq.compiler.llvm import build_for_llvm
 from microscopiq.compiler.partition.constraints import IN_FP32
 from microscopiq.compiler.passes.records import read_records
 from microscopiq.compiler.quant.base import quantize_weight, values_of
@@ -53,7 +54,7 @@ def imported(model):
 
 
 def on_llvm(mod) -> np.ndarray:
-    machine = relax.VirtualMachine(relax.build(mod, target="llvm"), tvm.cpu())
+    machine = relax.VirtualMachine(build_for_llvm(mod), tvm.cpu())
     out = machine["main"](tvm.runtime.tensor(X))
     return (out if hasattr(out, "numpy") else out[0]).numpy()
 
@@ -96,7 +97,7 @@ def test_activations_for_comparison_to_the_bit(activation):
     x[3], x[4] = 0, 1e-30 * x[4]
     x[5, :3] = 448, 0.5 * 2**-9, 1.5 * 2**-9  # a scale of 1, and halves between subnormal codes
     function = rounded_tokens(60, 500, activation)
-    built = tvm.compile(tvm.IRModule({"main": function}), target="llvm")
+    built = build_for_llvm(tvm.IRModule({"main": function}))
     y = tvm.runtime.tensor(np.empty_like(x))
     built["main"](tvm.runtime.tensor(x), y)
     np.testing.assert_array_equal(y.numpy().view(np.int32), tokens(x, activation).view(np.int32))
