@@ -6,7 +6,6 @@ from pathlib import Path
 import onnx
 import tvm
 
-from ....target.errors import InputError, UnsupportedError, last_line
 from ...files import check_model_file
 from ...names import digest, with_names
 from .importer import import_graph
@@ -40,12 +39,7 @@ def load_onnx(
     model = source if isinstance(source, onnx.ModelProto) else read_model(check_model_file(source))
     where = "the model" if isinstance(source, onnx.ModelProto) else str(source)
     model = simplify(model, Given(input_shapes or {}, input_values or {}))
-    try:
-        mod = import_graph(model)
-    except tvm.error.OpNotImplemented as error:
-        raise UnsupportedError(f"{where}: TVM can't import it: {last_line(error)}") from None
-    except Exception as error:
-        raise InputError(f"{where}: TVM can't import it: {last_line(error)}") from error
+    mod = import_graph(model, where)
     names = {
         digest(onnx.numpy_helper.to_array(tensor)): tensor.name
         for tensor in model.graph.initializer

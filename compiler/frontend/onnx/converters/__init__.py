@@ -1,9 +1,11 @@
 """Operators of ONNX that TVM's importer lacks or gets wrong, by name.
 
-A file of this folder has the converters of one family and registers each with `converter`; it is
-imported here.
+A file of this folder has the converters of one family and registers each with `converter`;
+importing the folder finds it.
 """
 
+import importlib
+import pkgutil
 from collections.abc import Callable
 from typing import Any
 
@@ -32,3 +34,7 @@ def converter(name: str) -> Callable[[Converter], Converter]:
         return function
 
     return register
+
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")

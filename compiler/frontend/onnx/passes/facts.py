@@ -5,7 +5,7 @@ import math
 import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
-from onnx.shape_inference import InferenceError, infer_node_outputs
+from onnx.shape_inference import infer_node_outputs
 
 from .graph import Names, attribute, subgraphs, used
 
@@ -94,8 +94,8 @@ class Facts:
         try:
             schema = onnx.defs.get_schema(node.op_type, self._version(node), node.domain)
             return infer_node_outputs(schema, node, known, small, opset_imports=self.imports)
-        except (onnx.defs.SchemaError, InferenceError, RuntimeError):
-            # What can't be inferred is unknown; whoever needs it says so.
+        except Exception:
+            # No schema, or a node that breaks it: its types are unknown, and who needs them says so.
             return {}
 
     def evaluate(self, node: onnx.NodeProto) -> list[np.ndarray] | None:

@@ -1,0 +1,114 @@
+"""From a simplified ONNX graph to Relax: messages, names, what is left out, and Clip."""
+
+import numpy as np
+import onnx.helper as oh
+import pytest
+import tvm
+
+from microscopiq.compiler.frontend.load import load_model
+from microscopiq.target.errors import UnsupportedError
+from tests.compiler.frontend.onnx_models import by_runtime, feeds, model, on_llvm, value
+
+X = value("x", [2, 3, 4, 4])
+Y = value("y", None)
+
+
+def refused(of) -> str:
+    with pytest.raises(UnsupportedError) as caught:
+        load_model(of)
+    return str(caught.value)
+
+
+def test_all_nodes_that_fail_are_named_at_once(capfd):
+    nodes = [
+        oh.make_node("Wiggle", ["x"], ["a"], "first"),
+        oh.make_node("Relu", ["x"], ["b"]),
+        oh.make_node("Wiggle", ["b"], ["c"]),
+        oh.make_node("Gelu2", ["b"], ["d"], "gelu", domain="com.microsoft"),
+        oh.make_node("Convv", ["b"], ["e"], "typo"),
+        # Axes that are known at run time only.
+        oh.make_node("Unsqueeze", ["b", "n"], ["y"], "axes"),
+    ]
+    outputs = [value(name, None) for name in "acdey"]
+    message = refused(model(nodes, [X, value("n", [1], np.int64)], outputs))
+    assert message.startswith("the model: 5 node(s) can't be imported:\n")
+    assert "  2 x Wiggle (first, c): it has no converter\n" in message
+    assert "com.microsoft.Gelu2 (gelu): it has no converter; ONNX Runtime's optimizer" in message
+    assert "Convv (typo): it has no converter; the nearest that has: Conv" in message
+    assert "Unsqueeze (axes): " in message
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_follows_a_failure_is_still_looked_at():
+    shape = [2, 3, 4, 4]
+    nodes = [
+        oh.make_node("Wiggle", ["x"], ["a"]),
+        oh.make_node("Waggle", ["a"], ["b"]),
+        oh.make_node("Woggle", ["b"], ["y"]),
+    ]
+    of = model(nodes, [X], [Y])
+    assert "1 node(s)" in refused(of)
+    of.graph.value_info.append(value("a", shape))
+    assert "2 node(s)" in refused(of)
+
+
+def test_inputs_keep_their_names():
+    odd = value("serving_default_x:0", [1, 2])
+    mod = load_model(model([oh.make_node("Relu", [odd.name], ["y"])], [odd], [Y]))
+    assert [each.name for each in mod["main"].params] == ["serving_default_x:0"]
+
+
+def operators(mod: tvm.IRModule) -> list[str]:
+    found = []
+
+    def visit(expr):
+        if isinstance(expr, tvm.relax.Call) and isinstance(expr.op, tvm.ir.Op):
+            found.append(expr.op.name.removeprefix("relax."))
+        if isinstance(expr, tvm.relax.TupleGetItem):
+            found.append("item")
+
+    tvm.relax.analysis.post_order_visit(mod["main"], visit)
+    return found
+
+
+def test_of_a_batch_norm_only_its_first_result_is_left():
+    ones = dict.fromkeys("abcd", np.ones(3, np.float32))
+    mod = load_model(model([oh.make_node("BatchNormalization", [*"xabcd"], ["y"])], [X], [Y], ones))
+    assert operators(mod) == ["nn.batch_norm", "item"]
+
+
+NAN = np.float32("nan")
+
+
+@pytest.mark.parametrize(
+    ("opset", "bounds", "wanted"),
+    [
+        (6, {"min": 0.0, "max": 6.0}, ["clip"]),
+        (6, {"max": 0.5}, ["minimum"]),
+        (13, [0.0, 6.0], ["clip"]),
+        (13, [0.0], ["nn.relu"]),
+        (13, [-0.5], None),
+        (13, [None, 0.5], None),
+        (13, [NAN, 0.5], None),
+        (13, ["low", "high"], None),
+        (13, [], []),
+    ],
+)
+def test_clip_in_each_form(opset, bounds, wanted):
+    constants = {}
+    inputs = ["x"]
+    attributes = bounds if isinstance(bounds, dict) else {}
+    for at, bound in enumerate(bounds if isinstance(bounds, list) else []):
+        inputs.append("" if bound is None else bound if isinstance(bound, str) else f"c{at}")
+        if isinstance(bound, float | np.floating):
+            constants[f"c{at}"] = np.float32(bound)
+    given = [value(name, []) for name in bounds if isinstance(name, str) and opset > 6]
+    # ONNX brings old forms to the present one before they are imported.
+    node = oh.make_node("Clip", inputs, ["y"], **attributes)
+    of = model([node], [X, *given], [Y], constants, opset)
+    mod = load_model(of)
+    if wanted is not None and opset > 6:
+        assert operators(mod) == wanted
+    arrays = feeds(of)
+    (found,) = on_llvm(mod, list(arrays.values()))
+    np.testing.assert_array_equal(found, by_runtime(of, arrays)[0])
