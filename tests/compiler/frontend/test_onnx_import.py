@@ -26,16 +26,16 @@ def test_all_nodes_that_fail_are_named_at_once(capfd):
         oh.make_node("Wiggle", ["b"], ["c"]),
         oh.make_node("Gelu2", ["b"], ["d"], "gelu", domain="com.microsoft"),
         oh.make_node("Convv", ["b"], ["e"], "typo"),
-        # Axes that are known at run time only.
-        oh.make_node("Unsqueeze", ["b", "n"], ["y"], "axes"),
+        # Of three axes for an input of four.
+        oh.make_node("Conv", ["b", "w"], ["y"], "rank"),
     ]
     outputs = [value(name, None) for name in "acdey"]
-    message = refused(model(nodes, [X, value("n", [1], np.int64)], outputs))
+    message = refused(model(nodes, [X], outputs, {"w": np.ones((1, 3, 1), np.float32)}))
     assert message.startswith("the model: 5 node(s) can't be imported:\n")
     assert "  2 x Wiggle (first, c): it has no converter\n" in message
     assert "com.microsoft.Gelu2 (gelu): it has no converter; ONNX Runtime's optimizer" in message
     assert "Convv (typo): it has no converter; the nearest that has: Conv" in message
-    assert "Unsqueeze (axes): " in message
+    assert "Conv (rank): " in message
     assert capfd.readouterr() == ("", "")
 
 

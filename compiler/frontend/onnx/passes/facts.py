@@ -95,7 +95,7 @@ class Facts:
             schema = onnx.defs.get_schema(node.op_type, self._version(node), node.domain)
             return infer_node_outputs(schema, node, known, small, opset_imports=self.imports)
         except Exception:
-            # No schema, or a node that breaks it: its types are unknown, and who needs them says so.
+            # No schema, or a node that breaks it: who needs its types says so.
             return {}
 
     def evaluate(self, node: onnx.NodeProto) -> list[np.ndarray] | None:
