@@ -32,7 +32,8 @@ FLOORS = (
     ("compiler/frontend", "compiler/calibration", "compiler/estimate", "compiler/tuned",
      "compiler/weight_report"),
     ("compiler/driver",),
-    ("compiler/api", "compiler/backend", "compiler/verify", "compiler/demo", "compiler/tune"),
+    ("compiler/api", "compiler/backend", "compiler/onnx_backend", "compiler/verify",
+     "compiler/demo", "compiler/tune"),
     ("compiler/study", "compiler/docs"),
     ("compiler/cli",),
 )  # fmt: skip

@@ -92,7 +92,7 @@ class Facts:
             if name in self.constants and math.prod(self.constants[name].dims) <= SMALL
         }
         try:
-            schema = onnx.defs.get_schema(node.op_type, self._version(node), node.domain)
+            schema = onnx.defs.get_schema(node.op_type, self.version(node), node.domain)
             return infer_node_outputs(schema, node, known, small, opset_imports=self.imports)
         except Exception:
             # No schema, or a node that breaks it: who needs its types says so.
@@ -118,7 +118,8 @@ class Facts:
         plain = all(isinstance(each, np.ndarray | np.generic) for each in results)
         return [np.asarray(each) for each in results] if plain else None
 
-    def _version(self, node: onnx.NodeProto) -> int:
+    def version(self, node: onnx.NodeProto) -> int:
+        """Return the version of the operators that a node is one of."""
         return self.opsets.get(node.domain, self.opsets.get("ai.onnx", 1))
 
     def _bytes(self, kind: onnx.TypeProto) -> int:

@@ -6,10 +6,12 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 
+from .bodies import inline_body
 from .branches import choose, take_branch
 from .facts import Facts
 from .graph import attribute, renamed, used
 from .loops import unroll_loop
+from .scans import unroll_scan
 
 Rewrite = Callable[[onnx.NodeProto, Facts], list[onnx.NodeProto] | None]
 
@@ -40,12 +42,14 @@ def _shape(node: onnx.NodeProto, facts: Facts) -> list[onnx.NodeProto] | None:
 REWRITES: dict[str, Rewrite] = {
     "If": take_branch,
     "Loop": unroll_loop,
+    "Scan": unroll_scan,
     "Dropout": _drop_dropout,
     "Shape": _shape,
     "Size": _shape,
     "microscopiq.Choose": choose,
 }
-"""What becomes of an operator, by its name: nodes that stand in its place, None if it stays."""
+"""What becomes of an operator, by its name: nodes that stand in its place, None if it stays. Any
+other is opened if nothing converts it and ONNX defines it by others."""
 
 
 def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -64,8 +68,7 @@ def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
         if not aliases.keys().isdisjoint(used(node)):
             node = renamed(node, aliases)
         name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
-        rewrite = REWRITES.get(name)
-        replaced = rewrite(node, facts) if rewrite else None
+        replaced = REWRITES.get(name, inline_body)(node, facts)
         if replaced is not None:
             work.extendleft(reversed(replaced))
             continue

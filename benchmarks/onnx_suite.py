@@ -1,0 +1,85 @@
+"""The node tests of onnx.backend.test, and what the machine makes of one."""
+
+import contextlib
+import io
+import warnings
+from typing import Any
+
+import numpy as np
+
+RECIPE = "int8"
+LEAST_DB = 20.0
+"""Of results that went through 8-bit operands, against the wanted ones."""
+
+
+def node_tests() -> dict[str, Any]:
+    """Return the tests by name; they hold models, inputs and wanted outputs."""
+    import onnx.backend.test.loader
+
+    with warnings.catch_warnings():
+        # The suite divides by zero on purpose while it makes its data.
+        warnings.simplefilter("ignore")
+        return {test.name: test for test in onnx.backend.test.loader.load_model_tests(kind="node")}
+
+
+def verdict(test: Any) -> dict[str, str]:
+    """Return ``result`` (array, host, refused or fails), and the ``reason`` of the latter two."""
+    from microscopiq.target.errors import UnsupportedError
+
+    words = io.StringIO()
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(words):
+            warnings.simplefilter("ignore")
+            return {"result": _run(test)}
+    except UnsupportedError as error:
+        return {"result": "refused", "reason": _short(error)}
+    except Exception as error:
+        return {"result": "fails", "reason": f"{type(error).__name__}: {_short(error)}"}
+
+
+def _run(test: Any) -> str:
+    import tvm  # noqa: F401  (it loads this backend)
+
+    from microscopiq.compiler.onnx_backend import MicroscopiqBackend
+
+    model = MicroscopiqBackend.prepare(test.model, recipe=RECIPE)
+    on_array = False
+    for inputs, wanted in test.data_sets:
+        found = model.run(inputs)
+        assert model.compilation is not None
+        on_array = any(record.macs for record in model.compilation.layers.values())
+        try:
+            compare(found, wanted, test.rtol, test.atol)
+        except AssertionError:
+            if not on_array:
+                raise
+            compare(model.run_source(inputs), wanted, test.rtol, test.atol)
+            for one, other, want in zip(found, model.run_reference(inputs), wanted, strict=True):
+                np.testing.assert_array_equal(one, other)
+                assert sqnr_db(want, one) > LEAST_DB, "the machine is far from the wanted values"
+    return "array" if on_array else "host"
+
+
+def compare(found: Any, wanted: Any, rtol: float, atol: float) -> None:
+    """Raise AssertionError unless outputs have the wanted dtypes, shapes and values."""
+    assert len(found) == len(wanted), f"{len(found)} outputs, {len(wanted)} are wanted"
+    for one, want in zip(found, map(np.asarray, wanted), strict=True):
+        assert one.dtype == want.dtype, f"an output is {one.dtype}, {want.dtype} is wanted"
+        assert one.shape == want.shape, f"an output is {one.shape}, {want.shape} is wanted"
+        if want.dtype.kind in "fcV":
+            ours, theirs = one.astype(np.float64), want.astype(np.float64)
+            np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=atol)
+        else:
+            np.testing.assert_array_equal(one, want)
+
+
+def sqnr_db(wanted: np.ndarray, found: np.ndarray) -> float:
+    """Return 10 log10 of the power of what is wanted over that of the error."""
+    noise = float(np.square(wanted.astype(np.float64) - found).sum())
+    signal = float(np.square(wanted.astype(np.float64)).sum())
+    return 10 * np.log10(signal / noise) if noise else np.inf
+
+
+def _short(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines)[-300:] if lines else ""
