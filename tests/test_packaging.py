@@ -64,6 +64,7 @@ def wheel(tmp_path_factory) -> list[str]:
         return archive.namelist()
 
 
+@pytest.mark.slow
 def test_slow_the_wheel_has_all_that_runs(wheel):
     missing = [
         f"microscopiq/{file.relative_to(ROOT)}"
@@ -77,6 +78,7 @@ def test_slow_the_wheel_has_all_that_runs(wheel):
     assert "microscopiq/runtime/libmicroscopiq_runtime.so" in wheel
 
 
+@pytest.mark.slow
 def test_slow_the_wheel_has_nothing_that_only_builds_or_tests(wheel):
     top = {name.split("/")[0] for name in wheel}
     assert top == {"microscopiq", next(name for name in top if name.endswith(".dist-info"))}

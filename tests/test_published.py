@@ -148,6 +148,7 @@ def test_fineq_energy():
     assert all(ratio > fineq.EFFICIENCY for ratio in ratios[:-1]) and ratios[-1] < 1
 
 
+@pytest.mark.slow
 def test_slow_benchmark_prints_every_figure(tmp_path):
     page = tmp_path / "page.md"
     command = [sys.executable, "-m", "benchmarks.area_energy", "--json", "--markdown", str(page)]

@@ -9,6 +9,7 @@ import pytest
 TUTORIALS = sorted((Path(__file__).parents[1] / "tutorials").glob("*.py"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", TUTORIALS, ids=lambda path: path.stem)
 def test_a_tutorial_runs(script, tmp_path):
     command = [sys.executable, str(script)]

@@ -117,11 +117,15 @@ def compile_command(
 
 def print_compilation(model: str, state, output: Path | None) -> None:
     """Print what became of a model: layers, program size, host operators, output."""
+    from ..passes.records import recipe_of
+
     console = new_console()
     if warning := _idle_array(state):
         say(console, f"Warning: {warning}")
     stop, folder = state.options.stop_after, state.options.dump_dir
     done = f"stopped after {stop}" if stop else f"compiled for {state.arch.name}"
+    if state.quantized is not None:
+        done += f" by recipe {recipe_of(state.quantized)[0]}"
     say(console, f"{model}: {done}" + (f", stages in {folder}" if folder else ""))
     if state.quantized is not None:
         print_layers(console, state.layers)

@@ -134,6 +134,7 @@ print(rows[0].cycles > 0)
 """
 
 
+@pytest.mark.slow
 def test_a_script_without_a_guard_can_explore(model, tmp_path):
     """multiprocessing's processes would run it again, and end in an error."""
     path = tmp_path / "script.py"

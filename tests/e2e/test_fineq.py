@@ -51,7 +51,10 @@ def test_command_line(shell, demo_folder, tmp_path):
     assert "fineq" in done.out and TWO_ACTIVATIONS in " ".join(done.out.split())
     strict = shell("compile", model, "-o", tmp_path / "vit.so", *machine, *recipe, "--strict")
     assert strict.code == 2 and f"matmul: {TWO_ACTIVATIONS} (fineq-64x64: fineq)" in strict.err
-    wrong = shell("compile", model, "-o", tmp_path / "vit.so", *machine)
+    own = shell("compile", model, "-o", tmp_path / "vit.so", *machine)
+    assert own.code == 0 and "fineq-w2a8" in own.out, own.err
+    other = ("--recipe", "microscopiq-w4a8")
+    wrong = shell("compile", model, "-o", tmp_path / "vit.so", *machine, *other)
     assert wrong.code == 2 and "fineq-64x64 can't decode weight format 'ms4'" in wrong.err
     np.savez(tmp_path / "x.npz", np.zeros(IMAGES, np.float32))
     run = shell("run", tmp_path / "vit.so", "--input", tmp_path / "x.npz")

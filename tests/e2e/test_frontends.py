@@ -67,7 +67,12 @@ EXPECTED = {
 
 @pytest.mark.parametrize(
     ("make", "recipe"),
-    [*((make, "microscopiq-w4a8") for make in EXPECTED), (llama, "microscopiq-w4a4")],
+    [
+        (gpt2, "microscopiq-w4a8"),
+        (llama, "microscopiq-w4a4"),
+        pytest.param(llama, "microscopiq-w4a8", marks=pytest.mark.slow),
+        pytest.param(vit, "microscopiq-w4a8", marks=pytest.mark.slow),
+    ],
     ids=lambda value: getattr(value, "__name__", value),
 )
 def test_all_products_run_on_the_array(make, recipe):

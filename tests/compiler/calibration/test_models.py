@@ -55,6 +55,7 @@ def test_onnx_model_and_its_records():
     assert not any(record.weights and record.weights.calibration for record in plain)
 
 
+@pytest.mark.slow
 def test_peak_memory_does_not_grow_with_the_number_of_layers():
     """Eight layers' statistics take 168 MB; eight peak at most 24 MB above two."""
     command = (sys.executable, "-m", "tests.compiler.calibration.peak")
@@ -69,6 +70,7 @@ def test_peak_memory_does_not_grow_with_the_number_of_layers():
     assert eight["peak_bytes"] - two["peak_bytes"] < 24e6 < 6 * calibration_peak.STATISTICS / 5
 
 
+@pytest.mark.slow
 def test_minilm_against_torch():
     pytest.importorskip("transformers", reason="package transformers is missing")
     try:

@@ -92,6 +92,7 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+@pytest.mark.slow
 def test_a_lost_server_costs_its_candidate(cluster, tmp_path):
     port, servers = cluster
     op = Gemm(12, 1, 128, 128, 32, "ms4")

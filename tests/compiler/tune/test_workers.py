@@ -72,6 +72,7 @@ print("tuned")
 """
 
 
+@pytest.mark.slow
 def test_a_script_without_a_guard_can_tune(tmp_path):
     """multiprocessing's workers would run it again, and wait for each other."""
     path = tmp_path / "script.py"

@@ -351,12 +351,15 @@ def loaded(frontend):
     return load_model(proto), x.numpy(), model(x).detach().numpy()
 
 
+SLOW = pytest.mark.slow
+
+
 @pytest.mark.parametrize(
     ("frontend", "plain", "migrating", "gain_db"),
     [
         ("torch", "microscopiq-w4a4", "microscopiq-w4a4-migrated", 6),
-        ("onnx", "microscopiq-w4a4", "microscopiq-w4a4-migrated", 6),
-        ("torch", "int8", "smoothquant-w8a8", 6),
+        pytest.param("onnx", "microscopiq-w4a4", "microscopiq-w4a4-migrated", 6, marks=SLOW),
+        pytest.param("torch", "int8", "smoothquant-w8a8", 6, marks=SLOW),
         ("torch", "int4", "awq-w4a8", 6),
     ],
 )
