@@ -43,7 +43,8 @@ def build(
     mod : tvm.IRModule or anything that `load_model` takes
         A module that `quantize` returned keeps its quantization; others get `recipe`.
     recipe : str, Path, Recipe or None
-        None for the first of `quant.defaults.PREFERRED` that the machine can run.
+        None for the first of `quant.defaults.PREFERRED` that the machine can run. A model that
+        comes quantized is taken as it is: with a recipe on top it's an error.
     arch : str, Path or Arch
         Name or TOML path.
     calibration : iterable or Calibration, optional

@@ -17,6 +17,9 @@ from .calibration.collect import Calibration, collect
 from .frontend.load import load_model
 from .frontend.repair import repair
 from .options import STAGES, Options
+from .partition.graph import function_names
+from .partition.integers import integer_products
+from .passes.integers.take import take_integers
 from .passes.lower import emit_programs, leave_to_host, quantized_functions, schedule_operators
 from .passes.quantize import quantize_model
 from .passes.records import (
@@ -27,8 +30,8 @@ from .passes.records import (
     read_records,
     recipe_of,
 )
-from .quant.defaults import recipe_for
-from .quant.recipe import DEFAULT_RECIPE, Recipe, load_recipe
+from .quant.defaults import recipe_for, source_recipe
+from .quant.recipe import Recipe, load_recipe
 
 
 @dataclass(frozen=True)
@@ -79,10 +82,11 @@ def run_quantize(state: Compilation) -> Compilation:
     named = state.options.recipe
     recipe = None if named is None else load_recipe(named)
     if not is_quantized(state.mod):
-        recipe = recipe or recipe_for(state.arch)
+        taken = take_integers(state.mod)
+        recipe = _of_source(taken, state.options) or recipe or recipe_for(state.arch)
         report = _stage_progress(state.options, "quantize")
         calibrate = _calibration(state.options)
-        mod = quantize_model(state.mod, recipe, state.options.strict, report, calibrate)
+        mod = quantize_model(taken, recipe, state.options.strict, report, calibrate)
         return replace(state, mod=mod, quantized=mod)
     if state.options.calibration is not None:
         raise ConfigError(
@@ -92,6 +96,22 @@ def run_quantize(state: Compilation) -> Compilation:
     if recipe is not None:
         _check_same(recipe, state.mod)
     return replace(state, quantized=state.mod)
+
+
+def _of_source(mod: tvm.IRModule, options: Options) -> Recipe | None:
+    """Return the recipe of a model that comes quantized, None of any other."""
+    given = sum(len(integer_products(mod[gv])) for gv in function_names(mod))
+    if not given:
+        return None
+    words = {"recipe": options.recipe, "calibration": options.calibration}
+    for word, value in words.items():
+        if value is not None:
+            raise ConfigError(
+                f"the model comes quantized: {given} of its products multiply integers of its own, "
+                f"which are taken as they are; a {word} on top would quantize a second time: leave "
+                f"the {word} out, or give the model before it was quantized"
+            )
+    return source_recipe()
 
 
 def _check_same(recipe: Recipe, mod: tvm.IRModule) -> None:
@@ -187,13 +207,14 @@ def build_host(mod: tvm.IRModule):
     return relax.build(mod, target=tvm.target.Target("microscopiq"))
 
 
-def quantize(source, recipe=DEFAULT_RECIPE, calibration=None, progress=None) -> tvm.IRModule:
+def quantize(source, recipe=None, calibration=None, progress=None) -> tvm.IRModule:
     """Return the quantized Relax module of a model; it builds for LLVM and for the machine.
 
     Parameters
     ----------
-    recipe : str, Path or Recipe
-        Name, TOML path, or loaded.
+    recipe : str, Path or Recipe, optional
+        Name, TOML path, or loaded; `DEFAULT_RECIPE` unless given, and none for a model that comes
+        quantized.
     calibration : iterable or Calibration, optional
         Samples of the model's inputs: arrays, mappings by input name, or tuples in order. A
         method that rounds to nearest uses them for its report alone.

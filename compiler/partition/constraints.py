@@ -6,6 +6,7 @@ Every constraint is a function whose docstring is the reason a user reads when i
 import numpy as np
 
 from .graph import Graph, shape_of, static_shape
+from .integers import EXACT, is_integer, largest_sum
 
 ANCHORS = ("matmul", "nn.conv2d")
 """Operators that the array is for; all others run on the host."""
@@ -28,9 +29,9 @@ def static_shapes(_graph: Graph, call) -> bool:
     )
 
 
-def fp32_operands(_graph: Graph, call) -> bool:
-    """operands must be float32"""
-    return all(str(arg.ty.dtype) == "float32" for arg in call.args)
+def number_types(_graph: Graph, call) -> bool:
+    """operands must be float32, or int8 with an int32 result"""
+    return is_integer(call) or all(str(arg.ty.dtype) == "float32" for arg in call.args)
 
 
 def not_constant_left(graph: Graph, call) -> bool:
@@ -65,6 +66,11 @@ def nchw_layout(_graph: Graph, call) -> bool:
     return layouts == ("NCHW", "OIHW", "NCHW")
 
 
+def exact_sums(graph: Graph, call) -> bool:
+    """sums of given integers must stay within 24 bits, as far as fp32 is exact"""
+    return not is_integer(call) or largest_sum(graph, call) <= EXACT
+
+
 def not_empty(_graph: Graph, call) -> bool:
     """a tensor without elements has nothing to compute"""
     return all(int(np.prod(shape_of(expr))) > 0 for expr in (call, *call.args))
@@ -73,13 +79,21 @@ def not_empty(_graph: Graph, call) -> bool:
 CONSTRAINTS = {
     "matmul": (
         static_shapes,
-        fp32_operands,
+        number_types,
         not_constant_left,
         matrix_operands,
         equal_batches,
+        exact_sums,
         not_empty,
     ),
-    "nn.conv2d": (static_shapes, fp32_operands, constant_kernel, nchw_layout, not_empty),
+    "nn.conv2d": (
+        static_shapes,
+        number_types,
+        constant_kernel,
+        nchw_layout,
+        exact_sums,
+        not_empty,
+    ),
 }
 
 HOST_REASONS = {

@@ -17,13 +17,16 @@ class Layer:
         Of this layer in its module, from 0 in the order of functions and operators. What passes
         find out about a layer is kept by it: a layer with other values is still the same layer.
     kind : str
-        ``linear``, ``conv2d`` or ``attention`` (two operands known at run time).
+        ``linear``, ``conv2d`` or ``attention`` (two operands known at run time); ``int_linear``,
+        ``int_conv2d`` or ``int_matmul`` of integers that the source model gave.
     call, root : tvm.relax.Expr
         The product, and the expression whose value the fused operator gives.
     x, other
         Inputs: activation; second operand of an attention matmul.
     weight : numpy.ndarray or None
         fp32 ``(out, in)``, for conv2d ``(out, in / groups, kh, kw)``; None for two activations.
+    integers : numpy.ndarray or None
+        int8 weights of the source model, in the shape of `weight`, which such a layer lacks.
     groups : int
         Of a convolution.
     bias : numpy.ndarray or None
@@ -56,6 +59,7 @@ class Layer:
     requantize: bool = False
     source: int | None = None
     absorbed: tuple = ()
+    integers: np.ndarray | None = None
 
     @property
     def matrix(self) -> np.ndarray:
@@ -63,6 +67,13 @@ class Layer:
         if self.weight is None:
             raise TypeError(f"layer '{self.name}' ({self.kind}) has no constant weight")
         return self.weight
+
+    @property
+    def given(self) -> np.ndarray:
+        """The source's int8 weights, of a layer whose kind has them."""
+        if self.integers is None:
+            raise TypeError(f"layer '{self.name}' ({self.kind}) has no integers of the source")
+        return self.integers
 
 
 @dataclass(frozen=True, eq=False)

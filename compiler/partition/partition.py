@@ -12,6 +12,7 @@ from ..names import digest
 from .constraints import ANCHORS, CONSTRAINTS, HOST_REASONS, IN_FP32, OTHER_REASON
 from .fusion import fused, requantized
 from .graph import Graph, function_names, op_name
+from .integers import INTEGER_LAYER_OF, is_integer
 from .layer import Layer, Partition
 
 Partitions = dict[tvm.ir.GlobalVar, Partition]
@@ -72,8 +73,10 @@ def partition(
         if failed is not None:
             host.append((name, failed.__doc__ or failed.__name__))
             continue
-        alone = LAYER_OF[name](graph, call, first + len(layers))
-        layer = fused(graph, var, alone, taken)
+        if is_integer(call):
+            layer = INTEGER_LAYER_OF[name](graph, call, first + len(layers))
+        else:
+            layer = fused(graph, var, LAYER_OF[name](graph, call, first + len(layers)), taken)
         called.append(_source_name(graph, layer, names) or f"{layer.kind}{kinds[layer.kind]}")
         kinds[layer.kind] += 1
         if in_fp32(called[-1]):
@@ -119,7 +122,8 @@ LAYER_OF: dict[str, Callable[[Graph, relax.Call, int], Layer]] = {
 
 def _source_name(graph: Graph, layer: Layer, names: dict[str, str]) -> str:
     """Return the layer's name in the source model: that of its weight, else of its bias."""
-    for value in (graph.constant(layer.call.args[1], copy=False), layer.weight, layer.bias):
+    given = graph.constant(layer.call.args[1], copy=False)
+    for value in (given, layer.weight, layer.integers, layer.bias):
         found = names.get(digest(value)) if value is not None else None
         if found and "." in found:
             return found.removesuffix(".weight").removesuffix(".bias")

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ...target.formats import WEIGHT_FORMATS
 from ...target.packing import bits_per_weight, pack
-from ...target.weight import QuantizedWeight
+from ...target.weight import QuantizedWeight, blocks
 from ..partition.layer import Layer, Partition, Replaced, matrices
 from ..quant.base import quantize_weight, values_of
 from ..quant.host_formats import StudyWeight
@@ -93,6 +94,19 @@ def pack_layer(
         reason = host_reason(recipe.activation)
         return replace(packed, values=values, reason=reason), replaced
     return replace(packed, segment=segment), replaced
+
+
+def pack_integers(layer: Layer) -> Packed:
+    """Pack the integers that the source gave a layer at a scale of 1, in 4 bits if all fit."""
+    parts = layer.given.reshape(layer.groups, len(layer.given) // layer.groups, -1)
+    small = parts.min() >= -8 and parts.max() <= 7
+    name = "int4" if small else "int8"
+    row = WEIGHT_FORMATS[name]
+    slots = parts.view(np.uint8) & ((1 << row.bits) - 1)
+    ones = np.ones((blocks(parts.shape[2], row.group), parts.shape[1]), np.float16)
+    segment = pack([QuantizedWeight(name, part, scale=ones) for part in slots])
+    bits = bits_per_weight(segment, parts.size)
+    return Packed(name, segment, parts.shape, {}, bits_per_weight=bits)
 
 
 def corrected(part: Partition, packed: Mapping[int, Packed]) -> Partition:

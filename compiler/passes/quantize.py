@@ -24,7 +24,7 @@ from .kv_cache import round_caches
 from .migration.factors import make_rule
 from .migration.migrate import migrate_model
 from .order import order_outputs
-from .pack import Packed, corrected, pack_layer
+from .pack import Packed, corrected, pack_integers, pack_layer
 from .records import with_recipe, with_records
 from .rewrite.replace import replace_layers
 
@@ -137,12 +137,18 @@ def _pack(
 ) -> dict[int, Packed]:
     """Return the packed weights of all layers by the layer's number."""
     layers = [layer for part in parts.values() for layer in part.layers if layer.weight is not None]
-    packed: dict[int, Packed] = {}
+    packed = {
+        layer.number: pack_integers(layer)
+        for part in parts.values()
+        for layer in part.layers
+        if layer.integers is not None
+    }
+    given = len(packed)
 
     def take(layer: Layer, statistics) -> Replaced | None:
         packed[layer.number], replaced = pack_layer(layer, recipe, statistics)
         if progress:
-            progress(len(packed), len(layers), layer.name)
+            progress(len(packed) - given, len(layers), layer.name)
         return replaced
 
     if calibrate is not None:

@@ -1,5 +1,7 @@
 """The recipe of a machine that nobody names one for."""
 
+from dataclasses import replace
+
 from ...target.arch import Arch
 from ...target.errors import ConfigError
 from .recipe import DEFAULT_RECIPE, Recipe, load_recipe
@@ -25,3 +27,9 @@ def recipe_for(arch: Arch) -> Recipe:
         f"{arch.name} decodes {', '.join(arch.weight_formats)}, which no default recipe has: "
         "name a recipe"
     )
+
+
+def source_recipe() -> Recipe:
+    """Return the recipe of models that come quantized: of what they left in fp32."""
+    description = "integers of the source; 8 bits for products that it left in fp32"
+    return replace(load_recipe("int8"), name="source", description=description)

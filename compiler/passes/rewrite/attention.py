@@ -15,12 +15,12 @@ def on_array(emission: Emission, layer: Layer):
     batch, (m, k), n = int(np.prod(left[:-2])), left[-2:], right[-1]
     op = product(emission, layer, batch, m, n, k)
     operands = emission.rows(layer, emission.visit_expr(layer.x), (batch, m, k), op.group)
-    columns = _transposed(emission, emission.visit_expr(layer.other), right)
+    columns = transposed(emission, emission.visit_expr(layer.other), right)
     operands += emission.rows(layer, columns, (batch, n, k), op.group)
     return emit_gemm(emission, layer, op, operands)
 
 
-def _transposed(emission: Emission, expr, shape):
+def transposed(emission: Emission, expr, shape):
     """Return the operand with its last two dimensions swapped: columns become rows."""
     axes = [*range(len(shape) - 2), len(shape) - 1, len(shape) - 2]
     value = emission.bound(expr)

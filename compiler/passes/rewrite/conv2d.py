@@ -3,7 +3,7 @@
 import numpy as np
 from tvm import relax
 
-from ...operators import Conv
+from ...operators import Conv, Gemm
 from ...partition.graph import shape_of
 from ...partition.layer import Layer
 from .emission import Emission
@@ -13,8 +13,17 @@ from .host import emit_behind
 
 def on_array(emission: Emission, layer: Layer):
     """Emit it in integers; an image has one exponent."""
-    out, channels, kernel_h, kernel_w = layer.matrix.shape
-    batch, total, height, width = shape_of(layer.x)
+    op = convolution(emission, layer, layer.matrix.shape)
+    batch, *image = shape_of(layer.x)
+    length = int(np.prod(image))
+    q, e = emission.quantize(emission.visit_expr(layer.x), (batch, length), length)
+    return emit_gemm(emission, layer, op, [emission.reshaped(q, shape_of(layer.x)), e])
+
+
+def convolution(emission: Emission, layer: Layer, kernel: tuple[int, ...]) -> Gemm:
+    """Return the operator of a convolution with a kernel ``(out, in / groups, kh, kw)``."""
+    out, channels, kernel_h, kernel_w = kernel
+    batch, _, height, width = shape_of(layer.x)
     attrs = layer.call.attrs
     pads = [int(p) for p in attrs.padding]
     pads = pads if len(pads) == 4 else [pads[0], pads[-1], pads[0], pads[-1]]
@@ -24,10 +33,7 @@ def on_array(emission: Emission, layer: Layer):
         *pads[2:], dilation[0], dilation[-1],
     )  # fmt: skip
     n, k = out // layer.groups, channels * kernel_h * kernel_w
-    op = product(emission, layer, batch, conv.out_height * conv.out_width, n, k, conv)
-    length = total * height * width
-    q, e = emission.quantize(emission.visit_expr(layer.x), (batch, length), length)
-    return emit_gemm(emission, layer, op, [emission.reshaped(q, shape_of(layer.x)), e])
+    return product(emission, layer, batch, conv.out_height * conv.out_width, n, k, conv)
 
 
 def on_host(emission: Emission, layer: Layer, values: np.ndarray):

@@ -7,7 +7,7 @@ import numpy as np
 from tvm import relax
 
 from ...partition.layer import Layer
-from . import attention, conv2d, linear
+from . import attention, conv2d, integers, linear
 from .emission import Emission
 
 
@@ -32,5 +32,8 @@ LAYER_KINDS = {
     "linear": LayerKind(linear.on_array, linear.on_host),
     "conv2d": LayerKind(conv2d.on_array, conv2d.on_host),
     "attention": LayerKind(attention.on_array),
+    "int_linear": LayerKind(integers.linear),
+    "int_conv2d": LayerKind(integers.conv2d),
+    "int_matmul": LayerKind(integers.matmul),
 }
 """By `Layer.kind`."""

@@ -87,7 +87,7 @@ def half(body, *shapes):
 
 BROKEN = {
     ("matmul", rules.static_shapes): lambda: Dynamic,
-    ("matmul", rules.fp32_operands): lambda: half(
+    ("matmul", rules.number_types): lambda: half(
         lambda emit, a, b: emit(op.matmul(a, b)), (3, 4), (4, 5)
     ),
     ("matmul", rules.not_constant_left): lambda: matmul((3, 4), (4, 5), constant_left=True),
@@ -95,7 +95,7 @@ BROKEN = {
     ("matmul", rules.equal_batches): lambda: matmul((2, 3, 4), (4, 5)),
     ("matmul", rules.not_empty): lambda: matmul((0, 4), (4, 5), constant_right=True),
     ("nn.conv2d", rules.static_shapes): dynamic_conv2d,
-    ("nn.conv2d", rules.fp32_operands): lambda: half(
+    ("nn.conv2d", rules.number_types): lambda: half(
         lambda emit, x, w: emit(op.nn.conv2d(x, w)), (1, 3, 6, 6), (2, 3, 3, 3)
     ),
     ("nn.conv2d", rules.constant_kernel): lambda: conv2d((1, 3, 6, 6), (2, 3, 3, 3)),

@@ -9,6 +9,7 @@ from .fold import fold_constants
 from .functions import inline_functions
 from .inputs import initializers_off_inputs
 from .opset import raise_opset
+from .quantized import four_bits_as_bytes, open_quantized
 from .sizes import Given, bind_inputs
 
 Pass = Callable[[onnx.ModelProto], onnx.ModelProto]
@@ -27,7 +28,9 @@ def passes(given: Given) -> tuple[tuple[str, Pass], ...]:
         ("functions", inline_functions),
         ("sizes", functools.partial(bind_inputs, given=given)),
         ("opset", raise_opset),
+        ("quantized", open_quantized),
         ("fold", fold_constants),
+        ("four_bits", four_bits_as_bytes),
     )
 
 

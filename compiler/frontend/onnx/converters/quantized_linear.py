@@ -1,0 +1,105 @@
+"""From numbers to integers and back: QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear."""
+
+import numpy as np
+import onnx
+from tvm import relax
+from tvm.relax import op
+
+from .....target.errors import UnsupportedError
+from ....partition.graph import shape_of
+from ....passes.integers.arithmetic import known
+from ....passes.integers.scaling import single
+from . import converter
+
+CODES = ("int8", "uint8", "int16", "uint16")
+"""What numbers are quantized to."""
+
+
+@converter("QuantizeLinear")
+@converter("com.microsoft.QuantizeLinear")
+def _quantize(bb, inputs, attrs, _opset):
+    x, scale, *rest = inputs
+    zero = rest[0] if rest else None
+    _refuse_blocks("QuantizeLinear", attrs)
+    dtype = _output_dtype(attrs) or ("uint8" if zero is None else str(zero.ty.dtype))
+    if dtype not in CODES:
+        raise UnsupportedError(f"QuantizeLinear to {dtype}; allowed: {', '.join(CODES)}")
+    zero = relax.const(np.zeros((), dtype)) if zero is None else zero
+    scale, zero, axis = _parameters(bb, x, scale, zero, attrs)
+    return op.quantize(x, scale, zero, axis=axis, out_dtype=dtype)
+
+
+@converter("DequantizeLinear")
+@converter("com.microsoft.DequantizeLinear")
+def _dequantize(bb, inputs, attrs, _opset):
+    x, scale, *rest = inputs
+    zero = rest[0] if rest else None
+    zero = relax.const(np.zeros((), str(x.ty.dtype))) if zero is None else zero
+    if attrs.get("block_size", 0):
+        return _dequantize_blocks(bb, x, scale, zero, attrs)
+    scale, zero, axis = _parameters(bb, x, scale, zero, attrs)
+    return op.dequantize(x, scale, zero, axis=axis, out_dtype="float32")
+
+
+def _parameters(bb, x, scale, zero, attrs):
+    """Return scale, zero point and the axis that several belong to."""
+    count = int(np.prod([int(dim) for dim in scale.ty.shape.values]))
+    rank = len(x.ty.shape.values) if x.ty.shape is not None else x.ty.ndim
+    axis = attrs.get("axis", 1)
+    if count == 1:
+        return single(bb.emit, scale), single(bb.emit, zero), -1
+    if len(shape_of(zero)) == 0 or int(np.prod(shape_of(zero))) == 1:
+        zero = single(bb.emit, zero)
+    return scale, zero, axis % rank
+
+
+def _dequantize_blocks(bb, x, scale, zero, attrs):
+    """Return numbers whose scales belong to blocks along an axis."""
+    shape, axis, block = shape_of(x), attrs.get("axis", 1) % len(shape_of(x)), attrs["block_size"]
+    count = shape_of(scale)[axis]
+    if shape[axis] % block:
+        raise UnsupportedError(
+            f"DequantizeLinear: {shape[axis]} elements in blocks of {block}; allowed: a multiple"
+        )
+    apart = (*shape[:axis], count, block, *shape[axis + 1 :])
+    codes = bb.emit(op.astype(_reshaped(bb, x, apart), "float32"))
+    if int(np.prod(shape_of(zero))) > 1:
+        zero = _reshaped(bb, zero, (*shape[:axis], count, 1, *shape[axis + 1 :]))
+    codes = bb.emit(op.subtract(codes, bb.emit(op.astype(zero, "float32"))))
+    factors = _reshaped(bb, scale, (*shape[:axis], count, 1, *shape[axis + 1 :]))
+    return op.reshape(bb.emit(op.multiply(codes, factors)), shape)
+
+
+def _reshaped(bb, x, shape):
+    value = known(x)
+    return bb.emit(op.reshape(x, shape)) if value is None else relax.const(value.reshape(shape))
+
+
+def _refuse_blocks(name: str, attrs) -> None:
+    if attrs.get("block_size", 0):
+        raise UnsupportedError(f"{name} in blocks of {attrs['block_size']}; allowed: none")
+
+
+def _output_dtype(attrs) -> str:
+    wanted = attrs.get("output_dtype", 0)
+    return onnx.helper.tensor_dtype_to_np_dtype(wanted).name if wanted else ""
+
+
+@converter("DynamicQuantizeLinear")
+def _dynamic_quantize(bb, inputs, _attrs, _opset):
+    return relax.Tuple(dynamic_parameters(bb, inputs[0]))
+
+
+def dynamic_parameters(bb, x) -> list[relax.Expr]:
+    """Return uint8 codes of all of a tensor, their scale and zero point, as ONNX defines them."""
+    zero, one = relax.const(np.float32(0)), relax.const(np.float32(1))
+    largest = bb.emit(op.maximum(bb.emit(op.max(x)), zero))
+    least = bb.emit(op.minimum(bb.emit(op.min(x)), zero))
+    spread = bb.emit(op.subtract(largest, least))
+    scale = bb.emit(op.divide(spread, relax.const(np.float32(255))))
+    scale = bb.emit(op.where(bb.emit(op.equal(spread, zero)), one, scale))
+    start = bb.emit(op.negative(bb.emit(op.divide(least, scale))))
+    at = bb.emit(op.round(bb.emit(op.clip(start, 0, 255))))
+    at = bb.emit(op.astype(at, "uint8"))
+    codes = bb.emit(op.quantize(x, scale, at, axis=-1, out_dtype="uint8"))
+    return [codes, scale, at]

@@ -1,0 +1,1 @@
+"""Models that come quantized: products of their integers, and what surrounds these."""
