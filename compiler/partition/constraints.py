@@ -83,7 +83,6 @@ CONSTRAINTS = {
         not_constant_left,
         matrix_operands,
         equal_batches,
-        exact_sums,
         not_empty,
     ),
     "nn.conv2d": (

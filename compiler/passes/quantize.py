@@ -20,6 +20,7 @@ from ..quant.base import check_finite
 from ..quant.recipe import FP32, Recipe
 from ..quant.statistics import Statistics
 from .host_layers import keep_on_host
+from .integers.split import split_long_sums
 from .kv_cache import round_caches
 from .migration.factors import make_rule
 from .migration.migrate import migrate_model
@@ -66,7 +67,7 @@ def quantize_model(
     """
     names = read_names(mod)
     # Quantized inputs are shared by all readers, which may stand in different dataflow blocks.
-    mod = relax.transform.ToNonDataflow()(mod)
+    mod = relax.transform.ToNonDataflow()(split_long_sums(mod))
     if recipe.kv_cache != FP32:
         mod = round_caches(mod, recipe)
     parts = partition_module(mod, names, recipe.in_fp32)

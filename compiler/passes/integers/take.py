@@ -19,7 +19,6 @@ from . import products
 from .arithmetic import known
 from .dequantized import activation, weights
 from .scaling import ratio, requantized, scaled, times
-from .split import split_long_sums
 
 SAME_SCALE = 1e-5
 """Relative difference of a bias's scale from the product of the operands' that is rounding."""
@@ -40,7 +39,7 @@ def take_integers(mod: tvm.IRModule) -> tvm.IRModule:
         take.builder_.update_func(gv, take.visit_expr(mod[gv]))
         if take.taken:
             mod = take.builder_.get()
-    return split_long_sums(relax.transform.DeadCodeElimination()(mod))
+    return relax.transform.DeadCodeElimination()(mod)
 
 
 @mutator

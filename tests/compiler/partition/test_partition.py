@@ -85,6 +85,15 @@ def half(body, *shapes):
     return builder.get()
 
 
+def long_sums():
+    """Return a convolution whose single input channel has too many taps to be cut."""
+    kernel = relax.const(np.full((1, 1, 33, 33), -128, np.int8))
+    builder = relax.BlockBuilder()
+    body = lambda emit, x: emit(op.nn.conv2d(x, kernel, out_dtype="int32"))  # noqa: E731
+    make.add_function(builder, "main", body, (1, 1, 40, 40), dtype="int8")
+    return builder.get()
+
+
 BROKEN = {
     ("matmul", rules.static_shapes): lambda: Dynamic,
     ("matmul", rules.number_types): lambda: half(
@@ -102,6 +111,7 @@ BROKEN = {
     ("nn.conv2d", rules.nchw_layout): lambda: constant_conv2d(
         (1, 6, 6, 3), (2, 3, 3, 3), data_layout="NHWC"
     ),
+    ("nn.conv2d", rules.exact_sums): long_sums,
     ("nn.conv2d", rules.not_empty): lambda: constant_conv2d((0, 3, 6, 6), (2, 3, 3, 3)),
 }
 
