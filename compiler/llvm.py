@@ -2,6 +2,8 @@
 
 import tvm
 
+from .names import CHECKED
+
 
 def build_for_llvm(mod: tvm.IRModule, opt_level: int = 0):
     """Return a module built for LLVM as quickly as it can be.
@@ -17,5 +19,7 @@ def build_for_llvm(mod: tvm.IRModule, opt_level: int = 0):
     opt_level : int
         LLVM's, 0 to 3: more for a module that runs long.
     """
-    with tvm.transform.PassContext(config={"tirx.disable_assert": True}):
+    # Indices that a caller gives are the one thing that the module itself doesn't make right.
+    checks = any(CHECKED in (function.attrs or {}) for function in mod.functions.values())
+    with tvm.transform.PassContext(config={"tirx.disable_assert": not checks}):
         return tvm.compile(mod, target=tvm.target.Target({"kind": "llvm", "opt-level": opt_level}))

@@ -8,6 +8,8 @@ import tvm
 
 NAMES = "microscopiq.names"
 """Module attribute: JSON of parameter names by content digest, from the frontend."""
+CHECKED = "microscopiq.indices"
+"""Attribute of the PrimFuncs that check indices, by an assertion: their results are right."""
 
 
 def digest(value: np.ndarray) -> str:

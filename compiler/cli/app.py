@@ -17,6 +17,7 @@ from .dse import dse
 from .estimate import estimate
 from .inspect import inspect
 from .list import list_command
+from .models import models
 from .run import run
 from .study import ablation, compare
 from .tune import tune
@@ -38,7 +39,12 @@ COMMANDS: dict[str, Callable] = {
     "area": area,
     "list": list_command,
 }
-STUDIES: dict[str, Callable] = {"compare": compare, "ablation": ablation, "dse": dse}
+STUDIES: dict[str, Callable] = {
+    "compare": compare,
+    "ablation": ablation,
+    "dse": dse,
+    "models": models,
+}
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich")
 studies = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
@@ -49,7 +55,7 @@ for _name, _command in COMMANDS.items():
     app.command(_name, epilog=_epilog)(_command)
 for _name, _command in STUDIES.items():
     studies.command(_name)(_command)
-app.add_typer(studies, name="study", help="Compare recipes, or the steps of one, on a model.")
+app.add_typer(studies, name="study", help="Compare recipes, machines, and what becomes of models.")
 
 
 def _print_version(wanted: bool) -> None:

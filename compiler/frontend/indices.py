@@ -13,11 +13,8 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 from tvm.s_tir import SBlock, SBlockRealize
 
 from ...target.errors import InputError
-from ..names import digest, read_names
+from ..names import CHECKED, digest, read_names
 from ..partition.graph import op_name, static_shape
-
-CHECKED = "microscopiq.indices"
-"""Attribute of the PrimFuncs that check: their results are right."""
 
 
 def _of_axis(call) -> list[int] | None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import tvm
 
 from ...target.errors import ConfigError, InputError
@@ -15,6 +16,7 @@ def load_model(
     *,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     input_values: Mapping[str, object] | None = None,
+    check: bool = False,
 ) -> tvm.IRModule:
     """Return the Relax module of a model.
 
@@ -29,10 +31,15 @@ def load_model(
     input_values : mapping of str to array, optional
         Inputs of an ONNX model that are constants of the compiled one, such as a sample rate.
 
+    check : bool
+        Run the fp32 module beside its source, ONNX Runtime on random inputs or torch on the
+        program's example inputs, and raise if it computes something else.
+
     Raises
     ------
     InputError
-        For something that is no model, or one that leaves sizes open.
+        For something that is no model, or one that leaves sizes open; with `check`, for an import
+        that isn't right.
     ConfigError
         For a shape or a value that doesn't fit the model's inputs.
     UnsupportedError
@@ -41,24 +48,40 @@ def load_model(
     if isinstance(source, str | Path):
         from .onnx.load import load_onnx
 
-        return load_onnx(check_model_file(source), input_shapes, input_values)
+        mod = load_onnx(check_model_file(source), input_shapes, input_values)
+        return _checked_onnx(source, mod, input_values) if check else mod
     kind = type(source).__module__.split(".")[0]
     if kind == "onnx":
         from .onnx.load import load_onnx
 
-        return load_onnx(source, input_shapes, input_values)
+        mod = load_onnx(source, input_shapes, input_values)
+        return _checked_onnx(source, mod, input_values) if check else mod
     if input_shapes or input_values:
         raise ConfigError(
             f"input_shapes and input_values are for ONNX models; {type(source).__name__} has its "
             "sizes from where it was exported"
         )
     if isinstance(source, tvm.IRModule):
+        if check:
+            raise ConfigError("check=True is for a model's source; a module is what it is")
         return source
     if kind == "torch" or any(base.__module__.startswith("torch.") for base in type(source).mro()):
         from .torch.load import load_torch
 
-        return load_torch(source, example_inputs)
+        return load_torch(source, example_inputs, check)
     raise InputError(
         f"can't load a model from {type(source).__name__}; allowed: path of an .onnx file, "
         "onnx.ModelProto, torch.export.ExportedProgram, torch.nn.Module, tvm.IRModule"
     )
+
+
+def _checked_onnx(source, mod: tvm.IRModule, input_values) -> tvm.IRModule:
+    """Return the module if it computes what ONNX Runtime does."""
+    from .check import check_import, random_inputs
+    from .onnx.beside import source_outputs
+
+    inputs = random_inputs(mod)
+    fixed = {name: np.asarray(value) for name, value in (input_values or {}).items()}
+    expected = source_outputs(source, {**inputs, **fixed})
+    check_import(mod, list(inputs.values()), expected, "ONNX Runtime")
+    return mod

@@ -1,16 +1,22 @@
 """PyTorch models: an exported program, or a module with example inputs."""
 
+import difflib
+from collections.abc import Callable
+
 import numpy as np
 import tvm
 
-from ....target.errors import InputError, MicroscopiqError, UnsupportedError
+from ....target.errors import InputError, MicroscopiqError, UnsupportedError, last_line
 from ...names import digest, with_names
+from ..check import HALF_DB, LEAST_DB, check_import
+from .beside import source_case
 from .converters import CONVERTERS
 from .converters.registry import NAME, VALUE
+from .fp32 import HALVES, in_fp32
 from .state import Kept, carry_state, with_state
 
 
-def load_torch(model, example_inputs: tuple | None = None) -> tvm.IRModule:
+def load_torch(model, example_inputs: tuple | None = None, check: bool = False) -> tvm.IRModule:
     """Return the Relax module of a `torch.export.ExportedProgram` or an `nn.Module`.
 
     What the model changes, buffers and parameters, is its state (`runtime.state`). Models of half
@@ -21,25 +27,32 @@ def load_torch(model, example_inputs: tuple | None = None) -> tvm.IRModule:
     model : torch.export.ExportedProgram or torch.nn.Module
     example_inputs : tuple of torch.Tensor, optional
         Needed for a module: their shapes become the compiled shapes.
+    check : bool
+        Run the fp32 module beside the program, on its example inputs.
 
     Raises
     ------
     InputError
-        For a module without example inputs, or one that torch can't export.
+        For a module without example inputs, or one that torch can't export; with `check`, for one
+        that computes something else.
     UnsupportedError
         For an operator that can't be imported, and for a model that changes its inputs.
     """
     import torch  # heavy and optional: only this frontend loads it
 
-    program = _exported(model, example_inputs) if isinstance(model, torch.nn.Module) else model
+    source = _exported(model, example_inputs) if isinstance(model, torch.nn.Module) else model
     with torch.no_grad():
-        program, kept = _prepared(program)
+        program, kept = _prepared(source)
         mod = _imported(program)
     names: dict[str, str] = {}
     for name, value in program.state_dict.items():
         if value.dtype == torch.float32:
             names |= _names(name.removeprefix("module."), value.detach().cpu().numpy())
-    return with_names(with_state(mod, kept), names)
+    mod = with_names(with_state(mod, kept), names)
+    if check:
+        halves = {str(value.dtype) for value in source.state_dict.values()} & set(HALVES)
+        check_import(mod, *source_case(source), "torch", HALF_DB if halves else LEAST_DB)
+    return mod
 
 
 def _exported(model, example_inputs: tuple | None):
@@ -59,8 +72,6 @@ def _exported(model, example_inputs: tuple | None):
 
 def _prepared(program) -> tuple:
     """Return a program of core ATen operators in fp32, with its state, and what that is."""
-    from .fp32 import in_fp32
-
     program = program.run_decompositions()
     # The dictionaries are the caller's program's too.
     program._constants, program._state_dict = dict(program.constants), dict(program.state_dict)
@@ -70,26 +81,74 @@ def _prepared(program) -> tuple:
     for name in set(program.constants) - targets:
         # TVM's importer would bind what no input is for to another input.
         del program.constants[name]
-    parameters = program.graph_signature.inputs_to_parameters
+    values = {**program.state_dict, **program.constants}
+    constants = {
+        spec.arg.name: spec.target
+        for spec in program.graph_signature.input_specs
+        if spec.target in values
+    }
     for node in program.graph.find_nodes(op="placeholder"):
-        if (name := parameters.get(node.name)) is not None:
+        if (name := constants.get(node.name)) is not None:
             node.meta[NAME] = name
-            node.meta[VALUE] = program.state_dict[name].detach().cpu().numpy()
+            node.meta[VALUE] = values[name].detach().cpu().numpy()
     return program, kept
 
 
 def _imported(program) -> tvm.IRModule:
-    from tvm.relax.frontend.torch import from_exported_program
+    """Return the module of a prepared program, by TVM's importer with our converters in front."""
+    from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
 
+    importer = ExportedProgramImporter()
+    _refuse_unknown(program, {*importer.convert_map, *CONVERTERS})
+    importer.convert_map = {name: _named(each) for name, each in importer.convert_map.items()}
+    ours = {name: _named(each) for name, each in CONVERTERS.items()}
     try:
-        return from_exported_program(
-            program, custom_convert_map=dict(CONVERTERS), run_ep_decomposition=False
-        )
+        return importer.from_exported_program(program, False, False, False, ours)
     except MicroscopiqError:
         raise
     except Exception as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UnsupportedError(f"TVM can't import the exported program: {first}") from error
+        raise UnsupportedError(
+            f"TVM can't import the exported program: {last_line(error)}"
+        ) from error
+
+
+def _named(convert: Callable) -> Callable:
+    """Return a converter whose errors name the node."""
+
+    def converted(node, *importer):
+        try:
+            return convert(node, *importer)
+        except MicroscopiqError:
+            raise
+        except Exception as error:
+            raise UnsupportedError(
+                f"{node.target} (node '{node.name}'): TVM can't import it: {last_line(error)}"
+            ) from error
+
+    return converted
+
+
+def _refuse_unknown(program, known: set[str]) -> None:
+    """Raise UnsupportedError with all operators that have no converter, TVM's or ours."""
+    found: dict[str, list[str]] = {}
+    for node in program.graph.nodes:
+        if node.op == "call_function" and node.target.__name__ not in known:
+            found.setdefault(node.target.__name__, []).append(node.name)
+    if found:
+        listed = [
+            f"{name}: {len(nodes)} node(s), the first '{nodes[0]}'" + _near_names(name, known)
+            for name, nodes in found.items()
+        ]
+        raise UnsupportedError(
+            f"{len(found)} operator(s) of the exported program can't be imported:\n  "
+            + "\n  ".join(listed)
+        )
+
+
+def _near_names(name: str, known: set[str]) -> str:
+    """Return which operators with a converter are called nearly so, empty if none are."""
+    near = difflib.get_close_matches(name, sorted(known), n=2, cutoff=0.75)
+    return f" (there is {' and '.join(near)})" if near else ""
 
 
 def _names(name: str, value: np.ndarray) -> dict[str, str]:

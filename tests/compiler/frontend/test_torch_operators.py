@@ -113,7 +113,50 @@ class Indexed(torch.nn.Module):
         )
 
 
+class Reads(torch.nn.Module):
+    """Indices together, apart, behind others, broadcast."""
+
+    def forward(self, x, i, j):
+        rows, columns = torch.tril_indices(4, 4, -1)
+        return (
+            x[i, j],
+            x[:, i, j],
+            x[:, :, i, j],
+            x[i, :, j],
+            x[:, i, :, j],
+            x[i[:, None], j],
+            x[:, i[:, None], j[None]],
+            x[:, i[:, None]],
+            x[:, rows, columns],
+        )
+
+
+class Arithmetic(torch.nn.Module):
+    """Numbers and tensors of other types, which torch promotes; factors of sums; extremes."""
+
+    def forward(self, x, n):
+        sums = torch.add(x, n, alpha=2), x.sub(x * 3, alpha=0.5), torch.rsub(x, x, alpha=3)
+        scaled = n * 0.5, n / 2, n / n.abs().clamp(min=1), n + True, 2 - x, 1 / x, n % 3, x % 0.7
+        powers = n**2, 2 ** n.abs(), n ** n.abs(), x**2
+        compared = n > 0.5, n == 2, x >= n, torch.maximum(n, n + 1), (n == 2) * x
+        chosen = torch.where(n > 0, n, 0.5), n.clamp(min=0.5), n.clamp(-2, 1), x.clamp(max=0.5)
+        return *sums, *scaled, *powers, *compared, *chosen, x.amax(1), n.amin(), x.amin(-1, True)
+
+
+class Divisions(torch.nn.Module):
+    def forward(self, x, n, d):
+        rounded = [
+            torch.div(a, b, rounding_mode=mode)
+            for a, b in ((x, 0.3), (x, x[:1] + 4), (n, 2), (n, d))
+            for mode in ("floor", "trunc")
+        ]
+        return *rounded, torch.div(n, 0.5, rounding_mode="floor"), torch.div(x, 2.0)
+
+
 CASES = {
+    "reads": (Reads, (numbers(4, 4, 4, 4), torch.tensor([0, 2, -1]), torch.tensor([3, -2, 1]))),
+    "arithmetic": (Arithmetic, (numbers(3, 4), integers(5, 3, 4, low=-4))),
+    "divisions": (Divisions, (numbers(3, 4), integers(9, 6, low=-9), integers(5, 6, low=1))),
     "bags": (
         Bags,
         (integers(10, 7), torch.tensor([0, 2, 2, 6]), integers(10, 2, 3, seed=1), numbers(7)),
@@ -157,8 +200,9 @@ def test_it_computes_what_torch_does(name):
     found = run_llvm(repair(mq.load_model(program)), [x.numpy() for x in inputs])
     expected = program.module()(*inputs)
     assert len(found) == len(expected)
-    for have, want in zip(found, expected, strict=True):
-        np.testing.assert_allclose(have, want.detach().numpy(), rtol=1e-5, atol=1e-6)
+    for have, want in zip(found, (one.detach().numpy() for one in expected), strict=True):
+        assert have.dtype == want.dtype
+        np.testing.assert_allclose(have, want, rtol=1e-5, atol=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -204,12 +248,20 @@ class Refused(torch.nn.Module):
             "scatter_reduce.*allowed: sum, prod, amax, amin",
         ),
         (lambda x: torch.histc(x, 4), mq.UnsupportedError, "histc.*bounds must be given"),
-        (lambda x: x.mode(0).values, mq.UnsupportedError, "can't import.*mode"),
+        (lambda x: x[x > 0], mq.UnsupportedError, "index.Tensor.*size of what a mask selects"),
+        (lambda x: x.mode(0).values, mq.UnsupportedError, "mode.default: 1 node.*first 'mode'"),
     ],
 )
 def test_what_cannot_be_converted_is_named(call, error, message):
     with pytest.raises(error, match=message):
         mq.load_model(Refused(call), (torch.rand(3, 4),))
+
+
+def test_calibration_checks_indices_too():
+    model = torch.nn.Sequential(torch.nn.Embedding(10, 4), torch.nn.Linear(4, 3)).eval()
+    mod = mq.load_model(model, (integers(10, 2, 3),))
+    with pytest.raises(mq.InputError, match=r"'0\.weight', from input 'input', is outside"):
+        mq.quantize(mod, "gptq-w4a8", calibration=[integers(20, 2, 3, low=10).numpy()])
 
 
 def test_a_constant_index_outside_is_an_error():

@@ -5,7 +5,7 @@ import pytest
 import tvm
 
 import microscopiq as mq
-from tests.compiler.relax_modules import LLVM
+from microscopiq.compiler.llvm import build_for_llvm
 
 torch = pytest.importorskip("torch")
 
@@ -100,7 +100,7 @@ def test_a_library_and_a_bare_virtual_machine_carry_it(executable, expected, tmp
 
 
 def test_plain_tvm_builds_it_too(mod, expected):
-    session = mq.Session(tvm.relax.build(mod, target=tvm.target.Target(LLVM)))
+    session = mq.Session(build_for_llvm(mod))
     for x, want in zip(inputs(), expected, strict=True):
         found = session.run(x).outputs
         np.testing.assert_allclose(found[0], want[0], rtol=1e-5, atol=1e-6)

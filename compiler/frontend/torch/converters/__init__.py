@@ -4,7 +4,17 @@ A file of this folder has the converters of one family and registers each with `
 imported here.
 """
 
-from . import embedding, grouped, index_put, randomness, scatter  # noqa: F401  (they register)
+from . import (  # noqa: F401  (they register)
+    arithmetic,
+    binary,
+    embedding,
+    grouped,
+    index,
+    index_put,
+    randomness,
+    reductions,
+    scatter,
+)
 from .registry import CONVERTERS
 
 __all__ = ["CONVERTERS"]

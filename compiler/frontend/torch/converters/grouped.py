@@ -4,7 +4,7 @@ import numpy as np
 from tvm import relax
 from tvm.relax import op
 
-from .registry import VALUE, arguments, converter, refused, shape_at
+from .registry import arguments, constant_of, converter, refused, shape_at
 
 
 @converter("_grouped_mm.default", "grouped_mm_fallback.default")
@@ -36,21 +36,6 @@ def grouped_mm(node, importer) -> relax.Var:
         mine = emit(op.less(place, emit(op.reshape(end, (1, 1)))))
         result = emit(op.where(mine, emit(op.matmul(x, matrix)), result))
     return result
-
-
-def constant_of(node) -> np.ndarray | None:
-    """Return the value of a parameter through changes of layout, None for anything else."""
-    if node.op == "placeholder":
-        return node.meta.get(VALUE)
-    name = getattr(node.target, "__name__", "")
-    if name not in ("permute.default", "transpose.int"):
-        return None
-    value = constant_of(node.args[0])
-    if value is None:
-        return None
-    if name == "transpose.int":
-        return value.swapaxes(node.args[1], node.args[2])
-    return value.transpose(node.args[1])
 
 
 @converter("histc.default")

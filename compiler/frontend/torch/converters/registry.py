@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from tvm import relax
 
 from .....target.errors import UnsupportedError
@@ -15,7 +16,7 @@ CONVERTERS: dict[str, Converter] = {}
 """Converter by name of the ATen overload, such as `index_put.default`."""
 
 NAME, VALUE = "microscopiq.name", "microscopiq.value"
-"""Keys of a placeholder's `meta`: what the source calls a parameter, and its value."""
+"""Keys of a placeholder's `meta`: what the source calls a constant, and its value."""
 
 
 def converter(*names: str) -> Callable[[Converter], Converter]:
@@ -29,17 +30,19 @@ def converter(*names: str) -> Callable[[Converter], Converter]:
 
 
 def arguments(node, importer, *defaults: Any) -> list:
-    """Return a node's arguments as expressions, `defaults` for the last ones that it leaves out.
+    """Return a node's arguments as expressions, in the operator's order.
 
-    Keyword arguments come in by the operator's own order.
+    Parameters
+    ----------
+    defaults : optional
+        Of the operator's last arguments, for those that the node leaves out.
     """
-    schema = [argument.name for argument in node.target._schema.arguments]
+    names = [argument.name for argument in node.target._schema.arguments]
     found = list(importer.retrieve_args(node))
-    missing = schema[len(found) :]
-    values = dict(zip(schema[len(schema) - len(defaults) :], defaults, strict=True))
-    for name in missing:
+    values = dict(zip(names[len(names) - len(defaults) :], defaults, strict=True))
+    for name in names[len(found) :]:
         given = node.kwargs.get(name, values.get(name))
-        found.append(importer.env.get(given, given) if _is_node(given) else given)
+        found.append(importer.env[given] if _is_node(given) else given)
     return found
 
 
@@ -59,6 +62,21 @@ def shape_at(node, expr) -> tuple[int, ...]:
     if shape is None:
         raise refused(node, "all shapes of its operands must be known while compiling")
     return shape
+
+
+def constant_of(node) -> np.ndarray | None:
+    """Return the value of a constant through changes of layout, None for anything else."""
+    if node.op == "placeholder":
+        return node.meta.get(VALUE)
+    name = getattr(node.target, "__name__", "")
+    if name not in ("permute.default", "transpose.int"):
+        return None
+    value = constant_of(node.args[0])
+    if value is None:
+        return None
+    if name == "transpose.int":
+        return value.swapaxes(node.args[1], node.args[2])
+    return value.transpose(node.args[1])
 
 
 def refused(node, reason: str) -> UnsupportedError:

@@ -1,0 +1,102 @@
+"""Where rows come from: registered architectures through both exporters, and ONNX files."""
+
+import contextlib
+import io
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ....target.errors import ConfigError, unknown_name
+from ...frontend.check import random_inputs
+from ...frontend.load import load_model
+from ...frontend.onnx.beside import source_outputs
+from ...frontend.torch.beside import source_case
+from .registry import Architecture, architectures
+from .run import Imported, Source
+
+SEED = 0
+
+
+def sources(only: Iterable[str] | None, onnx_folder: Path | None) -> list[Source]:
+    """Return the rows of the matrix in order.
+
+    Parameters
+    ----------
+    only : iterable of str, optional
+        Names of architectures, or of files in the folder without suffix.
+    onnx_folder : Path, optional
+        Each .onnx file in it, and in folders below, is a row.
+
+    Raises
+    ------
+    ConfigError
+        For a name that nothing has, and for a folder without models.
+    """
+    found: list[Source] = []
+    for one in architectures().values():
+        found.append(Source(one.name, "torch", partial(_from_torch, one)))
+        if one.onnx:
+            found.append(Source(one.name, "onnx", partial(_from_onnx, one)))
+    if onnx_folder is not None:
+        files = sorted(onnx_folder.rglob("*.onnx"))
+        if not files:
+            raise ConfigError(f"no .onnx file in {onnx_folder}")
+        found += [Source(path.stem, "file", partial(_from_file, path)) for path in files]
+    if only is None:
+        return found
+    names = {source.name for source in found}
+    for name in only:
+        if name not in names:
+            raise ConfigError(unknown_name("model", name, names))
+    return [source for source in found if source.name in set(only)]
+
+
+def _made(architecture: Architecture) -> tuple:
+    import torch
+
+    torch.manual_seed(SEED)
+    model, inputs = architecture.make()
+    return model.eval() if isinstance(model, torch.nn.Module) else model, inputs
+
+
+def _from_torch(architecture: Architecture) -> Imported:
+    import torch
+
+    model, inputs = _made(architecture)
+    with torch.no_grad():
+        if isinstance(model, torch.nn.Module):
+            model = torch.export.export(model, inputs)
+        return Imported(load_model(model), *source_case(model))
+
+
+def _from_onnx(architecture: Architecture) -> Imported:
+    import torch
+
+    model, inputs = _made(architecture)
+    with torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
+        exported = torch.onnx.export(model, inputs, dynamo=True, verbose=False)
+        expected = _arrays(model(*inputs))
+    return Imported(load_model(exported.model_proto), _arrays(inputs), expected)
+
+
+def _from_file(path: Path) -> Imported:
+    mod = load_model(path)
+    inputs = random_inputs(mod)
+    return Imported(mod, list(inputs.values()), _arrays(source_outputs(path, inputs)))
+
+
+def _arrays(values) -> list[np.ndarray]:
+    """Return the tensors in nested results as arrays, in order."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+        return [(values.float() if str(values.dtype) in _HALVES else values).numpy().copy()]
+    if isinstance(values, np.ndarray):
+        return [values]
+    if hasattr(values, "values"):
+        values = values.values()
+    return [] if values is None else [array for one in values for array in _arrays(one)]
+
+
+_HALVES = ("torch.float16", "torch.bfloat16")

@@ -1,0 +1,109 @@
+"""The matrix of models: its registry, what a row says, its page."""
+
+import numpy as np
+import pytest
+from tvm import relax
+
+import microscopiq as mq
+from microscopiq.compiler.demo.run import FOLDER
+from microscopiq.compiler.options import Options
+from microscopiq.compiler.study.models.macs import (
+    BYTES_PER_SECOND,
+    MACS_PER_SECOND,
+    host_work,
+    macs_of,
+)
+from microscopiq.compiler.study.models.registry import architectures
+from microscopiq.compiler.study.models.run import Imported, Row, Source, measure
+from microscopiq.compiler.study.models.sources import sources
+from microscopiq.compiler.study.models.table import cells, decibels, page, reasons
+from tests.compiler.relax_modules import const, inputs_of, model, module, run_llvm
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+
+def test_rows_are_named_once_and_chosen_by_name(tmp_path):
+    assert {"LeNet", "BERT", "Mixtral", "wav2vec 2.0", "DLRM"} <= set(architectures())
+    rows = sources(["MLP", "Counter"], None)
+    assert [(row.name, row.form) for row in rows] == [
+        ("MLP", "torch"),
+        ("MLP", "onnx"),
+        ("Counter", "torch"),
+    ]
+    with pytest.raises(mq.ConfigError, match="unknown model 'MPL'; did you mean MLP"):
+        sources(["MPL"], None)
+    with pytest.raises(mq.ConfigError, match=r"no \.onnx file in"):
+        sources(None, tmp_path)
+
+
+def test_a_row_of_each_form():
+    rows = [measure(row, Options(recipe="int8")) for row in sources(["MLP", "Counter"], None)]
+    files = sources(["digits_cnn"], FOLDER)
+    rows += [measure(row, Options(recipe="int8")) for row in files]
+    assert [row.form for row in rows] == ["torch", "onnx", "torch", "file"]
+    for row in rows:
+        assert row.error == "" and row.equal and row.macs_share == 1, row
+        assert row.import_db > 100 and row.sqnr_db > 20 and 0 < row.time_share <= 1, row
+    assert not rows[0].host
+
+
+def row_of(mod, expected):
+    inputs = inputs_of(mod)
+    source = Source("one", "torch", lambda: Imported(mod, inputs, expected))
+    return measure(source, Options(recipe="int8", arch="tiny-4x4"))
+
+
+def test_a_wrong_import_shows():
+    mod = model("onnx linear")
+    right = run_llvm(mod, inputs_of(mod))
+    assert row_of(mod, right).import_db == np.inf
+    wrong = row_of(mod, [right[0] + 1])
+    assert wrong.import_db < 20 and wrong.sqnr_db < 20 and wrong.equal
+    assert cells(row_of(mod, right[:0]))[2] == "wrong"
+
+
+def test_a_failure_is_a_row():
+    def fail():
+        raise mq.UnsupportedError("no way\nin")
+
+    row = measure(Source("one", "file", fail), Options())
+    assert (row.stage, row.error) == ("import", "no way\nin")
+    assert cells(row)[2] == "import fails"
+    text = page([row], "study", "int8", "tiny")
+    assert "1 rows, of which 1 fail." in text and "| one | file | import | no way in |" in text
+
+
+def test_products_on_the_host_count():
+    def body(emit, x):
+        product = emit(relax.op.matmul(x, const(10, 8)))
+        emit(relax.op.reshape(product, (2, 24)))
+        return product, emit(relax.op.nn.conv1d(x, const(4, 3, 3), padding=1))
+
+    mod = module(body, (2, 3, 10))
+    found = host_work(mod, "main", set())
+    assert found.macs == 2 * 3 * 8 * 10 + 2 * 4 * 10 * 3 * 3
+    moved = 4 * (60 + 80 + 48) + 4 * (60 + 36 + 80)
+    assert found.seconds == pytest.approx(moved / BYTES_PER_SECOND)
+
+
+def test_a_large_product_takes_its_multiplications():
+    mod = module(lambda emit, x: emit(relax.op.matmul(x, const(256, 256))), (256, 256))
+    assert host_work(mod, "main", set()).seconds == pytest.approx(256**3 / MACS_PER_SECOND)
+
+
+def test_a_transposed_convolution_counts_its_input():
+    data, kernel = relax.Var("x", relax.TensorType((1, 4, 5, 5), "float32")), const(4, 2, 3, 3)
+    call = relax.BlockBuilder().normalize(relax.op.nn.conv2d_transpose(data, kernel, strides=2))
+    assert macs_of(call) == 4 * 25 * 2 * 9
+
+
+def test_words_of_the_table():
+    assert [decibels(one) for one in (None, np.inf, -np.inf, 41.6)] == ["", "exact", "wrong", "42"]
+    one = Row("a", "torch", host=(("nn.softmax", "no exponential", 2), ("check_indices3", "no", 1)))
+    two = Row("b", "torch", host=(("nn.softmax", "no exponential", 1), ("check_indices", "no", 4)))
+    assert reasons([one, two]) == [
+        ("check_indices", "no", 5, "a, b"),
+        ("nn.softmax", "no exponential", 3, "a, b"),
+    ]
+    assert cells(Row("a", "torch", macs_share=0.9999, equal=False))[3:6] == ("NO", "", "99.9")
