@@ -202,7 +202,7 @@ def test_layer_that_fits_no_tile(tiny_toml):
 
 def test_weight_format_that_the_arch_cant_decode():
     with raises(mq.UnsupportedError, "int8-64x64 can't decode", "'ms4'", "int4, int8"):
-        mq.build(small_model(), arch="int8-64x64")
+        mq.build(small_model(), recipe="microscopiq-w4a8", arch="int8-64x64")
 
 
 def test_a_model_of_which_nothing_runs_on_the_array_says_so_first(shell, tmp_path):

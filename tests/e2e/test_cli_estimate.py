@@ -35,7 +35,10 @@ def test_estimate(shell):
         (("--preset", "llama2-7b-layer", "--tokens", "0"), "tokens = 0; allowed: at least 1"),
         (("--gemm", "2x2x2", "--format", "ms8"), "unknown weight format 'ms8'"),
         (("--gemm", "2x2x2", "--flagged-share", "2"), "flagged share 2.0; allowed: 0 to 1"),
-        (("--gemm", "2x2x2", "--arch", "int8-64x64"), "int8-64x64 can't decode weight format"),
+        (
+            ("--gemm", "2x2x2", "--arch", "int8-64x64", "--format", "ms4"),
+            "int8-64x64 can't decode weight format",
+        ),
     ],
 )
 def test_estimate_refuses(shell, arguments, message):

@@ -5,6 +5,7 @@ import pytest
 
 from microscopiq.compiler.quant import methods  # noqa: F401  (registers the quantizers)
 from microscopiq.compiler.quant.base import quantize_weight
+from microscopiq.target.errors import InputError
 from microscopiq.target.formats import (
     BY_CODE,
     CLUSTER_BITS,
@@ -70,11 +71,8 @@ def test_int_ties_go_to_even_and_the_ends_saturate(name):
     assert weight.scale[0, 0] == 1
     assert dequantize(weight)[0].tolist() == [0, 2, 2, 0, -2, -2, 0, row.q_max, -row.q_max]
     assert counts["saturated"] == 0
-    # A scale beyond fp16 saturates, and says so.
-    huge = np.float32([[1e9, 1.0]])
-    weight, counts = quantize_weight("rtn", huge, name, "huge")
-    assert integers(weight)[0].tolist() == [[row.q_max, 0]]
-    assert counts["saturated"] == 1
+    with pytest.raises(InputError, match=r"layer 'huge': weight\[0, 0\] is 1e\+09; 1 of 2 weights"):
+        quantize_weight("rtn", np.float32([[1e9, 1.0]]), name, "huge")
 
 
 @pytest.mark.parametrize("name", MS)

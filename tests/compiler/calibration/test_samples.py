@@ -177,7 +177,11 @@ def test_activations_that_arent_finite(one_input):
         return make.linear(emit, emit(op.exp(x)), 4)
 
     with pytest.raises(InputError, match=r"call 0: inputs of layer 'linear0' are too large.*e\+3"):
-        mq.quantize(make.module(large, (2, 5)), "int8", np.full((2, 5), 80, np.float32))
+        mq.quantize(
+            make.module(large, (2, 5)),
+            "int8",
+            np.linspace(0, 80, 10, dtype=np.float32).reshape(2, 5),
+        )
 
 
 @pytest.mark.parametrize(

@@ -210,8 +210,9 @@ def test_nothing_for_the_array():
 
 def test_quantizing_twice_changes_nothing():
     once = quantize(make.model("chain"), "int4")
-    again = quantize(once, "int8")
-    tvm.ir.assert_structural_equal(once, again)
+    tvm.ir.assert_structural_equal(once, quantize(once, "int4"))
+    with pytest.raises(ConfigError, match="already quantized by recipe 'int4', and recipe 'int8'"):
+        quantize(once, "int8")
     tvm.ir.assert_structural_equal(once, quantize(make.model("chain"), "int4"))
 
 
@@ -224,13 +225,13 @@ def test_compiled_module_is_refused():
 
 def test_format_without_a_decoder_is_refused():
     with pytest.raises(UnsupportedError, match=r"int8-64x64 can't decode weight format 'ms4'"):
-        build(make.model("clip"), arch="int8-64x64")
+        build(make.model("clip"), recipe="microscopiq-w4a8", arch="int8-64x64")
 
 
 def test_machine_and_recipe_must_fit():
     message = "fineq-64x64 can't decode weight format 'ms4' .it decodes: fineq.; choose another"
     with pytest.raises(UnsupportedError, match=message):
-        build(make.model("clip"), arch="fineq-64x64")
+        build(make.model("clip"), recipe="microscopiq-w4a8", arch="fineq-64x64")
     with pytest.raises(UnsupportedError, match=r"microscopiq-64x64 can't decode .* 'fineq'"):
         build(make.model("clip"), recipe="fineq-w2a8")
 

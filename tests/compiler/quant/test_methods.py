@@ -11,6 +11,7 @@ from microscopiq.compiler.quant import methods  # noqa: F401  (registers the qua
 from microscopiq.compiler.quant.base import METHODS, quantize_weight, values_of
 from microscopiq.compiler.quant.e4m3 import to_e4m3
 from microscopiq.compiler.quant.host_formats import STUDY_FORMATS
+from microscopiq.compiler.quant.reach import largest_weight
 from microscopiq.compiler.quant.statistics import Statistics
 from microscopiq.target.errors import ConfigError, InputError
 from microscopiq.target.formats import GROUP_SIZE, MACRO_BLOCK, MICRO_BLOCK, WEIGHT_FORMATS
@@ -103,6 +104,10 @@ every_weight = pytest.mark.parametrize("label", WEIGHTS)
 def test_contract(method, fmt, calibrated, label):
     matrix = WEIGHTS[label]
     before = matrix.copy()
+    if np.abs(matrix).max() > largest_weight(fmt):
+        with pytest.raises(InputError, match=f"layer 'x': .* the largest that '{fmt}' has a scale"):
+            _quantize(method, matrix, fmt, calibrated)
+        return
     weight, counts = _quantize(method, matrix, fmt, calibrated)
     np.testing.assert_array_equal(matrix, before)
     assert weight.format == fmt and weight.slots.shape == matrix.shape
