@@ -6,6 +6,8 @@ from ..target.arch import DEFAULT_ARCH
 # Whatever is imported first, TVM loads this module in the middle of it: it may import nothing
 # that could be half imported by then, TVM included.
 TAG = "microscopiq"
+HOST = {"kind": "llvm", "opt-level": 2}
+"""Of what stays on the host. LLVM's third level takes longer for code that runs as fast."""
 RECIPE_IS = "recipe="
 
 
@@ -22,7 +24,7 @@ def autoload() -> None:
             "keys": [TAG],
             "device": TAG,
             "model": DEFAULT_ARCH,
-            "host": {"kind": "llvm"},
+            "host": HOST,
         },
     )
     previous = relax.pipeline.PIPELINE_MAP["default"]
@@ -76,7 +78,7 @@ def _compile(mod, target, default):
         arch = str(target.attrs.get("model", DEFAULT_ARCH)) or DEFAULT_ARCH
         arch = DEFAULT_ARCH if arch == "unknown" else arch
         mod = run_stages(mod, Options(recipe=_named_recipe(target), arch=arch)).mod
-    host = target.host or tvm.target.Target("llvm")
+    host = target.host or tvm.target.Target(HOST)
     with host:
         mod = default(mod)
     # A PrimFunc without a target of its own would be built for ext_dev, which has no codegen.

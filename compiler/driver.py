@@ -16,6 +16,7 @@ from ..target.isa.program import Program
 from .calibration.collect import Calibration, collect
 from .frontend.load import load_model
 from .frontend.repair import repair
+from .llvm import fewer_checks
 from .options import STAGES, Options
 from .partition.graph import function_names
 from .partition.integers import integer_products
@@ -204,7 +205,8 @@ def compile_model(source, options: Options, example_inputs: tuple | None = None)
 
 def build_host(mod: tvm.IRModule):
     """Return the executable of a module whose accelerated part is already a program."""
-    return relax.build(mod, target=tvm.target.Target("microscopiq"))
+    with fewer_checks(mod):
+        return relax.build(mod, target=tvm.target.Target("microscopiq"))
 
 
 def quantize(source, recipe=None, calibration=None, progress=None) -> tvm.IRModule:
