@@ -18,8 +18,8 @@ from .frontend.load import load_model
 from .frontend.repair import repair
 from .llvm import fewer_checks
 from .options import STAGES, Options
+from .partition.given import source_products
 from .partition.graph import function_names
-from .partition.integers import integer_products
 from .passes.integers.take import take_integers
 from .passes.lower import emit_programs, leave_to_host, quantized_functions, schedule_operators
 from .passes.quantize import quantize_model
@@ -101,7 +101,7 @@ def run_quantize(state: Compilation) -> Compilation:
 
 def _of_source(mod: tvm.IRModule, options: Options) -> Recipe | None:
     """Return the recipe of a model that comes quantized, None of any other."""
-    given = sum(len(integer_products(mod[gv])) for gv in function_names(mod))
+    given = sum(len(source_products(mod[gv])) for gv in function_names(mod))
     if not given:
         return None
     words = {"recipe": options.recipe, "calibration": options.calibration}

@@ -5,6 +5,7 @@ Every constraint is a function whose docstring is the reason a user reads when i
 
 import numpy as np
 
+from .given import fits, is_given
 from .graph import Graph, shape_of, static_shape
 from .integers import EXACT, is_integer, largest_sum
 
@@ -71,6 +72,11 @@ def exact_sums(graph: Graph, call) -> bool:
     return not is_integer(call) or largest_sum(graph, call) <= EXACT
 
 
+def given_weights(graph: Graph, call) -> bool:
+    """weights given as integers must have 8 bits without zero points; a kernel a scale a channel"""
+    return not is_given(graph, call) or fits(graph, call)
+
+
 def not_empty(_graph: Graph, call) -> bool:
     """a tensor without elements has nothing to compute"""
     return all(int(np.prod(shape_of(expr))) > 0 for expr in (call, *call.args))
@@ -83,6 +89,7 @@ CONSTRAINTS = {
         not_constant_left,
         matrix_operands,
         equal_batches,
+        given_weights,
         not_empty,
     ),
     "nn.conv2d": (
@@ -91,6 +98,7 @@ CONSTRAINTS = {
         constant_kernel,
         nchw_layout,
         exact_sums,
+        given_weights,
         not_empty,
     ),
 }

@@ -6,6 +6,9 @@ from tvm import relax
 
 from ...target.errors import UnsupportedError
 
+LAYOUT = ("permute_dims", "reshape", "expand_dims", "squeeze")
+"""Operators that only move elements."""
+
 
 def op_name(expr) -> str:
     """Return the name of a call's operator without ``relax.``, empty for anything else."""
@@ -96,13 +99,19 @@ class Graph:
     def constant(self, expr, copy: bool = True) -> np.ndarray | None:
         """Return the value of an expression made of constants by changes of layout only.
 
+        Codes of a constant that are dequantized are one, too.
         Without `copy` it can be a view of the module's own memory.
         """
         expr = self.value(expr)
         if isinstance(expr, tvm.ir.GenericConst):
             return expr.value.numpy() if copy else np.from_dlpack(expr.value)
         name = op_name(expr)
-        if name not in ("permute_dims", "reshape", "expand_dims", "squeeze", "astype"):
+        if name == "dequantize":
+            from .dequantized import weights  # it stands on the functions above
+
+            found = weights(self.value, expr)
+            return None if found is None else found.numbers
+        if name not in (*LAYOUT, "astype"):
             return None
         source = self.constant(expr.args[0], copy)
         shape = static_shape(expr)

@@ -59,12 +59,3 @@ def largest_sum(graph: Graph, call) -> int:
         return LOWEST * LOWEST * shape_of(call.args[0])[-1]
     axes = (0,) if op_name(call) == "matmul" else (1, 2, 3)
     return LOWEST * int(np.abs(weight.astype(np.int64)).sum(axes).max(initial=0))
-
-
-def integer_products(function: relax.Function) -> list[relax.Call]:
-    """Return the products of integers of a function."""
-    return [
-        value
-        for _, value in Graph(function).order
-        if op_name(value) in INTEGER_LAYER_OF and is_integer(value)
-    ]

@@ -18,7 +18,8 @@ class Layer:
         find out about a layer is kept by it: a layer with other values is still the same layer.
     kind : str
         ``linear``, ``conv2d`` or ``attention`` (two operands known at run time); ``int_linear``,
-        ``int_conv2d`` or ``int_matmul`` of integers that the source model gave.
+        ``int_conv2d`` or ``int_matmul`` of integers that the source model gave; ``given_linear``,
+        ``given_conv2d`` or ``given_blocks`` where it gave those of weights alone.
     call, root : tvm.relax.Expr
         The product, and the expression whose value the fused operator gives.
     x, other
@@ -27,8 +28,11 @@ class Layer:
         fp32 ``(out, in)``, for conv2d ``(out, in / groups, kh, kw)``; None for two activations.
     integers : numpy.ndarray or None
         int8 weights of the source model, in the shape of `weight`, which such a layer lacks.
+    scale : numpy.ndarray or None
+        fp32 ``(out,)`` of the integers, or ``(blocks, out)`` where each block of inputs has its
+        own: their integers are ``(blocks * out, inputs of a block, 1, 1)``.
     groups : int
-        Of a convolution.
+        Of a convolution; blocks.
     bias : numpy.ndarray or None
         fp32 ``(out,)``.
     residual
@@ -60,6 +64,7 @@ class Layer:
     source: int | None = None
     absorbed: tuple = ()
     integers: np.ndarray | None = None
+    scale: np.ndarray | None = None
 
     @property
     def matrix(self) -> np.ndarray:
@@ -74,6 +79,13 @@ class Layer:
         if self.integers is None:
             raise TypeError(f"layer '{self.name}' ({self.kind}) has no integers of the source")
         return self.integers
+
+    @property
+    def factors(self) -> np.ndarray:
+        """The scale of the integers, of a layer whose kind has one."""
+        if self.scale is None:
+            raise TypeError(f"layer '{self.name}' ({self.kind}) has no scale of the source")
+        return self.scale
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,7 @@
 """Chooses what the array runs: GEMM-like operators and what can be fused behind them."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +10,9 @@ from tvm import relax
 
 from ..names import digest
 from .constraints import ANCHORS, CONSTRAINTS, HOST_REASONS, IN_FP32, OTHER_REASON
+from .dequantized import weights
 from .fusion import fused, requantized
+from .given import GIVEN_LAYER_OF, is_given
 from .graph import Graph, function_names, op_name
 from .integers import INTEGER_LAYER_OF, is_integer
 from .layer import Layer, Partition
@@ -75,6 +77,8 @@ def partition(
             continue
         if is_integer(call):
             layer = INTEGER_LAYER_OF[name](graph, call, first + len(layers))
+        elif is_given(graph, call):
+            layer = GIVEN_LAYER_OF[name](graph, call, first + len(layers))
         else:
             layer = fused(graph, var, LAYER_OF[name](graph, call, first + len(layers)), taken)
         called.append(_source_name(graph, layer, names) or f"{layer.kind}{kinds[layer.kind]}")
@@ -122,9 +126,22 @@ LAYER_OF: dict[str, Callable[[Graph, relax.Call, int], Layer]] = {
 
 def _source_name(graph: Graph, layer: Layer, names: dict[str, str]) -> str:
     """Return the layer's name in the source model: that of its weight, else of its bias."""
-    given = graph.constant(layer.call.args[1], copy=False)
-    for value in (given, layer.weight, layer.integers, layer.bias):
-        found = names.get(digest(value)) if value is not None else None
+    for value in _named(graph, layer):
+        found = names.get(digest(value))
         if found and "." in found:
+            found = found.removesuffix("_quantized")
             return found.removesuffix(".weight").removesuffix(".bias")
     return ""
+
+
+def _named(graph: Graph, layer: Layer) -> Iterator[np.ndarray]:
+    """Yield the constants that a layer can be named by."""
+    operand = layer.call.args[1]
+    values = (graph.constant(operand, copy=False), layer.weight, layer.integers, layer.bias)
+    yield from (value for value in values if value is not None)
+    if layer.integers is not None:
+        # Products take unsigned codes as signed ones, 128 lower.
+        yield from (value.view(np.uint8) ^ 128 for value in (layer.integers, layer.integers.T))
+    codes = weights(graph.value, operand)
+    if codes is not None:
+        yield from (codes.codes, codes.codes.T)

@@ -14,10 +14,10 @@ from tvm import relax
 from tvm.relax import op
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
+from ...partition.dequantized import known, weights
 from ...partition.graph import function_names, op_name, shape_of, static_shape
 from . import products
-from .arithmetic import known
-from .dequantized import activation, weights
+from .activations import activation
 from .scaling import ratio, requantized, scaled, times
 
 SAME_SCALE = 1e-5

@@ -41,8 +41,10 @@ def product(
     )
 
 
-def emit_gemm(emission: Emission, layer: Layer, op: Gemm, operands: list):
-    """Emit the product with its fused epilogue and give back the root's shape."""
+def emit_gemm(
+    emission: Emission, layer: Layer, op: Gemm, operands: list, shape: tuple[int, ...] | None = None
+):
+    """Emit the product with its fused epilogue and give back a shape, the root's by default."""
     packed, order = emission.shared.packed.get(layer.number), emission.part.ordering(layer)
     if packed:
         operands = operands + _unpacked(emission, op, packed)
@@ -59,7 +61,8 @@ def emit_gemm(emission: Emission, layer: Layer, op: Gemm, operands: list):
     gv = emission.add(function, layer.name)
     placed = emission.shared.migration.get(layer.number, "")
     emission.shared.records[gv.name_hint] = _record(layer, op, packed, order, placed)
-    shape, normalize = static_shape(layer.root), emission.builder_.normalize
+    shape = static_shape(layer.root) if shape is None else shape
+    normalize = emission.builder_.normalize
     if op.requantize:
         exponents = (op.batch, op.m, op.column_blocks)
         types = [tensor(op.output_shape, "int8"), tensor(exponents, "int8")]

@@ -7,7 +7,7 @@ import numpy as np
 from tvm import relax
 
 from ...partition.layer import Layer
-from . import attention, conv2d, integers, linear
+from . import attention, conv2d, given, integers, linear
 from .emission import Emission
 
 
@@ -35,5 +35,8 @@ LAYER_KINDS = {
     "int_linear": LayerKind(integers.linear),
     "int_conv2d": LayerKind(integers.conv2d),
     "int_matmul": LayerKind(integers.matmul),
+    "given_linear": LayerKind(given.linear),
+    "given_conv2d": LayerKind(given.conv2d),
+    "given_blocks": LayerKind(given.blocks),
 }
 """By `Layer.kind`."""

@@ -94,6 +94,14 @@ def long_sums():
     return builder.get()
 
 
+def beyond_8_bits(body, *shape):
+    """Return a product with given weights that need 9 bits without their zero points."""
+    codes = relax.const(np.full(shape[1], 255, np.uint8))
+    scale, zero = relax.const(np.float32(0.1)), relax.const(np.uint8(0))
+    number = lambda emit: emit(op.dequantize(codes, scale, zero))  # noqa: E731
+    return make.module(lambda emit, x: emit(body(x, number(emit))), shape[0])
+
+
 BROKEN = {
     ("matmul", rules.static_shapes): lambda: Dynamic,
     ("matmul", rules.number_types): lambda: half(
@@ -102,6 +110,7 @@ BROKEN = {
     ("matmul", rules.not_constant_left): lambda: matmul((3, 4), (4, 5), constant_left=True),
     ("matmul", rules.matrix_operands): lambda: matmul((2, 3, 4), (2, 4, 5), constant_right=True),
     ("matmul", rules.equal_batches): lambda: matmul((2, 3, 4), (4, 5)),
+    ("matmul", rules.given_weights): lambda: beyond_8_bits(op.matmul, (3, 4), (4, 5)),
     ("matmul", rules.not_empty): lambda: matmul((0, 4), (4, 5), constant_right=True),
     ("nn.conv2d", rules.static_shapes): dynamic_conv2d,
     ("nn.conv2d", rules.number_types): lambda: half(
@@ -112,6 +121,9 @@ BROKEN = {
         (1, 6, 6, 3), (2, 3, 3, 3), data_layout="NHWC"
     ),
     ("nn.conv2d", rules.exact_sums): long_sums,
+    ("nn.conv2d", rules.given_weights): lambda: beyond_8_bits(
+        op.nn.conv2d, (1, 3, 6, 6), (2, 3, 3, 3)
+    ),
     ("nn.conv2d", rules.not_empty): lambda: constant_conv2d((0, 3, 6, 6), (2, 3, 3, 3)),
 }
 

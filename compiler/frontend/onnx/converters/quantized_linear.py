@@ -61,6 +61,9 @@ def _dequantize_blocks(bb, x, scale, zero, attrs):
         raise UnsupportedError(
             f"DequantizeLinear: {shape[axis]} elements in blocks of {block}; allowed: a multiple"
         )
+    values = [known(part) for part in (x, scale, zero)]
+    if all(value is not None for value in values):
+        return _constant_blocks(bb, values, axis, block)
     apart = (*shape[:axis], count, block, *shape[axis + 1 :])
     codes = bb.emit(op.astype(_reshaped(bb, x, apart), "float32"))
     if int(np.prod(shape_of(zero))) > 1:
@@ -68,6 +71,19 @@ def _dequantize_blocks(bb, x, scale, zero, attrs):
     codes = bb.emit(op.subtract(codes, bb.emit(op.astype(zero, "float32"))))
     factors = _reshaped(bb, scale, (*shape[:axis], count, 1, *shape[axis + 1 :]))
     return op.reshape(bb.emit(op.multiply(codes, factors)), shape)
+
+
+def _constant_blocks(bb, values: list, axis: int, block: int):
+    """Return the numbers of constant codes, whose blocks are found again in the module."""
+    codes, scale, zero = (np.moveaxis(value, axis, -1) if value.ndim else value for value in values)
+    zero = np.broadcast_to(zero, scale.shape)
+    lines = (codes.reshape(-1, block), scale.reshape(-1), zero.reshape(-1))
+    constants = [relax.const(np.ascontiguousarray(line)) for line in lines]
+    numbers = bb.emit(op.dequantize(*constants, axis=0, out_dtype="float32"))
+    numbers = bb.emit(op.reshape(numbers, codes.shape))
+    axes = list(range(codes.ndim - 1))
+    axes.insert(axis, codes.ndim - 1)
+    return op.permute_dims(numbers, axes)
 
 
 def _reshaped(bb, x, shape):

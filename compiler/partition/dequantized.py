@@ -1,19 +1,15 @@
-"""What is known of numbers that are codes times a scale: constants, and activations."""
+"""Constants that are codes times a scale."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from tvm import relax
-from tvm.relax import op
+from tvm import ir, relax
 
-from ...partition.graph import op_name, static_shape
-from .arithmetic import known
+from .graph import LAYOUT, op_name, static_shape
 
 Bound = Callable[[relax.Expr], relax.Expr]
 """Gives what a variable is bound to, through copies; another expression as it is."""
-LAYOUT = ("permute_dims", "reshape", "expand_dims", "squeeze")
-"""Operators that only move elements."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +19,11 @@ class Weights:
     codes: np.ndarray
     scale: np.ndarray
     zero: np.ndarray
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """What they mean, in fp32."""
+        return (self.codes.astype(np.int32) - self.zero).astype(np.float32) * self.scale
 
     def along(self, axis: int) -> "tuple[np.ndarray, np.ndarray] | None":
         """Return scale and zero point by the index of an axis, None if they differ within one."""
@@ -35,13 +36,9 @@ class Weights:
         return found[0], found[1]
 
 
-@dataclass(frozen=True)
-class Activation:
-    """``(codes - zero) * scale`` with one scale and one zero point."""
-
-    codes: relax.Expr
-    scale: relax.Expr
-    zero: relax.Expr
+def known(expr) -> np.ndarray | None:
+    """Return the value of a constant, None of anything else."""
+    return expr.value.numpy() if isinstance(expr, ir.GenericConst) else None
 
 
 def weights(bound: Bound, expr: relax.Expr) -> Weights | None:
@@ -64,30 +61,6 @@ def weights(bound: Bound, expr: relax.Expr) -> Weights | None:
         np.broadcast_to(_along(part, axis, codes.ndim), codes.shape) for part in (scale, zero)
     ]
     return Weights(codes, *spread)
-
-
-def activation(bound: Bound, emit, expr: relax.Expr) -> Activation | None:
-    """Return what a value is made of, None of anything but int8 or uint8 codes under one scale."""
-    value = bound(expr)
-    if op_name(value) in LAYOUT:
-        inner = activation(bound, emit, value.args[0])
-        if inner is None:
-            return None
-        arguments = [inner.codes, *value.args[1:]]
-        codes = emit(relax.Call(value.op, arguments, value.attrs))
-        return Activation(codes, inner.scale, inner.zero)
-    if op_name(value) != "dequantize" or str(value.ty.dtype) != "float32":
-        return None
-    codes, scale, zero = value.args
-    if str(codes.ty.dtype) not in ("int8", "uint8"):
-        return None
-    if not (_alone(scale) and _alone(zero)) or known(codes) is not None:
-        return None
-    return Activation(codes, emit(op.reshape(scale, ())), emit(op.reshape(zero, ())))
-
-
-def _alone(expr) -> bool:
-    return int(np.prod(static_shape(expr) or (2,))) == 1 or static_shape(expr) == ()
 
 
 def _codes(bound: Bound, expr) -> np.ndarray | None:
