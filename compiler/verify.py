@@ -37,7 +37,9 @@ class LayerCheck:
     elements: int
 
 
-def verify_layers(compilation: Compilation, inputs: list[np.ndarray]) -> list[LayerCheck]:
+def verify_layers(
+    compilation: Compilation, inputs: list[np.ndarray], function: str = "main"
+) -> list[LayerCheck]:
     """Run a model on the simulator and recompute each accelerated operator with LLVM.
 
     Parameters
@@ -46,6 +48,8 @@ def verify_layers(compilation: Compilation, inputs: list[np.ndarray]) -> list[La
         With its executable and its quantized module.
     inputs : list of numpy.ndarray
         Of the compiled shapes.
+    function : str
+        Which one runs, from the state that the model comes with.
 
     Returns
     -------
@@ -66,7 +70,7 @@ def verify_layers(compilation: Compilation, inputs: list[np.ndarray]) -> list[La
         return RUN_ON
 
     session.vm.set_instrument(instrument)
-    session.run(*inputs)
+    session.run(*inputs, function=function)
     return checks
 
 
@@ -136,6 +140,8 @@ def _decode(run, operator: Gemm, segment: bytes) -> list[np.ndarray]:
     return [values.numpy(), scale.numpy()]
 
 
-def run_reference(compilation: Compilation, inputs: list[np.ndarray]) -> list[np.ndarray]:
+def run_reference(
+    compilation: Compilation, inputs: list[np.ndarray], function: str = "main"
+) -> list[np.ndarray]:
     """Return the outputs of the quantized module built for plain LLVM."""
-    return Session(build_for_llvm(compilation.quantized)).run(*inputs).outputs
+    return Session(build_for_llvm(compilation.quantized)).run(*inputs, function=function).outputs

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import tvm
-from tvm import relax
 
+from ...runtime.session import Session
 from ...target.errors import ConfigError, InputError
+from ..llvm import build_for_llvm
+from ..partition.graph import function_names
 from ..partition.layer import Layer, Replaced
 from ..partition.partition import Partitions
 from .cache import Cache, cache_key
@@ -43,6 +45,9 @@ class Calibration:
         they changed: the model runs twice, with and without them, in pieces between which the
         samples' values are in a temporary file. If not, every layer sees what fp32 gives, and the
         model runs once for all layers that `hessian_bytes` holds.
+    function : str
+        Which the samples are inputs of; layers of others get what layers with the same weights got.
+        State goes from sample to sample as fp32 makes it.
     """
 
     samples: Any
@@ -50,6 +55,7 @@ class Calibration:
     held_out_every: int = 8
     cache_dir: str | Path | None = None
     sequential: bool = True
+    function: str = ENTRY
     _calls: dict[tuple[Input, ...], list[Call]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -102,20 +108,34 @@ def collect(
     ConfigError
         When the cache's folder can't be written.
     """
-    inputs = model_inputs(entry(mod))
-    calls = calibration.calls(inputs)
+    function = check_entry(mod, calibration.function)
+    given, state = model_inputs(mod, function)
+    calls = calibration.calls(given)
+    inputs = [*given, *state]
+    if state:
+        calls = with_state(mod, function, calls)
     one_by_one = sequential and calibration.sequential
     _Collection(mod, parts, calls, inputs, calibration, one_by_one).run(take, progress)
 
 
-def entry(mod: tvm.IRModule) -> relax.Function:
-    """Return the function that samples are inputs of."""
-    names = [gv.name_hint for gv in mod.functions]
-    if ENTRY not in names:
+def check_entry(mod: tvm.IRModule, name: str) -> str:
+    """Return the name of the function that samples are inputs of, if the module has it."""
+    names = [gv.name_hint for gv in function_names(mod)]
+    if name not in names:
         raise InputError(
-            f"calibration runs the function '{ENTRY}'; the module has only {', '.join(names)}"
+            f"calibration runs the function '{name}'; the module has only {', '.join(names)}"
         )
-    return mod[ENTRY]
+    return name
+
+
+def with_state(mod: tvm.IRModule, function: str, calls: list[Call]) -> list[Call]:
+    """Return calls with the state that each meets, when fp32 makes them one after the other."""
+    session = Session(build_for_llvm(mod))
+    found: list[Call] = []
+    for call in calls:
+        found.append((*call, *session.state(function).values()))
+        session.run(*call, function=function)
+    return found
 
 
 class _Collection:
@@ -131,7 +151,7 @@ class _Collection:
         sequential: bool,
     ):
         self.mod, self.parts, self.calls, self.options = mod, parts, calls, options
-        self.rows = find_rows(mod, parts, ENTRY)
+        self.rows = find_rows(mod, parts, options.function)
         self.orderings = {
             layer.number: part.ordering(layer) for part in parts.values() for layer in part.layers
         }
@@ -141,7 +161,7 @@ class _Collection:
         self.quantized: list[tuple[Layer, Replaced]] = []
         self.cache: Cache | None = None
         if options.cache_dir is not None:
-            key = cache_key(mod, inputs, calls, (options.held_out_every,))
+            key = cache_key(mod, inputs, calls, (options.held_out_every, options.function))
             self.cache = Cache(options.cache_dir, key)
         self.done = 0
 
@@ -161,7 +181,13 @@ class _Collection:
                 missing = [one for one in group if not self._load(one)]
                 if missing and made is None:
                     made = stack.enter_context(
-                        runner(self.mod, self.parts, self.rows, ENTRY, self.sequential)
+                        runner(
+                            self.mod,
+                            self.parts,
+                            self.rows,
+                            self.options.function,
+                            self.sequential,
+                        )
                     )
                 if made is not None and missing:
                     for layer, replaced in self.quantized:

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import tvm
 from tvm import relax
 
+from ...runtime.state import state_among
 from ...target.errors import InputError
 
 Call = tuple[np.ndarray, ...]
@@ -32,7 +34,22 @@ class Input:
         return all(want in (None, dim) for want, dim in zip(self.shape, shape, strict=True))
 
 
-def model_inputs(function: relax.Function) -> list[Input]:
+def model_inputs(mod: tvm.IRModule, name: str) -> tuple[list[Input], list[Input]]:
+    """Return a function's inputs that a caller gives, and those that are its state.
+
+    Raises
+    ------
+    InputError
+        As `function_inputs`.
+    """
+    inputs = function_inputs(mod[name])
+    symbols = {gv.name_hint for gv in mod.functions}
+    kept = state_among([one.name for one in inputs], symbols.__contains__)
+    split = len(inputs) - len(kept)
+    return inputs[:split], inputs[split:]
+
+
+def function_inputs(function: relax.Function) -> list[Input]:
     """Return the inputs of a function.
 
     Raises

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...runtime.whole_file import write_file
 from ...target.errors import InputError
-from ..calibration.collect import entry
+from ..calibration.collect import ENTRY, check_entry
 from ..calibration.samples import model_inputs
 
 
@@ -58,7 +58,7 @@ def read_samples(path: Path, mod) -> list[tuple[np.ndarray, ...]]:
     InputError
         As `read_inputs`, and for a model that calibration can't run.
     """
-    names = [want.name for want in model_inputs(entry(mod))]
+    names = [want.name for want in model_inputs(mod, check_entry(mod, ENTRY))[0]]
     return [tuple(read_inputs(path, names))]
 
 

@@ -8,11 +8,12 @@ import tvm
 
 from ...target.errors import ConfigError, InputError
 from ..files import check_model_file
+from .join import join
 
 
 def load_model(
     source,
-    example_inputs: tuple | None = None,
+    example_inputs: tuple | Mapping[str, tuple] | None = None,
     *,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     input_values: Mapping[str, object] | None = None,
@@ -23,8 +24,10 @@ def load_model(
     Parameters
     ----------
     source : str, Path, onnx.ModelProto, torch.export.ExportedProgram, torch.nn.Module or IRModule
+        Or a mapping of these by name: each is a function of one module, and they share weights and
+        state.
     example_inputs : tuple of torch.Tensor, optional
-        For an `nn.Module`.
+        For an `nn.Module`; of a mapping, a mapping too.
     input_shapes : mapping of str to sequence of int, optional
         Sizes of inputs that an ONNX model leaves open, by input name. A batch that alone is open
         is taken as 1, with a warning.
@@ -45,6 +48,8 @@ def load_model(
     UnsupportedError
         For an operator that TVM can't import.
     """
+    if isinstance(source, Mapping):
+        return _joined(source, example_inputs, input_shapes, input_values, check)
     if isinstance(source, str | Path):
         from .onnx.load import load_onnx
 
@@ -72,6 +77,19 @@ def load_model(
     raise InputError(
         f"can't load a model from {type(source).__name__}; allowed: path of an .onnx file, "
         "onnx.ModelProto, torch.export.ExportedProgram, torch.nn.Module, tvm.IRModule"
+    )
+
+
+def _joined(source: Mapping, example_inputs, input_shapes, input_values, check) -> tvm.IRModule:
+    """Return the models of a mapping as one module."""
+    if not source or input_shapes or input_values:
+        raise ConfigError(
+            "several models need a name each, and their sizes: call load_model for each that has "
+            "input_shapes or input_values, and give a mapping of the modules"
+        )
+    given = example_inputs or {}
+    return join(
+        {name: load_model(one, given.get(name), check=check) for name, one in source.items()}
     )
 
 

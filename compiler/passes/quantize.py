@@ -12,7 +12,7 @@ import tvm
 from tvm import relax
 
 from ...target.errors import ConfigError, UnsupportedError
-from ..names import read_names
+from ..names import digest, read_names
 from ..partition.constraints import PRODUCTS
 from ..partition.layer import Layer, Replaced
 from ..partition.partition import Partitions, partition_module
@@ -145,9 +145,15 @@ def _pack(
         if layer.integers is not None
     }
     given = len(packed)
+    done: dict[tuple, tuple[Packed, Replaced | None]] = {}
 
     def take(layer: Layer, statistics) -> Replaced | None:
-        packed[layer.number], replaced = pack_layer(layer, recipe, statistics)
+        # Functions of one module share weights: the one that no sample reaches has the other's.
+        key = (digest(layer.matrix), *(digest(each) for each in (layer.bias,) if each is not None))
+        key = (*key, layer.name, layer.groups)
+        if statistics is not None or key not in done:
+            done[key] = pack_layer(layer, recipe, statistics)
+        packed[layer.number], replaced = done[key]
         if progress:
             progress(len(packed) - given, len(layers), layer.name)
         return replaced

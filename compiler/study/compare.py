@@ -17,7 +17,7 @@ from tvm import relax
 from ...runtime.session import Session
 from ...target.errors import InputError
 from ..api import build
-from ..calibration.collect import ENTRY, entry
+from ..calibration.collect import ENTRY, check_entry
 from ..calibration.pieces import flat_arrays
 from ..calibration.run import runner
 from ..calibration.samples import Call, model_inputs, read_calls
@@ -77,7 +77,10 @@ def compare(source, recipes, samples, arch, progress: Progress | None = None) ->
         As `quantize` and `build`; `InputError` for fewer than two samples.
     """
     mod = load_model(source)
-    calls = read_calls(samples, model_inputs(entry(mod)))
+    inputs, state = model_inputs(mod, check_entry(mod, ENTRY))
+    if state:
+        raise InputError("the model keeps state from call to call; a study compares single calls")
+    calls = read_calls(samples, inputs)
     if len(calls) < 2:
         raise InputError(
             "a study needs two samples at least: some to calibrate, others to compare outputs on"
