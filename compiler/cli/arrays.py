@@ -22,13 +22,13 @@ def read_inputs(path: Path, names: list[str]) -> list[np.ndarray]:
     path : Path
         An .npz file, or an .npy file for a model with one input.
     names : list of str
-        The model's inputs. Arrays of just these names are taken by name, others as they are
-        stored.
+        The model's inputs. Arrays without names, which NumPy calls arr_0 and on, are taken in
+        order.
 
     Raises
     ------
     InputError
-        For a file that is missing, damaged, pickled, or holds another number of arrays.
+        For a file that is missing, damaged, pickled, or holds another number of arrays or others.
     """
     if not path.is_file():
         raise InputError(f"input file not found: {path}")
@@ -40,7 +40,13 @@ def read_inputs(path: Path, names: list[str]) -> list[np.ndarray]:
         )
     if arrays.keys() == set(names):
         return [arrays[name] for name in names]
-    return list(arrays.values())
+    unnamed = [f"arr_{index}" for index in range(len(names))]
+    if path.suffix == ".npy" or list(arrays) == unnamed:
+        return list(arrays.values())
+    raise InputError(
+        f"{path}: its arrays are called {', '.join(arrays)}, the model's inputs "
+        f"{', '.join(names)}; numpy.savez(path, {names[0]}=...) gives names"
+    )
 
 
 def read_samples(path: Path, mod) -> list[tuple[np.ndarray, ...]]:

@@ -35,6 +35,9 @@ def compile_command(
     ] = None,
     input_shape: InputShape = None,
     input_value: InputValue = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Compare the fp32 import with ONNX Runtime.")
+    ] = False,
     recipe: Recipe = None,
     arch: ArchName = DEFAULT_ARCH,
     calibration: Annotated[
@@ -92,7 +95,7 @@ def compile_command(
         from .progress import StageBars
     with StageBars() as bars:
         stop = stop_after.value if stop_after else None
-        mod = load_model(**source)
+        mod = load_model(**source, check=check, dump_dir=dump_dir)
         samples = None
         if calibration is not None:
             samples = Calibration(
@@ -113,6 +116,8 @@ def compile_command(
         print(json.dumps(compilation_record(model, state, written)))
     else:
         print_compilation(model, state, written)
+        if check:
+            say(new_console(), "The imported module computes what ONNX Runtime does")
 
 
 def print_compilation(model: str, state, output: Path | None) -> None:

@@ -17,6 +17,8 @@ from .repair import repair
 
 LEAST_DB = 60.0
 """Of fp32 rounding in another order, over a hundred layers and more, with room to spare."""
+UNIT = 2.0**-23
+"""Differences up to here are none: what ends at 1, such as a sigmoid, is rounded there."""
 HALF_DB = 25.0
 """The same for sources that compute in float16 or bfloat16, whose steps are 2^-8 apart."""
 
@@ -67,7 +69,8 @@ def _distance(expected: np.ndarray, found: np.ndarray) -> float:
     finite = np.isfinite(want)
     if not np.array_equal(np.where(finite, 0, want), np.where(finite, 0, have), equal_nan=True):
         return -np.inf
-    noise = float(np.square(want[finite] - have[finite]).sum())
+    error = np.abs(want[finite] - have[finite])
+    noise = float(np.square(error[error > UNIT]).sum())
     signal = float(np.square(want[finite]).sum())
     if not noise:
         return np.inf

@@ -18,6 +18,7 @@ def load_model(
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     input_values: Mapping[str, object] | None = None,
     check: bool = False,
+    dump_dir: str | Path | None = None,
 ) -> tvm.IRModule:
     """Return the Relax module of a model.
 
@@ -33,10 +34,11 @@ def load_model(
         is taken as 1, with a warning.
     input_values : mapping of str to array, optional
         Inputs of an ONNX model that are constants of the compiled one, such as a sample rate.
-
     check : bool
         Run the fp32 module beside its source, ONNX Runtime on random inputs or torch on the
         program's example inputs, and raise if it computes something else.
+    dump_dir : str or Path, optional
+        Folder that gets a file of what each pass changed of an ONNX graph.
 
     Raises
     ------
@@ -53,13 +55,13 @@ def load_model(
     if isinstance(source, str | Path):
         from .onnx.load import load_onnx
 
-        mod = load_onnx(check_model_file(source), input_shapes, input_values)
+        mod = load_onnx(check_model_file(source), input_shapes, input_values, dump_dir)
         return _checked_onnx(source, mod, input_values) if check else mod
     kind = type(source).__module__.split(".")[0]
     if kind == "onnx":
         from .onnx.load import load_onnx
 
-        mod = load_onnx(source, input_shapes, input_values)
+        mod = load_onnx(source, input_shapes, input_values, dump_dir)
         return _checked_onnx(source, mod, input_values) if check else mod
     if input_shapes or input_values:
         raise ConfigError(

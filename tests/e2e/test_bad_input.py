@@ -247,13 +247,15 @@ def test_inputs_that_dont_fit(executable):
 
 
 def test_npz_that_cant_be_used(library, images, shell, tmp_path):
-    files = {name: tmp_path / f"{name}.npz" for name in ("two", "pickled", "cut", "text", "batch")}
+    kinds = ("two", "pickled", "cut", "text", "batch", "names")
+    files = {name: tmp_path / f"{name}.npz" for name in kinds}
     np.savez(files["two"], a=images, b=images)
     np.savez(files["pickled"], a=np.array([{}], dtype=object))
     np.savez(files["cut"], a=images)
     files["cut"].write_bytes(files["cut"].read_bytes()[:1000])
     files["text"].write_text("no arrays")
-    np.savez(files["batch"], a=images[:2])
+    np.savez(files["batch"], image=images[:2])
+    np.savez(files["names"], img=images)
     files["missing"] = tmp_path / "missing.npz"
     messages = {
         "two": "holds 2 array(s) (a, b); the model takes 1 (image)",
@@ -262,6 +264,7 @@ def test_npz_that_cant_be_used(library, images, shell, tmp_path):
         "text": "not an .npz file of plain arrays",
         "batch": "must be float32[60, 1, 8, 8]; given float32[2, 1, 8, 8]",
         "missing": "input file not found",
+        "names": "its arrays are called img, the model's inputs image; numpy.savez(path, image=",
     }
     for name, message in messages.items():
         result = shell("run", library, "--input", files[name])

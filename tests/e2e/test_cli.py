@@ -133,7 +133,8 @@ def test_compile_prints_summary(shell, demo_folder, tmp_path):
         line.split() for line in result.out.splitlines()
     ]
     assert lines["Wrote"][1] == str(output)
-    assert sorted(path.name[:2] for path in dump.iterdir()) == ["00", "10", "10", "20", "30", "30"]
+    stages = sorted(path.name[:2] for path in dump.iterdir())
+    assert stages == ["00", "00", "10", "10", "20", "30", "30"]
 
 
 def test_compile_prints_a_row_per_layer(shell, demo_folder):
@@ -164,6 +165,7 @@ def test_compile_stops_after_a_stage(shell, demo_folder, tmp_path):
     assert "stopped after quantize" in " ".join(result.out.split())
     assert sorted(path.name for path in dump.iterdir()) == [
         "00_import.py",
+        "00_onnx.txt",
         "10_quant.json",
         "10_quantized.py",
     ]
@@ -173,7 +175,7 @@ def test_compile_stops_after_a_stage(shell, demo_folder, tmp_path):
 
 def test_compile_with_samples(shell, demo_folder, tmp_path):
     samples = tmp_path / "samples.npz"
-    np.savez(samples, x=np.random.default_rng(0).random((180, 1, 8, 8), np.float32))
+    np.savez(samples, image=np.random.default_rng(0).random((180, 1, 8, 8), np.float32))
     model, folder = demo_folder / "digits_cnn.onnx", tmp_path / "cache"
     options = ("--stop-after", "quantize", "--calibration", samples, "--calibration-cache", folder)
     first = shell("compile", model, *options)
@@ -220,7 +222,7 @@ def test_run_in_structural_mode(shell, tmp_path):
 
 
 def test_run_takes_arrays_in_stored_order(shell, library, images, tmp_path):
-    np.savez(tmp_path / "x.npz", some_other_name=images)
+    np.savez(tmp_path / "x.npz", images)
     result = shell("run", library, "--input", tmp_path / "x.npz", "--arch", "microscopiq-64x64")
     assert (result.code, result.err) == (0, "")
     assert "at 1,000 MHz" in result.out

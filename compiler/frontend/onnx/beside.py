@@ -30,10 +30,20 @@ def source_outputs(
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    given = source.SerializeToString() if isinstance(source, onnx.ModelProto) else str(source)
+    text = source.SerializeToString() if isinstance(source, onnx.ModelProto) else str(source)
     try:
-        session = onnxruntime.InferenceSession(given, options, ["CPUExecutionProvider"])
-        wanted = {one.name for one in session.get_inputs()}
-        return session.run(None, {name: inputs[name] for name in wanted if name in inputs})
+        session = onnxruntime.InferenceSession(text, options, ["CPUExecutionProvider"])
+        given = {
+            one.name: np.asarray(inputs[one.name]).astype(_dtype(one.type), copy=False)
+            for one in session.get_inputs()
+            if one.name in inputs
+        }
+        return session.run(None, given)
     except Exception as error:
         raise InputError(f"ONNX Runtime can't run the model: {last_line(error)}") from error
+
+
+def _dtype(kind: str) -> str:
+    """Return NumPy's name of a type that ONNX Runtime calls "tensor(float)"."""
+    name = kind.removeprefix("tensor(").removesuffix(")")
+    return {"float": "float32", "double": "float64"}.get(name, name)

@@ -6,17 +6,22 @@ from pathlib import Path
 import onnx
 import tvm
 
+from ....runtime.whole_file import write_file
 from ...files import check_model_file
 from ...names import digest, with_names
+from .changes import changes
 from .importer import import_graph
 from .passes import Given, simplify
 from .read import read_model
+
+DUMP = "00_onnx.txt"
 
 
 def load_onnx(
     source: str | Path | onnx.ModelProto,
     input_shapes: Mapping | None = None,
     input_values: Mapping | None = None,
+    dump_dir: str | Path | None = None,
 ) -> tvm.IRModule:
     """Return the Relax module of an ONNX model, names of its parameters attached.
 
@@ -26,6 +31,8 @@ def load_onnx(
         Sizes that the model leaves open, by input name.
     input_values : mapping of str to array, optional
         Inputs that are constants of the compiled model.
+    dump_dir : str or Path, optional
+        Folder that gets a file of what each pass changed.
 
     Raises
     ------
@@ -38,7 +45,15 @@ def load_onnx(
     """
     model = source if isinstance(source, onnx.ModelProto) else read_model(check_model_file(source))
     where = "the model" if isinstance(source, onnx.ModelProto) else str(source)
-    model = simplify(model, Given(input_shapes or {}, input_values or {}))
+    texts: list[str] = []
+
+    def observe(*change) -> None:
+        texts.append(changes(*change))
+
+    given = Given(input_shapes or {}, input_values or {})
+    model = simplify(model, given, observe if dump_dir else None)
+    if dump_dir:
+        write_file(Path(dump_dir) / DUMP, "\n".join(texts))
     mod = import_graph(model, where)
     names = {
         digest(onnx.numpy_helper.to_array(tensor)): tensor.name

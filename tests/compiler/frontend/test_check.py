@@ -19,6 +19,8 @@ def test_the_distance_is_that_of_the_worst_output():
     one = np.float32([1, 2, 3])
     assert distance_db([one, one], [one, one]) == np.inf
     assert distance_db([one, one], [one, one * 1.01]) == pytest.approx(40)
+    # What a sigmoid rounds near 1 it may round near 0.
+    assert distance_db([one * 1e-6], [one * 1.02e-6]) == np.inf
     holes = np.float32([1, np.nan, np.inf])
     assert distance_db([holes], [holes]) == np.inf
     for other in ([np.nan, 1, np.inf], [1, np.nan, -np.inf], [1, np.nan, 3]):
