@@ -12,7 +12,7 @@ from onnx.backend.base import Backend, BackendRep
 from tvm import relax
 
 from ..runtime.session import Session
-from ..target.errors import InputError
+from ..target.errors import InputError, UnsupportedError
 from .driver import Compilation, compile_model
 from .frontend.load import load_model
 from .frontend.onnx.shape_inputs import inputs_that_decide_shapes
@@ -25,7 +25,8 @@ class PreparedModel(BackendRep):
 
     A program is for fixed shapes. An input whose values decide shapes, such as that of `Reshape`,
     can't be an input of one: it becomes a constant of what it is given at the first run, and
-    another value of it compiles the model again. `prepare` compiles at once where there's none.
+    another value of it compiles the model again. So does another size, where the model leaves it
+    open. `prepare` compiles at once where there's neither.
 
     Parameters
     ----------
@@ -39,11 +40,17 @@ class PreparedModel(BackendRep):
         constants = {tensor.name for tensor in model.graph.initializer}
         self.names = [value.name for value in model.graph.input if value.name not in constants]
         self.deciding = inputs_that_decide_shapes(model)
-        self.bound: dict[str, np.ndarray] | None = None
+        self.open = [
+            value.name
+            for value in model.graph.input
+            if value.name in self.names and value.name not in self.deciding and _is_open(value)
+        ]
+        self.bound: dict[str, np.ndarray] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
         self.compilation: Compilation | None = None
         self.session: Session | None = None
-        if not self.deciding:
-            self._compile({})
+        if not self.deciding and not self.open:
+            self._compile({}, {})
 
     def run(self, inputs: Any, **_options: Any) -> tuple[np.ndarray, ...]:
         """Return the outputs for inputs in the order of the model's, or by name.
@@ -70,20 +77,19 @@ class PreparedModel(BackendRep):
         return tuple(Session(relax.build(quantized, target="llvm")).run(*rest).outputs)
 
     def _compiled_for(self, inputs: Any) -> list[Any]:
-        """Compile for the values of inputs that decide shapes; return the other inputs."""
-        values = self._by_name(inputs)
-        bound = {name: np.asarray(values[name]) for name in self.names if name in self.deciding}
-        if self.bound is None or any(
-            not _equal(value, self.bound[name]) for name, value in bound.items()
-        ):
-            self._compile(bound)
+        """Compile for what decides shapes, if it's not compiled for it; return the other inputs."""
+        values = {name: _array(value) for name, value in self._by_name(inputs).items()}
+        bound = {name: values[name] for name in self.names if name in self.deciding}
+        shapes = {name: values[name].shape for name in self.open}
+        if self.compilation is None or shapes != self.shapes or not _equal(bound, self.bound):
+            self._compile(bound, shapes)
         return [values[name] for name in self.names if name not in self.deciding]
 
-    def _compile(self, bound: dict[str, np.ndarray]) -> None:
-        self.source = load_model(self.model, input_values=bound)
+    def _compile(self, bound: dict[str, np.ndarray], shapes: dict[str, tuple[int, ...]]) -> None:
+        self.source = load_model(self.model, input_values=bound, input_shapes=shapes)
         self.compilation = compile_model(self.source, self.options)
         self.session = Session(self.compilation.executable)
-        self.bound = bound
+        self.bound, self.shapes = bound, shapes
 
     def _by_name(self, inputs: Any) -> Mapping[str, Any]:
         if isinstance(inputs, Mapping):
@@ -123,5 +129,25 @@ class MicroscopiqBackend(Backend):
         return device.split(":")[0] == "CPU"
 
 
-def _equal(value: np.ndarray, bound: np.ndarray) -> bool:
-    return value.dtype == bound.dtype and np.array_equal(value, bound)
+def _is_open(value: onnx.ValueInfoProto) -> bool:
+    """Tell whether a model leaves a size of an input to whoever runs it."""
+    tensor = value.type.tensor_type
+    if value.type.HasField("tensor_type") and not tensor.HasField("shape"):
+        return True
+    return any(dim.dim_value <= 0 for dim in tensor.shape.dim)
+
+
+def _array(value: Any) -> np.ndarray:
+    """Return an input as an array; the suite of ONNX also has tensors of its own."""
+    if isinstance(value, onnx.TensorProto):
+        return onnx.numpy_helper.to_array(value)
+    if isinstance(value, list | tuple) or value is None:
+        raise UnsupportedError("sequences and optional values: programs take tensors")
+    return np.asarray(value)
+
+
+def _equal(values: dict[str, np.ndarray], bound: dict[str, np.ndarray]) -> bool:
+    return values.keys() == bound.keys() and all(
+        value.dtype == bound[name].dtype and np.array_equal(value, bound[name])
+        for name, value in values.items()
+    )

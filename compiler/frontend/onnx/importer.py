@@ -52,7 +52,14 @@ class Importer(onnx_frontend.ONNXGraphImporter):
 
     def __init__(self, graph: onnx.GraphProto) -> None:
         # Names stay those of the model: users find inputs by them.
-        super().__init__({}, "float32", sanitize=False)
+        # A size of 0 would be a symbol there.
+        sizes = {
+            value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+            for value in graph.input
+            if all(dim.HasField("dim_value") for dim in value.type.tensor_type.shape.dim)
+            and value.type.tensor_type.HasField("shape")
+        }
+        super().__init__(sizes, "float32", sanitize=False)
         self.failures: list[Failure] = []
         self.first: Exception | None = None
         self._types = {value.name: value.type for value in (*graph.value_info, *graph.output)}

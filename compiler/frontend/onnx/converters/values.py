@@ -52,7 +52,7 @@ def constant(expr: relax.Expr | None, operator: str, what: str) -> np.ndarray:
 
 def const(value, dtype: str) -> relax.Expr:
     """Return a constant tensor of a dtype that NumPy or ml_dtypes has."""
-    return relax.const(np.asarray(value).astype(_numpy_dtype(dtype)))
+    return relax.const(np.asarray(value).astype(_numpy_dtype(dtype)), dtype)
 
 
 def given(inputs: Sequence[relax.Expr | None], position: int) -> relax.Expr | None:

@@ -54,8 +54,10 @@ def bind_inputs(model: onnx.ModelProto, given: Given) -> onnx.ModelProto:
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_param in symbols:
                 dim.dim_value = symbols[dim.dim_param]
-    _one_as_batch(bound.graph)
-    _refuse_unknown(bound.graph)
+    # A size of 0 is one if somebody gives it.
+    open_inputs = [value for value in bound.graph.input if value.name not in given.shapes]
+    _one_as_batch(open_inputs)
+    _refuse_unknown(open_inputs)
     return bound
 
 
@@ -114,23 +116,23 @@ def _bind(value: onnx.ValueInfoProto, shape: Sequence[int], symbols: dict[str, i
         value.type.tensor_type.shape.dim.add().dim_value = size
 
 
-def _one_as_batch(graph: onnx.GraphProto) -> None:
+def _one_as_batch(inputs: Sequence[onnx.ValueInfoProto]) -> None:
     """Make a batch 1 where nothing else is unknown."""
     unknown = [
         (value.name, axis, value.type.tensor_type.shape.dim[axis].dim_param)
-        for value in graph.input
+        for value in inputs
         for axis, size in enumerate(_sizes(value) or ())
         if size is None
     ]
-    if not unknown or any(axis for _, axis, _ in unknown) or _without_rank(graph):
+    if not unknown or any(axis for _, axis, _ in unknown) or _without_rank(inputs):
         return
     if len({symbol for _, _, symbol in unknown}) > 1:
         return
-    for value in graph.input:
+    for value in inputs:
         if value.name in {name for name, _, _ in unknown}:
             value.type.tensor_type.shape.dim[0].dim_value = 1
     name, _, symbol = unknown[0]
-    shape = _option(next(value for value in graph.input if value.name == name))
+    shape = _option(next(value for value in inputs if value.name == name))
     warnings.warn(
         f"the batch{f' ({symbol})' if symbol else ''} has no size in the model and is taken as 1; "
         f"--input-shape {shape.replace('=1,', '=N,', 1)} or input_shapes chooses another",
@@ -138,10 +140,8 @@ def _one_as_batch(graph: onnx.GraphProto) -> None:
     )
 
 
-def _refuse_unknown(graph: onnx.GraphProto) -> None:
-    lacking = [
-        value for value in graph.input if _sizes(value) is None or None in (_sizes(value) or ())
-    ]
+def _refuse_unknown(values: Sequence[onnx.ValueInfoProto]) -> None:
+    lacking = [value for value in values if _sizes(value) is None or None in (_sizes(value) or ())]
     if not lacking:
         return
     inputs = ", ".join(f"{value.name} {_text(value)}" for value in lacking)
@@ -152,8 +152,8 @@ def _refuse_unknown(graph: onnx.GraphProto) -> None:
     )
 
 
-def _without_rank(graph: onnx.GraphProto) -> bool:
-    return any(_sizes(value) is None for value in graph.input)
+def _without_rank(inputs: Sequence[onnx.ValueInfoProto]) -> bool:
+    return any(_sizes(value) is None for value in inputs)
 
 
 def _sizes(value: onnx.ValueInfoProto) -> list[int | None] | None:
