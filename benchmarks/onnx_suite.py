@@ -69,7 +69,7 @@ def _run(test: Any) -> str:
 def compare(found: Any, wanted: Any, rtol: float, atol: float) -> None:
     """Raise AssertionError unless outputs have the wanted dtypes, shapes and values."""
     assert len(found) == len(wanted), f"{len(found)} outputs, {len(wanted)} are wanted"
-    for one, want in zip(found, map(np.asarray, wanted), strict=True):
+    for one, want in zip(found, map(_array, wanted), strict=True):
         assert one.dtype == want.dtype, f"an output is {one.dtype}, {want.dtype} is wanted"
         assert one.shape == want.shape, f"an output is {one.shape}, {want.shape} is wanted"
         if want.dtype.kind in "fcV":
@@ -77,6 +77,15 @@ def compare(found: Any, wanted: Any, rtol: float, atol: float) -> None:
             np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=atol)
         else:
             np.testing.assert_array_equal(one, want)
+
+
+def _array(value: Any) -> np.ndarray:
+    """Return what a test wants as an array; some of it is a tensor of ONNX."""
+    import onnx
+
+    if isinstance(value, onnx.TensorProto):
+        return onnx.numpy_helper.to_array(value)
+    return np.asarray(value)
 
 
 def sqnr_db(wanted: np.ndarray, found: np.ndarray) -> float:

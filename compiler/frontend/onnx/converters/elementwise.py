@@ -38,9 +38,10 @@ def _pow(builder, inputs, attributes, opset):
 def _remainder(a, b):
     """The remainder of a division whose quotient is cut, as C's fmod gives it."""
     shape = topi.utils.get_const_tuple(a.shape)
-    function = "fmod" if a.dtype == "float64" else "fmodf"
+    dtype = str(a.dtype)
+    function = "fmod" if dtype == "float64" else "fmodf"
     return te.compute(
-        shape, lambda *i: tvm.tirx.call_pure_extern(a.dtype, function, a(*i), b(*i)), name="fmod"
+        shape, lambda *i: tvm.tirx.call_pure_extern(dtype, function, a(*i), b(*i)), name="fmod"
     )
 
 

@@ -4,7 +4,7 @@ import onnx
 from onnx import version_converter
 
 from .....target.errors import UnsupportedError, last_line
-from .graph import opset_of, walk
+from .graph import OWN, opset_of, walk
 
 OPSET = 13
 """Axes, pads and bounds are inputs since then, and Softmax works along one axis."""
@@ -19,7 +19,7 @@ def raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
         Where ONNX has no conversion.
     """
     version = opset_of(model)
-    if version >= OPSET:
+    if version >= OPSET or not any(each.domain in OWN for each in model.opset_import):
         return model
     try:
         raised = version_converter.convert_version(model, OPSET)
