@@ -11,7 +11,7 @@ from tvm import relax, tirx
 
 from ..runtime.whole_file import make_folder, write_file
 from ..target.arch import Arch, load_arch
-from ..target.errors import ConfigError
+from ..target.errors import ConfigError, MicroscopiqError, UnsupportedError, last_line
 from ..target.isa.program import Program
 from .calibration.collect import Calibration, collect
 from .frontend.load import load_model
@@ -205,8 +205,17 @@ def compile_model(source, options: Options, example_inputs: tuple | None = None)
 
 def build_host(mod: tvm.IRModule):
     """Return the executable of a module whose accelerated part is already a program."""
-    with fewer_checks(mod):
-        return relax.build(mod, target=tvm.target.Target("microscopiq"))
+    try:
+        with fewer_checks(mod):
+            return relax.build(mod, target=tvm.target.Target("microscopiq"))
+    except (MicroscopiqError, OSError):
+        raise
+    except Exception as error:
+        raise UnsupportedError(
+            "TVM can't build what stays on the host: "
+            f"{last_line(error)} ({type(error).__name__}); `compile --stop-after quantize "
+            "--dump-dir DIR` shows it"
+        ) from error
 
 
 def quantize(source, recipe=None, calibration=None, progress=None) -> tvm.IRModule:

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+import microscopiq as mq
 from benchmarks.models import MODELS, MissingData, data_file
 from benchmarks.quality import measure
 from microscopiq.compiler.frontend.load import load_model
@@ -139,3 +140,31 @@ def test_silero_is_the_network_of_its_onnx_file():
         speaking.append(wanted >= silero.THRESHOLD)
     # Both answers occur, so that agreement says something.
     assert 0.3 < np.mean(speaking) < 0.9
+
+
+@pytest.mark.slow
+def test_silero_by_its_file_decides_as_onnx_runtime_does():
+    """The authors' file, with its `If` on the rate and its open sizes, in W8A8."""
+    try:
+        path = data_file("silero_vad", "silero_vad.onnx")
+        MODELS["silero"](batch=2)
+    except MissingData as error:
+        pytest.skip(str(error))
+    onnxruntime = pytest.importorskip("onnxruntime")
+    from benchmarks.models import silero
+    from benchmarks.models.speech import speech
+
+    frames = [x.numpy() for x in silero.chunks(speech(2, seed=2))]
+    state = np.zeros((2, 2, silero.UNITS), np.float32)
+    sizes = {"input": frames[0].shape, "state": state.shape}
+    mod = load_model(path, input_shapes=sizes, input_values={"sr": silero.RATE})
+    assert [param.name for param in mod["main"].params] == ["input", "state"]
+    session = mq.Session(mq.build(mod, recipe="int8"))
+    source = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    theirs, same = state, []
+    for x in frames:
+        rate = np.array(silero.RATE, np.int64)
+        wanted, theirs = source.run(None, {"input": x, "state": theirs, "sr": rate})
+        found, state = session.run(x, state).outputs
+        same.append((found >= silero.THRESHOLD) == (wanted >= silero.THRESHOLD))
+    assert len(frames) >= 100 and np.mean(same) >= 0.98

@@ -8,9 +8,10 @@ import tvm
 
 from ....runtime.whole_file import write_file
 from ...files import check_model_file
-from ...names import digest, with_names
+from ...names import with_names
 from .changes import changes
 from .importer import import_graph
+from .labels import parameter_names
 from .passes import Given, simplify
 from .read import read_model
 
@@ -55,8 +56,4 @@ def load_onnx(
     if dump_dir:
         write_file(Path(dump_dir) / DUMP, "\n".join(texts))
     mod = import_graph(model, where)
-    names = {
-        digest(onnx.numpy_helper.to_array(tensor)): tensor.name
-        for tensor in model.graph.initializer
-    }
-    return with_names(mod, names)
+    return with_names(mod, parameter_names(model))

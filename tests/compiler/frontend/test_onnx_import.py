@@ -5,7 +5,10 @@ import onnx.helper as oh
 import pytest
 import tvm
 
+from microscopiq.compiler.driver import build_host
 from microscopiq.compiler.frontend.load import load_model
+from microscopiq.compiler.names import read_names
+from microscopiq.compiler.partition.partition import partition_module
 from microscopiq.target.errors import UnsupportedError
 from tests.compiler.frontend.onnx_models import by_runtime, feeds, model, on_llvm, value
 
@@ -112,3 +115,30 @@ def test_clip_in_each_form(opset, bounds, wanted):
     arrays = feeds(of)
     (found,) = on_llvm(mod, list(arrays.values()))
     np.testing.assert_array_equal(found, by_runtime(of, arrays)[0])
+
+
+@pytest.mark.parametrize(
+    ("weight", "node", "wanted"),
+    [
+        ("fc.weight", "/other/MatMul", "fc"),
+        ("onnx::MatMul_147", "/encoder/fsmn.0/linear/MatMul", "encoder.fsmn.0.linear"),
+        ("val_10", "node_MatMul_11", "node_MatMul_11"),
+        ("model/dense_9/MatMul/ReadVariableOp:0", "model/dense_9/MatMul", "model.dense_9"),
+        ("147", "/head/MatMul_2", "head"),
+        ("147", "", "linear0"),
+    ],
+)
+def test_layers_are_called_by_their_weights_or_their_nodes(weight, node, wanted):
+    w = {weight: np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)}
+    of = model([oh.make_node("MatMul", ["x", weight], ["y"], node)], [value("x", [2, 4])], [Y], w)
+    parts = partition_module(load_model(of), read_names(load_model(of)))
+    assert [name for part in parts.values() for name in part.names] == [wanted]
+
+
+def test_what_tvm_cant_build_is_said_in_our_words(monkeypatch):
+    def fails(*_arguments, **_options):
+        raise ValueError("many lines\nCodeGenVM cannot emit it")
+
+    monkeypatch.setattr(tvm.relax, "build", fails)
+    with pytest.raises(UnsupportedError, match=r"host: CodeGenVM cannot emit it \(ValueError\)"):
+        build_host(tvm.IRModule())
