@@ -125,7 +125,7 @@ def _check(arrays: dict[str, np.ndarray], rows: Rows) -> None:
 
 
 def cache_key(
-    mod: tvm.IRModule, inputs: list[Input], calls: list[Call], settings: tuple[int, ...]
+    mod: tvm.IRModule, inputs: list[Input], calls: list[Call], settings: tuple[int | str, ...]
 ) -> str:
     """Return the SHA-256 of a model with its weights, of samples, and of settings."""
     digest = hashlib.sha256(f"{VERSION} {settings}\n".encode())

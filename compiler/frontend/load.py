@@ -75,6 +75,8 @@ def load_model(
     if kind == "torch" or any(base.__module__.startswith("torch.") for base in type(source).mro()):
         from .torch.load import load_torch
 
+        if isinstance(example_inputs, Mapping):
+            raise ConfigError("example_inputs by name are for several models, a mapping too")
         return load_torch(source, example_inputs, check)
     raise InputError(
         f"can't load a model from {type(source).__name__}; allowed: path of an .onnx file, "

@@ -145,12 +145,11 @@ def _pack(
         if layer.integers is not None
     }
     given = len(packed)
+    several = sum(bool(part.layers) for part in parts.values()) > 1
     done: dict[tuple, tuple[Packed, Replaced | None]] = {}
 
     def take(layer: Layer, statistics) -> Replaced | None:
-        # Functions of one module share weights: the one that no sample reaches has the other's.
-        key = (digest(layer.matrix), *(digest(each) for each in (layer.bias,) if each is not None))
-        key = (*key, layer.name, layer.groups)
+        key = _content(layer) if several else (layer.number,)
         if statistics is not None or key not in done:
             done[key] = pack_layer(layer, recipe, statistics)
         packed[layer.number], replaced = done[key]
@@ -164,3 +163,12 @@ def _pack(
         for layer in layers:
             take(layer, None)
     return packed
+
+
+def _content(layer: Layer) -> tuple:
+    """Return what layers of several functions have in common that share their weights.
+
+    Where no sample reaches one of them, it gets what the other was given.
+    """
+    bias = "" if layer.bias is None else digest(layer.bias)
+    return layer.name, layer.groups, digest(layer.matrix), bias
