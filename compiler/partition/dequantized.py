@@ -51,9 +51,12 @@ def weights(bound: Bound, expr: relax.Expr) -> Weights | None:
             return None
         parts = (inner.codes, inner.scale, inner.zero)
         return Weights(*(_moved(value, part, shape) for part in parts))
+    if name in COMPUTED:
+        return COMPUTED[name](bound, value)
     if name != "dequantize":
         return None
-    codes, scale, zero = _codes(bound, value.args[0]), *map(known, value.args[1:])
+    scale, zero = (_moved_constant(bound, arg) for arg in value.args[1:])
+    codes = _codes(bound, value.args[0])
     if codes is None or scale is None or zero is None:
         return None
     axis = int(value.attrs.axis)
@@ -63,12 +66,58 @@ def weights(bound: Bound, expr: relax.Expr) -> Weights | None:
     return Weights(codes, *spread)
 
 
+def _as_fp32(bound: Bound, value) -> Weights | None:
+    """Return codes that are made fp32 and scaled later, if ever."""
+    codes = _moved_constant(bound, value.args[0])
+    if codes is None or codes.dtype not in (np.int8, np.uint8) or value.attrs.dtype != "float32":
+        return None
+    return Weights(codes, np.ones(codes.shape, np.float32), np.zeros(codes.shape, np.int32))
+
+
+def _less_zeros(bound: Bound, value) -> Weights | None:
+    found, zero = weights(bound, value.args[0]), _moved_constant(bound, value.args[1])
+    if found is None or zero is None or (found.scale != 1).any() or found.zero.any():
+        return None
+    whole = zero.astype(np.int32)
+    if (whole != zero).any() or static_shape(value) != found.codes.shape:
+        return None
+    return Weights(found.codes, found.scale, np.broadcast_to(whole, found.codes.shape))
+
+
+def _times_scale(bound: Bound, value) -> Weights | None:
+    for codes, factor in (value.args, list(reversed(value.args))):
+        scale = _moved_constant(bound, factor)
+        found = None if scale is None else weights(bound, codes)
+        if scale is None or found is None or (found.scale != 1).any():
+            continue
+        if static_shape(value) == found.codes.shape:
+            return Weights(found.codes, np.broadcast_to(scale, found.codes.shape), found.zero)
+    return None
+
+
+COMPUTED = {"astype": _as_fp32, "subtract": _less_zeros, "multiply": _times_scale}
+"""What becomes of codes where dequantizing is written out."""
+
+
+def _moved_constant(bound: Bound, expr) -> np.ndarray | None:
+    """Return a constant, moved or made fp32."""
+    value = bound(expr)
+    if op_name(value) not in (*LAYOUT, "astype"):
+        return known(value)
+    inner, shape = _moved_constant(bound, value.args[0]), static_shape(value)
+    if inner is None or shape is None:
+        return None
+    if op_name(value) == "astype":
+        return inner.astype(str(value.attrs.dtype))
+    return _moved(value, inner, shape)
+
+
 def _codes(bound: Bound, expr) -> np.ndarray | None:
     """Return constant codes, or those that a constant is quantized to."""
     value = bound(expr)
     if op_name(value) != "quantize":
-        return known(value)
-    numbers, scale, zero = (known(bound(arg)) for arg in value.args)
+        return _moved_constant(bound, value)
+    numbers, scale, zero = (_moved_constant(bound, arg) for arg in value.args)
     if numbers is None or scale is None or zero is None:
         return None
     axis, dtype = int(value.attrs.axis), str(value.attrs.out_dtype)

@@ -106,7 +106,7 @@ class Graph:
         if isinstance(expr, tvm.ir.GenericConst):
             return expr.value.numpy() if copy else np.from_dlpack(expr.value)
         name = op_name(expr)
-        if name == "dequantize":
+        if name in ("dequantize", "subtract", "multiply"):
             from .dequantized import weights  # it stands on the functions above
 
             found = weights(self.value, expr)

@@ -142,6 +142,14 @@ def _add(take: _TakeIntegers, call):
     return None
 
 
+def _multiply(take: _TakeIntegers, call):
+    """Scale by a number: PyTorch multiplies by the inverse of a scale."""
+    found, factor = take.sums_of(call.args[0]), known(call.args[1])
+    if found is None or factor is None or factor.size != 1:
+        return None
+    return take.remember(found.sums, times(take.emit, found.scale, relax.const(factor.reshape(()))))
+
+
 def _relu(take: _TakeIntegers, call):
     found = take.sums_of(call.args[0])
     if found is None:
@@ -175,6 +183,7 @@ RULES: dict[str, Callable[[_TakeIntegers, relax.Call], relax.Expr | None]] = {
     "matmul": _matmul,
     "nn.conv2d": _conv2d,
     "add": _add,
+    "multiply": _multiply,
     "nn.relu": _relu,
     "reshape": _reshape,
     "quantize": _quantize,

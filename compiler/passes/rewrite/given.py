@@ -36,6 +36,8 @@ def conv2d(emission: Emission, layer: Layer):
 
 
 def _scaled(emission: Emission, y, scale: np.ndarray):
+    if (scale == 1).all():
+        return y
     emission.host.append(SCALES)
     return emission.builder_.normalize(relax.op.multiply(y, relax.const(scale)))
 

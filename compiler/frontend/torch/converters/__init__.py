@@ -11,6 +11,7 @@ from . import (  # noqa: F401  (they register)
     grouped,
     index,
     index_put,
+    quantized,
     randomness,
     reductions,
     scatter,
