@@ -22,6 +22,7 @@ from .partition.given import source_products
 from .partition.graph import function_names
 from .passes.integers.take import take_integers
 from .passes.lower import emit_programs, leave_to_host, quantized_functions, schedule_operators
+from .passes.products.rewrite import as_products
 from .passes.quantize import quantize_model
 from .passes.records import (
     HostOperator,
@@ -74,8 +75,11 @@ class Compilation:
 
 
 def run_import(state: Compilation) -> Compilation:
-    """Repair what the frontend left and bring the module to normal form."""
-    return replace(state, mod=relax.transform.CanonicalizeBindings()(repair(state.mod)))
+    """Repair what the frontend left, write products as the array knows them, canonicalize."""
+    mod = repair(state.mod)
+    # What is quantized has its products already, and stays as it is.
+    mod = mod if is_quantized(mod) else as_products(mod)
+    return replace(state, mod=relax.transform.CanonicalizeBindings()(mod))
 
 
 def run_quantize(state: Compilation) -> Compilation:

@@ -28,7 +28,7 @@ FLOORS = (
     ("compiler/emit",),
     ("compiler/kinds",),
     ("compiler/partition",),
-    ("compiler/passes/migration",),
+    ("compiler/passes/migration", "compiler/passes/products"),
     ("compiler/passes",),
     ("compiler/frontend", "compiler/calibration", "compiler/estimate", "compiler/tuned",
      "compiler/weight_report"),

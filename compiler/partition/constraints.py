@@ -17,7 +17,9 @@ PRODUCTS = (
     "nn.conv3d",
     "nn.conv1d_transpose",
     "nn.conv2d_transpose",
+    "nn.conv3d_transpose",
     "nn.attention",
+    "nn.attention_bias",
     "einsum",
 )
 """Operators whose work is multiply-accumulates: strict compilation refuses them on the host."""
@@ -36,21 +38,21 @@ def number_types(_graph: Graph, call) -> bool:
 
 
 def not_constant_left(graph: Graph, call) -> bool:
-    """a constant left operand of a matmul has no rows of activations to stream"""
+    """a matmul whose left operand is constant has no rows of activations to stream"""
     return graph.constant(call.args[0]) is None
 
 
 def matrix_operands(graph: Graph, call) -> bool:
-    """a matmul's operands must be matrices or stacks of them, a constant right one a matrix"""
+    """a matmul's operands must be matrices or stacks of them"""
     left, right = shape_of(call.args[0]), shape_of(call.args[1])
-    if graph.constant(call.args[1]) is not None:
-        return len(left) >= 1 and len(right) == 2
+    if len(right) == 2 and graph.constant(call.args[1]) is not None:
+        return len(left) >= 1
     return len(left) >= 2 and len(right) >= 2
 
 
 def equal_batches(graph: Graph, call) -> bool:
     """a matmul of two activations must have equal batch dimensions (no broadcast)"""
-    if graph.constant(call.args[1]) is not None:
+    if len(shape_of(call.args[1])) == 2 and graph.constant(call.args[1]) is not None:
         return True
     return shape_of(call.args[0])[:-2] == shape_of(call.args[1])[:-2]
 
@@ -107,9 +109,13 @@ HOST_REASONS = {
     "nn.softmax": "the vector unit has no exponential",
     "nn.gelu": "the vector unit has no error function",
     "nn.layer_norm": "the vector unit has no mean over a row",
-    "nn.conv1d": "the array's gather is two-dimensional; only conv2d is lowered",
-    "nn.conv2d_transpose": "a transposed convolution isn't a gather of its input",
-    "nn.attention": "write attention as matmul, softmax, matmul to put it on the array",
+    **dict.fromkeys(
+        ("nn.conv1d", "nn.conv3d", "nn.conv1d_transpose", "nn.conv2d_transpose"),
+        "only float32, a constant weight, known shapes and channels before pixels become a conv2d",
+    ),
+    "nn.conv3d_transpose": "a transposed convolution of three dimensions has no product made of it",
+    "nn.attention": "only float32 of known shapes, without a window, becomes two matmuls",
+    "einsum": "only two float32 operands, each letter once in each, become a matmul",
 }
 OTHER_REASON = "not a matrix product"
 IN_FP32 = "the recipe keeps this layer in fp32"

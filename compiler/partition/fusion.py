@@ -36,9 +36,17 @@ def fused(graph: Graph, var: relax.Var, layer: Layer, taken: set[int]) -> Layer:
     return layer
 
 
-def reshape(_graph: Graph, _var, _call, layer: Layer) -> Layer | None:
-    """Take a view of rows; the image of a convolution is more than rows."""
-    return None if layer.kind == "conv2d" else layer
+def reshape(_graph: Graph, var, call, layer: Layer) -> Layer | None:
+    """Take a view of rows; of a convolution's image one with or without its height of 1."""
+    if layer.kind != "conv2d":
+        return layer
+    before, after = shape_of(var), shape_of(call)
+    return layer if _without_height(before) == _without_height(after) else None
+
+
+def _without_height(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of an image of height 1 as that of a signal, others as they are."""
+    return (*shape[:2], shape[3]) if len(shape) == 4 and shape[2] == 1 else shape
 
 
 def add(graph: Graph, var, call, layer: Layer) -> Layer | None:
@@ -94,6 +102,8 @@ def batch_norm(graph: Graph, var, call, layer: Layer) -> Layer | None:
 
 STEPS: dict[str, Step] = {
     "reshape": reshape,
+    "squeeze": reshape,
+    "expand_dims": reshape,
     "add": add,
     "nn.relu": relu,
     "clip": clip,

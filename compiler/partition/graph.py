@@ -97,10 +97,10 @@ class Graph:
         return uses[0]
 
     def constant(self, expr, copy: bool = True) -> np.ndarray | None:
-        """Return the value of an expression made of constants by changes of layout only.
+        """Return the value of an expression made of constants by moving or repeating them only.
 
         Codes of a constant that are dequantized are one, too.
-        Without `copy` it can be a view of the module's own memory.
+        Without `copy` it can be a view of the module's own memory, and a repeated one is a view.
         """
         expr = self.value(expr)
         if isinstance(expr, tvm.ir.GenericConst):
@@ -111,12 +111,14 @@ class Graph:
 
             found = weights(self.value, expr)
             return None if found is None else found.numbers
-        if name not in (*LAYOUT, "astype"):
+        if name not in (*LAYOUT, "astype", "broadcast_to"):
             return None
         source = self.constant(expr.args[0], copy)
         shape = static_shape(expr)
         if source is None or shape is None:
             return None
+        if name == "broadcast_to":
+            return np.broadcast_to(source, shape)
         if name == "permute_dims":
             axes = expr.attrs.axes
             return source.transpose([int(a) for a in axes] if axes is not None else None)

@@ -102,7 +102,7 @@ def matmul(graph: Graph, call, number: int) -> Layer:
     """Return a product with a constant matrix, or of two activations, alone."""
     left, right = call.args
     weight = graph.constant(right)
-    if weight is None:
+    if weight is None or weight.ndim > 2:
         return Layer(number, "attention", "", call, call, left, right, absorbed=(call,))
     weight = np.ascontiguousarray(weight.T)
     return Layer(number, "linear", "", call, call, left, weight=weight, absorbed=(call,))
