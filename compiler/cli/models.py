@@ -24,6 +24,9 @@ def models(
     onnx_dir: Annotated[
         Path | None, typer.Option(metavar="DIR", help="A row for each .onnx file in a folder, too.")
     ] = None,
+    form: Annotated[
+        str | None, typer.Option(metavar="FORM", help="Rows from torch, onnx, or file alone.")
+    ] = None,
     recipe: Recipe = "int8",
     arch: ArchName = DEFAULT_ARCH,
     page: Annotated[
@@ -42,15 +45,16 @@ def models(
         from ..study.models.sources import sources
         from ..study.models.table import page as page_text
         from .progress import StageBars
-    chosen = sources(names(only) if only else None, onnx_dir)
+    chosen = sources(names(only) if only else None, onnx_dir, form)
     options, rows = Options(recipe=recipe, arch=arch), []
     with StageBars() as bars:
         for number, source in enumerate(chosen):
             bars("models", number, len(chosen), f"{source.name} ({source.form})")
             rows.append(measure(source, options))
     if page is not None:
-        folder = " --onnx-dir DIR" if onnx_dir else ""
-        command = f"microscopiq study models{folder} --page {page}"
+        given = (("--only", only), ("--onnx-dir", onnx_dir and "DIR"), ("--form", form))
+        asked = "".join(f" {option} '{value}'" for option, value in given if value)
+        command = f"microscopiq study models{asked} --page {page}"
         write_file(page, page_text(rows, command, str(recipe), str(arch)))
     if as_json:
         print(json.dumps([row.to_record() for row in rows]))

@@ -17,9 +17,13 @@ from .registry import Architecture, architectures
 from .run import Imported, Source
 
 SEED = 0
+FORMS = ("torch", "onnx", "file")
+"""How a model comes in: through `torch.export`, through torch's ONNX exporter, as a file."""
 
 
-def sources(only: Iterable[str] | None, onnx_folder: Path | None) -> list[Source]:
+def sources(
+    only: Iterable[str] | None, onnx_folder: Path | None, form: str | None = None
+) -> list[Source]:
     """Return the rows of the matrix in order.
 
     Parameters
@@ -28,12 +32,16 @@ def sources(only: Iterable[str] | None, onnx_folder: Path | None) -> list[Source
         Names of architectures, or of files in the folder without suffix.
     onnx_folder : Path, optional
         Each .onnx file in it, and in folders below, is a row.
+    form : str, optional
+        One of `FORMS` alone.
 
     Raises
     ------
     ConfigError
-        For a name that nothing has, and for a folder without models.
+        For a name or a form that nothing has, and for a folder without models.
     """
+    if form is not None and form not in FORMS:
+        raise ConfigError(unknown_name("form of a model", form, FORMS))
     found: list[Source] = []
     for one in architectures().values():
         found.append(Source(one.name, "torch", partial(_from_torch, one)))
@@ -44,6 +52,7 @@ def sources(only: Iterable[str] | None, onnx_folder: Path | None) -> list[Source
         if not files:
             raise ConfigError(f"no .onnx file in {onnx_folder}")
         found += [Source(path.stem, "file", partial(_from_file, path)) for path in files]
+    found = [source for source in found if form in (None, source.form)]
     if only is None:
         return found
     names = {source.name for source in found}

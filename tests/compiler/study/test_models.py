@@ -31,6 +31,9 @@ def test_rows_are_named_once_and_chosen_by_name(tmp_path):
         ("MLP", "onnx"),
         ("Counter", "torch"),
     ]
+    assert [row.form for row in sources(["MLP"], None, "onnx")] == ["onnx"]
+    with pytest.raises(mq.ConfigError, match="unknown form of a model 'tf'"):
+        sources(None, None, "tf")
     with pytest.raises(mq.ConfigError, match="unknown model 'MPL'; did you mean MLP"):
         sources(["MPL"], None)
     with pytest.raises(mq.ConfigError, match=r"no \.onnx file in"):
