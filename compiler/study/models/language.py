@@ -47,7 +47,7 @@ def llama():
     return _decoder("LlamaForCausalLM", "LlamaConfig", num_key_value_heads=1)
 
 
-@architecture("LLaMA, static cache", onnx=False)
+@architecture("LLaMA with static cache", onnx=False)
 def llama_cached():
     """One token of a model that keeps keys and values from call to call."""
     import torch

@@ -25,6 +25,7 @@ pytest.importorskip("transformers")
 
 def test_rows_are_named_once_and_chosen_by_name(tmp_path):
     assert {"LeNet", "BERT", "Mixtral", "wav2vec 2.0", "DLRM"} <= set(architectures())
+    assert not [name for name in architectures() if "," in name]
     rows = sources(["MLP", "Counter"], None)
     assert [(row.name, row.form) for row in rows] == [
         ("MLP", "torch"),
