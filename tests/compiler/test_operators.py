@@ -64,7 +64,8 @@ def both(op, arch_name, seed: int, tile=None, opt_level=0):
     inputs = list(given_arrays.values())
     reference_inputs = inputs[:2] + decoded + inputs[2:] if decoded else inputs
     make = quantize if isinstance(op, Quantize) else gemm
-    reference = build_for_llvm(make(op), opt_level)["main"]
+    alone = tvm.IRModule({"main": make(op).with_attr("global_symbol", "main")})
+    reference = build_for_llvm(alone, opt_level)["main"]
     program = Program.for_arch(arch, {"f": function})
     simulated = tvm.get_global_func("microscopiq.runtime.create")(program.to_bytes())["f"]
     return (
