@@ -314,3 +314,83 @@ def test_functions_that_the_model_brings_along():
     of = model([oh.make_node("NegExp", ["x"], ["y"], domain="own")], [X], [Y], functions=[function])
     of.opset_import.append(oh.make_opsetid("own", 1))
     assert operators(simple(of)) == ["Neg", "Exp"]
+
+
+# Batch norms
+
+
+def normed(convolution, weight, extra=(), bias=None, **attributes) -> onnx.ModelProto:
+    """Return a convolution, other nodes between t and u, and a batch norm."""
+    rng = np.random.default_rng(0)
+    channels = weight[0] if convolution == "Conv" else weight[1] * attributes.get("group", 1)
+    constants = {name: rng.random(channels, np.float32) + 0.5 for name in "abcd"}
+    constants["w"] = rng.standard_normal(weight).astype(np.float32)
+    inputs = ["x", "w"]
+    if bias is not None:
+        constants["bias"], inputs = (
+            rng.standard_normal(channels).astype(np.float32),
+            [*inputs, "bias"],
+        )
+    between = "u" if extra else "t"
+    nodes = [
+        oh.make_node(convolution, inputs, ["t"], **attributes),
+        *extra,
+        oh.make_node("BatchNormalization", [between, *"abcd"], ["y"], epsilon=0.01),
+    ]
+    size = [2, weight[1] * attributes.get("group", 1)] if convolution == "Conv" else [2, weight[0]]
+    x = value("x", [*size, *[6] * (len(weight) - 2)])
+    constants["plus"] = rng.standard_normal([channels, *[1] * (len(weight) - 2)]).astype(np.float32)
+    return model(nodes, [x], [Y], constants)
+
+
+def folded(of: onnx.ModelProto) -> onnx.ModelProto:
+    made = simplify(of, Given())
+    onnx.checker.check_model(made)
+    inputs = feeds(made)
+    np.testing.assert_allclose(
+        by_runtime(made, inputs)[0], by_runtime(of, inputs)[0], rtol=1e-4, atol=1e-4
+    )
+    return made
+
+
+PLUS = (oh.make_node("Add", ["t", "plus"], ["u"]),)
+
+
+@pytest.mark.parametrize(
+    ("convolution", "weight", "extra", "bias", "attributes"),
+    [
+        ("Conv", (4, 3, 3), (), None, {}),
+        ("Conv", (4, 3, 3, 3), (), True, {}),
+        ("Conv", (4, 3, 2, 2), PLUS, True, {"group": 2}),
+        ("Conv", (4, 3, 1, 2, 2), PLUS, None, {}),
+        ("ConvTranspose", (6, 2, 2, 2), PLUS, None, {"group": 3, "strides": [2, 2]}),
+        ("ConvTranspose", (6, 2, 3), (), True, {}),
+    ],
+)
+def test_a_batch_norm_is_part_of_the_convolution(convolution, weight, extra, bias, attributes):
+    made = folded(normed(convolution, weight, extra, bias, **attributes))
+    assert operators(made) == [convolution]
+    assert made.graph.node[0].input[1] == "w"
+
+
+def test_batch_norms_that_stay():
+    relu = (oh.make_node("Relu", ["t"], ["u"]),)
+    assert len(operators(folded(normed("Conv", (4, 3, 3), relu)))) == 3
+    # Another reader of what the convolution gives.
+    seen = normed("Conv", (4, 3, 3))
+    seen.graph.output.append(value("t", None))
+    assert operators(folded(seen)) == ["Conv", "BatchNormalization"]
+    # Added is not a number for each channel.
+    square = normed("Conv", (6, 3, 1, 1), PLUS)
+    wide = onnx.numpy_helper.from_array(np.ones((6, 6), np.float32), "plus")
+    square.graph.initializer[-1].CopyFrom(wide)
+    assert operators(folded(square)) == ["Conv", "Add", "BatchNormalization"]
+
+
+def test_a_weight_that_two_convolutions_share_is_kept_for_the_other():
+    of = normed("Conv", (4, 3, 3))
+    of.graph.node.append(oh.make_node("Conv", ["x", "w"], ["z"]))
+    of.graph.output.append(value("z", None))
+    made = folded(of)
+    assert operators(made) == ["Conv", "Conv"]
+    assert {node.input[1] for node in made.graph.node} == {"w", "w.1"}

@@ -8,6 +8,7 @@ import onnx
 from .fold import fold_constants
 from .functions import inline_functions
 from .inputs import initializers_off_inputs
+from .norms import fold_batch_norms
 from .opset import raise_opset
 from .quantized import four_bits_as_bytes, open_quantized
 from .sizes import Given, bind_inputs
@@ -30,6 +31,7 @@ def passes(given: Given) -> tuple[tuple[str, Pass], ...]:
         ("opset", raise_opset),
         ("quantized", open_quantized),
         ("fold", fold_constants),
+        ("batch_norms", fold_batch_norms),
         ("four_bits", four_bits_as_bytes),
     )
 
