@@ -86,6 +86,8 @@ def test_convolutions(a, b, known_zero, by_channel, groups, seed):
 
 
 @given(st.integers(1, 3000), st.integers(1, 128), st.sampled_from([1, 128]), st.integers(0, 9))
+@example(3000, 128, 1, 0)
+@example(3000, 128, 128, 1)
 def test_ranges_cover_all_inputs_and_each_is_exact(length, largest, step, seed):
     rng = np.random.default_rng(seed)
     magnitudes = rng.integers(0, largest + 1, (length, 3))
