@@ -45,6 +45,7 @@ test: .venv/installed-test ## Install into .venv with the test tools and run all
 nightly: .venv/installed-test ## Tests and fuzzers for longer, other cases in every run; SEED=N repeats one.
 	@echo "cases drawn with SEED=$(SEED)"
 	$(PYTEST) -m "" --hypothesis-profile=random --hypothesis-seed=$(SEED) $(PYTEST_ARGS)
+	$(BIN)/python -m benchmarks.onnx_backend --jobs 2 --against tests/e2e/onnx_backend.csv
 	$(MAKE) sanitize fuzz FUZZ_SEED=$(SEED) CHANGED_PROGRAMS=1000000 MADE_PROGRAMS=200000 \
 	  FUZZED_PROGRAMS=500000 LOADED_PROGRAMS=60000
 

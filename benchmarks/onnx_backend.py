@@ -2,7 +2,8 @@
 
     python -m benchmarks.onnx_backend                         all node tests: an hour of one core
     python -m benchmarks.onnx_backend --only reduce --only lstm
-    python -m benchmarks.onnx_backend --json suite.json --csv tests/e2e/onnx_backend.csv
+    python -m benchmarks.onnx_backend --csv tests/e2e/onnx_backend.csv      what is committed
+    python -m benchmarks.onnx_backend --against tests/e2e/onnx_backend.csv  1 if a test has left it
 
 A test passes when each output has the dtype, the shape and, within the suite's tolerance, the
 values that the suite wants. Products on the array have 8-bit operands, and can't come that near:
@@ -11,6 +12,7 @@ module on LLVM, at least 20 dB from the wanted values.
 """
 
 import argparse
+import csv
 import json
 import multiprocessing
 import re
@@ -18,9 +20,9 @@ import sys
 import time
 from pathlib import Path
 
-from .onnx_suite import node_tests, verdict
+from .onnx_suite import PASSED, node_tests, operators, verdict
 
-ROOT = Path(__file__).parents[1]
+FIELDS = ("test", "operator", "result", "reason")
 
 
 def serve(connection) -> None:
@@ -99,6 +101,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--limit", type=float, default=60, help="seconds for each test")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--csv", type=Path)
+    parser.add_argument("--against", type=Path, help="a --csv of before, whose passes must pass")
     options = parser.parse_args()
     tests = node_tests()
     names = [
@@ -106,13 +110,34 @@ def main() -> None:
         for name in tests
         if not options.only or any(re.match(f"(test_)?{o}", name) for o in options.only)
     ]
-    rows = run(names, options.jobs, options.limit)
+    of = operators(tests)
+    rows = [
+        {"test": row["test"], "operator": of[row["test"]]} | row
+        for row in run(names, options.jobs, options.limit)
+    ]
     for row in rows:
         print(f"{row['test']:60} {row['result']:8} {row.get('reason', '')}")
-    passed = sum(row["result"] in ("array", "host") for row in rows)
-    print(f"{passed} of {len(rows)} pass")
+    print(f"{sum(row['result'] in PASSED for row in rows)} of {len(rows)} pass")
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    if options.csv:
+        write_csv(options.csv, rows)
+    if options.against:
+        before = {row["test"] for row in read_csv(options.against) if row["result"] in PASSED}
+        left = [r["test"] for r in rows if r["test"] in before and r["result"] not in PASSED]
+        sys.exit(f"passed before: {', '.join(left)}" if left else 0)
+
+
+def write_csv(path: Path, rows: list[dict]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, FIELDS, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(sorted(rows, key=lambda row: row["test"]))
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 if __name__ == "__main__":

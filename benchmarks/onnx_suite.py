@@ -4,12 +4,16 @@ import contextlib
 import functools
 import inspect
 import io
+import re
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 STACK = inspect.stack
+PASSED = ("array", "host")
+"""Results of tests that pass: with products on the array, or with none that it could run."""
 RECIPE = "int8"
 LEAST_DB = 20.0
 """Of results that went through 8-bit operands, against the wanted ones."""
@@ -23,6 +27,16 @@ def node_tests() -> dict[str, Any]:
         # The suite divides by zero on purpose while it makes its data.
         warnings.simplefilter("ignore")
         return {test.name: test for test in onnx.backend.test.loader.load_model_tests(kind="node")}
+
+
+def operators(tests: Mapping[str, Any]) -> dict[str, str]:
+    """Return the operator that each test is of; tests of a definition are of what it defines."""
+    named = {}
+    for name, test in tests.items():
+        of = tests.get(re.sub("_expanded.*", "", name), test)
+        node = of.model.graph.node[-1]
+        named[name] = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+    return named
 
 
 def verdict(test: Any) -> dict[str, str]:
@@ -97,4 +111,4 @@ def sqnr_db(wanted: np.ndarray, found: np.ndarray) -> float:
 
 def _short(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines)[-300:] if lines else ""
+    return " ".join(lines)[-160:] if lines else ""

@@ -19,6 +19,7 @@ from ...target.formats import (
 )
 from ..partition.constraints import ANCHORS, CONSTRAINTS, HOST_REASONS, OTHER_REASON
 from .energy import energy
+from .onnx_operators import onnx_operators
 from .recipes import recipes
 from .results import results
 
@@ -29,7 +30,7 @@ def operators() -> str:
     """Return the text of docs/operators.md."""
     out = _head(
         "Supported operators",
-        "compiler/partition/constraints.py",
+        "compiler/partition/constraints.py and tests/e2e/onnx_backend.csv",
         "The array runs matrix products and convolutions. One that breaks a constraint runs on the "
         "host, and the constraint's text is the reason in the report; `--strict` makes that an "
         "error.",
@@ -41,6 +42,7 @@ def operators() -> str:
     out += ["", "## On the host", "", "| operator | reason |", "|---|---|"]
     out += [f"| `{name}` | {reason} |" for name, reason in sorted(HOST_REASONS.items())]
     out.append(f"| any other | {OTHER_REASON} |")
+    out += onnx_operators()
     return "\n".join(out) + "\n"
 
 

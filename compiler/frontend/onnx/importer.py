@@ -127,6 +127,27 @@ def _text(error: Exception) -> str:
     )
 
 
+NARROW = ("INT4", "UINT4", "INT2", "UINT2", "FLOAT4E2M1")
+"""Types of less than a byte, of which TVM has no tensors at run time."""
+
+
+def _refuse_types(model: onnx.ModelProto, where: str) -> None:
+    """Raise for inputs and results that a program can't have."""
+    refused = []
+    for kind, values in (("input", model.graph.input), ("output", model.graph.output)):
+        for value in values:
+            name = onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type)
+            if not value.type.HasField("tensor_type"):
+                name = (value.type.WhichOneof("value") or "").removesuffix("_type")
+            if name in (*NARROW, "STRING", "sequence", "optional", "map"):
+                refused.append(f"{kind} '{value.name}' is of {name.lower()}")
+    if refused:
+        raise UnsupportedError(
+            f"{where}: {'; '.join(refused)}; programs take and give tensors of numbers of whole "
+            "bytes"
+        )
+
+
 def import_graph(model: onnx.ModelProto, where: str = "the model") -> tvm.IRModule:
     """Return the Relax module of a model.
 
@@ -135,6 +156,7 @@ def import_graph(model: onnx.ModelProto, where: str = "the model") -> tvm.IRModu
     UnsupportedError
         With all nodes that can't be converted.
     """
+    _refuse_types(model, where)
     # TVM's importer knows no domains: there an operator's name has to say it all.
     named = onnx.ModelProto()
     named.CopyFrom(model)

@@ -6,6 +6,7 @@ The cases of an operator are nodes of one model: it is built once.
 import numpy as np
 import onnx.helper as oh
 import pytest
+from onnx import TensorProto
 
 from microscopiq.compiler.frontend.load import load_model
 from microscopiq.target.errors import UnsupportedError
@@ -292,4 +293,34 @@ def test_training_is_refused():
     outputs = [value("y", None), value("mask", None, bool)]
     of = model([node], [value("x", [3])], outputs, constants)
     with pytest.raises(UnsupportedError, match="training drops at random"):
+        load_model(of)
+
+
+def test_fourier_transforms():
+    cases = [
+        ((), {"axis": 1}),
+        ((), {"axis": 2, "onesided": 1}),
+        ((np.int64(4),), {"axis": 1}),
+        ((np.int64(9),), {"axis": 2}),
+    ]
+    agree("DFT", (2, 6, 5, 1), cases, 17)
+    inverse = [((), {"axis": axis, "inverse": 1}) for axis in (1, 2)]
+    agree("DFT", (2, 6, 5, 2), inverse, 17)
+
+
+def test_columns_to_an_image():
+    sizes = np.int64([5, 6]), np.int64([2, 3])
+    agree("Col2Im", (2, 12, 16), [(sizes, {})], 18)
+    agree("Col2Im", (2, 12, 9), [(sizes, {"strides": [2, 2], "pads": [0, 1, 1, 0]})], 18)
+    agree("Col2Im", (2, 12, 6), [(sizes, {"dilations": [2, 2]})], 18)
+
+
+def test_types_that_no_program_has_are_refused():
+    text = oh.make_tensor_value_info("x", TensorProto.STRING, [2])
+    four = oh.make_tensor_value_info("z", TensorProto.INT4, [2])
+    nodes = [oh.make_node("Identity", ["x"], ["y"]), oh.make_node("Identity", ["z"], ["w"])]
+    of = model(nodes, [text, four], [value("y", None), value("w", None)], opset=21, ir_version=10)
+    with pytest.raises(
+        UnsupportedError, match="input 'x' is of string; input 'z' is of int4"
+    ):
         load_model(of)

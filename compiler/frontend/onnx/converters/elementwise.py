@@ -59,7 +59,7 @@ def _mod(builder, inputs, attributes, opset):
     if not attributes.get("fmod", 0):
         # A remainder of the divisor's sign, where it isn't zero.
         zero = const(0, wide)
-        differs = relax.op.not_equal(relax.op.less(cut, zero), relax.op.less(b, zero))
+        differs = relax.op.logical_xor(relax.op.less(cut, zero), relax.op.less(b, zero))
         turned = relax.op.logical_and(differs, relax.op.not_equal(cut, zero))
         moved = builder.emit(relax.op.add(cut, b))
         cut = builder.emit(relax.op.where(builder.emit(turned), moved, cut))

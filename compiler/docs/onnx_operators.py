@@ -1,0 +1,48 @@
+"""What runs of ONNX, by operator, as the run of onnx.backend.test that is committed says."""
+
+import csv
+import re
+from collections import defaultdict
+from pathlib import Path
+
+RUN = Path(__file__).resolve().parents[2] / "tests" / "e2e" / "onnx_backend.csv"
+PASSED = ("array", "host")
+HEAD = """
+## Operators of ONNX
+
+From the node tests of `onnx.backend.test`, as they are: {passed} of {tests} pass, {array} of them
+with products on the array. `python -m benchmarks.onnx_backend` runs them; what its products of 8
+bits can't reach there is held against LLVM bit for bit. "Array" and "host" say where an operator's
+tests ran; an operator that ONNX defines by others counts as what it's made of.
+
+| operator | runs on | tests | limits |
+|---|---|---|---|"""
+
+
+def onnx_operators() -> list[str]:
+    """Return the lines of that part of docs/operators.md."""
+    with RUN.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    by_operator = defaultdict(list)
+    for row in rows:
+        by_operator[row["operator"]].append(row)
+    count = {name: sum(row["result"] == name for row in rows) for name in ("array", "host")}
+    lines = HEAD.format(
+        passed=sum(count.values()), tests=len(rows), array=count["array"]
+    ).splitlines()
+    for operator, tests in sorted(by_operator.items()):
+        passed = [row for row in tests if row["result"] in PASSED]
+        where = " and ".join(name for name in PASSED if name in {r["result"] for r in passed})
+        reasons = {_short(row["reason"]) for row in tests if row not in passed}
+        limits = "; ".join(sorted(reasons)[:2])
+        lines.append(
+            f"| `{operator}` | {where or 'not at all'} | {len(passed)} of {len(tests)} | {limits} |"
+        )
+    return lines
+
+
+def _short(reason: str) -> str:
+    """Return a reason without the node's name, as a cell of a table."""
+    text = re.sub(r"^.*?can't be imported: \S+ \([^)]*\): ", "", reason)
+    text = re.sub(r"[|`*]", "", text)
+    return text if len(text) <= 100 else f"{text[:100]} ..."
