@@ -320,7 +320,5 @@ def test_types_that_no_program_has_are_refused():
     four = oh.make_tensor_value_info("z", TensorProto.INT4, [2])
     nodes = [oh.make_node("Identity", ["x"], ["y"]), oh.make_node("Identity", ["z"], ["w"])]
     of = model(nodes, [text, four], [value("y", None), value("w", None)], opset=21, ir_version=10)
-    with pytest.raises(
-        UnsupportedError, match="input 'x' is of string; input 'z' is of int4"
-    ):
+    with pytest.raises(UnsupportedError, match="input 'x' is of string; input 'z' is of int4"):
         load_model(of)
