@@ -1,8 +1,6 @@
 """The node tests of onnx.backend.test, and what the machine makes of one."""
 
 import contextlib
-import functools
-import inspect
 import io
 import re
 import warnings
@@ -11,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-STACK = inspect.stack
 PASSED = ("array", "host")
 """Results of tests that pass: with products on the array, or with none that it could run."""
 RECIPE = "int8"
@@ -57,12 +54,17 @@ def verdict(test: Any) -> dict[str, str]:
 def _run(test: Any) -> str:
     import tvm  # noqa: F401  (it loads this backend)
 
-    # TVM's parser asks for the stack with its source text, which is most of the time of small ones.
-    inspect.stack = functools.partial(STACK, 0)
-
     from microscopiq.compiler.onnx_backend import MicroscopiqBackend
+    from microscopiq.target.errors import ConfigError
 
-    model = MicroscopiqBackend.prepare(test.model, recipe=RECIPE)
+    try:
+        return _judged(MicroscopiqBackend.prepare(test.model, recipe=RECIPE), test)
+    except ConfigError:
+        # A model that comes quantized takes no recipe.
+        return _judged(MicroscopiqBackend.prepare(test.model), test)
+
+
+def _judged(model: Any, test: Any) -> str:
     on_array = False
     for inputs, wanted in test.data_sets:
         found = model.run(inputs)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx.backend.base import Backend, BackendRep
-from tvm import relax
 
 from ..runtime.session import Session
 from ..target.errors import InputError, UnsupportedError
@@ -17,6 +16,7 @@ from .driver import Compilation, compile_model
 from .frontend.load import load_model
 from .frontend.onnx.shape_inputs import inputs_that_decide_shapes
 from .frontend.repair import repair
+from .llvm import build_for_llvm
 from .options import Options
 
 
@@ -67,14 +67,13 @@ class PreparedModel(BackendRep):
     def run_source(self, inputs: Any) -> tuple[np.ndarray, ...]:
         """Return the outputs of the model as it was imported, in its own precision, on LLVM."""
         rest = self._compiled_for(inputs)
-        return tuple(Session(relax.build(repair(self.source), target="llvm")).run(*rest).outputs)
+        return tuple(Session(build_for_llvm(repair(self.source))).run(*rest).outputs)
 
     def run_reference(self, inputs: Any) -> tuple[np.ndarray, ...]:
         """Return the outputs of the quantized model on LLVM: those of `run`, bit for bit."""
         rest = self._compiled_for(inputs)
         assert self.compilation is not None
-        quantized = self.compilation.quantized
-        return tuple(Session(relax.build(quantized, target="llvm")).run(*rest).outputs)
+        return tuple(Session(build_for_llvm(self.compilation.quantized)).run(*rest).outputs)
 
     def _compiled_for(self, inputs: Any) -> list[Any]:
         """Compile for what decides shapes, if it's not compiled for it; return the other inputs."""
