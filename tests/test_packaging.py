@@ -39,6 +39,7 @@ def test_import_tvm_is_enough():
     assert printed.split() == ["microscopiq-64x64", "int8-64x64"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "first", ["microscopiq", "microscopiq.compiler.api", "microscopiq.compiler.partition.partition"]
 )

@@ -85,6 +85,7 @@ def test_command(shell, model, tmp_path):
     assert plot.read_bytes().startswith(b"<?xml")
 
 
+@pytest.mark.slow
 def test_json(shell, model):
     result = shell("study", "dse", model, "--sweep", "array=32", "--jobs", 1, "--json")
     (row,) = json.loads(result.out)
@@ -150,6 +151,7 @@ def test_pareto():
     assert found == [True, False, False, True, True, True, False]
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_costs_its_point_alone(model, tmp_path):
     quantized, waits = tmp_path / "model.json", tmp_path / "waits"
     quantized.write_text(tvm.ir.save_json(microscopiq.quantize(load_model(model), recipe="int8")))
@@ -179,6 +181,7 @@ class _Killer:
                     os.kill(child, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_all_processes_and_prints_no_traceback(model):
     values = ",".join(map(str, range(1, 61)))
     process = subprocess.Popen(

@@ -82,6 +82,7 @@ def test_session_of_a_file_equals_one_of_the_executable(model, tmp_path):
         Session(library, arch="int8-64x64")
 
 
+@pytest.mark.slow
 def test_entry_point_is_alive(tmp_path):
     (entry,) = (
         e for e in importlib.metadata.entry_points(group="tvm.backends") if e.name == "microscopiq"

@@ -68,7 +68,7 @@ EXPECTED = {
 @pytest.mark.parametrize(
     ("make", "recipe"),
     [
-        (gpt2, "microscopiq-w4a8"),
+        pytest.param(gpt2, "microscopiq-w4a8", marks=pytest.mark.slow),
         (llama, "microscopiq-w4a4"),
         pytest.param(llama, "microscopiq-w4a8", marks=pytest.mark.slow),
         pytest.param(vit, "microscopiq-w4a8", marks=pytest.mark.slow),

@@ -99,8 +99,22 @@ def unpacked_on_llvm(mod, weight_format: str, segment: bytes, shape: tuple) -> t
     return values.numpy(), scales.numpy()
 
 
-@pytest.mark.parametrize("kind", MODELS)
-@pytest.mark.parametrize(("method", "weight_format", "calibrated"), CASES)
+FIRST = {case[1]: case for case in reversed(CASES)}
+"""The first case of each format: what a convolution adds is the machine's, not the method's."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "weight_format", "calibrated"),
+    [
+        pytest.param(
+            kind,
+            *case,
+            marks=[] if kind == "linear" or case in FIRST.values() else pytest.mark.slow,
+        )
+        for kind in MODELS
+        for case in CASES
+    ],
+)
 def test_the_same_integers(returned, kind, method, weight_format, calibrated):
     body, ones = MODELS[kind]
     recipe = Recipe("", "", method, weight_format, "mx-int8")

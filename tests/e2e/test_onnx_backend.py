@@ -46,11 +46,13 @@ def run():
     return {row["test"]: row for row in read_csv(RUN)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAMPLE)
 def test_what_passed_passes(name, suite, run):
     assert verdict(suite[name])["result"] == run[name]["result"]
 
 
+@pytest.mark.slow
 def test_the_run_is_of_the_suite_that_is_installed(suite, run):
     """Another release of onnx has other tests: then run it again."""
     assert run.keys() == suite.keys()
@@ -58,6 +60,7 @@ def test_the_run_is_of_the_suite_that_is_installed(suite, run):
     assert all(row["reason"] for row in run.values() if row["result"] not in PASSED)
 
 
+@pytest.mark.slow
 def test_a_wrong_value_is_noticed(suite):
     test = suite["test_relu"]
     (inputs, (wanted,)) = test.data_sets[0]

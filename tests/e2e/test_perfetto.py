@@ -35,6 +35,7 @@ def test_perfetto_finds_every_cycle(timeline):
     assert found["unit_cycles_compared"] == len(result.unit_cycles) * result.cycles - idle
 
 
+@pytest.mark.slow
 def test_the_check_sees_mistakes(timeline, tmp_path):
     path, result = timeline
     events = json.loads(gzip.decompress(path.read_bytes()))

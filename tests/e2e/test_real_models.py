@@ -81,8 +81,8 @@ def test_minilm_with_only_tvm_imported(minilm, frontend):
     assert found["sqnr"] > 8.0
 
 
-SLOW = {"babyllama", "stories260k"}
-"""Of the decoders, a step of GPT-2 and of a tiny LLaMA in test_frontends.py are in every run."""
+SLOW = {"babyllama", "ddpm", "stories260k"}
+"""A residual and a recurrent network are in every run, a tiny LLaMA is in test_frontends.py."""
 FINEQ = ("ddpm", "fineq-w2a8", 10.0)
 """A model without attention on FineQ's own machine, two bits a weight."""
 

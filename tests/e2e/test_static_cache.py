@@ -56,6 +56,7 @@ def greedy(call, prompt, count):
     return logits, tokens[len(prompt) :]
 
 
+@pytest.mark.slow
 def test_greedy_tokens_are_those_of_torch(program, session):
     source = program.module()
 
@@ -76,6 +77,7 @@ def test_greedy_tokens_are_those_of_torch(program, session):
     np.testing.assert_array_equal(again, found)
 
 
+@pytest.mark.slow
 def test_a_token_that_the_table_lacks_is_an_error(session):
     session.reset()
     with pytest.raises(mq.InputError, match="from input 'input_ids', is outside; allowed: 0 to 12"):

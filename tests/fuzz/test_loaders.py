@@ -1,5 +1,6 @@
 """tests/fuzz: a small share of what `make fuzz` runs, and that its check can fail."""
 
+import pytest
 import tvm_ffi
 
 from microscopiq import runtime
@@ -9,6 +10,7 @@ from .loaders import HEAD, disagreement, fuzz, seal
 from .seeds import seeds
 
 
+@pytest.mark.slow
 def test_changed_programs_are_refused_or_read_alike():
     counts = fuzz(1000, seed=2)
     assert counts["cpp_took"] > 100 and counts["python_refused"] > 100

@@ -163,7 +163,7 @@ except Exception as error:
 """
 
 
-@pytest.mark.parametrize("mode", ["fast", "structural"])
+@pytest.mark.parametrize("mode", ["structural", pytest.param("fast", marks=pytest.mark.slow)])
 def test_ctrl_c_ends_a_run(mode):
     """At once, not after the run; and the module goes on to work."""
     command = [sys.executable, "-c", INTERRUPTED, mode]

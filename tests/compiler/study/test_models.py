@@ -41,6 +41,7 @@ def test_rows_are_named_once_and_chosen_by_name(tmp_path):
         sources(None, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_row_of_each_form():
     rows = [measure(row, Options(recipe="int8")) for row in sources(["MLP", "Counter"], None)]
     files = sources(["digits_cnn"], FOLDER)

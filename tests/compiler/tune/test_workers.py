@@ -26,6 +26,7 @@ IN_PROCESS = Settings(workers=0)
 OP = Gemm(1, 1, 128, 256, 300, "ms4", bias=True)
 
 
+@pytest.mark.slow
 def test_equal_operators_are_measured_with_their_own_weights(tmp_path):
     """Of two models, with outliers in few and in most micro-blocks, in one folder."""
     database = open_database(tmp_path, ARCH, create=True)

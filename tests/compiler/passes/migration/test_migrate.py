@@ -360,7 +360,7 @@ SLOW = pytest.mark.slow
         ("torch", "microscopiq-w4a4", "microscopiq-w4a4-migrated", 6),
         pytest.param("onnx", "microscopiq-w4a4", "microscopiq-w4a4-migrated", 6, marks=SLOW),
         pytest.param("torch", "int8", "smoothquant-w8a8", 6, marks=SLOW),
-        ("torch", "int4", "awq-w4a8", 6),
+        pytest.param("torch", "int4", "awq-w4a8", 6, marks=SLOW),
     ],
 )
 def test_less_is_lost_with_migration(frontend, plain, migrating, gain_db):
