@@ -69,6 +69,13 @@ def nchw_layout(_graph: Graph, call) -> bool:
     return layouts == ("NCHW", "OIHW", "NCHW")
 
 
+def short_sides(_graph: Graph, call) -> bool:
+    """sides, strides and pads of a convolution must be below 65,536: the gather has 16 bits each"""
+    attrs = call.attrs
+    sides = [side for expr in (call, *call.args) for side in shape_of(expr)[2:]]
+    return max(map(int, [*sides, *attrs.strides, *attrs.dilation, *attrs.padding])) < 1 << 16
+
+
 def exact_sums(graph: Graph, call) -> bool:
     """sums of given integers must stay within 24 bits, as far as fp32 is exact"""
     return not is_integer(call) or largest_sum(graph, call) <= EXACT
@@ -99,6 +106,7 @@ CONSTRAINTS = {
         number_types,
         constant_kernel,
         nchw_layout,
+        short_sides,
         exact_sums,
         given_weights,
         not_empty,

@@ -29,7 +29,8 @@ def possible(patterns: list[str]) -> list[tuple[str, Change]]:
     """Return every change of the files that match a pattern, with the file."""
     following = enumerators([path.read_text() for path in sorted(ROOT.glob("runtime/src/**/*.h"))])
     found = []
-    for path in (path for pattern in NEAREST for path in sorted(ROOT.glob(pattern))):
+    paths = (path for pattern in NEAREST for path in sorted(ROOT.glob(pattern)))
+    for path in dict.fromkeys(paths):
         file, source = str(path.relative_to(ROOT)), path.read_text()
         if any(fnmatch.fnmatch(file, pattern) for pattern in patterns):
             python = path.suffix == ".py"

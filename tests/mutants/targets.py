@@ -6,6 +6,9 @@ TARGET, QUANT, COMPILER, RUNTIME = (
 
 SOLVERS = tuple(f"{QUANT}test_{name}.py" for name in ("compensation", "damping", "solve"))
 
+GIVEN = COMPILER + "frontend/test_quantized.py"
+"""Models that come quantized."""
+
 NEAREST: dict[str, tuple[str, ...]] = {
     "target/packing.py": (TARGET + "test_packing.py", TARGET + "test_clusters.py"),
     "target/weight.py": (TARGET + "test_packing.py", TARGET + "test_clusters.py"),
@@ -14,7 +17,13 @@ NEAREST: dict[str, tuple[str, ...]] = {
     "compiler/quant/damping.py": SOLVERS,
     "compiler/tiling/cost.py": (COMPILER + "tiling", COMPILER + "estimate"),
     "compiler/tiling/legal.py": (COMPILER + "tiling", COMPILER + "emit/test_emit.py"),
-    "compiler/tune/bound.py": (RUNTIME + "reports/test_roofline.py", COMPILER + "estimate"),
+    "compiler/tune/bound.py": (
+        COMPILER + "tune/test_bound.py",
+        RUNTIME + "reports/test_roofline.py",
+    ),
+    "compiler/partition/given.py": (GIVEN,),
+    "compiler/partition/dequantized.py": (GIVEN,),
+    "compiler/partition/integers.py": (COMPILER + "passes/integers", GIVEN),
     "compiler/partition/*.py": (
         COMPILER + "partition/test_fusion.py",
         COMPILER + "partition/test_partition.py",

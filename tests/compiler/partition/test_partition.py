@@ -122,6 +122,7 @@ BROKEN = {
     ("nn.conv2d", rules.nchw_layout): lambda: constant_conv2d(
         (1, 6, 6, 3), (2, 3, 3, 3), data_layout="NHWC"
     ),
+    ("nn.conv2d", rules.short_sides): lambda: constant_conv2d((1, 1, 1, 1 << 16), (2, 1, 1, 9)),
     ("nn.conv2d", rules.exact_sums): long_sums,
     ("nn.conv2d", rules.given_weights): lambda: beyond_8_bits(
         op.nn.conv2d, (1, 3, 6, 6), (2, 3, 3, 3)

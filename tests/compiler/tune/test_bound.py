@@ -35,6 +35,21 @@ def test_each_resource_by_hand():
     assert bound.dma == (inputs + weights + results + bias) / 256
 
 
+def test_what_stands_behind_a_product_takes_the_vector_unit():
+    """Sums of three groups, then a step for each: bias, residual, clamp; two to quantize again."""
+    for behind, steps in (
+        ({}, 0),
+        ({"bias": True, "residual": True}, 2),
+        ({"low": 0.0}, 1),
+        ({"high": 6.0}, 1),
+        ({"low": 0.0, "high": 6.0}, 1),
+        ({"bias": True, "requantize": True}, 3),
+    ):
+        op = Gemm(1, 1, 100, 256, 300, "int8", **behind)
+        bound = bound_of(op, ARCH, stand_in_segment(op), {"recon": {"passes": 0}})
+        assert bound.vector == 100 * 256 * (3 + steps) / 128
+
+
 @pytest.mark.parametrize(
     ("weight_format", "segment", "units", "networks"),
     [
