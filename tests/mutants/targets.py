@@ -21,8 +21,8 @@ NEAREST: dict[str, tuple[str, ...]] = {
         COMPILER + "tune/test_bound.py",
         RUNTIME + "reports/test_roofline.py",
     ),
-    "compiler/partition/given.py": (GIVEN,),
-    "compiler/partition/dequantized.py": (GIVEN,),
+    "compiler/partition/given.py": (GIVEN, "tests/e2e/test_given_weights.py"),
+    "compiler/partition/dequantized.py": (GIVEN, "tests/e2e/test_given_weights.py"),
     "compiler/partition/integers.py": (COMPILER + "passes/integers", GIVEN),
     "compiler/partition/*.py": (
         COMPILER + "partition/test_fusion.py",

@@ -48,6 +48,11 @@ def test_what_stands_behind_a_product_takes_the_vector_unit():
         op = Gemm(1, 1, 100, 256, 300, "int8", **behind)
         bound = bound_of(op, ARCH, stand_in_segment(op), {"recon": {"passes": 0}})
         assert bound.vector == 100 * 256 * (3 + steps) / 128
+    segment = stand_in_segment(op)
+    # int8 codes, and an exponent for each row and each of the two blocks of 128 columns.
+    stored = 100 * 256 + 100 * 2
+    inputs, weights = 100 * 300 + 100 * 3, int(panel_bytes(segment).sum())
+    assert least_bytes(op, segment) == inputs + weights + stored + 256 * 4
 
 
 @pytest.mark.parametrize(
