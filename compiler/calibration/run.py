@@ -18,7 +18,6 @@ from .pieces import Store, cut, flat_arrays
 from .products import Part, Product, Tap, Weighted
 from .samples import Call
 
-# The code between products is small and simple: optimizing it takes longer than it saves.
 _numbers = itertools.count()
 
 
