@@ -64,10 +64,28 @@ def static_int8(path: Path, samples: Sequence[Inputs], inputs: Inputs) -> list[n
 
 
 def _present(path: Path) -> onnx.ModelProto:
-    """Return a file in an opset that has scales by channel."""
+    """Return a file in an opset that has scales by channel, with short names for its values.
+
+    Names that the tool makes by adding to others meet those that a file has.
+    """
     model = onnx.load(path)
     version = next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx"))
-    return onnx.version_converter.convert_version(model, 13) if version < 13 else model
+    model = onnx.version_converter.convert_version(model, 13) if version < 13 else model
+    kept = {one.name for one in (*model.graph.input, *model.graph.output)}
+    if any(one.type == onnx.AttributeProto.GRAPH for n in model.graph.node for one in n.attribute):
+        return model
+    del model.graph.value_info[:]
+    short: dict[str, str] = {}
+
+    def renamed(name: str) -> str:
+        return name if not name or name in kept else short.setdefault(name, f"v{len(short)}_")
+
+    for one in model.graph.initializer:
+        one.name = renamed(one.name)
+    for node in model.graph.node:
+        node.input[:] = map(renamed, node.input)
+        node.output[:] = map(renamed, node.output)
+    return model
 
 
 def _session(path: Path) -> onnxruntime.InferenceSession:

@@ -17,8 +17,8 @@ SAMPLE_RATE = 16_000
 def make_inputs(mod: tvm.IRModule, about: Mapping, seed: int = 0) -> dict[str, np.ndarray]:
     """Return the inputs of a module's `main` by name, as a file's row in the table asks.
 
-    `pictures` and `ranges` give least and largest values by the input's name, `sounds` the loudest
-    sample; all other inputs are random.
+    `pictures`, `ridges`, `sounds` and `ranges` give least and largest values by the input's name;
+    all other inputs are random.
     """
     inputs = random_inputs(mod, seed)
     rng = np.random.default_rng(seed)
@@ -30,10 +30,9 @@ def make_inputs(mod: tvm.IRModule, about: Mapping, seed: int = 0) -> dict[str, n
             else rng.integers(low, high + 1, like.shape)
         )
         inputs[name] = np.asarray(number).astype(like.dtype)
-    for name, chosen in about.get("pictures", {}).items():
-        inputs[name] = picture(inputs[name].shape, *chosen, rng)
-    for name, loudest in about.get("sounds", {}).items():
-        inputs[name] = sound(inputs[name].shape, loudest, rng)
+    for kind, make in KINDS.items():
+        for name, chosen in about.get(kind, {}).items():
+            inputs[name] = make(inputs[name].shape, *chosen, rng)
     return inputs
 
 
@@ -54,7 +53,17 @@ def picture(
     return np.broadcast_to(image, shape).astype(np.float32)
 
 
-def sound(shape: tuple[int, ...], loudest: float, rng: np.random.Generator) -> np.ndarray:
+def ridges(shape: tuple[int, ...], low: float, high: float, rng: np.random.Generator) -> np.ndarray:
+    """Return a whorl of ridges 9 pixels apart, as a fingerprint has, as images ``(n, h, w, 1)``."""
+    y, x = np.mgrid[: shape[1], : shape[2]] - np.array(shape[1:3]).reshape(2, 1, 1) * 0.5
+    y, x = y - rng.uniform(-9, 9), x - rng.uniform(-9, 9)
+    away = np.hypot(x, 0.7 * y) + 3 * np.sin(2 * np.arctan2(y, x) + rng.uniform(0, 6))
+    ink = 0.5 + 0.5 * np.tanh(3 * np.sin(2 * np.pi * away / 9 + np.arctan2(y, x)))
+    image = low + (high - low) * (ink + 0.03 * rng.standard_normal(ink.shape))
+    return np.broadcast_to(image[None, ..., None], shape).astype(np.float32)
+
+
+def sound(shape: tuple[int, ...], low: float, high: float, rng: np.random.Generator) -> np.ndarray:
     """Return a voice-like sound, the same in every channel: a gliding tone of many harmonics.
 
     Its pitch goes between 90 and 300 Hz at 16,000 samples a second, syllables come and go four
@@ -68,8 +77,11 @@ def sound(shape: tuple[int, ...], loudest: float, rng: np.random.Generator) -> n
     voice = sum(np.sin(number * phase + rng.uniform(0, 6)) / number for number in range(1, 20))
     swell = 0.55 + 0.45 * np.sin(2 * np.pi * 4 * time + rng.uniform(0, 6))
     wave = voice * swell
-    wave = loudest * wave / np.abs(wave).max()
-    wave = wave + loudest * 10 ** (-30 / 20) * 0.3 * rng.standard_normal(samples)
+    wave = wave / np.abs(wave).max() + 10 ** (-30 / 20) * 0.3 * rng.standard_normal(samples)
+    wave = (low + high) / 2 + (high - low) / 2 * wave
     along = int(np.argmax(shape))
     wave = wave.reshape([samples if axis == along else 1 for axis in range(len(shape))])
     return np.broadcast_to(wave, shape).astype(np.float32)
+
+
+KINDS = {"pictures": picture, "ridges": ridges, "sounds": sound}

@@ -3,9 +3,9 @@
 python -m benchmarks.public_onnx --onnx-dir DIR [--only NAME ...] [--json] [--markdown PAGE]
 
 `public_onnx.toml` says where each file is from, and what it gets as inputs. DIR has them as
-NAME.onnx; a file that is missing is left out, with a line. The recipe is `int8` without data. Beside
-it is ONNX Runtime's own static INT8, calibrated on 32 inputs of that kind; where its tool fails on
-a file, on the products alone.
+NAME.onnx; a file that is missing is left out, with a line. The recipe is `int8` without data.
+Beside it is ONNX Runtime's own static INT8, calibrated on 32 inputs of that kind; where its tool
+fails on a file, on the products alone.
 """
 
 import argparse
@@ -135,11 +135,10 @@ def markdown(rows: list[dict], about: dict) -> str:
         "themselves",
         "aren't part of this project. `fp32 dB` is how near the imported module on LLVM comes to",
         "ONNX Runtime, `int8 dB` the same of the compiled one, recipe `int8` without data, and",
-        f"`ORT int8 dB` that of ONNX Runtime's own static INT8 after {SAMPLES} inputs (QDQ, weights "
-        "by channel;",
-        "products alone where its tool fails on the rest). Inputs are noise, or what a file is for:",
-        "`benchmarks/public_inputs.py`. What of products and convolutions is on the host stands",
-        "under that name.",
+        f"`ORT int8 dB` that of ONNX Runtime's own static INT8 after {SAMPLES} inputs (QDQ,",
+        "weights by channel; products alone where its tool fails on the rest). Inputs are noise,",
+        "or what a file is for: `benchmarks/public_inputs.py`. What of products and convolutions",
+        "is on the host stands under that name.",
         "",
         f"| file | source | {' | '.join(COLUMNS)} |",
         f"|---|---|{'---:|' * 5}---|---|",

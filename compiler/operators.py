@@ -124,6 +124,11 @@ class Gemm:
         return blocks(self.k, self.group)
 
     @property
+    def x_exponents(self) -> tuple[int, ...]:
+        """Shape of X's exponents: one per row and group, of a conv one per image and conv group."""
+        return (self.batch, self.conv_groups) if self.conv else (self.batch, self.m, self.groups)
+
+    @property
     def column_blocks(self) -> int:
         return blocks(self.n, MACRO_BLOCK)
 
@@ -164,7 +169,8 @@ class Quantize:
     Attributes
     ----------
     group : int
-        Elements that share an exponent; a conv's image is one group.
+        Elements that share an exponent; those that a conv's group of channels has of an image are
+        one group.
     activation : str
         Row of the activation-format registry: bits of the codes.
     """

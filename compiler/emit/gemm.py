@@ -55,12 +55,10 @@ def gemm_arguments(op: Gemm) -> tuple[Argument, ...]:
     if op.conv:
         conv = op.conv
         image = (op.batch, op.conv_groups * conv.channels, conv.height, conv.width)
-        arguments = [Argument("x", "int8", image), Argument("x_exponent", "int8", (op.batch, 1))]
+        arguments = [Argument("x", "int8", image)]
     else:
-        arguments = [
-            Argument("x", "int8", (op.batch, op.m, op.k)),
-            Argument("x_exponent", "int8", (op.batch, op.m, op.groups)),
-        ]
+        arguments = [Argument("x", "int8", (op.batch, op.m, op.k))]
+    arguments.append(Argument("x_exponent", "int8", op.x_exponents))
     if not op.weight_format:
         arguments.append(Argument("w", "int8", (op.batch, op.n, op.k)))
         arguments.append(Argument("w_exponent", "int8", (op.batch, op.n, op.groups)))

@@ -95,7 +95,7 @@ def load_x_exponent(op: Gemm, index, stage: StageNode):
         if op.conv:
             row, src, rows, cols = (
                 ZERO,
-                stage["i"],
+                stage["i"] * op.conv_groups + stage["c"],
                 fixed_extent(emitter),
                 fixed_extent(emitter),
             )

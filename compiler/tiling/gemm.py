@@ -87,7 +87,7 @@ def _stages(op: Gemm, tile: str, x_home: str, w_home: str, plane: str) -> dict[s
     if not op.weight_format:
         axes = ("i", "nb", "nj", "g")
         stages.append(Stage("w_exponent_tile", axes, "nb", "w_exponent", feeds="y"))
-    exponents = ("i", "one") if op.conv else ("i", "m", "g")
+    exponents = ("i", "c") if op.conv else ("i", "m", "g")
     stages.append(Stage("x_exponent_tile", exponents, "m", "x_exponent", feeds="y"))
     sums = ("i", "c", "g", "nb", "m")
     stages += [

@@ -145,7 +145,7 @@ class Work:
         return self.transfer(rows * self.op.k * self.inside)
 
     def x_exponent(self, rows: int) -> float:
-        """Return the cycles of loading a tile's exponents; an image has one."""
+        """Return the cycles of loading a tile's exponents; a convolution has one."""
         return self.transfer(1 if self.op.conv else rows * self.op.groups)
 
     def part(self, tile: GemmTile, rows: int, narrow: bool) -> Part:

@@ -106,17 +106,17 @@ class _GemmBuilder:
         return self.staged("x_tile", read, inside)
 
     def x_exponent_stage(self):
-        op = self.op
-        if op.conv:
-            e = self.argument("x_exponent", (op.batch, 1), "int8")
-            stage = self.staged("x_exponent_tile", lambda i, z: e[i, z], _nothing)
-            return lambda i, m, g: stage(i, 0)
-        e = self.argument("x_exponent", (op.batch, op.m, op.groups), "int8")
-        return self.staged(
+        """Return e(i, c, m, g)."""
+        e = self.argument("x_exponent", self.op.x_exponents, "int8")
+        if self.op.conv:
+            stage = self.staged("x_exponent_tile", lambda i, c: e[i, c], _nothing)
+            return lambda i, c, m, g: stage(i, c)
+        stage = self.staged(
             "x_exponent_tile",
             lambda i, m, g: e[i, m, g],
             lambda i, m, g: self.m_inside(m),
         )
+        return lambda i, c, m, g: stage(i, m, g)
 
     def w_stages(self):
         """Return w(i, c, nb, nj, g, kk) and scale(i, c, nb, nj, g) in fp32."""
@@ -199,7 +199,7 @@ class _GemmBuilder:
             lambda i, c, nb, m, nj: _ordered_sum(
                 psum[i, c, g, nb, m, nj].astype("float32")
                 * w_scale(i, c, nb, nj, g)
-                * power_of_two(x_exponent(i, m, g)),
+                * power_of_two(x_exponent(i, c, m, g)),
                 axis=g,
             ),
             name="y",

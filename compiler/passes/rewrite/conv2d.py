@@ -12,12 +12,21 @@ from .host import emit_behind
 
 
 def on_array(emission: Emission, layer: Layer):
-    """Emit it in integers; an image has one exponent."""
+    """Emit it in integers."""
     op = convolution(emission, layer, layer.matrix.shape)
-    batch, *image = shape_of(layer.x)
-    length = int(np.prod(image))
-    q, e = emission.quantize(emission.visit_expr(layer.x), (batch, length), length)
-    return emit_gemm(emission, layer, op, [emission.reshaped(q, shape_of(layer.x)), e])
+    return emit_gemm(emission, layer, op, images(emission, layer, op))
+
+
+def images(emission: Emission, layer: Layer, op: Gemm) -> list:
+    """Return int8 images and their exponents: of each image one for each group of channels.
+
+    Sums of two groups never meet, so one that is loud doesn't take the other's bits.
+    """
+    shape = shape_of(layer.x)
+    length = int(np.prod(shape[1:])) // layer.groups
+    rows = (shape[0] * layer.groups, length)
+    q, e = emission.quantize(emission.visit_expr(layer.x), rows, length)
+    return [emission.reshaped(q, shape), emission.reshaped(e, op.x_exponents)]
 
 
 def convolution(emission: Emission, layer: Layer, kernel: tuple[int, ...]) -> Gemm:

@@ -7,7 +7,7 @@ from ...operators import Conv
 from ...partition.graph import shape_of, static_shape
 from ...partition.layer import Layer
 from ...tir.blocks import scaled_blocks
-from .conv2d import convolution
+from .conv2d import convolution, images
 from .emission import Emission, tensor
 from .gemm import emit_gemm, product
 
@@ -28,10 +28,7 @@ def linear(emission: Emission, layer: Layer):
 def conv2d(emission: Emission, layer: Layer):
     """Emit a convolution whose weights have a scale per output channel."""
     op = convolution(emission, layer, layer.given.shape)
-    shape = shape_of(layer.x)
-    length = int(np.prod(shape[1:]))
-    q, e = emission.quantize(emission.visit_expr(layer.x), (shape[0], length), length)
-    y = emit_gemm(emission, layer, op, [emission.reshaped(q, shape), e])
+    y = emit_gemm(emission, layer, op, images(emission, layer, op))
     return _scaled(emission, y, layer.factors.reshape(-1, 1, 1))
 
 
@@ -54,7 +51,7 @@ def blocks(emission: Emission, layer: Layer):
     image = emission.emit(relax.op.permute_dims(q))
     image = emission.emit(relax.op.reshape(image, (1, k, m, 1)))
     op = product(emission, layer, 1, m, n, length, _pixels(length, m))
-    exponent = relax.const(np.zeros((1, 1), np.int8))
+    exponent = relax.const(np.zeros(op.x_exponents, np.int8))
     sums = emit_gemm(emission, layer, op, [image, exponent], op.output_shape)
     gv = emission.helper(f"scaled_blocks_{count}x{m}x{n}", lambda: scaled_blocks(count, m, n))
     operands = [emission.emit(sums), e, relax.const(layer.factors)]

@@ -26,9 +26,9 @@ def linear(emission: Emission, layer: Layer):
 
 
 def conv2d(emission: Emission, layer: Layer):
-    """Emit a convolution; its image has one exponent."""
+    """Emit a convolution."""
     op = convolution(emission, layer, layer.given.shape)
-    exponents = _zeros((op.batch, 1))
+    exponents = _zeros(op.x_exponents)
     return _integers(
         emission, emit_gemm(emission, layer, op, [emission.visit_expr(layer.x), exponents])
     )
