@@ -281,3 +281,16 @@ def test_cumsum_of_booleans_counts():
     x = np.array([[1, 0, 1, 1, 0], [0, 1, 1, 1, 1]], bool)
     (found,) = make.run_llvm(mod, [x])
     np.testing.assert_array_equal(found, np.cumsum(x, axis=1))
+
+
+def test_a_loud_group_of_channels_takes_no_bits_of_the_others():
+    """Each group of a convolution's channels has an exponent of its own, in every image."""
+    mod = make.module(lambda emit, x: make.conv(emit, x, 4, groups=4), (2, 4, 6, 6))
+    state = make.assert_right(mod)
+    image = np.random.default_rng(3).standard_normal((2, 4, 6, 6)).astype(np.float32)
+    loud = image.copy()
+    loud[0, 1] *= 2.0**20
+    quiet, other = (Session(state.executable).run(x).outputs[0] for x in (image, loud))
+    np.testing.assert_array_equal(np.delete(other[0], 1, 0), np.delete(quiet[0], 1, 0))
+    np.testing.assert_array_equal(other[0, 1], quiet[0, 1] * 2.0**20)
+    np.testing.assert_array_equal(other[1], quiet[1])
