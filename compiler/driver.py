@@ -32,6 +32,7 @@ from .passes.records import (
     read_records,
     recipe_of,
 )
+from .passes.side_by_side import side_by_side
 from .quant.defaults import recipe_for, source_recipe
 from .quant.recipe import Recipe, load_recipe
 
@@ -46,6 +47,8 @@ class Compilation:
         After the last stage that ran.
     quantized : tvm.IRModule or None
         Runs on LLVM; the reference for the program.
+    placed : tvm.IRModule or None
+        The same as this machine runs it, with the same bits.
     schedules : mapping of str to tirx.PrimFunc
         By the operator's attribute.
     tuned : int
@@ -58,6 +61,7 @@ class Compilation:
     arch: Arch
     mod: tvm.IRModule
     quantized: tvm.IRModule | None = None
+    placed: tvm.IRModule | None = None
     schedules: Mapping[str, tirx.PrimFunc] = field(default_factory=dict)
     tuned: int = 0
     program: Program | None = None
@@ -133,9 +137,10 @@ def _check_same(recipe: Recipe, mod: tvm.IRModule) -> None:
 def run_schedule(state: Compilation) -> Compilation:
     """Tile every distinct operator for the architecture."""
     mod = leave_to_host(state.mod, state.arch, state.options.strict)
+    mod = side_by_side(mod, state.arch)
     tiles = _tuned(mod, state)
     schedules = schedule_operators(mod, state.arch, tiles)
-    return replace(state, mod=mod, schedules=schedules, tuned=len(tiles))
+    return replace(state, mod=mod, placed=mod, schedules=schedules, tuned=len(tiles))
 
 
 def _tuned(mod: tvm.IRModule, state: Compilation) -> dict:

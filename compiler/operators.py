@@ -95,6 +95,9 @@ class Gemm:
         requantized rows.
     outliers : bool
         A micro-block of W may hold some; False when it's known that none does.
+    side_by_side : int
+        Groups of the source's convolution that are one group here, along the diagonal of its W;
+        what W holds beside them is 0.
     """
 
     batch: int
@@ -111,6 +114,7 @@ class Gemm:
     requantize: bool = False
     activation: str = DEFAULT_ACTIVATION
     outliers: bool = True
+    side_by_side: int = 1
 
     @property
     def group(self) -> int:
@@ -142,7 +146,8 @@ class Gemm:
 
     @property
     def macs(self) -> int:
-        return self.batch * self.conv_groups * self.m * self.n * self.k
+        every = self.batch * self.conv_groups * self.m * self.n * self.k
+        return every // self.side_by_side
 
     @property
     def size(self) -> str:

@@ -78,9 +78,9 @@ def _references(compilation: Compilation, program: Program) -> dict[str, "_Refer
     """Return the reference of each program function; equal operators share one LLVM function."""
     attributes = {
         gv.name_hint: str(func.attrs[ATTRIBUTE])
-        for gv, func in quantized_functions(compilation.quantized)
+        for gv, func in quantized_functions(compilation.placed)
     }
-    funcs = {str(f.attrs[ATTRIBUTE]): f for _, f in quantized_functions(compilation.quantized)}
+    funcs = {str(f.attrs[ATTRIBUTE]): f for _, f in quantized_functions(compilation.placed)}
     for name, function in program.functions.items():
         operator: Any = from_attribute(attributes[name])
         if function.weights:

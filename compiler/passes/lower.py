@@ -1,6 +1,6 @@
 """Replaces quantized operators by calls into the program that the machine runs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import tvm
@@ -172,15 +172,15 @@ class _CallProgram(PyExprMutator):
         attribute = str(attrs[ATTRIBUTE])
         operator, weights = from_attribute(attribute), b""
         if operator.weight_format:
-            weights = self.segment(args[WEIGHT_ARGUMENTS.start])
+            weights = packed_behind(self.lookup_binding, call)
             del args[WEIGHT_ARGUMENTS]
         self.emitted.emit(gv.name_hint, attribute, weights)
         types = call.ty_args[0]
         types = list(types.fields) if isinstance(types, relax.TupleType) else types
         return self.builder_.normalize(relax.op.call_dps_packed(gv.name_hint, args, types))
 
-    def segment(self, decoded) -> bytes:
-        """Return the packed bytes behind a decoded weight operand."""
-        item = self.lookup_binding(decoded)
-        unpacked = self.lookup_binding(item.tuple_value)
-        return unpacked.args[1].fields[0].value.numpy().tobytes()
+
+def packed_behind(bound: Callable, call: relax.Call) -> bytes:
+    """Return the packed bytes of a call's decoded weights; `bound` gives what a variable is."""
+    item = bound(call.args[1].fields[WEIGHT_ARGUMENTS.start])
+    return bound(item.tuple_value).args[1].fields[0].value.numpy().tobytes()

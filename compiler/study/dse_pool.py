@@ -17,6 +17,7 @@ from ...target.technology import Technology, load_technology
 from ..estimate.timing import time_functions
 from ..partition.graph import function_calls, function_names
 from ..passes.lower import emit_programs, leave_to_host, schedule_operators
+from ..passes.side_by_side import side_by_side
 from ..workers import end, interpreters, interrupts_ignored
 
 STAGE = "explore"
@@ -116,7 +117,7 @@ def measure(path: str, arch: Arch, technology: Technology | None) -> dict:
         When the machine can't hold a tile of a layer or can't decode its weights.
     """
     table = technology or load_technology(arch.technology)
-    mod = leave_to_host(_module(path), arch)
+    mod = side_by_side(leave_to_host(_module(path), arch), arch)
     calls = [name for gv in function_names(mod) for name in function_calls(mod[gv])]
     _, program = emit_programs(mod, arch, schedule_operators(mod, arch))
     records = time_functions(program)

@@ -60,12 +60,17 @@ def to_text(tile) -> str:
     return json.dumps(dataclasses.asdict(tile))
 
 
-def array_tile(op: Gemm, arch: Arch) -> tuple[int, int]:
-    """Return (columns, rows) of the array that one weight plane of this operator uses."""
+def array_limits(op: Gemm, arch: Arch) -> tuple[int, int]:
+    """Return the (columns, rows) of the array that one weight plane may use."""
     bits = WEIGHT_FORMATS[op.weight_format].bits if op.weight_format else 8
     # Planes must not straddle a group of inputs or a block of columns.
     columns = _power_of_two_below(min(arch.columns(bits), MACRO_BLOCK))
-    rows = _power_of_two_below(min(arch.array_rows, op.group))
+    return columns, _power_of_two_below(min(arch.array_rows, op.group))
+
+
+def array_tile(op: Gemm, arch: Arch) -> tuple[int, int]:
+    """Return (columns, rows) of the array that one weight plane of this operator uses."""
+    columns, rows = array_limits(op, arch)
     return max(SMALLEST, min(columns, op.n)), max(SMALLEST, min(rows, op.k))
 
 

@@ -49,9 +49,9 @@ class Task:
 
 def tasks_of(state: Compilation) -> list[Task]:
     """Return a task for each distinct operator of a compiled model, by its work."""
-    assert state.quantized is not None and state.program is not None
+    assert state.placed is not None and state.program is not None
     found: dict[Gemm, list] = {}
-    for gv, function in quantized_functions(state.quantized):
+    for gv, function in quantized_functions(state.placed):
         op = from_attribute(str(function.attrs[ATTRIBUTE]))
         emitted = state.program.functions.get(gv.name_hint)
         if emitted is not None and kind_of(op).tiles(op, state.arch):

@@ -45,9 +45,10 @@ def _array(call: dict, numbers: dict[str, int], technology: Technology) -> float
     A weight is written once. Per multiply-accumulate, a PE passes an activation on and adds to
     a partial sum: weights that share a PE share its activation (MicroScopiQ A3), and a weight
     over several PEs is added in each. In temporal coding a multiplication is so many additions,
-    and a sum is held by each PE that it passes in every cycle of its row.
+    and a sum is held by each PE that it passes in every cycle of its row. Zeros count.
     """
-    bits, macs, pes = call["weight_bits"], call["macs"], _pes(call, numbers)
+    bits, pes = call["weight_bits"], _pes(call, numbers)
+    macs = call["macs"] + call.get("zero_macs", 0)
     add, register = technology.add_pj_per_bit.value, technology.register_pj_per_bit.value
     sums, products = macs * max(1.0, pes), macs * bits * ACTIVATION_BITS
     held = sums

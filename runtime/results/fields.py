@@ -56,6 +56,12 @@ CALL_FIELDS = (
     Field("calls[].array_window", "cycles", "from the first plane's load to the last sum"),
     Field("calls[].instructions", "instructions", "executed, those of loops each time"),
     Field("calls[].macs", "operations", "multiply-accumulates, padding not counted"),
+    Field(
+        "calls[].zero_macs",
+        "operations",
+        "by the zeros beside groups of a convolution that the array takes side by side",
+        optional=True,
+    ),
     Field("calls[].weight_format", "", "of what the array holds; empty if it holds nothing"),
     Field("calls[].weight_bits", "bits", "of the widest weight slot"),
     Field(

@@ -37,7 +37,10 @@ def peak_macs(function: Function, numbers: dict[str, int]) -> int:
 
 
 def described(records: list[dict], program: Program) -> list[dict]:
-    """Return call records with the format of each one's weights and the array's peak in it."""
+    """Return call records with the format of each one's weights and the array's peak in it.
+
+    What a program's product holds beside groups that are side by side is no work of the model's.
+    """
     known = {
         name: {
             "weight_format": weight_format(function),
@@ -45,4 +48,12 @@ def described(records: list[dict], program: Program) -> list[dict]:
         }
         for name, function in program.functions.items()
     }
-    return [{**record, **known[record["name"]]} for record in records]
+    return [
+        {**_without_zeros(record, program.functions[record["name"]].macs), **known[record["name"]]}
+        for record in records
+    ]
+
+
+def _without_zeros(record: dict, macs: int) -> dict:
+    zeros = max(0, record["macs"] - macs) if macs else 0
+    return {**record, "macs": record["macs"] - zeros, "zero_macs": zeros}

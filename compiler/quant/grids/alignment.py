@@ -25,7 +25,7 @@ def raised_floor(weight: QuantizedWeight, floor: np.ndarray) -> np.ndarray | Non
         None when all panels fit.
     """
     inputs = weight.slots.shape[1]
-    too_wide = _panels_too_wide(weight)
+    too_wide = panels_too_wide(weight)
     if not too_wide.any():
         return None
     step = np.repeat(too_wide, weight.row.group, axis=1)[:, :inputs]
@@ -33,7 +33,7 @@ def raised_floor(weight: QuantizedWeight, floor: np.ndarray) -> np.ndarray | Non
     return np.where(step, base + 1, floor)
 
 
-def _panels_too_wide(weight: QuantizedWeight) -> np.ndarray:
+def panels_too_wide(weight: QuantizedWeight) -> np.ndarray:
     """Return bool ``(column_blocks, groups)``: panels whose sums could leave 32 bits."""
     assert weight.relative_exponent is not None and weight.isf is not None
     out, inputs = weight.slots.shape
