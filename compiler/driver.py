@@ -78,12 +78,17 @@ class Compilation:
         return read_records(self.mod).host
 
 
-def run_import(state: Compilation) -> Compilation:
+def prepared(mod: tvm.IRModule) -> tvm.IRModule:
     """Repair what the frontend left, write products as the array knows them, canonicalize."""
-    mod = repair(state.mod)
+    mod = repair(mod)
     # What is quantized has its products already, and stays as it is.
     mod = mod if is_quantized(mod) else as_products(mod)
-    return replace(state, mod=relax.transform.CanonicalizeBindings()(mod))
+    return relax.transform.CanonicalizeBindings()(mod)
+
+
+def run_import(state: Compilation) -> Compilation:
+    """Prepare the module."""
+    return replace(state, mod=prepared(state.mod))
 
 
 def run_quantize(state: Compilation) -> Compilation:

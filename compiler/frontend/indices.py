@@ -13,7 +13,7 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 from tvm.s_tir import SBlock, SBlockRealize
 
 from ...target.errors import InputError
-from ..names import CHECKED, digest, read_names
+from ..names import CHECK, CHECKED, digest, read_names
 from ..partition.graph import op_name, static_shape
 
 
@@ -145,7 +145,7 @@ class _Check(PyExprMutator):
         kind = f"{data.ty.dtype}{list(static_shape(data) or ())}"
         if isinstance(value, tvm.ir.GenericConst):
             known = self.parameters.get(digest(value.value.numpy()))
-            return f"'{known}' {kind}" if known else f"a constant {kind}"
+            return f"'{known[0]}' {kind}" if known else f"a constant {kind}"
         return f"{self.names[value]} {kind}" if value in self.names else f"a tensor {kind}"
 
 
@@ -158,7 +158,7 @@ def checked(
     builder: relax.BlockBuilder, indices, sizes: list[int], where: str, negative: bool = True
 ) -> relax.Var:
     """Emit a copy of indices that are right; see `check_function`."""
-    gv = builder.add_func(check_function(indices.ty, sizes, where, negative), "check_indices")
+    gv = builder.add_func(check_function(indices.ty, sizes, where, negative), CHECK)
     return builder.emit(relax.call_tir(gv, [indices], indices.ty))
 
 

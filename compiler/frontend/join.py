@@ -26,7 +26,7 @@ def join(modules: Mapping[str, tvm.IRModule]) -> tvm.IRModule:
     """
     builder = relax.BlockBuilder()
     functions: dict[tvm.ir.GlobalVar, relax.Function] = {}
-    names: dict[str, str] = {}
+    names: dict[str, list[str]] = {}
     state: dict[str, relax.Function] = {}
     for name, mod in modules.items():
         if not name.isidentifier():

@@ -25,6 +25,10 @@ PRODUCTS = (
 """Operators whose work is multiply-accumulates: strict compilation refuses them on the host."""
 
 
+LONGEST_SIDE = (1 << 16) - 1
+"""Pixels that the gather's operands count."""
+
+
 def static_shapes(_graph: Graph, call) -> bool:
     """all shapes must be known while compiling"""
     return static_shape(call) is not None and all(
@@ -73,7 +77,7 @@ def short_sides(_graph: Graph, call) -> bool:
     """sides, strides and pads of a convolution must be below 65,536: the gather has 16 bits each"""
     attrs = call.attrs
     sides = [side for expr in (call, *call.args) for side in shape_of(expr)[2:]]
-    return max(map(int, [*sides, *attrs.strides, *attrs.dilation, *attrs.padding])) < 1 << 16
+    return max(map(int, [*sides, *attrs.strides, *attrs.dilation, *attrs.padding])) <= LONGEST_SIDE
 
 
 def exact_sums(graph: Graph, call) -> bool:

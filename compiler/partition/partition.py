@@ -1,21 +1,20 @@
 """Chooses what the array runs: GEMM-like operators and what can be fused behind them."""
 
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import tvm
 from tvm import relax
 
-from ..names import digest
+from ..names import CHECK, Names
 from .constraints import ANCHORS, CONSTRAINTS, HOST_REASONS, IN_FP32, OTHER_REASON
-from .dequantized import weights
 from .fusion import fused, requantized
 from .given import GIVEN_LAYER_OF, is_given
 from .graph import Graph, function_names, op_name
 from .integers import INTEGER_LAYER_OF, is_integer
 from .layer import Layer, Partition
+from .naming import Naming
 
 Partitions = dict[tvm.ir.GlobalVar, Partition]
 """Of a module's functions."""
@@ -26,14 +25,14 @@ def _none(_name: str) -> bool:
 
 
 def partition_module(
-    mod: tvm.IRModule, names: dict[str, str], in_fp32: Callable[[str], bool] = _none
+    mod: tvm.IRModule, names: Names, in_fp32: Callable[[str], bool] = _none
 ) -> Partitions:
     """Return the partitions of a module's functions, each of whose layers has its own number.
 
     Parameters
     ----------
-    names : dict of str to str
-        Parameter names by `digest` of their bytes, from the frontend.
+    names : Names
+        Of parameters, from the frontend.
     in_fp32 : callable
         As `partition` takes it.
     """
@@ -46,15 +45,17 @@ def partition_module(
 
 def partition(
     function: relax.Function,
-    names: dict[str, str],
+    names: Names,
     first: int = 0,
     in_fp32: Callable[[str], bool] = _none,
 ) -> Partition:
     """Return what the array runs of a function, and why the rest runs on the host.
 
+    A function without parameters, which gives the first value of a state, has no such rest.
+
     Parameters
     ----------
-    names : dict of str to str
+    names : Names
         As `partition_module` takes them.
     first : int
         Number of the first layer.
@@ -66,7 +67,7 @@ def partition(
     host: list[tuple[str, str]] = []
     taken: set[int] = set()
     called: list[str] = []
-    kinds: Counter[str] = Counter()
+    naming = Naming(graph, names)
     for var, call in graph.order:
         name = op_name(call)
         if name not in ANCHORS:
@@ -81,21 +82,29 @@ def partition(
             layer = GIVEN_LAYER_OF[name](graph, call, first + len(layers))
         else:
             layer = fused(graph, var, LAYER_OF[name](graph, call, first + len(layers)), taken)
-        called.append(_source_name(graph, layer, names) or f"{layer.kind}{kinds[layer.kind]}")
-        kinds[layer.kind] += 1
+        called.append(naming(layer))
         if in_fp32(called[-1]):
             host.append((name, IN_FP32))
             continue
         layers.append(replace(layer, name=called[-1]))
         taken |= {hash(expr) for expr in layer.absorbed}
+    host += _others(graph, taken) if function.params else []
+    return Partition(requantized(graph, layers), tuple(host), names=tuple(called))
+
+
+def _others(graph: Graph, taken: set[int]) -> list[tuple[str, str]]:
+    """Return what no layer has taken and is no product, with reasons; checks are no operators."""
+    host = []
     for _, value in graph.order:
         name = op_name(value)
-        if name and name not in ANCHORS and hash(value) not in taken:
-            if graph.constant(value) is None and name not in ("call_tir", "call_pure_packed"):
-                host.append((name, HOST_REASONS.get(name, OTHER_REASON)))
-            elif name == "call_tir":
-                host.append((str(value.args[0].name_hint), OTHER_REASON))
-    return Partition(requantized(graph, layers), tuple(host), names=tuple(called))
+        if not name or name in ANCHORS or hash(value) in taken:
+            continue
+        if name == "call_tir":
+            called = str(value.args[0].name_hint)
+            host += [] if called.startswith(CHECK) else [(called, OTHER_REASON)]
+        elif graph.constant(value) is None and name != "call_pure_packed":
+            host.append((name, HOST_REASONS.get(name, OTHER_REASON)))
+    return host
 
 
 def matmul(graph: Graph, call, number: int) -> Layer:
@@ -122,26 +131,3 @@ LAYER_OF: dict[str, Callable[[Graph, relax.Call, int], Layer]] = {
     "nn.conv2d": conv2d,
 }
 """The layer of an operator that keeps its constraints, before anything is fused."""
-
-
-def _source_name(graph: Graph, layer: Layer, names: dict[str, str]) -> str:
-    """Return the layer's name in the source model: that of its weight, else of its bias."""
-    for value in _named(graph, layer):
-        found = names.get(digest(value))
-        if found and "." in found:
-            found = found.removesuffix("_quantized")
-            return found.removesuffix(".weight").removesuffix(".bias")
-    return ""
-
-
-def _named(graph: Graph, layer: Layer) -> Iterator[np.ndarray]:
-    """Yield the constants that a layer can be named by."""
-    operand = layer.call.args[1]
-    values = (graph.constant(operand, copy=False), layer.weight, layer.integers, layer.bias)
-    yield from (value for value in values if value is not None)
-    if layer.integers is not None:
-        # Products take unsigned codes as signed ones, 128 lower.
-        yield from (value.view(np.uint8) ^ 128 for value in (layer.integers, layer.integers.T))
-    codes = weights(graph.value, operand)
-    if codes is not None:
-        yield from (codes.codes, codes.codes.T)

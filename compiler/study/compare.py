@@ -21,7 +21,7 @@ from ..calibration.collect import ENTRY, check_entry
 from ..calibration.pieces import flat_arrays
 from ..calibration.run import runner
 from ..calibration.samples import Call, model_inputs, read_calls
-from ..driver import quantize
+from ..driver import prepared, quantize
 from ..frontend.load import load_model
 from ..partition.partition import partition_module
 from ..passes.records import LayerRecord, read_records
@@ -179,7 +179,7 @@ def _agreement(exact: list, found: list) -> float:
 @contextmanager
 def on_blas(mod: tvm.IRModule):
     """Give a function from a call's arrays to outputs; products run on BLAS, the rest on LLVM."""
-    mod = relax.transform.ToNonDataflow()(mod)
+    mod = relax.transform.ToNonDataflow()(prepared(mod))
     with runner(mod, partition_module(mod, {}), [], ENTRY) as made:
 
         def run(call: Call) -> list[np.ndarray]:

@@ -12,21 +12,21 @@ COMPUTED = re.compile(r"onnx::|.*[/:]|\d+$|[^.]*$")
 """Names that exporters give to what they computed, in place of a parameter's."""
 
 
-def parameter_names(model: onnx.ModelProto) -> dict[str, str]:
+def parameter_names(model: onnx.ModelProto) -> dict[str, list[str]]:
     """Return the names of a model's constants by `digest` of their values.
 
-    Layers are named by their weights. Two constants of equal values have one name, the later one's.
+    Layers are named by their weights.
     """
     readers: dict[str, str] = {}
     for node in model.graph.node:
         for name in node.input[1:]:
             readers.setdefault(name, node.name)
-    names = {}
+    names: dict[str, list[str]] = {}
     for tensor in model.graph.initializer:
         name = tensor.name
         if COMPUTED.match(name) and (label := node_label(readers.get(name, ""))):
             name = f"{label}.weight"
-        names[digest(onnx.numpy_helper.to_array(tensor))] = name
+        names.setdefault(digest(onnx.numpy_helper.to_array(tensor)), []).append(name)
     return names
 
 

@@ -44,10 +44,11 @@ def load_torch(model, example_inputs: tuple | None = None, check: bool = False) 
     with torch.no_grad():
         program, kept = _prepared(source)
         mod = _imported(program)
-    names: dict[str, str] = {}
+    names: dict[str, list[str]] = {}
     for name, value in program.state_dict.items():
         if value.dtype == torch.float32:
-            names |= _names(name.removeprefix("module."), value.detach().cpu().numpy())
+            for key, found in _names(name.removeprefix("module."), value.detach().cpu().numpy()):
+                names.setdefault(key, []).append(found)
     mod = with_names(with_state(mod, kept), names)
     if check:
         halves = {str(value.dtype) for value in source.state_dict.values()} & set(HALVES)
@@ -151,9 +152,7 @@ def _near_names(name: str, known: set[str]) -> str:
     return f" (there is {' and '.join(near)})" if near else ""
 
 
-def _names(name: str, value: np.ndarray) -> dict[str, str]:
-    """Return a parameter's name by digest, and those of the matrices in a stack of them."""
-    found = {digest(value): name}
-    if value.ndim == 3:
-        found |= {digest(matrix): f"{name}.{at}" for at, matrix in enumerate(value)}
-    return found
+def _names(name: str, value: np.ndarray) -> list[tuple[str, str]]:
+    """Return digest and name of a parameter, and of the matrices in a stack of them."""
+    stacked = enumerate(value) if value.ndim == 3 else ()
+    return [(digest(value), name), *((digest(one), f"{name}.{at}") for at, one in stacked)]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import tvm
 
+from ...names import Names
 from ...partition.constraints import OTHER_REASON
 from ...partition.graph import Graph
 from ...partition.layer import Layer, Partition
@@ -31,8 +32,8 @@ class Migration:
     Attributes
     ----------
     mod : tvm.IRModule
-    names : mapping of str to str
-        Parameter names by digest, with those of changed parameters.
+    names : Names
+        Of parameters, with those of changed ones.
     factors : mapping of int to numpy.ndarray
         float32 ``(in,)`` by the number of a layer of the partition: its input is divided by them.
     placed : mapping of int to str
@@ -42,7 +43,7 @@ class Migration:
     """
 
     mod: tvm.IRModule
-    names: Mapping[str, str]
+    names: Names
     factors: Mapping[int, np.ndarray]
     placed: Mapping[int, str]
     multiplies: Mapping[tvm.ir.GlobalVar, int]
@@ -51,7 +52,7 @@ class Migration:
 def migrate_model(
     mod: tvm.IRModule,
     parts: Partitions,
-    names: dict[str, str],
+    names: Names,
     calibrate: Callable,
     rule: Rule,
     in_fp32: Callable[[str], bool],
@@ -77,7 +78,7 @@ def migrate_model(
     after = {}
     for gv, part in parts.items():
         first = part.layers[0].number if part.layers else 0
-        found = partition(done.mod[gv], dict(done.names), first, in_fp32)
+        found = partition(done.mod[gv], done.names, first, in_fp32)
         after[gv] = _with_reasons(found, done.multiplies[gv])
     return done.mod, after, done.placed
 
@@ -90,7 +91,7 @@ def _with_reasons(part: Partition, multiplies: int) -> Partition:
     return replace(part, host=tuple(host))
 
 
-def migrate(mod: tvm.IRModule, parts: Partitions, names: dict[str, str], rule: Rule) -> Migration:
+def migrate(mod: tvm.IRModule, parts: Partitions, names: Names, rule: Rule) -> Migration:
     """Divide the inputs of layers by per-channel factors, and multiply their weights by them.
 
     Layers that read one value share its factors. The division goes into constants before the value
@@ -102,8 +103,8 @@ def migrate(mod: tvm.IRModule, parts: Partitions, names: dict[str, str], rule: R
         In non-dataflow form.
     parts : dict of GlobalVar to Partition
         Of the module's functions.
-    names : dict of str to str
-        Parameter names by `names.digest`.
+    names : Names
+        Of parameters.
     rule : Rule
         It has seen the layers' statistics; a layer that it has no factors for keeps its input.
 

@@ -1,12 +1,13 @@
 """Multiplies constants of calls and inputs of layers by factors of their channels."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from ...names import digest
+from ...names import Names, digest
 from ...partition.graph import Graph, op_name, shape_of, static_shape
 from ...partition.layer import Layer
 from .fold import Edit, Fold
@@ -136,33 +137,42 @@ def _columns(layer: Layer, factors: np.ndarray) -> np.ndarray:
     return np.repeat(factors.reshape(layer.groups, -1), rows, axis=0)[:, :, None, None]
 
 
-def _renamed(names: Mapping[str, str], old: np.ndarray, new: np.ndarray) -> dict[str, str]:
-    """Return the name of a changed parameter, whichever way round a source had the matrix."""
-    found = {digest(turn(new)): names.get(digest(turn(old))) for turn in (np.asarray, np.transpose)}
-    return {key: name for key, name in found.items() if name}
-
-
 @mutator
 class Rescale(PyExprMutator):
     """Gives calls their changed constants and layers their multiplied inputs.
 
     Attributes
     ----------
-    names : dict of str to str
-        Parameter names by digest, with those of changed parameters.
+    names : dict
+        Of parameters, as `Names`, with those of changed ones.
     quotients : dict
         The multiplications that were inserted.
     """
 
-    def __init__(self, mod, plan: Plan, names: Mapping[str, str]):
+    def __init__(self, mod, plan: Plan, names: Names):
         super().__init__(mod)
-        self.plan, self.names = plan, dict(names)
+        self.plan = plan
+        self.names: dict[str, Sequence[str]] = dict(names)
         self.quotients: dict = {}
+        self.seen: Counter[str] = Counter()
+
+    def _rename(self, old: np.ndarray, new: np.ndarray) -> None:
+        """Give a changed parameter its name, whichever way round a source had the matrix.
+
+        Parameters that were equal needn't be any more: the names go round in their order.
+        """
+        for turn in (np.asarray, np.transpose):
+            before, after = digest(turn(old)), digest(turn(new))
+            found = list(self.names.get(before, ()))
+            if found and before != after:
+                at = self.seen[before] % len(found)
+                self.seen[before] += 1
+                self.names.setdefault(after, found[at:] + found[:at])
 
     def visit_call_(self, call):
         changed = self.plan.replaced(call)
         for index, value in changed.items():
-            self.names |= _renamed(self.names, self.plan.original(call, index), value)
+            self._rename(self.plan.original(call, index), value)
         constants = {index: relax.const(value) for index, value in changed.items()}
         quotient = self.plan.quotients.get(hash(call))
         new = self.visit_expr_post_order(call)

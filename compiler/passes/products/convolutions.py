@@ -1,17 +1,15 @@
 """Convolutions of one and of three dimensions, as those of two: the machine's gather has two."""
 
+from dataclasses import replace
+
 import numpy as np
 from tvm import relax
 
+from ...partition.constraints import LONGEST_SIDE
 from ...partition.given import is_given
 from ...partition.graph import shape_of, static_shape
+from .cut import cut
 from .registry import Laid, Making, rewrites
-
-
-def four(values) -> list[int]:
-    """Return the pads of two dimensions in relax's order: before each, then behind each."""
-    pads = [int(pad) for pad in values]
-    return pads if len(pads) == 4 else [pads[0], pads[-1], pads[0], pads[-1]]
 
 
 def known(making: Making, call: relax.Call) -> bool:
@@ -26,26 +24,45 @@ def known(making: Making, call: relax.Call) -> bool:
     return all(shape is not None and 0 not in shape for shape in shapes) and types == {"float32"}
 
 
-@rewrites("nn.conv1d")
-def conv1d(making: Making, call: relax.Call, args: list):
-    """An image of height 1."""
+def constant_kernel(making: Making, call: relax.Call, data: str, kernel: str) -> np.ndarray | None:
+    """Return the weight of a convolution in these layouts, None of one that no rewrite can take."""
     attrs = call.attrs
     layouts = (str(attrs.data_layout), str(attrs.kernel_layout), str(attrs.out_layout))
-    weight = making.graph.constant(call.args[1])
-    if not known(making, call) or weight is None or layouts != ("NCW", "OIW", "NCW"):
-        return None
+    usual = known(making, call) and layouts == (data, kernel, data)
+    return making.graph.constant(call.args[1]) if usual else None
+
+
+def image_of_height_1(making: Making, call: relax.Call, x, weight: np.ndarray, operator, **more):
+    """Return the convolution of two dimensions that a call of one is."""
+    attrs, pads = call.attrs, [int(pad) for pad in call.attrs.padding]
     batch, channels, width = shape_of(call.args[0])
-    pads = [int(pad) for pad in attrs.padding]
-    image = making.emit(relax.op.reshape(args[0], (batch, channels, 1, width)))
-    y = relax.op.nn.conv2d(
-        image,
+    flat = operator(
+        making.emit(relax.op.reshape(x, (batch, channels, 1, width))),
         making.constant(weight[:, :, None], weight),
         strides=(1, int(attrs.strides[0])),
         padding=(0, pads[0], 0, pads[-1]),
         dilation=(1, int(attrs.dilation[0])),
         groups=int(attrs.groups),
+        **more,
     )
-    return relax.op.reshape(making.emit(y), shape_of(call))
+    return making.builder.normalize(flat)
+
+
+@rewrites("nn.conv1d")
+def conv1d(making: Making, call: relax.Call, args: list):
+    """An image of height 1."""
+    weight = constant_kernel(making, call, "NCW", "OIW")
+    if weight is None:
+        return None
+    flat = image_of_height_1(making, call, args[0], weight, relax.op.nn.conv2d)
+    shape, found = shape_of(call), cut(making, flat, *flat.args)
+    if found is None:
+        return relax.op.reshape(making.emit(flat), shape)
+
+    def lay(parts: list):
+        return relax.op.reshape(making.emit(found.lay(parts)), shape)
+
+    return making.laid_out(call, replace(found, lay=lay))
 
 
 @rewrites("nn.conv3d")
@@ -54,10 +71,8 @@ def conv3d(making: Making, call: relax.Call, args: list):
 
     So the sum over the depth is the array's, like that over channels; the host gathers slices.
     """
-    attrs = call.attrs
-    layouts = (str(attrs.data_layout), str(attrs.kernel_layout), str(attrs.out_layout))
-    weight = making.graph.constant(call.args[1])
-    if not known(making, call) or weight is None or layouts != ("NCDHW", "OIDHW", "NCDHW"):
+    attrs, weight = call.attrs, constant_kernel(making, call, "NCDHW", "OIDHW")
+    if weight is None:
         return None
     batch, channels, _, height, width = shape_of(call.args[0])
     out, inside, taps = weight.shape[:3]
@@ -92,3 +107,13 @@ def conv3d(making: Making, call: relax.Call, args: list):
         return relax.op.permute_dims(slices, (0, 2, 1, 3, 4))
 
     return making.laid_out(call, Laid((y,), (np.arange(out),), lay))
+
+
+@rewrites("nn.conv2d")
+def conv2d(making: Making, call: relax.Call, args: list):
+    """Itself, but in pieces where a side is too long."""
+    long = max(static_shape(call.args[0]) or (0,)) > LONGEST_SIDE
+    if not long or constant_kernel(making, call, "NCHW", "OIHW") is None:
+        return None
+    found = cut(making, call, *args)
+    return None if found is None else making.laid_out(call, found)

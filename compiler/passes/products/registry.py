@@ -1,12 +1,12 @@
 """What each operator is rewritten as, and what rewriting needs."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from tvm import relax
 
-from ...names import digest
+from ...names import Names, digest
 from ...partition.graph import Graph
 
 
@@ -37,9 +37,9 @@ class Making:
     ----------
     graph : Graph
         Of the function as it was; calls that are rewritten have its operands.
-    names : mapping of str to str
-        Parameter names by digest.
-    renamed : dict of str to str
+    names : Names
+        Of parameters.
+    renamed : dict
         The same of constants that were made of parameters.
     laid : dict of int to Laid
         Results of convolutions by the hash of the call that gave them.
@@ -47,8 +47,8 @@ class Making:
 
     builder: relax.BlockBuilder
     graph: Graph
-    names: Mapping[str, str]
-    renamed: dict[str, str] = field(default_factory=dict)
+    names: Names
+    renamed: dict[str, Sequence[str]] = field(default_factory=dict)
     laid: dict[int, "Laid"] = field(default_factory=dict)
 
     def emit(self, expr):
@@ -63,9 +63,9 @@ class Making:
     def constant(self, value: np.ndarray, source: np.ndarray):
         """Return a constant that goes by the name of what it was made of."""
         value = np.ascontiguousarray(value)
-        name = self.names.get(digest(source)) or self.names.get(digest(source.T))
-        if name:
-            self.renamed[digest(value)] = name
+        names = self.names.get(digest(source)) or self.names.get(digest(source.T))
+        if names:
+            self.renamed[digest(value)] = names
         return relax.const(value)
 
 

@@ -1,17 +1,19 @@
 """Rewrites a module's products into those that the array knows."""
 
+from collections.abc import Sequence
+
 import tvm
 from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from ...names import read_names, with_names
+from ...names import Names, read_names, with_names
 from ...partition.graph import Graph, function_names, op_name
 from . import registry
 
 
 @mutator
 class _Rewrite(PyExprMutator):
-    def __init__(self, mod: tvm.IRModule, graph: Graph, names: dict[str, str]):
+    def __init__(self, mod: tvm.IRModule, graph: Graph, names: Names):
         super().__init__(mod)
         self.making = registry.Making(self.builder_, graph, names)
 
@@ -31,7 +33,7 @@ def as_products(mod: tvm.IRModule) -> tvm.IRModule:
     with stacks of constants or a constant on the left, and attention.
     """
     attrs, names = mod.attrs, read_names(mod)
-    renamed: dict[str, str] = {}
+    renamed: dict[str, Sequence[str]] = {}
     for gv in function_names(mod):
         rewrite = _Rewrite(mod, Graph(mod[gv]), names)
         rewrite.builder_.update_func(gv, rewrite.visit_expr(mod[gv]))
@@ -39,4 +41,4 @@ def as_products(mod: tvm.IRModule) -> tvm.IRModule:
         renamed |= rewrite.making.renamed
     mod = relax.transform.DeadCodeElimination()(mod)
     mod = mod.with_attrs(attrs) if attrs else mod
-    return with_names(mod, names | renamed) if renamed else mod
+    return with_names(mod, {**names, **renamed}) if renamed else mod

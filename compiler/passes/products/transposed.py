@@ -13,7 +13,8 @@ import numpy as np
 from tvm import relax
 
 from ...partition.graph import shape_of
-from .convolutions import four, known
+from .convolutions import constant_kernel, image_of_height_1
+from .cut import four
 from .registry import Laid, Making, rewrites
 
 
@@ -61,10 +62,8 @@ def phases(kernel: int, stride: int, pad: int, dilation: int) -> list[Taps]:
 @rewrites("nn.conv2d_transpose")
 def conv2d_transpose(making: Making, call: relax.Call, args: list):
     """Products of the phases, woven into one image by the host."""
-    attrs = call.attrs
-    layouts = (str(attrs.data_layout), str(attrs.kernel_layout), str(attrs.out_layout))
-    weight = making.graph.constant(call.args[1])
-    if not known(making, call) or weight is None or layouts != ("NCHW", "IOHW", "NCHW"):
+    attrs, weight = call.attrs, constant_kernel(making, call, "NCHW", "IOHW")
+    if weight is None:
         return None
     shape, strides = shape_of(call), [int(s) for s in attrs.strides]
     pads, dilation = four(attrs.padding), [int(d) for d in attrs.dilation]
@@ -183,26 +182,14 @@ def _woven(making: Making, made: dict, strides: list[int], whole: list[int], sha
 @rewrites("nn.conv1d_transpose")
 def conv1d_transpose(making: Making, call: relax.Call, args: list):
     """An image of height 1, by phases of its width."""
-    attrs = call.attrs
-    layouts = (str(attrs.data_layout), str(attrs.kernel_layout), str(attrs.out_layout))
-    weight = making.graph.constant(call.args[1])
-    if not known(making, call) or weight is None or layouts != ("NCW", "IOW", "NCW"):
+    weight = constant_kernel(making, call, "NCW", "IOW")
+    if weight is None:
         return None
-    batch, channels, width = shape_of(call.args[0])
-    shape, pads = shape_of(call), [int(pad) for pad in attrs.padding]
-    image = making.emit(relax.op.reshape(args[0], (batch, channels, 1, width)))
-    flat = making.builder.normalize(
-        relax.op.nn.conv2d_transpose(
-            image,
-            making.constant(weight[:, :, None], weight),
-            strides=(1, int(attrs.strides[0])),
-            padding=(0, pads[0], 0, pads[-1]),
-            output_padding=(0, int(attrs.output_padding[0])),
-            dilation=(1, int(attrs.dilation[0])),
-            groups=int(attrs.groups),
-        )
+    shape, more = shape_of(call), (0, int(call.attrs.output_padding[0]))
+    flat = image_of_height_1(
+        making, call, args[0], weight, relax.op.nn.conv2d_transpose, output_padding=more
     )
-    if conv2d_transpose(making, flat, [image]) is None:
+    if conv2d_transpose(making, flat, [flat.args[0]]) is None:
         return None
     found = making.laid[hash(flat)]
 

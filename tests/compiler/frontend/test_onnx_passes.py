@@ -1,5 +1,7 @@
 """Passes over an ONNX graph: each on the smallest model that needs it, against ONNX Runtime."""
 
+import re
+
 import numpy as np
 import onnx
 import onnx.helper as oh
@@ -55,6 +57,11 @@ def test_a_lone_symbolic_batch_is_one_and_says_so():
         assert shapes_of(simple(two_inputs(["N", 3], ["N", 3]))) == [[1, 3], [1, 3]]
     with pytest.warns(UserWarning, match="the batch has no size"):
         assert shapes_of(simple(two_inputs([None, 3], [4, 3]))) == [[1, 3], [4, 3]]
+    # Exporters that count through their symbols have one for each input.
+    for symbol in ("unk__{}", "p2o.DynamicDimension.{}"):
+        batches = [[symbol.format(each), 3] for each in (330, 4)]
+        with pytest.warns(UserWarning, match=rf"the batch \({re.escape(batches[0][0])}\).* as 1; "):
+            assert shapes_of(simple(two_inputs(*batches))) == [[1, 3], [1, 3]]
 
 
 def test_a_size_that_is_given_goes_to_all_inputs_that_name_it():
@@ -66,6 +73,7 @@ def test_a_size_that_is_given_goes_to_all_inputs_that_name_it():
     ("first", "shapes", "error", "words"),
     [
         (["N", "T"], {}, InputError, ["a [N, T]", "--input-shape a=N,M", "input_shapes="]),
+        (["unk__1", "unk__2"], {}, InputError, ["--input-shape a=N,M"]),
         ([2, "T"], {}, InputError, ["a [2, T]", "--input-shape a=2,N"]),
         (None, {}, InputError, ["a (of any rank)", "--input-shape a=N,..."]),
         (["N", 3], {"a": (1, 4)}, ConfigError, ["[N, 3]", "its dimension 1 is 3, not 4"]),

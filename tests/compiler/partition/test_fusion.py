@@ -297,9 +297,9 @@ def test_a_weight_is_known_by_its_source_layout_too():
     """ONNX keeps ``(in, out)``, torch ``(out, in)``; a name without a dot is none of a layer."""
     mod = make.module(lambda emit, x: product(emit, product(emit, x, 8), 6, 1), ROWS)
     weights = make.numbers(10, 8), make.numbers(8, 6, seed=1)
-    names = {digest(weights[0]): "fc.weight", digest(weights[1]): "w6"}
+    names = {digest(weights[0]): ["fc.weight"], digest(weights[1]): ["w6"]}
     assert [layer.name for layer in partition(mod["main"], names).layers] == ["fc", "linear1"]
-    names = {digest(np.ascontiguousarray(weights[1].T)): "head.weight"}
+    names = {digest(np.ascontiguousarray(weights[1].T)): ["head.weight"]}
     assert [layer.name for layer in partition(mod["main"], names).layers] == ["linear0", "head"]
 
 

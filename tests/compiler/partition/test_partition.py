@@ -12,7 +12,8 @@ from tvm.script import relax as R
 from microscopiq import quantize
 from microscopiq.compiler.api import build
 from microscopiq.compiler.driver import run_stages
-from microscopiq.compiler.names import digest
+from microscopiq.compiler.frontend.indices import check_indices
+from microscopiq.compiler.names import CHECK, digest
 from microscopiq.compiler.options import Options
 from microscopiq.compiler.partition import constraints as rules
 from microscopiq.compiler.partition.constraints import CONSTRAINTS
@@ -218,9 +219,30 @@ def test_names_come_from_weight_then_bias_then_a_counter():
         x = make.linear(emit, x, 7)
         return emit(op.matmul(x, make.const(7, 3)))
 
-    names = {digest(make.numbers(12, 10)): "fc.weight", digest(make.numbers(7)): "head.bias"}
+    names = {digest(make.numbers(12, 10)): ["fc.weight"], digest(make.numbers(7)): ["head.bias"]}
     layers = parts(make.module(body, (2, 3, 10)), names).layers
     assert [layer.name for layer in layers] == ["fc", "head", "linear2"]
+
+
+def test_equal_layers_keep_names_of_their_own():
+    """Whichever way round the source has a matrix; of more names than layers the later ones."""
+    weight = make.numbers(6, 6)
+
+    def body(emit, x):
+        for _ in range(2):
+            x = make.relu(emit, emit(op.matmul(x, relax.const(weight))))
+        return emit(op.matmul(x, make.const(6, 3)))
+
+    mod = make.module(body, (2, 6))
+    one, two, three = (
+        ["a.weight"],
+        ["a.weight", "b.weight"],
+        ["table", "e.weight", "a.weight", "b.weight"],
+    )
+    for names, wanted in ((one, ["a", "a"]), (two, ["a", "b"]), (three, ["a", "b"])):
+        for source in (weight, weight.T):
+            layers = parts(mod, {digest(source): names}).layers
+            assert [layer.name for layer in layers] == [*wanted, "linear2"]
 
 
 def test_batch_norm_is_folded_in_float64():
@@ -251,3 +273,19 @@ def test_a_layer_cannot_change():
     (layer,) = parts(make.model("onnx linear")).layers
     with pytest.raises(dataclasses.FrozenInstanceError):
         layer.bias = None
+
+
+def test_what_is_no_operator_of_the_model_is_not_listed():
+    """A check of indices, and what gives a state its first value."""
+
+    def body(emit, x):
+        return emit(op.take(x, emit(op.astype(x, "int64")), axis=0))
+
+    builder = relax.BlockBuilder()
+    make.add_function(builder, "main", body, (4,))
+    make.add_function(builder, "state.cache", lambda emit: emit(op.zeros((4,), "float32")))
+    mod = check_indices(builder.get())
+    assert CHECK in {gv.name_hint for gv in mod.functions}
+    found = {gv.name_hint: part.host for gv, part in partition_module(mod, {}).items()}
+    other = "not a matrix product"
+    assert found == {"main": (("astype", other), ("take", other)), "state.cache": ()}

@@ -111,6 +111,25 @@ CASES = {
         [SIGNAL],
         2,
     ),
+    "signal too long to count": (
+        lambda emit, x: behind(emit, emit(
+            op.nn.conv1d(x, const(6, 2, 90), strides=45, padding=(40, 7), dilation=3, groups=1)
+        )),
+        [(1, 2, 140_000)],
+        3,
+    ),
+    "image too high to count": (
+        lambda emit, x: behind(emit, make.conv(
+            emit, x, 6, (3, 2), groups=2, strides=(20, 1), padding=(2, 0, 0, 1)
+        )),
+        [(1, 2, 66_000, 2)],
+        2,
+    ),
+    "constants": (
+        lambda emit, x: emit(op.add(emit(op.matmul(const(2, 5, 4), const(4, 3))), x)),
+        [(2, 5, 3)],
+        0,
+    ),
     "broadcast": (
         lambda emit, x, y: emit(op.matmul(x, y)), [(2, 3, 4, 5), (3, 5, 6)], 1
     ),
@@ -194,7 +213,8 @@ def test_all_products_are_layers_and_what_follows_fuses(name):
     assert len(part.layers) == CASES[name][2]
     left = {operator for operator, _ in part.host}
     assert not left & set(PRODUCTS)
-    if name not in ("attention biased", "phases of zeros"):  # sums of scores, and of no product
+    # Sums of scores, and of no product.
+    if name not in ("attention biased", "phases of zeros", "constants"):
         assert not left & {"add", "clip", "nn.batch_norm", "nn.relu"}
 
 
@@ -214,7 +234,7 @@ def test_the_machine_computes_them():
 
 def test_constants_keep_the_name_of_what_they_are_made_of():
     mod = module(transposed((6, 4, 4), strides=(2, 2), padding=(1, 1)), IMAGE)
-    names = {digest(make.numbers(4, 6, 4, 4)): "up.weight"}
+    names = {digest(make.numbers(4, 6, 4, 4)): ["up.weight"]}
     state = run_import(make.Compilation(Options(), None, with_names(mod, names)))
     from microscopiq.compiler.names import read_names
 

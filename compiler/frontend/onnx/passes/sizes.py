@@ -1,5 +1,6 @@
 """Sizes of a model's inputs: what the user gives, what can be assumed, and what is missing."""
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,9 @@ import onnx
 from .....target.errors import ConfigError, InputError, unknown_name
 
 Shapes = Mapping[str, Sequence[int]]
+COUNTED = re.compile(r"unk_+\d+|(p2o\.)?DynamicDimension\.\d+")
+"""Symbols that exporters count through, a new one for each size that they don't know: unlike other
+symbols they don't say that two sizes differ."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,7 @@ def _one_as_batch(inputs: Sequence[onnx.ValueInfoProto]) -> None:
     ]
     if not unknown or any(axis for _, axis, _ in unknown) or _without_rank(inputs):
         return
-    if len({symbol for _, _, symbol in unknown}) > 1:
+    if len({COUNTED.sub("", symbol) for _, _, symbol in unknown}) > 1:
         return
     for value in inputs:
         if value.name in {name for name, _, _ in unknown}:
