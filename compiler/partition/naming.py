@@ -1,5 +1,6 @@
 """What layers are called: by their parameters in the source, found by content."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 
@@ -10,6 +11,9 @@ from .constraints import ANCHORS
 from .dequantized import weights
 from .graph import Graph, op_name
 from .layer import Layer
+
+PARAMETRIZED = re.compile(r"\.parametrizations(\.weight)\.original\d*$")
+"""How torch calls what a weight is computed from."""
 
 
 class Naming:
@@ -64,7 +68,7 @@ class Naming:
 
 def _module(name: str) -> str:
     """Return what a parameter belongs to."""
-    found = name.removesuffix("_quantized")
+    found = PARAMETRIZED.sub(r"\1", name.removesuffix("_quantized"))
     return found.removesuffix(".weight").removesuffix(".bias")
 
 

@@ -1,7 +1,5 @@
 """Rewrites a module's products into those that the array knows."""
 
-from collections.abc import Sequence
-
 import tvm
 from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
@@ -9,6 +7,7 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 from ...names import Names, read_names, with_names
 from ...partition.graph import Graph, function_names, op_name
 from . import registry
+from .computed import with_computed
 
 
 @mutator
@@ -32,13 +31,13 @@ def as_products(mod: tvm.IRModule) -> tvm.IRModule:
     Of what can be written so: one and three dimensions, transposed ones, products that broadcast,
     with stacks of constants or a constant on the left, and attention.
     """
-    attrs, names = mod.attrs, read_names(mod)
-    renamed: dict[str, Sequence[str]] = {}
+    attrs, given = mod.attrs, read_names(mod)
+    mod, names = with_computed(mod, given)
     for gv in function_names(mod):
         rewrite = _Rewrite(mod, Graph(mod[gv]), names)
         rewrite.builder_.update_func(gv, rewrite.visit_expr(mod[gv]))
         mod = rewrite.builder_.get()
-        renamed |= rewrite.making.renamed
+        names = {**names, **rewrite.making.renamed}
     mod = relax.transform.DeadCodeElimination()(mod)
     mod = mod.with_attrs(attrs) if attrs else mod
-    return with_names(mod, {**names, **renamed}) if renamed else mod
+    return mod if names == given else with_names(mod, names)

@@ -1,12 +1,13 @@
 """compiler/passes/products: each product against TVM's own operator, and all of it on the array."""
 
+import numpy as np
 import pytest
 import tvm
 from tvm import relax
 from tvm.relax import op
 
 from microscopiq.compiler.driver import run_import
-from microscopiq.compiler.names import digest, with_names
+from microscopiq.compiler.names import digest, read_names, with_names
 from microscopiq.compiler.options import Options
 from microscopiq.compiler.partition.constraints import PRODUCTS
 from microscopiq.compiler.partition.partition import partition
@@ -236,10 +237,47 @@ def test_constants_keep_the_name_of_what_they_are_made_of():
     mod = module(transposed((6, 4, 4), strides=(2, 2), padding=(1, 1)), IMAGE)
     names = {digest(make.numbers(4, 6, 4, 4)): ["up.weight"]}
     state = run_import(make.Compilation(Options(), None, with_names(mod, names)))
-    from microscopiq.compiler.names import read_names
-
     found = partition(state.mod["main"], read_names(state.mod))
     assert [layer.name for layer in found.layers] == ["up"] * 4
+
+
+def test_a_weight_that_the_model_computes_is_a_constant():
+    """A weight norm, by the name of its direction; what an input is a part of isn't computed."""
+    direction, gain = make.numbers(4, 2, 3), make.numbers(4, 1, 1, seed=1)
+
+    def body(emit, x):
+        v = relax.const(direction)
+        length = emit(op.sqrt(emit(op.sum(emit(op.multiply(v, v)), (1, 2), keepdims=True))))
+        weight = emit(op.multiply(relax.const(gain), emit(op.divide(v, length))))
+        y = emit(op.nn.conv1d(x, weight, groups=2))
+        halves = emit(op.split(emit(op.exp(const(7, 3))), [4], axis=0))
+        y = emit(op.matmul(y, emit(relax.TupleGetItem(halves, 0))))
+        return emit(op.matmul(y, emit(op.permute_dims(emit(op.exp(y)), (0, 2, 1)))))
+
+    mod = module(body, (2, 4, 6))
+    names = {digest(direction): ["conv.parametrizations.weight.original1"]}
+    made = as_products(with_names(mod, names))
+    found = partition(made["main"], read_names(made))
+    assert [layer.name for layer in found.layers] == ["conv", "linear1", "attention2"]
+    wanted = direction / np.sqrt(np.square(direction).sum((1, 2), keepdims=True)) * gain
+    np.testing.assert_allclose(found.layers[0].weight[:, :, 0], wanted, rtol=1e-5)
+    # Only of the input: sizes of products, and the exponential of one.
+    assert {name for name, _ in found.host} <= {"reshape", "permute_dims", "exp"}
+    inputs = make.inputs_of(mod)
+    want, have = (make.run_llvm(each, inputs)[0] for each in (mod, made))
+    assert sqnr_db(want, have) > 110
+
+
+def test_codes_of_a_weight_are_not_computed():
+    """A second quantization would round them."""
+
+    def body(emit, x):
+        codes = relax.const(np.arange(12, dtype=np.int8).reshape(4, 3))
+        weight = emit(op.exp(emit(op.astype(codes, "float32"))))
+        return emit(op.matmul(x, weight))
+
+    part = partitioned(module(body, (2, 4)))
+    assert ("exp", "not a matrix product") in part.host
 
 
 def test_what_cant_be_rewritten_stays():
