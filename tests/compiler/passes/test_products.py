@@ -258,7 +258,7 @@ def test_a_weight_that_the_model_computes_is_a_constant():
     names = {digest(direction): ["conv.parametrizations.weight.original1"]}
     made = as_products(with_names(mod, names))
     found = partition(made["main"], read_names(made))
-    assert [layer.name for layer in found.layers] == ["conv", "linear1", "attention2"]
+    assert [layer.name for layer in found.layers] == ["conv", "linear0", "attention0"]
     wanted = direction / np.sqrt(np.square(direction).sum((1, 2), keepdims=True)) * gain
     np.testing.assert_allclose(found.layers[0].weight[:, :, 0], wanted, rtol=1e-5)
     # Only of the input: sizes of products, and the exponential of one.
