@@ -97,7 +97,7 @@ class Gemm:
         A micro-block of W may hold some; False when it's known that none does.
     side_by_side : int
         Groups of the source's convolution that are one group here, along the diagonal of its W;
-        what W holds beside them is 0.
+        what W holds beside them is 0. Their columns have exponents of their own.
     """
 
     batch: int
@@ -129,8 +129,10 @@ class Gemm:
 
     @property
     def x_exponents(self) -> tuple[int, ...]:
-        """Shape of X's exponents: one per row and group, of a conv one per image and conv group."""
-        return (self.batch, self.conv_groups) if self.conv else (self.batch, self.m, self.groups)
+        """Shape of X's exponents: one per row and group, or per image and group of a conv."""
+        if self.conv:
+            return (self.batch, self.conv_groups * self.side_by_side)
+        return (self.batch, self.m, self.groups)
 
     @property
     def column_blocks(self) -> int:

@@ -94,6 +94,7 @@ def _drain(op: Gemm, _index, stage: StageNode):
             rows=row_extent(emitter, m),
             cols=column_extent(emitter, nb),
             accumulate=affine(g, path),
+            xexp_cols=op.n // op.side_by_side if op.side_by_side > 1 else 0,
         )
 
     reads = ("acc", "x_exponent", "w" if op.weight_format else "w_exponent", "y")

@@ -95,9 +95,9 @@ def load_x_exponent(op: Gemm, index, stage: StageNode):
         if op.conv:
             row, src, rows, cols = (
                 ZERO,
-                stage["i"] * op.conv_groups + stage["c"],
+                (stage["i"] * op.conv_groups + stage["c"]) * op.side_by_side,
                 fixed_extent(emitter),
-                fixed_extent(emitter),
+                fixed_extent(emitter, op.side_by_side),
             )
         else:
             i, row, g = stage["i"], stage["m"], stage["g"]

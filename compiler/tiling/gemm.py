@@ -71,6 +71,7 @@ def _fixed_axes(op: Gemm, array_n: int, array_k: int) -> dict[str, Axis]:
         "nj": Axis("", block, block),
         "kk": Axis("", group, group),
         "one": Axis("", 1, 1),
+        "side": Axis("", op.side_by_side, op.side_by_side),
     }
 
 
@@ -87,7 +88,8 @@ def _stages(op: Gemm, tile: str, x_home: str, w_home: str, plane: str) -> dict[s
     if not op.weight_format:
         axes = ("i", "nb", "nj", "g")
         stages.append(Stage("w_exponent_tile", axes, "nb", "w_exponent", feeds="y"))
-    exponents = ("i", "c") if op.conv else ("i", "m", "g")
+    side = ("side",) if op.side_by_side > 1 else ()
+    exponents = ("i", "c", *side) if op.conv else ("i", "m", "g")
     stages.append(Stage("x_exponent_tile", exponents, "m", "x_exponent", feeds="y"))
     sums = ("i", "c", "g", "nb", "m")
     stages += [
@@ -122,7 +124,7 @@ def _buffers(op: Gemm, panel: int) -> tuple[BufferRow, ...]:
     rows, columns = ("m",), ("nj",)
     packed = bool(op.weight_format)
     w_rows = ("nb", "g") if packed else ("nb", "nj")
-    x_exponent = (("one",), ("one",)) if op.conv else (rows, ("g",))
+    x_exponent = (("one",), ("side",)) if op.conv else (rows, ("g",))
     spad, wbuf, acc, obuf = Mem.SPAD, Mem.WBUF, Mem.ACC, Mem.OBUF
     return (
         BufferRow("x", spad, "x_tile", rows, ("g", "kk")),

@@ -106,17 +106,22 @@ class _GemmBuilder:
         return self.staged("x_tile", read, inside)
 
     def x_exponent_stage(self):
-        """Return e(i, c, m, g)."""
-        e = self.argument("x_exponent", self.op.x_exponents, "int8")
-        if self.op.conv:
+        """Return e(i, c, m, nj, g)."""
+        op = self.op
+        e, beside = self.argument("x_exponent", op.x_exponents, "int8"), op.side_by_side
+        if beside > 1:
+            stage = self.staged("x_exponent_tile", lambda i, c, s: e[i, c * beside + s], _nothing)
+            # Tiles are padded behind the last one's columns.
+            return lambda i, c, m, nj, g: stage(i, c, tirx.min(nj // (op.n // beside), beside - 1))
+        if op.conv:
             stage = self.staged("x_exponent_tile", lambda i, c: e[i, c], _nothing)
-            return lambda i, c, m, g: stage(i, c)
+            return lambda i, c, m, nj, g: stage(i, c)
         stage = self.staged(
             "x_exponent_tile",
             lambda i, m, g: e[i, m, g],
             lambda i, m, g: self.m_inside(m),
         )
-        return lambda i, c, m, g: stage(i, m, g)
+        return lambda i, c, m, nj, g: stage(i, m, g)
 
     def w_stages(self):
         """Return w(i, c, nb, nj, g, kk) and scale(i, c, nb, nj, g) in fp32."""
@@ -199,7 +204,7 @@ class _GemmBuilder:
             lambda i, c, nb, m, nj: _ordered_sum(
                 psum[i, c, g, nb, m, nj].astype("float32")
                 * w_scale(i, c, nb, nj, g)
-                * power_of_two(x_exponent(i, c, m, g)),
+                * power_of_two(x_exponent(i, c, m, nj, g)),
                 axis=g,
             ),
             name="y",

@@ -237,7 +237,9 @@ void Generator::Drained() {
   drain.format = by_panel ? static_cast<uint8_t>(last_panel_->format->code) : kRowsInt8;
   drain.wscale = by_panel ? last_address_ : InMemory(arch_.wbuf_bytes, cols, 1, 1, 1);
   drain.wscale_pitch = 1;
-  drain.xexp = InMemory(arch_.spad_bytes, rows, 1, 1, 1);
+  drain.xexp_cols = static_cast<uint32_t>(OneIn(random_, 2) ? Below(random_, cols + 1) : 0);
+  const int64_t exponents = drain.xexp_cols ? (cols + drain.xexp_cols - 1) / drain.xexp_cols : 1;
+  drain.xexp = InMemory(arch_.spad_bytes, rows, 1, exponents, 1);
   drain.xexp_pitch = static_cast<uint32_t>(Below(random_, 2));
   drain.rows = kM;
   drain.cols = kCols;

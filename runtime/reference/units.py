@@ -10,6 +10,7 @@ import numpy as np
 from ...target.errors import SimError
 from ...target.formats import EXPONENT_MAX, EXPONENT_MIN, ROWS_INT8, ScaleKind
 from ...target.isa.spec import Affine, Instruction, Mem
+from ...target.weight import blocks
 from .array import Part, configure, multiply, panel_plane, read_panel, rows_plane
 from .state import Box, State, check
 
@@ -117,7 +118,9 @@ def drain(state: State, i: Instruction) -> None:
     psum = state.load(Mem.ACC, i.src, i.src_pitch, box[0], 4 * box[1]).view("<i4")
     total = psum.astype(np.float32)
     total *= _weight_scale(state, i, box[1])
-    total *= _scale(_exponents(state, i.xexp, i.xexp_pitch, box[0]))
+    shared = i.xexp_cols or box[1]
+    exponents = _exponents(state, i.xexp, i.xexp_pitch, box[0], blocks(box[1], shared))
+    total *= _scale(np.repeat(exponents, shared, axis=1)[:, : box[1]])
     if state.at(i.accumulate):
         total = _floats(state, i.dst, i.dst_pitch, box) + total
     state.store(Mem.OBUF, i.dst, i.dst_pitch, total)
@@ -188,9 +191,9 @@ def _floats(state: State, first: Affine, pitch: int, box: Box) -> np.ndarray:
     return state.load(Mem.OBUF, first, pitch, box[0], 4 * box[1]).view("<f4")
 
 
-def _exponents(state: State, first: Affine, pitch: int, rows: int) -> np.ndarray:
-    """Return int32 ``(rows, 1)``."""
-    return state.load(Mem.SPAD, first, pitch, rows, 1).view(np.int8).astype(np.int32)
+def _exponents(state: State, first: Affine, pitch: int, rows: int, cols: int = 1) -> np.ndarray:
+    """Return int32 ``(rows, cols)``."""
+    return state.load(Mem.SPAD, first, pitch, rows, cols).view(np.int8).astype(np.int32)
 
 
 def _scale(exponents: np.ndarray) -> np.ndarray:

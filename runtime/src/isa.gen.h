@@ -8,7 +8,7 @@ namespace microscopiq {
 constexpr int kLoopDepth = 8;
 constexpr int kExtentRegisters = 16;
 constexpr int kSemaphores = 64;
-constexpr uint32_t kProgramVersion = 4;
+constexpr uint32_t kProgramVersion = 5;
 constexpr std::array<uint8_t, 8> kMagic = {77, 83, 67, 79, 80, 73, 81, 0};
 constexpr int kMicroBlock = 8;
 constexpr int kMacroBlock = 128;
@@ -681,7 +681,7 @@ struct Matmul {
 
 struct Drain {
   static constexpr uint16_t kOpcode = 0x40;
-  static constexpr uint16_t kBytes = 296;
+  static constexpr uint16_t kBytes = 300;
   static constexpr const char* kMnemonic = "drain";
   static constexpr Unit kUnit = Unit::kVector;
   Affine dst;
@@ -696,6 +696,7 @@ struct Drain {
   uint8_t rows;
   uint8_t cols;
   Affine accumulate;
+  uint32_t xexp_cols;
   template <typename Reader>
   void Read(Reader* reader) {
     reader->affine(&dst);
@@ -710,6 +711,7 @@ struct Drain {
     reader->extent(&rows);
     reader->extent(&cols);
     reader->affine(&accumulate);
+    reader->u32(&xexp_cols);
   }
   template <typename Visitor>
   void Show(Visitor* visitor) const {
@@ -725,6 +727,7 @@ struct Drain {
     visitor->extent("rows", rows);
     visitor->extent("cols", cols);
     visitor->affine("accumulate", accumulate);
+    visitor->u32("xexp_cols", xexp_cols);
   }
   template <typename Refuse>
   void Check(Refuse /*refuse*/) const {

@@ -238,6 +238,7 @@ class Drain(Instruction):
     rows: int = operand(EXTENT, "rows")
     cols: int = operand(EXTENT, "columns")
     accumulate: object = operand(AFFINE, "0: overwrite, else add to what is there")
+    xexp_cols: int = operand(U32, "columns for each exponent of a row; 0: one exponent for all", 0)
 
 
 @instruction(0x41, "add", Unit.VECTOR, reads=("obuf",), writes=("obuf",))

@@ -15,7 +15,7 @@ from . import instructions as _registered  # noqa: F401  (a program is nothing w
 from .spec import ARG, Instruction, decode
 
 MAGIC = b"MSCOPIQ\0"
-VERSION = 4
+VERSION = 5
 DTYPES = {"float32": (1, 4), "int8": (2, 1)}
 """Argument dtypes: code in the file and bytes of an element."""
 

@@ -154,18 +154,21 @@ def test_conv2d(data):
     height = draw(st.integers(max(1, spans[0] - pads[0] - pads[2]), 12))
     width = draw(st.integers(max(1, spans[1] - pads[1] - pads[3]), 12))
     channels, groups = draw(st.integers(1, 20)), draw(st.integers(1, 3))
+    # Of several groups side by side each has an exponent of its own for its columns.
+    side = draw(st.integers(1, 3))
     conv = Conv(channels, height, width, *kernel, *stride, *pads, *dilation)
     op = Gemm(
         draw(st.integers(1, 3)),
         groups,
         conv.out_height * conv.out_width,
-        draw(st.integers(1, 140)),
+        draw(st.integers(1, 140)) if side == 1 else side * draw(st.integers(1, 42)),
         channels * kernel[0] * kernel[1],
         draw(st.sampled_from(sorted(METHOD))),
         conv,
         draw(st.booleans()),
         draw(st.booleans()),
         draw(st.sampled_from([None, 0.0])),
+        side_by_side=side,
     )
     assert_equal_bits(op, "tiny-4x4", draw(st.integers(0, 1000)))
 

@@ -31,12 +31,14 @@ class Rows {
   T* data_;
 };
 
-// 2^exponent of a row, exact; `what` names the operand in the error.
-float PowerOfTwo(const Rows<const int8_t>& exponents, int64_t row, const char* what) {
-  const int exponent = *exponents[row];
+// 2^exponent of a row, or of some columns of it, exact; `what` names the operand in the error.
+float PowerOfTwo(const Rows<const int8_t>& exponents, int64_t row, const char* what,
+                 int64_t col = 0) {
+  const int exponent = exponents[row][col];
   if (exponent < kExponentMin) {
-    Fail(kSimError, exponents.memory().name(), " address ", Hex{exponents.address(row)}, ": ", what,
-         " exponent ", exponent, "; allowed: ", kExponentMin, " to ", kExponentMax);
+    const int64_t address = exponents.address(row) + col;
+    Fail(kSimError, exponents.memory().name(), " address ", Hex{address}, ": ", what, " exponent ",
+         exponent, "; allowed: ", kExponentMin, " to ", kExponentMax);
   }
   return std::ldexp(1.0f, exponent);
 }
@@ -84,6 +86,11 @@ class Machine::VectorOp {
   template <typename T>
   Rows<const T> ReadColumn(Mem mem, const Affine& at, int64_t pitch) {
     return Read<T>(mem, BoxOf<T>(at, pitch, rows_, 1));
+  }
+  // One element for every so many columns of each row, in order; 0 for one element of all.
+  template <typename T>
+  Rows<const T> ReadShared(Mem mem, const Affine& at, int64_t pitch, int64_t shared) {
+    return Read<T>(mem, BoxOf<T>(at, pitch, rows_, shared ? (cols_ + shared - 1) / shared : 1));
   }
   template <typename T>
   Rows<T> UpdateColumn(Mem mem, const Affine& at, int64_t pitch, bool read) {
@@ -168,11 +175,15 @@ Machine::Outcome Machine::Execute(const Drain& op) {
   // Before anything is sized by `cols`: the box bounds it by the memory.
   const auto sums = v.Read<int32_t>(Mem::kAcc, op.src, op.src_pitch);
   const auto out = v.Update<float>(Mem::kObuf, op.dst, op.dst_pitch, accumulate);
-  const auto exponents = v.ReadColumn<int8_t>(Mem::kSpad, op.xexp, op.xexp_pitch);
+  const auto exponents = v.ReadShared<int8_t>(Mem::kSpad, op.xexp, op.xexp_pitch, op.xexp_cols);
   if (!v.empty()) ReadWeightScales(op, v.cols());
+  const int64_t shared = op.xexp_cols ? op.xexp_cols : v.cols();
   return v.Each([&](int64_t row) {
-    const float scale = PowerOfTwo(exponents, row, "activation");
-    ActiveKernels().Drain(sums[row], scales_.data(), scale, accumulate, v.cols(), out[row]);
+    for (int64_t col = 0; col < v.cols(); col += shared) {
+      const float scale = PowerOfTwo(exponents, row, "activation", col / shared);
+      ActiveKernels().Drain(sums[row] + col, scales_.data() + col, scale, accumulate,
+                            std::min(shared, v.cols() - col), out[row] + col);
+    }
   });
 }
 

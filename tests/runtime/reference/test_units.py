@@ -96,9 +96,12 @@ seeds = st.integers(0, 1 << 32)
 
 
 @quick
-@given(boxes(4, width=30), st.sampled_from([None, *WEIGHT_FORMATS]), bits, bits, seeds)
+@given(
+    boxes(4, width=30), st.sampled_from([None, *WEIGHT_FORMATS]), bits, bits, st.integers(0, 31),
+    seeds,
+)  # fmt: skip
 @pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
-def test_drain(core, box, name, accumulate, spread, seed):
+def test_drain(core, box, name, accumulate, spread, shared, seed):
     rows, cols, dst, pitch = box
     filled = contents(seed)
     code, scales = ROWS_INT8, Affine(3)
@@ -109,7 +112,7 @@ def test_drain(core, box, name, accumulate, spread, seed):
     source, exponents = Affine(seed % 512 * 4), Affine(7)
     drain = isa.Drain(
         Affine(dst), pitch, source, 256, code, scales, 2, exponents, spread, 0, 1,
-        Affine(accumulate),
+        Affine(accumulate), shared,
     )  # fmt: skip
     core(around([*clips(rows, cols), drain]), TINY, filled)
 

@@ -62,16 +62,16 @@ def window(
             head = total // 2 if mode == "SAME_UPPER" else total - total // 2
             tail = total - head
         room = size + head + tail - reach
-        if room < 0:
-            raise UnsupportedError(
-                f"{operator}: its window of {reach} is larger than axis {axis + 2} of its input, "
-                f"{size} and pads of {head} and {tail}"
-            )
         count = room // stride + 1
         if attributes.get("ceil_mode"):
             count = -(-room // stride) + 1
             # A window that would begin in the pads behind the input is none.
             count -= (count - 1) * stride >= size + head
+        if count < 1:
+            raise UnsupportedError(
+                f"{operator}: its window of {reach} is larger than axis {axis + 2} of its input, "
+                f"{size} and pads of {head} and {tail}"
+            )
         before.append(head)
         after.append(tail)
         beyond.append(max((count - 1) * stride - room, 0))
