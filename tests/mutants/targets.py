@@ -12,6 +12,9 @@ GIVEN = COMPILER + "frontend/test_quantized.py"
 NEAREST: dict[str, tuple[str, ...]] = {
     "target/packing.py": (TARGET + "test_packing.py", TARGET + "test_clusters.py"),
     "target/weight.py": (TARGET + "test_packing.py", TARGET + "test_clusters.py"),
+    "target/diagonal.py": (TARGET + "test_diagonal.py",),
+    "compiler/passes/side_by_side.py": (COMPILER + "passes/test_side_by_side.py",),
+    "compiler/passes/products/*.py": (COMPILER + "passes/test_products.py",),
     "compiler/quant/compensation.py": SOLVERS,
     "compiler/quant/solve.py": SOLVERS,
     "compiler/quant/damping.py": SOLVERS,

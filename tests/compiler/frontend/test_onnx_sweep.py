@@ -91,6 +91,7 @@ def test_conv_transpose(opset):
 POOLS = [each | {"kernel_shape": [3, 2]} for each in PADDINGS] + [
     {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1},
     {"kernel_shape": [2, 2], "strides": [3, 3], "ceil_mode": 1, "pads": [1, 1, 1, 1]},
+    {"kernel_shape": [40, 9], "strides": [40, 2], "ceil_mode": 1},
 ]
 
 
