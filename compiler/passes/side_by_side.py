@@ -44,7 +44,7 @@ def side_by_side(mod: tvm.IRModule, arch: Arch) -> tvm.IRModule:
         for _, call in graph.order:
             name = call.args[0].name_hint if op_name(call) == "call_tir" else ""
             op = operators.get(name)
-            if isinstance(op, Gemm) and op.conv_groups > 1 and name not in placed:
+            if isinstance(op, Gemm) and op.conv and op.conv_groups > 1 and name not in placed:
                 found = _placed(op, packed_behind(graph.value, call), arch)
                 placed |= {name: found} if found else {}
     return _replaced(mod, placed) if placed else mod
