@@ -126,20 +126,34 @@ def together(op: Gemm, count: int) -> Gemm:
 
 
 def _placed(op: Gemm, segment: bytes, arch: Arch) -> Placed | None:
-    """Return a convolution with as many groups side by side as array and weights let be."""
-    columns, rows = array_limits(op, arch)
-    most, alone = min(op.conv_groups, rows // op.k, columns // op.n), None
-    weights = weights_of(segment, op.weight_format, op.n, op.k) if most > 1 else []
-    for count in range(most, 1, -1):
-        if op.conv_groups % count:
-            continue
-        alone = _cycles(op, arch) if alone is None else alone
+    """Return a convolution with groups side by side, as far as array and weights let them be."""
+    counts = _counts(op, arch)
+    alone = _cycles(op, arch) if counts else 0.0
+    weights = weights_of(segment, op.weight_format, op.n, op.k) if counts else []
+    for count in counts:
         found = together(op, count)
+        if _cycles(found, arch) >= alone:
+            continue
         blocks = [block_diagonal(weights[at : at + count]) for at in range(0, len(weights), count)]
         made = [block for block in blocks if block is not None and _sums_fit(block)]
-        if len(made) == len(blocks) and _cycles(found, arch) < alone:
+        if len(made) == len(blocks):
             return Placed(found, pack(made))
     return None
+
+
+def _counts(op: Gemm, arch: Arch) -> list[int]:
+    """Return how many groups may be side by side, the best first.
+
+    The most that the array's rows hold are one plane of weights; the most whose inputs make one sum
+    are more planes of fewer products, which suits few rows of activations. Fewer are for weights
+    that don't go with so many others.
+    """
+    columns, rows = array_limits(op, arch)
+    most = min(op.conv_groups, op.group // op.k, columns // op.n)
+    every = [count for count in range(most, 1, -1) if op.conv_groups % count == 0]
+    within = [count for count in every if count * op.k <= rows]
+    best = sorted({*every[:1], *within[:1]}, key=lambda count: _cycles(together(op, count), arch))
+    return best + within[1:]
 
 
 def _cycles(op: Gemm, arch: Arch) -> float:
