@@ -4,11 +4,13 @@
     python -m benchmarks.onnx_backend --only reduce --only lstm
     python -m benchmarks.onnx_backend --csv tests/e2e/onnx_backend.csv      what is committed
     python -m benchmarks.onnx_backend --against tests/e2e/onnx_backend.csv  1 if a test has left it
+    python -m benchmarks.onnx_backend --against-llvm     1 if TVM alone passes what fails here
 
 A test passes when each output has the dtype, the shape and, within the suite's tolerance, the
 values that the suite wants. Products on the array have 8-bit operands, and can't come that near:
 there the imported fp32 module on LLVM has to, and the machine has to give the bits of its quantized
-module on LLVM, at least 20 dB from the wanted values.
+module on LLVM, at least 20 dB from the wanted values. What doesn't pass can be tried by TVM's own
+importer and plain LLVM, which is what the column `llvm` says.
 """
 
 import argparse
@@ -18,27 +20,31 @@ import multiprocessing
 import re
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from .onnx_suite import PASSED, node_tests, operators, verdict
+from . import onnx_llvm, onnx_suite
+from .onnx_suite import PASSED, node_tests, operators
 
-FIELDS = ("test", "operator", "result", "reason")
+FIELDS = ("test", "operator", "result", "reason", "llvm")
+Judge = Callable[[Any], dict[str, str]]
 
 
-def serve(connection) -> None:
+def serve(connection, judge: Judge) -> None:
     """Answer names of tests with verdicts, until None comes."""
     tests = node_tests()
     while (name := connection.recv()) is not None:
-        connection.send(verdict(tests[name]))
+        connection.send(judge(tests[name]))
 
 
 class Worker:
     """A process that runs tests one after another, and can be ended when one hangs or crashes."""
 
-    def __init__(self) -> None:
+    def __init__(self, judge: Judge) -> None:
         self.connection, other = multiprocessing.get_context("spawn").Pipe()
         self.process = multiprocessing.get_context("spawn").Process(
-            target=serve, args=(other,), daemon=True
+            target=serve, args=(other, judge), daemon=True
         )
         self.process.start()
         other.close()
@@ -54,10 +60,12 @@ class Worker:
         self.process.join()
 
 
-def run(names: list[str], jobs: int, limit_s: float) -> list[dict]:
+def run(
+    names: list[str], jobs: int, limit_s: float, judge: Judge = onnx_suite.verdict
+) -> list[dict]:
     """Return a row for each test, in order: its name and its verdict."""
     waiting, rows = list(reversed(names)), {}
-    workers = [Worker() for _ in range(min(jobs, len(names)))]
+    workers = [Worker(judge) for _ in range(min(jobs, len(names)))]
     while len(rows) < len(names):
         for place, worker in enumerate(workers):
             if worker.name is None:
@@ -73,7 +81,7 @@ def run(names: list[str], jobs: int, limit_s: float) -> list[dict]:
             worker.name = None
             if "died" in row:
                 worker.end()
-                workers[place] = Worker()
+                workers[place] = Worker(judge)
         time.sleep(0.005)
     for worker in workers:
         worker.end()
@@ -100,21 +108,17 @@ def main() -> None:
     parser.add_argument("--only", action="append", help="tests of this operator or prefix")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--limit", type=float, default=60, help="seconds for each test")
+    parser.add_argument("--rows", type=Path, help="take a --csv of before in place of a run")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--csv", type=Path)
     parser.add_argument("--against", type=Path, help="a --csv of before, whose passes must pass")
+    parser.add_argument(
+        "--against-llvm", action="store_true", help="what doesn't pass by plain TVM: 1 if it does"
+    )
     options = parser.parse_args()
-    tests = node_tests()
-    names = [
-        name
-        for name in tests
-        if not options.only or any(re.match(f"(test_)?{o}", name) for o in options.only)
-    ]
-    of = operators(tests)
-    rows = [
-        {"test": row["test"], "operator": of[row["test"]]} | row
-        for row in run(names, options.jobs, options.limit)
-    ]
+    rows = _rows(options)
+    if options.against_llvm:
+        _ask_llvm(rows, options)
     for row in rows:
         print(f"{row['test']:60} {row['result']:8} {row.get('reason', '')}")
     print(f"{sum(row['result'] in PASSED for row in rows)} of {len(rows)} pass")
@@ -122,10 +126,36 @@ def main() -> None:
         options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     if options.csv:
         write_csv(options.csv, rows)
+    failed = {row["test"]: row for row in rows if row["result"] not in PASSED}
+    wrong = []
     if options.against:
         before = {row["test"] for row in read_csv(options.against) if row["result"] in PASSED}
-        left = [r["test"] for r in rows if r["test"] in before and r["result"] not in PASSED]
-        sys.exit(f"passed before: {', '.join(left)}" if left else 0)
+        wrong += [f"passed before: {name}" for name in failed if name in before]
+    if options.against_llvm:
+        better = [name for name, row in failed.items() if row["llvm"] == onnx_llvm.PASSES]
+        wrong += [f"passes by plain TVM: {name}" for name in better]
+    sys.exit("\n".join(wrong) if wrong else 0)
+
+
+def _rows(options: argparse.Namespace) -> list[dict[str, str]]:
+    """Return the rows of the tests that are asked for, run now or before."""
+
+    def wanted(name: str) -> bool:
+        return not options.only or any(re.match(f"(test_)?{o}", name) for o in options.only)
+
+    if options.rows:
+        return [row for row in read_csv(options.rows) if wanted(row["test"])]
+    tests = node_tests()
+    of = operators(tests)
+    rows = run([name for name in tests if wanted(name)], options.jobs, options.limit)
+    return [{"test": row["test"], "operator": of[row["test"]]} | row for row in rows]
+
+
+def _ask_llvm(rows: list[dict[str, str]], options: argparse.Namespace) -> None:
+    """Note of tests that don't pass whether TVM alone passes them."""
+    failed = {row["test"]: row for row in rows if row["result"] not in PASSED}
+    for found in run(list(failed), options.jobs, options.limit, onnx_llvm.verdict):
+        failed[found["test"]]["llvm"] = found["result"]
 
 
 def write_csv(path: Path, rows: list[dict]) -> None:

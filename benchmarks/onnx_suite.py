@@ -46,9 +46,9 @@ def verdict(test: Any) -> dict[str, str]:
             warnings.simplefilter("ignore")
             return {"result": _run(test)}
     except UnsupportedError as error:
-        return {"result": "refused", "reason": _short(error)}
+        return {"result": "refused", "reason": short(error)}
     except Exception as error:
-        return {"result": "fails", "reason": f"{type(error).__name__}: {_short(error)}"}
+        return {"result": "fails", "reason": f"{type(error).__name__}: {short(error)}"}
 
 
 def _run(test: Any) -> str:
@@ -87,7 +87,7 @@ def _judged(model: Any, test: Any) -> str:
 def compare(found: Any, wanted: Any, rtol: float, atol: float) -> None:
     """Raise AssertionError unless outputs have the wanted dtypes, shapes and values."""
     assert len(found) == len(wanted), f"{len(found)} outputs, {len(wanted)} are wanted"
-    for one, want in zip(found, map(_array, wanted), strict=True):
+    for one, want in zip(found, map(array, wanted), strict=True):
         assert one.dtype == want.dtype, f"an output is {one.dtype}, {want.dtype} is wanted"
         assert one.shape == want.shape, f"an output is {one.shape}, {want.shape} is wanted"
         if want.dtype.kind in "fcV":
@@ -97,7 +97,7 @@ def compare(found: Any, wanted: Any, rtol: float, atol: float) -> None:
             np.testing.assert_array_equal(one, want)
 
 
-def _array(value: Any) -> np.ndarray:
+def array(value: Any) -> np.ndarray:
     """Return what a test wants as an array; some of it is a tensor of ONNX."""
     import onnx
 
@@ -113,6 +113,7 @@ def sqnr_db(wanted: np.ndarray, found: np.ndarray) -> float:
     return 10 * np.log10(signal / noise) if noise else np.inf
 
 
-def _short(error: Exception) -> str:
+def short(error: Exception) -> str:
+    """Return the end of what an error says, on one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines)[-160:] if lines else ""

@@ -10,6 +10,7 @@ from ....partition.graph import shape_of
 from ....passes.integers.arithmetic import known
 from ....passes.integers.scaling import single
 from . import converter
+from .float8 import decoded, encoded, is_float8
 
 CODES = ("int8", "uint8", "int16", "uint16")
 """What numbers are quantized to."""
@@ -20,8 +21,12 @@ CODES = ("int8", "uint8", "int16", "uint16")
 def _quantize(bb, inputs, attrs, _opset):
     x, scale, *rest = inputs
     zero = rest[0] if rest else None
-    _refuse_blocks("QuantizeLinear", attrs)
     dtype = _output_dtype(attrs) or ("uint8" if zero is None else str(zero.ty.dtype))
+    if is_float8(dtype):
+        numbers = bb.emit(op.divide(x, _beside(bb, x, scale, attrs)))
+        return encoded(bb, numbers, dtype, bool(attrs.get("saturate", 1)))
+    if dtype in CODES and attrs.get("block_size", 0):
+        return _quantize_blocks(bb, x, scale, zero, attrs, dtype)
     if dtype not in CODES:
         raise UnsupportedError(f"QuantizeLinear to {dtype}; allowed: {', '.join(CODES)}")
     zero = relax.const(np.zeros((), dtype)) if zero is None else zero
@@ -34,6 +39,8 @@ def _quantize(bb, inputs, attrs, _opset):
 def _dequantize(bb, inputs, attrs, _opset):
     x, scale, *rest = inputs
     zero = rest[0] if rest else None
+    if is_float8(str(x.ty.dtype)):
+        return _dequantize_float8(bb, x, scale, zero, attrs)
     zero = relax.const(np.zeros((), str(x.ty.dtype))) if zero is None else zero
     if attrs.get("block_size", 0):
         return _dequantize_blocks(bb, x, scale, zero, attrs)
@@ -91,9 +98,34 @@ def _reshaped(bb, x, shape):
     return bb.emit(op.reshape(x, shape)) if value is None else relax.const(value.reshape(shape))
 
 
-def _refuse_blocks(name: str, attrs) -> None:
-    if attrs.get("block_size", 0):
-        raise UnsupportedError(f"{name} in blocks of {attrs['block_size']}; allowed: none")
+def _dequantize_float8(bb, x, scale, zero, attrs):
+    numbers = decoded(bb, x)
+    if zero is not None:
+        numbers = bb.emit(op.subtract(numbers, _beside(bb, x, decoded(bb, zero), attrs)))
+    dtype = str(scale.ty.dtype)
+    return op.multiply(bb.emit(op.astype(numbers, dtype)), _beside(bb, x, scale, attrs))
+
+
+def _quantize_blocks(bb, x, scale, zero, attrs, dtype: str):
+    """Return codes whose scales belong to blocks along an axis."""
+    limits = np.iinfo(dtype)
+    codes = bb.emit(op.round(bb.emit(op.divide(x, _beside(bb, x, scale, attrs)))))
+    if zero is not None:
+        zero = bb.emit(op.astype(_beside(bb, x, zero, attrs), str(x.ty.dtype)))
+        codes = bb.emit(op.add(codes, zero))
+    return op.astype(bb.emit(op.clip(codes, limits.min, limits.max)), dtype)
+
+
+def _beside(bb, x, parameter, attrs):
+    """Return one value, one for each entry of an axis or for blocks of it, to broadcast with x."""
+    shape, given = shape_of(x), shape_of(parameter)
+    axis = attrs.get("axis", 1) % len(shape) if shape else 0
+    if int(np.prod(given)) == 1:
+        return single(bb.emit, parameter)
+    if block := attrs.get("block_size", 0):
+        whole = bb.emit(op.repeat(parameter, block, axis))
+        return bb.emit(op.strided_slice(whole, [axis], [0], [shape[axis]]))
+    return _reshaped(bb, parameter, [-1 if each == axis else 1 for each in range(len(shape))])
 
 
 def _output_dtype(attrs) -> str:
