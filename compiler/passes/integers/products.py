@@ -6,7 +6,6 @@ import numpy as np
 from tvm import relax
 from tvm.relax import op
 
-from ....target.errors import UnsupportedError
 from ...partition.graph import shape_of
 from .arithmetic import (
     Codes,
@@ -77,11 +76,12 @@ def conv2d(emit: Emit, x, weight, geometry: Geometry, zero_x=None, zero_w=None) 
     zero_w : relax.Expr, optional
         One, or one for each output channel.
     """
+    if known(weight) is None:
+        return _of_weights_given(emit, x, weight, geometry, zero_x, zero_w)
     image = codes_of(emit, x, zero_x)
     kernel = centered(codes_of(emit, weight, zero_w, (-1, 1, 1, 1)))
     values = known(kernel.codes)
-    if values is None:
-        raise UnsupportedError("the weight of a convolution of integers must be a constant")
+    assert values is not None
     if not image.centered and any(geometry.pads):
         image = replace(image, codes=_padded(emit, image, geometry.pads))
         geometry = replace(geometry, pads=(0, 0, 0, 0))
@@ -102,6 +102,21 @@ def conv2d(emit: Emit, x, weight, geometry: Geometry, zero_x=None, zero_w=None) 
         sums, of_a = _split(emit, both, groups, out // groups)
     length = int(np.prod(values.shape[1:]))
     return corrected(emit, sums, image.zero, zero, length, of_a, of_b)
+
+
+def _of_weights_given(emit: Emit, x, weight, geometry: Geometry, zero_x, zero_w) -> relax.Expr:
+    """Return the convolution with weights that are an input: in int32, on the host."""
+    operands = []
+    for codes, zero in ((x, zero_x), (weight, zero_w)):
+        wide = emit(op.astype(codes, "int32"))
+        if zero is not None:
+            several = len(shape_of(zero)) > 0 and int(np.prod(shape_of(zero))) > 1
+            at = emit(op.reshape(emit(op.astype(zero, "int32")), (-1, 1, 1, 1) if several else ()))
+            wide = emit(op.subtract(wide, at))
+        operands.append(wide)
+    return emit(
+        op.nn.conv2d(*operands, geometry.strides, geometry.pads, geometry.dilation, geometry.groups)
+    )
 
 
 def _convolved(emit: Emit, image, values: np.ndarray, geometry: Geometry) -> relax.Expr:

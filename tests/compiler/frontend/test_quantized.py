@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx.helper import make_node
+from onnx.reference import ReferenceEvaluator
 
 from microscopiq.compiler.frontend.load import load_model
 from microscopiq.compiler.frontend.onnx.passes.quantized import four_bits_as_bytes
@@ -96,6 +97,20 @@ def test_convolutions_equal_onnx_runtime(a, b):
         nodes.pop()
     outputs = {name: a for name in "ycl"} | ({"i": "int32"} if a == "uint8" else {})
     assert_equal(model(nodes, x, outputs, **constants), x)
+
+
+def test_weights_of_convolutions_can_be_inputs():
+    rng = np.random.default_rng(6)
+    x = {
+        "x": codes(rng, "uint8", 2, 4, 7, 6), "w": codes(rng, "uint8", 6, 2, 3, 3),
+        "s": codes(rng, "uint8", 1, 3, 9), "v": codes(rng, "uint8", 5, 3, 2),
+    }  # fmt: skip
+    nodes = [
+        make_node("ConvInteger", ["x", "w", "xz", "wz"], ["y"], group=2, pads=[1, 0, 2, 1]),
+        make_node("ConvInteger", ["s", "v"], ["u"], strides=[2]),
+    ]
+    constants = {"xz": np.uint8(7), "wz": np.uint8(130)}
+    assert_equal(model(nodes, x, {"y": "int32", "u": "int32"}, **constants), x)
 
 
 def test_what_is_quantized_at_run_time_equals_onnx_runtime():
@@ -206,6 +221,20 @@ def test_codes_and_numbers_equal_onnx_runtime():
     assert_equal(given, x)
     held = {each.name: each.data_type for each in four_bits_as_bytes(given).graph.initializer}
     assert held["n"] == held["nz"] == onnx.TensorProto.UINT8
+
+
+def test_blocks_are_quantized_as_onnx_defines_it():
+    rng = np.random.default_rng(5)
+    x = {"x": rng.standard_normal((6, 5)).astype(np.float32)}
+    nodes = [
+        make_node("QuantizeLinear", ["x", "s", "z"], ["q"], axis=0, block_size=3),
+        make_node("QuantizeLinear", ["x", "s"], ["p"], axis=0, block_size=3, output_dtype=3),
+    ]
+    parameters = {"s": rng.random((2, 5), np.float32) / 20, "z": codes(rng, "uint8", 2, 5)}
+    given = model(nodes, x, {"q": "uint8", "p": "int8"}, **parameters)
+    found = run_llvm(load_model(given), list(x.values()))
+    for want, have in zip(ReferenceEvaluator(given).run(None, x), found, strict=True):
+        np.testing.assert_array_equal(want, have)
 
 
 def test_operators_that_cannot_come_in_say_why():

@@ -45,7 +45,7 @@ def _qlinear_matmul(bb, inputs, _attrs, _opset):
     a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero = inputs
     sums = matmul(bb.emit, a, b, a_zero, b_zero)
     both = times(bb.emit, _scale(bb, a_scale), _scale(bb, b_scale))
-    factor = ratio(bb.emit, both, single(bb.emit, y_scale))
+    factor = ratio(bb.emit, both, _scale(bb, y_scale))
     return requantized(bb.emit, sums, factor, single(bb.emit, y_zero), str(y_zero.ty.dtype))
 
 
@@ -64,13 +64,19 @@ def _qgemm(bb, inputs, attrs, _opset):
     both = times(bb.emit, times(bb.emit, alpha, _scale(bb, a_scale)), _scale(bb, b_scale))
     if y_scale is None:
         return scaled(bb.emit, sums, both)
-    factor = ratio(bb.emit, both, single(bb.emit, y_scale))
+    factor = ratio(bb.emit, both, _scale(bb, y_scale))
     return requantized(bb.emit, sums, factor, single(bb.emit, y_zero), str(y_zero.ty.dtype))
 
 
 def _scale(bb, scale):
-    """Return a scale as a scalar, or as it broadcasts with columns."""
+    """Return a scale in fp32 as a scalar, or as it broadcasts with columns."""
     value = known(scale)
+    if str(scale.ty.dtype) != "float32":
+        scale = (
+            bb.emit(op.astype(scale, "float32"))
+            if value is None
+            else relax.const(value.astype(np.float32))
+        )
     alone = (
         value.size == 1 if value is not None else int(np.prod(scale.ty.shape.values or [1])) == 1
     )

@@ -46,7 +46,8 @@ def _convolved(bb, x, weight, x_zero, w_zero, attrs):
     if rank == 1:
         x = bb.emit(op.expand_dims(x, 2))
         value = known(weight)
-        weight = weight if value is None else relax.const(value[:, :, None])
+        kernel = op.expand_dims(weight, 2) if value is None else relax.const(value[:, :, None])
+        weight = bb.emit(kernel) if value is None else kernel
     geometry = _geometry(attrs, shape_of(x)[2:], shape_of(weight)[2:])
     sums = conv2d(bb.emit, x, weight, geometry, x_zero, w_zero)
     return bb.emit(op.squeeze(sums, [2])) if rank == 1 else sums
