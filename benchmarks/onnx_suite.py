@@ -107,9 +107,16 @@ def array(value: Any) -> np.ndarray:
 
 
 def sqnr_db(wanted: np.ndarray, found: np.ndarray) -> float:
-    """Return 10 log10 of the power of what is wanted over that of the error."""
-    noise = float(np.square(wanted.astype(np.float64) - found).sum())
-    signal = float(np.square(wanted.astype(np.float64)).sum())
+    """Return 10 log10 of the power of what is wanted over that of the error.
+
+    What is no finite number has to be the same in both.
+    """
+    finite = np.isfinite(wanted.astype(np.float64))
+    if not np.array_equal(wanted[~finite], found[~finite], equal_nan=True):
+        return -np.inf
+    wanted, found = wanted[finite].astype(np.float64), found[finite]
+    noise = float(np.square(wanted - found).sum())
+    signal = float(np.square(wanted).sum())
     return 10 * np.log10(signal / noise) if noise else np.inf
 
 

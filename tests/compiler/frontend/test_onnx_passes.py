@@ -43,6 +43,20 @@ def test_initializers_among_the_inputs_are_constants():
 # Sizes
 
 
+def test_an_optional_input_is_a_tensor_and_a_sequence_is_refused():
+    node = oh.make_node("OptionalGetElement", ["x"], ["y"])
+    tensor = oh.make_tensor_type_proto(onnx.TensorProto.FLOAT, [2])
+    sequence = oh.make_sequence_type_proto(tensor)
+    for kind in (oh.make_optional_type_proto(tensor), sequence):
+        given = oh.make_value_info("x", kind)
+        of = model([node], [given], [value("y", [2])], opset=18)
+        if kind is sequence:
+            with pytest.raises(UnsupportedError, match="input 'x' is of sequence; programs take"):
+                simple(of)
+        else:
+            assert shapes_of(simple(of)) == [[2]]
+
+
 def two_inputs(first, second) -> onnx.ModelProto:
     nodes = [oh.make_node("Add", ["a", "b"], ["y"])]
     return model(nodes, [value("a", first), value("b", second)], [Y])

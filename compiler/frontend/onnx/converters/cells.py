@@ -13,6 +13,14 @@ Steps = list[relax.Expr]
 State = tuple[relax.Expr, ...]
 
 
+def matmul(builder: relax.BlockBuilder, x: relax.Expr, weight: relax.Expr) -> relax.Expr:
+    """Return a product; in the first step, both operands are often constants."""
+    values, weights = known(x), known(weight)
+    if values is None or weights is None:
+        return builder.emit(relax.op.matmul(x, weight))
+    return relax.const(values @ weights)
+
+
 @dataclass(frozen=True)
 class Direction:
     """One direction of a recurrent operator: its weights and attributes.
@@ -20,22 +28,26 @@ class Direction:
     Attributes
     ----------
     w, r : relax.Expr
-        Of the input ``(input, gates * hidden)`` and of the state ``(hidden, gates * hidden)``.
+        Of the input ``(input, gates * hidden)`` and of the state ``(hidden, gates * hidden)``;
+        of an LSTM also anything else that `multiply` knows.
     w_bias, r_bias : relax.Expr or None
         ``(gates * hidden,)``.
     peepholes : relax.Expr or None
         ``(3 * hidden,)``.
+    multiply : callable
+        Called as ``multiply(builder, x, weight)`` for a product with `w` or `r`.
     """
 
     builder: relax.BlockBuilder
     attributes: dict[str, Any]
     hidden: int
     activations: list[Activation]
-    w: relax.Expr
-    r: relax.Expr
+    w: Any
+    r: Any
     w_bias: relax.Expr | None
     r_bias: relax.Expr | None
     peepholes: relax.Expr | None
+    multiply: Callable[[relax.BlockBuilder, relax.Expr, Any], relax.Expr] = matmul
 
     def emit(self, expr: relax.Expr) -> relax.Expr:
         return self.builder.emit(expr)
@@ -50,12 +62,9 @@ class Direction:
     def bias(self, expr: relax.Expr, bias: relax.Expr | None) -> relax.Expr:
         return expr if bias is None else self.emit(relax.op.add(expr, bias))
 
-    def product(self, h: relax.Expr, weight: relax.Expr) -> relax.Expr:
-        """Multiply a state with weights; in the first step, both are often constants."""
-        values, weights = known(h), known(weight)
-        if values is None or weights is None:
-            return self.emit(relax.op.matmul(h, weight))
-        return relax.const(values @ weights)
+    def product(self, x: relax.Expr, weight: Any) -> relax.Expr:
+        """Multiply inputs or a state with weights."""
+        return self.multiply(self.builder, x, weight)
 
     def clipped(self, expr: relax.Expr) -> relax.Expr:
         """Bound what an activation is given, where the operator says so."""

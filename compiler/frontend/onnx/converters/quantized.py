@@ -31,7 +31,8 @@ def _matmul_integer_to_float(bb, inputs, _attrs, _opset):
 
 
 @converter(RUNTIME + "DynamicQuantizeMatMul")
-def _dynamic_quantize_matmul(bb, inputs, attrs, opset):
+def dynamic_quantize_matmul(bb, inputs, attrs, opset):
+    """Return the product of numbers, quantized at run time as one tensor, with codes."""
     a, b, b_scale, *rest = inputs
     b_zero, bias = [*rest, None, None][:2]
     codes, a_scale, a_zero = dynamic_parameters(bb, a)

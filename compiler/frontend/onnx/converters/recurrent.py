@@ -4,7 +4,8 @@ A program has no loops over steps, so they are written out. A sequence that ends
 its state, and gives zeros from there on.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from tvm import relax
@@ -12,11 +13,11 @@ from tvm import relax
 from .....target.errors import UnsupportedError
 from . import converter
 from .activations import activations_of
-from .cells import CELLS, Cell, Direction, State, Steps, columns
+from .cells import CELLS, Cell, Direction, State, Steps, columns, matmul
 from .values import const, dtype_of, given, known, shape_of, text
 
 
-def _part(builder: relax.BlockBuilder, expr: relax.Expr, place: int, turn: bool) -> relax.Expr:
+def part_of(builder: relax.BlockBuilder, expr: relax.Expr, place: int, turn: bool) -> relax.Expr:
     """Return one entry of the first axis, transposed on request; of a constant a constant."""
     values = known(expr)
     if values is not None:
@@ -25,19 +26,48 @@ def _part(builder: relax.BlockBuilder, expr: relax.Expr, place: int, turn: bool)
     return builder.emit(relax.op.permute_dims(entry)) if turn else entry
 
 
-def _convert(
+class Weights(NamedTuple):
+    """What a recurrent operator multiplies with.
+
+    Attributes
+    ----------
+    directions, hidden : int
+    of : callable
+        From the place of a direction to its `w` and `r` in `Direction`.
+    multiply : callable
+        As in `Direction`.
+    """
+
+    directions: int
+    hidden: int
+    of: Callable[[int], tuple[Any, Any]]
+    multiply: Callable = matmul
+
+
+def _weights(builder: relax.BlockBuilder, inputs: list[relax.Expr | None]) -> Weights:
+    directions, _, hidden = shape_of(inputs[2])
+
+    def of(place: int) -> tuple[relax.Expr, relax.Expr]:
+        w, r = (part_of(builder, each, place, True) for each in inputs[1:3])
+        return w, r
+
+    return Weights(directions, hidden, of)
+
+
+def convert(
     name: str,
     builder: relax.BlockBuilder,
     inputs: list[relax.Expr | None],
     attributes: dict[str, Any],
+    weights: Weights,
 ) -> relax.Expr:
-    cell = CELLS[name]
-    x, w, r = inputs[0], inputs[1], inputs[2]
+    """Return all outputs of a recurrent operator."""
+    cell, x = CELLS[name], inputs[0]
     batch_first = bool(attributes.get("layout", 0))
     if batch_first:
         x = builder.emit(relax.op.permute_dims(x, [1, 0, 2]))
     steps, batch, _ = shape_of(x)
-    directions, _, hidden = shape_of(r)
+    directions, hidden = weights.directions, weights.hidden
     way = text(attributes, "direction", "forward")
     if directions != (2 if way == "bidirectional" else 1):
         raise UnsupportedError(f"{name}: weights of {directions} direction(s) for '{way}'")
@@ -50,8 +80,8 @@ def _convert(
         bias = given(inputs, 3)
         parts = (None, None)
         if bias is not None:
-            both = _part(builder, bias, place, False)
-            whole = Direction(builder, attributes, hidden, [], w, r, None, None, None)
+            both = part_of(builder, bias, place, False)
+            whole = Direction(builder, attributes, hidden, [], None, None, None, None, None)
             parts = columns(whole, both, cell.gates * hidden)
         peepholes = given(inputs, 7) if name == "LSTM" else None
         at = Direction(
@@ -59,10 +89,10 @@ def _convert(
             attributes,
             hidden,
             acts[place],
-            _part(builder, w, place, True),
-            _part(builder, r, place, True),
+            *weights.of(place),
             *parts,
-            None if peepholes is None else _part(builder, peepholes, place, False),
+            None if peepholes is None else part_of(builder, peepholes, place, False),
+            weights.multiply,
         )
         state = tuple(
             _initial(builder, given(inputs, 5 + number), place, batch_first, batch, hidden, x)
@@ -87,7 +117,7 @@ def _initial(builder, expr, place, batch_first, batch, hidden, x) -> relax.Expr:
         return relax.const(np.zeros((batch, hidden), dtype_of(x)))
     if batch_first:
         expr = builder.emit(relax.op.permute_dims(expr, [1, 0, 2]))
-    return _part(builder, expr, place, False)
+    return part_of(builder, expr, place, False)
 
 
 def _run(
@@ -97,7 +127,7 @@ def _run(
     """Return a direction's outputs in the order of the steps, and its last state."""
     steps, batch, width = shape_of(x)
     rows = at.emit(relax.op.reshape(x, (steps * batch, width)))
-    product = at.bias(at.emit(relax.op.matmul(rows, at.w)), at.w_bias)
+    product = at.bias(at.product(rows, at.w), at.w_bias)
     parts = at.emit(relax.op.split(product, steps, axis=0)) if steps > 1 else None
     outputs: Steps = [None] * steps
     for step in reversed(range(steps)) if backward else range(steps):
@@ -120,6 +150,6 @@ def _run(
 for _name in CELLS:
 
     def _converter(builder, inputs, attributes, _opset, name=_name):
-        return _convert(name, builder, inputs, attributes)
+        return convert(name, builder, inputs, attributes, _weights(builder, inputs))
 
     converter(_name)(_converter)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from tvm import relax
+from tvm import relax, te, tirx, topi
 
 from . import converter
 from .values import const, constant, dtype_of, given, shape_of
@@ -29,8 +29,33 @@ def _sum_of(first: Callable, then: Callable) -> Op:
     return reduce
 
 
-def _extreme(op: Callable) -> Op:
+def _larger(a, b):
+    # A reducer's function has two arguments, TVM's own three.
+    return tirx.max(a, b)
+
+
+def _smaller(a, b):
+    return tirx.min(a, b)
+
+
+def _extreme(op: Callable, combine: Callable, start: float) -> Op:
+    def of_floats(x, axes):
+        shape = topi.utils.get_const_tuple(x.shape)
+        # TVM's own starts at the last finite number, and gives it for infinities alone.
+        reducer = te.comm_reducer(combine, lambda dtype: tirx.const(start, dtype))
+        along = {axis: te.reduce_axis((0, shape[axis])) for axis in axes}
+        return te.compute(
+            [1 if axis in along else size for axis, size in enumerate(shape)],
+            lambda *i: reducer(
+                x(*(along.get(axis, place) for axis, place in enumerate(i))),
+                axis=list(along.values()),
+            ),
+            name="extreme",
+        )
+
     def reduce(builder, x, axes):
+        if dtype_of(x) in ("float32", "float64"):
+            return builder.emit_te(lambda tensor: of_floats(tensor, axes), x)
         if dtype_of(x) != "bool":
             return op(x, axes, True)
         # LLVM has no extreme of bools.
@@ -76,9 +101,9 @@ REDUCTIONS = {
     "ReduceL2": Reduction(_sum_of(_square, relax.op.sqrt), lambda _: 0),
     "ReduceLogSum": Reduction(_sum_of(_same, relax.op.log), lambda _: -np.inf),
     "ReduceLogSumExp": Reduction(_stable_log_sum_exp, lambda _: -np.inf),
-    "ReduceMax": Reduction(_extreme(relax.op.max), _lowest),
+    "ReduceMax": Reduction(_extreme(relax.op.max, _larger, -np.inf), _lowest),
     "ReduceMean": Reduction(_plain(relax.op.mean), lambda _: np.nan),
-    "ReduceMin": Reduction(_extreme(relax.op.min), _highest),
+    "ReduceMin": Reduction(_extreme(relax.op.min, _smaller, np.inf), _highest),
     "ReduceProd": Reduction(_plain(relax.op.prod), lambda _: 1),
     "ReduceSum": Reduction(_plain(relax.op.sum), lambda _: 0),
     "ReduceSumSquare": Reduction(_sum_of(_square, _same), lambda _: 0),

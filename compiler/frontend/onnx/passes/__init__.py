@@ -7,7 +7,7 @@ import onnx
 
 from .fold import fold_constants
 from .functions import inline_functions
-from .inputs import initializers_off_inputs
+from .inputs import initializers_off_inputs, optional_inputs_given
 from .norms import fold_batch_norms
 from .opset import raise_opset
 from .quantized import four_bits_as_bytes, open_quantized
@@ -26,6 +26,7 @@ def passes(given: Given) -> tuple[tuple[str, Pass], ...]:
     """
     return (
         ("inputs", initializers_off_inputs),
+        ("optional", optional_inputs_given),
         ("functions", inline_functions),
         ("sizes", functools.partial(bind_inputs, given=given)),
         ("opset", raise_opset),

@@ -15,3 +15,15 @@ def initializers_off_inputs(model: onnx.ModelProto) -> onnx.ModelProto:
     del changed.graph.input[:]
     changed.graph.input.extend(kept)
     return changed
+
+
+def optional_inputs_given(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Make tensors of inputs that are optional ones: who runs a program gives all of its inputs."""
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    for value in changed.graph.input:
+        inner = value.type.optional_type.elem_type
+        if value.type.HasField("optional_type") and inner.HasField("tensor_type"):
+            tensor = onnx.TypeProto.FromString(inner.SerializeToString())
+            value.type.CopyFrom(tensor)
+    return model if changed == model else changed

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx
 
-from .....target.errors import ConfigError, InputError, unknown_name
+from .....target.errors import ConfigError, InputError, UnsupportedError, unknown_name
 
 Shapes = Mapping[str, Sequence[int]]
 COUNTED = re.compile(r"unk_+\d+|(p2o\.)?DynamicDimension\.\d+")
@@ -41,6 +41,8 @@ def bind_inputs(model: onnx.ModelProto, given: Given) -> onnx.ModelProto:
         For a name, a rank or a size that doesn't fit the model.
     InputError
         For a size that nobody gives.
+    UnsupportedError
+        For an input that is no tensor.
     """
     names = [value.name for value in model.graph.input]
     for what, chosen in (("input_shapes", given.shapes), ("input_values", given.values)):
@@ -148,6 +150,15 @@ def _refuse_unknown(values: Sequence[onnx.ValueInfoProto]) -> None:
     lacking = [value for value in values if _sizes(value) is None or None in (_sizes(value) or ())]
     if not lacking:
         return
+    others = [value for value in lacking if not value.type.HasField("tensor_type")]
+    if others:
+        kinds = [
+            f"'{value.name}' is of {(value.type.WhichOneof('value') or '?').removesuffix('_type')}"
+            for value in others
+        ]
+        raise UnsupportedError(
+            f"the model's input {', '.join(kinds)}; programs take and give tensors of numbers"
+        )
     inputs = ", ".join(f"{value.name} {_text(value)}" for value in lacking)
     options = " ".join(f"--input-shape {_option(value)}" for value in lacking)
     raise InputError(
