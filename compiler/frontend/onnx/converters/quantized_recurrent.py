@@ -28,10 +28,10 @@ class Codes(NamedTuple):
 
 
 def _product(builder: relax.BlockBuilder, x: relax.Expr, weight: Codes) -> relax.Expr:
-    values = known(x)
-    if values is not None and not values.any():
+    values, codes = known(x), known(weight.values)
+    if values is not None and codes is not None and not values.any():
         # The state before the first step, most of the time.
-        return relax.const(np.zeros((len(values), known(weight.values).shape[1]), np.float32))
+        return relax.const(np.zeros((len(values), codes.shape[1]), np.float32))
     return builder.emit(dynamic_quantize_matmul(builder, [x, *weight], {}, 0))
 
 
