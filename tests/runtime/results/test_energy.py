@@ -51,6 +51,10 @@ def test_every_component_by_hand():
     assert found["array"] == pytest.approx(1000 * mac + 50 * 4 * HOLD)
 
 
+def test_zeros_beside_groups_take_the_energy_of_products():
+    assert energy(macs=300, zero_macs=700) == energy(macs=1000)
+
+
 @pytest.mark.parametrize(
     ("bits", "products", "sums", "passed"),
     [
