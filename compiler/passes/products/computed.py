@@ -88,12 +88,13 @@ def _evaluated(graph: Graph, wanted: list) -> list[np.ndarray]:
         value = graph.value(expr)
         if not isinstance(value, CHAIN):
             return value
+        if isinstance(value, relax.Tuple):
+            # Where a slice begins has to stand in its call.
+            return relax.Tuple([again(part) for part in value.fields])
         if hash(value) not in made:
             parts = [again(part) for part in _parts(value)]
             if isinstance(value, relax.Call):
                 new = relax.Call(value.op, parts, value.attrs, value.ty_args)
-            elif isinstance(value, relax.Tuple):
-                new = relax.Tuple(parts)
             else:
                 new = relax.TupleGetItem(parts[0], value.index)
             made[hash(value)] = builder.emit(new)
