@@ -16,6 +16,8 @@ from ..target.technology import Technology, load_technology
 from .arguments import arrays, refusal, tensor, type_text, widened
 from .budget import budget_of
 from .bytecode import calls_of
+from .outputs import PREFIX as OUTPUTS
+from .outputs import decoded
 from .reports.trace import write_trace
 from .results.result import RunResult, total
 from .state import State, state_among
@@ -194,6 +196,14 @@ class Session:
         names = self._parameters(function)
         return names[: len(names) - len(self._state_names(names))]
 
+    def output_names(self, function: str = "main") -> list[str]:
+        """Return what the model's source calls a function's outputs, nothing where it doesn't."""
+        name = OUTPUTS + function
+        if not self.vm.module.implements_function(name):
+            return []
+        with self._lock:
+            return decoded(self.vm[name]().numpy())
+
     def state(self, function: str = "main") -> dict[str, np.ndarray]:
         """Return copies of what a function keeps from call to call, by the source's names."""
         with self._lock:
@@ -256,6 +266,7 @@ class Session:
                     self.native["microscopiq.set_trace"](False)
             results = arrays(self._state.keep(kept, outputs))
             result = total(self._records(), self.program, self.technology, results)
+            result = dataclasses.replace(result, output_names=self.output_names(function))
             if trace is not None and self.native is not None and self.program is not None:
                 spans = [bytes(raw) for raw in self.native["microscopiq.traces"]()]
                 self.native["microscopiq.reset"]()  # frees the core's copy

@@ -15,7 +15,7 @@ FLOORS = (
     ("target",),
     ("target/isa",),
     ("runtime/__init__", "runtime/whole_file", "runtime/bytecode", "runtime/arguments",
-     "runtime/budget", "runtime/state"),
+     "runtime/budget", "runtime/state", "runtime/outputs"),
     ("runtime/reference", "runtime/results"),
     ("runtime/reports",),
     ("runtime/session",),

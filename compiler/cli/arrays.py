@@ -3,8 +3,8 @@
 import io
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -85,9 +85,12 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         ) from None
 
 
-def write_outputs(path: Path, arrays: list[np.ndarray]) -> None:
-    """Write arrays as out0, out1, ...; the file appears whole or not at all."""
+def write_outputs(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays under their names; the file appears whole or not at all."""
     buffer = io.BytesIO()
-    named: dict[str, Any] = {f"out{index}": array for index, array in enumerate(arrays)}
-    np.savez(buffer, **named)
+    # Any name is one here; those of numpy.savez can't be those of its own arguments.
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)
     write_file(path, buffer.getvalue())

@@ -122,6 +122,7 @@ def compile_command(
 
 def print_compilation(model: str, state, output: Path | None) -> None:
     """Print what became of a model: layers, program size, host operators, output."""
+    from ..frontend.outputs import output_names
     from ..passes.records import recipe_of
 
     console = new_console()
@@ -144,6 +145,8 @@ def print_compilation(model: str, state, output: Path | None) -> None:
             ("Weights", f"{sizes['weight_bytes']:,}", "bytes"),
         ]
         print_facts(console, rows, "Program")
+    for function, names in output_names(state.mod).items():
+        say(console, f"Outputs of {function}: {', '.join(names)}")
     if output is not None:
         console.print(f"Wrote {output} ({output.stat().st_size:,} bytes)", soft_wrap=True)
     elif not folder:
@@ -152,6 +155,7 @@ def print_compilation(model: str, state, output: Path | None) -> None:
 
 def compilation_record(model: str, state, output: Path | None) -> dict:
     """Return what `print_compilation` prints as JSON has it."""
+    from ..frontend.outputs import output_names
     from ..passes.records import recipe_of
     from ..weight_report import weight_report
 
@@ -164,6 +168,7 @@ def compilation_record(model: str, state, output: Path | None) -> dict:
         "weights": weight_report(quantized) if quantized is not None else None,
         "host": state.host if quantized is not None else None,
         "program": program_sizes(state.program) if state.program is not None else None,
+        "outputs": output_names(state.mod),
         "output": str(output) if output is not None else None,
         "warning": _idle_array(state),
     }

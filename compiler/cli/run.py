@@ -48,7 +48,7 @@ def run(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="Y.npz", help="Write outputs as out0, out1, ..."),
+        typer.Option("--output", "-o", metavar="Y.npz", help="Write outputs by name."),
     ] = None,
     trace: Trace = None,
     layers: Layers = None,
@@ -110,7 +110,7 @@ def run(
             result = session.run(*arrays, trace=trace)
     write_reports(result, session.program, layers, roofline)
     if output is not None:
-        write_outputs(output, result.outputs)
+        write_outputs(output, result.named)
     if as_json:
         print(json.dumps(result.to_json()))
     else:
@@ -138,8 +138,8 @@ def print_run(result, program: Program | None, files: list[Path | None]) -> None
         print_units(console, result)
         print_energy(console, result)
     rows = [
-        (f"out{index}", str(array.dtype), "x".join(map(str, array.shape)) or "scalar")
-        for index, array in enumerate(result.outputs)
+        (name, str(array.dtype), "x".join(map(str, array.shape)) or "scalar")
+        for name, array in result.named.items()
     ]
     if rows:
         print_facts(console, rows, "Outputs")

@@ -10,6 +10,7 @@ import tvm_ffi
 from tvm import relax, tirx
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
+from ...runtime.outputs import PREFIX as OUTPUTS
 from ...runtime.state import PREFIX
 from ...target.errors import ConfigError
 from ..names import read_names, with_names
@@ -42,6 +43,8 @@ def join(modules: Mapping[str, tvm.IRModule]) -> tvm.IRModule:
                 _same_type(state.setdefault(gv.name_hint, mod[gv]), mod[gv], gv.name_hint, name)
                 continue
             symbol = name if gv.name_hint == "main" else f"{name}_{gv.name_hint}"
+            if gv.name_hint == OUTPUTS + "main":
+                symbol = OUTPUTS + name
             function = _Replace(mod, called).visit_expr(mod[gv])
             functions[tvm.ir.GlobalVar(symbol)] = function.with_attr("global_symbol", symbol)
     functions |= {tvm.ir.GlobalVar(symbol): function for symbol, function in state.items()}

@@ -23,6 +23,8 @@ class RunResult:
     Attributes
     ----------
     outputs : list of numpy.ndarray
+    output_names : list of str
+        What the model's source calls them; empty where it doesn't.
     cycles : int
         Machine cycles of all program calls, one after the other; host operators cost none.
     seconds : float
@@ -54,13 +56,22 @@ class RunResult:
     energy_pj: dict[str, float]
     saturations: int
     calls: list[dict] = field(repr=False)
+    output_names: list[str] = field(default_factory=list, repr=False)
+
+    @property
+    def named(self) -> dict[str, np.ndarray]:
+        """The outputs by name: as the model's source calls them, else out0, out1, ..."""
+        names = self.output_names
+        if len(names) != len(self.outputs):
+            names = [f"out{index}" for index in range(len(self.outputs))]
+        return dict(zip(names, self.outputs, strict=True))
 
     def to_json(self) -> dict:
         """Return everything but the outputs, versioned, for files and `--json`."""
         fields = {
             f.name: getattr(self, f.name)
             for f in dataclasses.fields(self)
-            if f.name not in ("outputs", "calls")
+            if f.name not in ("outputs", "output_names", "calls")
         }
         return {"version": RESULT_VERSION, **fields, "calls": self.calls}
 
@@ -82,7 +93,7 @@ class RunResult:
         wrong = mistakes(record)
         if wrong:
             raise InputError(f"a run's result with {len(wrong)} mistake(s): {'; '.join(wrong[:5])}")
-        known = {f.name for f in dataclasses.fields(cls)}
+        known = {f.name for f in dataclasses.fields(cls)} - {"output_names"}
         return cls(outputs=[], **{key: value for key, value in record.items() if key in known})
 
 

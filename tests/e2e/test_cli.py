@@ -202,8 +202,8 @@ def test_run_prints_json_only(shell, library, images, tmp_path):
     assert record["version"] == RESULT_VERSION
     assert all(sum(parts.values()) == record["cycles"] for parts in record["unit_cycles"].values())
     with np.load(tmp_path / "y.npz") as outputs:
-        assert outputs.files == ["out0"]
-        np.testing.assert_array_equal(outputs["out0"], expected.outputs[0])
+        assert outputs.files == ["logits"]
+        np.testing.assert_array_equal(outputs["logits"], expected.outputs[0])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.npz", "y.npz"]
 
 
@@ -226,7 +226,7 @@ def test_run_takes_arrays_in_stored_order(shell, library, images, tmp_path):
     result = shell("run", library, "--input", tmp_path / "x.npz", "--arch", "microscopiq-64x64")
     assert (result.code, result.err) == (0, "")
     assert "at 1,000 MHz" in result.out
-    assert "out0  float32  60x10" in result.out
+    assert "logits  float32  60x10" in result.out
     words = [line.split()[:1] for line in result.out.splitlines()]
     start = words.index(["dma_in"])
     assert words[start : start + 6] == [

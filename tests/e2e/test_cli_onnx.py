@@ -94,7 +94,7 @@ def test_arrays_go_to_inputs_by_name(shell, path, tmp_path):
     run = ("run", tmp_path / "m.tar", "--input", tmp_path / "x.npz", "-o", tmp_path / "y.npz")
     result = shell(*run)
     assert (result.code, result.err) == (0, "")
-    np.testing.assert_array_equal(np.load(tmp_path / "y.npz")["out0"], a - b)
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npz")["y"], a - b)
     np.savez(tmp_path / "x.npz", a=a, b=b)
     result = shell(*run)
     assert result.code == 2

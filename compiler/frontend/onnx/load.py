@@ -9,6 +9,7 @@ import tvm
 from ....runtime.whole_file import write_file
 from ...files import check_model_file
 from ...names import with_names
+from ..outputs import with_output_names
 from .changes import changes
 from .importer import import_graph
 from .labels import parameter_names
@@ -56,4 +57,5 @@ def load_onnx(
     if dump_dir:
         write_file(Path(dump_dir) / DUMP, "\n".join(texts))
     mod = import_graph(model, where)
+    mod = with_output_names(mod, [value.name for value in model.graph.output])
     return with_names(mod, parameter_names(model))

@@ -5,10 +5,14 @@ import onnx.helper as oh
 import pytest
 import tvm
 
+import microscopiq as mq
+from microscopiq.compiler.cli.arrays import write_outputs
 from microscopiq.compiler.driver import build_host
 from microscopiq.compiler.frontend.load import load_model
+from microscopiq.compiler.frontend.outputs import output_names
 from microscopiq.compiler.names import read_names
 from microscopiq.compiler.partition.partition import partition_module
+from microscopiq.runtime.session import Session
 from microscopiq.target.errors import UnsupportedError
 from tests.compiler.frontend.onnx_models import by_runtime, feeds, model, on_llvm, value
 
@@ -154,3 +158,32 @@ def test_extremes_of_infinities_alone():
     x = np.float32([[-np.inf, -np.inf], [np.inf, np.inf], [-np.inf, 1], [-3.4e38, np.inf]])
     for found, wanted in zip(on_llvm(load_model(of), [x]), by_runtime(of, {"x": x}), strict=True):
         np.testing.assert_array_equal(found, wanted)
+
+
+def test_outputs_are_called_as_in_onnx(tmp_path):
+    """In a session, in a library, and in functions of several models; `file` is a name as any."""
+    nodes = [oh.make_node("Neg", ["x"], ["file"]), oh.make_node("Abs", ["x"], ["a/b:0"])]
+    outputs = [value("a/b:0", [2]), value("file", [2])]
+    of = model(nodes, [value("x", [2])], outputs)
+    names = ["a/b:0", "file"]
+    x = np.float32([3, -4])
+    other = model([oh.make_node("Exp", ["x"], ["e"])], [value("x", [2])], [value("e", [2])])
+    both = load_model({"first": of, "second": other})
+    mq.export_library(mq.build(both), tmp_path / "m.tar")
+    session = Session(tmp_path / "m.tar")
+    assert session.output_names("first") == names and session.output_names("second") == ["e"]
+    result = session.run(x, function="first")
+    assert list(result.named) == names
+    np.testing.assert_array_equal(result.named["file"], -x)
+    write_outputs(tmp_path / "y.npz", result.named)
+    with np.load(tmp_path / "y.npz") as written:
+        assert written.files == names
+        np.testing.assert_array_equal(written["a/b:0"], np.abs(x))
+    assert output_names(load_model(of)) == {"main": names}
+
+
+def test_outputs_without_names_are_numbered():
+    mod = load_model(model([oh.make_node("Neg", ["x"], ["y"])], [value("x", [2])], [Y]))
+    bare = tvm.IRModule({gv: each for gv, each in mod.functions.items() if gv.name_hint == "main"})
+    result = Session(mq.build(bare)).run(np.float32([1, 2]))
+    assert list(result.named) == ["out0"]
