@@ -50,17 +50,25 @@ def random_inputs(mod: tvm.IRModule, seed: int = 0) -> dict[str, np.ndarray]:
     return found
 
 
-def distance_db(expected: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> float:
+def distance_db(
+    expected: Sequence[np.ndarray], found: Sequence[np.ndarray], unit: float = UNIT
+) -> float:
     """Return the least signal-to-noise ratio of all outputs in dB, infinite if all are equal.
 
     Integers and booleans are equal or not (-inf), and so is where NaN and infinities are.
+
+    Parameters
+    ----------
+    unit : float
+        Differences up to here are none.
     """
     if len(expected) != len(found):
         return -np.inf
-    return min((_distance(*pair) for pair in zip(expected, found, strict=True)), default=np.inf)
+    pairs = zip(expected, found, strict=True)
+    return min((_distance(*pair, unit) for pair in pairs), default=np.inf)
 
 
-def _distance(expected: np.ndarray, found: np.ndarray) -> float:
+def _distance(expected: np.ndarray, found: np.ndarray, unit: float) -> float:
     if expected.shape != found.shape:
         return -np.inf
     if not np.issubdtype(found.dtype, np.floating) or expected.dtype.kind in "biu":
@@ -70,7 +78,7 @@ def _distance(expected: np.ndarray, found: np.ndarray) -> float:
     if not np.array_equal(np.where(finite, 0, want), np.where(finite, 0, have), equal_nan=True):
         return -np.inf
     error = np.abs(want[finite] - have[finite])
-    noise = float(np.square(error[error > UNIT]).sum())
+    noise = float(np.square(error[error > unit]).sum())
     signal = float(np.square(want[finite]).sum())
     if not noise:
         return np.inf

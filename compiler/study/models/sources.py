@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ....target.errors import ConfigError, unknown_name
+from ....target.errors import ConfigError, InputError, unknown_name
 from ...frontend.check import random_inputs
 from ...frontend.load import load_model
 from ...frontend.onnx.beside import source_outputs
@@ -85,9 +85,19 @@ def _from_onnx(architecture: Architecture) -> Imported:
 
     model, inputs = _made(architecture)
     with torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
-        exported = torch.onnx.export(model, inputs, dynamo=True, verbose=False)
+        try:
+            exported = torch.onnx.export(model, inputs, dynamo=True, verbose=False)
+        except torch.onnx.errors.OnnxExporterError as error:
+            raise InputError(f"torch can't write it as ONNX: {_cause(error)}") from error
         expected = _arrays(model(*inputs))
     return Imported(load_model(exported.model_proto), _arrays(inputs), expected)
+
+
+def _cause(error: BaseException) -> str:
+    """Return what an exporter's error goes back to, in a line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error).splitlines()[0]
 
 
 def _from_file(path: Path) -> Imported:

@@ -21,6 +21,7 @@ def test_the_distance_is_that_of_the_worst_output():
     assert distance_db([one, one], [one, one * 1.01]) == pytest.approx(40)
     # What a sigmoid rounds near 1 it may round near 0.
     assert distance_db([one * 1e-6], [one * 1.02e-6]) == np.inf
+    assert distance_db([one * 1e-6], [one * 1.01e-6], unit=0.0) == pytest.approx(40, abs=0.1)
     holes = np.float32([1, np.nan, np.inf])
     assert distance_db([holes], [holes]) == np.inf
     for other in ([np.nan, 1, np.inf], [1, np.nan, -np.inf], [1, np.nan, 3]):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from tvm import relax
+from tvm.relax import op
 
 import microscopiq as mq
 from microscopiq.compiler.demo.run import FOLDER
@@ -66,6 +67,30 @@ def test_a_wrong_import_shows():
     wrong = row_of(mod, [right[0] + 1])
     assert wrong.import_db < 20 and wrong.sqnr_db < 20 and wrong.equal
     assert cells(row_of(mod, right[:0]))[2] == "wrong"
+
+
+def test_a_network_that_ends_at_nothing_is_rounded_all_the_same():
+    def body(emit, x):
+        y = emit(op.matmul(x, const(8, 4)))
+        return emit(op.multiply(y, relax.const(1e-20, "float32")))
+
+    mod = module(body, (3, 8))
+    row = row_of(mod, run_llvm(mod, inputs_of(mod)))
+    assert row.import_db == np.inf and 20 < row.sqnr_db < 60
+
+
+def test_what_torch_cant_write_as_onnx_says_why(monkeypatch):
+    def fail(*_, **__):
+        try:
+            raise ValueError("no function for it\nand more")
+        except ValueError as error:
+            raise torch.onnx.errors.OnnxExporterError("see the full trace above") from error
+
+    monkeypatch.setattr(torch.onnx, "export", fail)
+    (source,) = sources(["MLP"], None, "onnx")
+    row = measure(source, Options())
+    assert row.stage == "import"
+    assert row.error == "torch can't write it as ONNX: no function for it"
 
 
 def test_a_failure_is_a_row():

@@ -52,7 +52,7 @@ def window(
     dilations = list(attributes.get("dilations", [1] * rank))
     pads = list(attributes.get("pads", [0] * (2 * rank)))
     mode = text(attributes, "auto_pad", "NOTSET")
-    before, after, beyond, results = [], [], [], []
+    taps, before, after, beyond, results = [], [], [], [], []
     for axis, size in enumerate(sizes):
         reach = (kernel[axis] - 1) * dilations[axis] + 1
         stride = strides[axis]
@@ -72,11 +72,15 @@ def window(
                 f"{operator}: its window of {reach} is larger than axis {axis + 2} of its input, "
                 f"{size} and pads of {head} and {tail}"
             )
+        taps.append(kernel[axis])
+        if room < 0 and dilations[axis] == 1:
+            # The only window: more of it than there is to cover counts nowhere.
+            taps[axis], room = size + head + tail, 0
         before.append(head)
         after.append(tail)
         beyond.append(max((count - 1) * stride - room, 0))
         results.append(count)
-    return Window(list(kernel), strides, dilations, before, after, beyond, results)
+    return Window(taps, strides, dilations, before, after, beyond, results)
 
 
 @converter("Conv")
