@@ -5,6 +5,7 @@ from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from ..partition.graph import op_name, static_shape
+from .clamps import clamps_as_operators
 from .indices import check_indices
 
 
@@ -45,7 +46,11 @@ class _Repair(PyExprMutator):
 
 
 def repair(mod: tvm.IRModule) -> tvm.IRModule:
-    """Sum booleans as int64, multiply by one matrix instead of its copies, check indices."""
+    """Sum booleans as int64, multiply by one matrix instead of its copies, check indices.
+
+    Clamps become operators.
+    """
+    mod = clamps_as_operators(mod)
     mutate = _Repair(mod)
     for gv, function in list(mod.functions.items()):
         if isinstance(function, relax.Function):

@@ -75,6 +75,30 @@ def clip(_graph: Graph, _var, call, layer: Layer) -> Layer | None:
     return replace(layer, low=low, high=high)
 
 
+def maximum(graph: Graph, var, call, layer: Layer) -> Layer | None:
+    """Take a constant as lower bound if there is none yet, and none above that is smaller."""
+    low = _bound(graph, var, call)
+    if low is None or layer.low is not None or (layer.high is not None and low > layer.high):
+        return None
+    return replace(layer, low=low)
+
+
+def minimum(graph: Graph, var, call, layer: Layer) -> Layer | None:
+    """Take a constant as upper bound if there is none yet, and none below that is larger."""
+    high = _bound(graph, var, call)
+    if high is None or layer.high is not None or (layer.low is not None and high < layer.low):
+        return None
+    return replace(layer, high=high)
+
+
+def _bound(graph: Graph, var, call) -> float | None:
+    """Return the finite constant that an operator compares all of a result with."""
+    value = graph.constant(call.args[1] if call.args[0].same_as(var) else call.args[0])
+    if value is None or value.size != 1 or static_shape(call) != static_shape(var):
+        return None
+    return float(value.reshape(())) if np.isfinite(value).all() else None
+
+
 def batch_norm(graph: Graph, var, call, layer: Layer) -> Layer | None:
     """Fold an inference batch norm into weight and bias, in float64 before one rounding."""
     if layer.kind != "conv2d" or layer.residual is not None or _clamped(layer):
@@ -107,6 +131,8 @@ STEPS: dict[str, Step] = {
     "add": add,
     "nn.relu": relu,
     "clip": clip,
+    "maximum": maximum,
+    "minimum": minimum,
     "nn.batch_norm": batch_norm,
 }
 

@@ -47,6 +47,14 @@ def clip(emit, y, low, high):
     return emit(op.clip(y, low, high))
 
 
+def above(emit, y, bound):
+    return emit(op.maximum(y, relax.const(np.float32(bound))))
+
+
+def below(emit, y, bound):
+    return emit(op.minimum(y, relax.const(np.float32(bound))))
+
+
 def add(emit, a, b):
     return emit(op.add(a, b))
 
@@ -62,6 +70,16 @@ def add(emit, a, b):
         (lambda emit, y: clip(emit, make.relu(emit, y), 1, 6), 0, None, ["clip"]),
         (lambda emit, y: make.relu(emit, make.relu(emit, y)), 0, None, ["nn.relu"]),
         (lambda emit, y: clip(emit, clip(emit, y, 0, 6), -1, 1), 0, 6, ["clip"]),
+        (lambda emit, y: below(emit, above(emit, y, -1), 2), -1, 2, []),
+        (lambda emit, y: above(emit, below(emit, y, 2), -1), -1, 2, []),
+        (lambda emit, y: below(emit, make.relu(emit, y), 6), 0, 6, []),
+        (lambda emit, y: emit(op.maximum(relax.const(1.0), y)), 1, None, []),
+        # A bound beyond the other one would be all that is left.
+        (lambda emit, y: below(emit, above(emit, y, 1), 0), 1, None, ["minimum"]),
+        (lambda emit, y: above(emit, below(emit, y, 0), 1), None, 0, ["maximum"]),
+        (lambda emit, y: above(emit, above(emit, y, 0), 1), 0, None, ["maximum"]),
+        (lambda emit, y: above(emit, y, -np.inf), None, None, ["maximum"]),
+        (lambda emit, y: emit(op.maximum(y, make.const(8))), None, None, ["maximum"]),
     ],
 )
 def test_one_clamp_is_taken(body, low, high, rest):
