@@ -12,9 +12,10 @@ HEAD = """
 
 From the node tests of `onnx.backend.test`, as they are: {passed} of {tests} pass, {array} of them
 with products on the array. TVM alone, its own importer and LLVM, passes {llvm} of the others.
-`python -m benchmarks.onnx_backend` runs them; what its products of 8 bits can't reach there is held
-against LLVM bit for bit. "Array" and "host" say where an operator's tests ran; an operator that
-ONNX defines by others counts as what it's made of.
+Of one run of all tests, those that failed and those of operators changed since were run again on
+the later tree. `python -m benchmarks.onnx_backend` runs them; what its products of 8 bits can't
+reach there is held against LLVM bit for bit. "Array" and "host" say where an operator's tests ran;
+an operator that ONNX defines by others counts as what it's made of.
 
 | operator | runs on | tests | limits |
 |---|---|---|---|"""
