@@ -8,6 +8,7 @@
 #include <tvm/ffi/function.h>
 #include <tvm/ffi/reflection/registry.h>
 
+#include <iterator>
 #include <new>
 #include <optional>
 
@@ -340,6 +341,45 @@ void NewFormat(const ffi::String& name, const Numbers& n, const Numbers& values)
   });
 }
 
+// A function of the vector unit over arrays: its inputs, the output last, all of one length.
+void ApplyFunction(ffi::PackedArgs args, ffi::Any*) {
+  struct Row {
+    const char* name;
+    int inputs;
+    const char* input;
+    const char* output;
+  };
+#define MICROSCOPIQ_ROW(symbol, name, inputs, input, output) {name, inputs, input, output},
+  static constexpr Row kRows[] = {MICROSCOPIQ_FUNCTIONS(MICROSCOPIQ_ROW)};
+#undef MICROSCOPIQ_ROW
+  const std::string name = args[0].cast<ffi::String>();
+  size_t index = 0;
+  while (index < std::size(kRows) && kRows[index].name != name) ++index;
+  if (index == std::size(kRows)) {
+    Fail(kInputError, "no function of the vector unit is called '", name, "'");
+  }
+  const Row& row = kRows[index];
+  if (args.size() != row.inputs + 2) {
+    Fail(kInputError, "function '", name, "' takes ", row.inputs, " inputs and an output; given ",
+         args.size() - 1, " tensors");
+  }
+  std::vector<uint8_t*> data;
+  int64_t count = 0;
+  for (int i = 0; i <= row.inputs; ++i) {
+    const DLTensor& tensor = *args[i + 1].cast<DLTensor*>();
+    const std::string given = Describe(tensor.dtype, tensor.shape, tensor.ndim);
+    if (i == 0 && tensor.ndim == 1) count = tensor.shape[0];
+    const std::string type = i < row.inputs ? row.input : row.output;
+    const std::string expected = type + '[' + std::to_string(count) + ']';
+    if (given != expected || tensor.device.device_type != kDLCPU || !IsContiguous(tensor)) {
+      Fail(kInputError, "function '", name, "', tensor ", i, ": expected contiguous ", expected,
+           " in host memory, given ", given);
+    }
+    data.push_back(static_cast<uint8_t*>(tensor.data) + tensor.byte_offset);
+  }
+  ActiveKernels().functions[index](data[0], data[row.inputs - 1], count, data[row.inputs]);
+}
+
 // Returns what it was, for those who set it back.
 bool SetDebug(bool on) { return debug_default.exchange(on); }
 
@@ -353,6 +393,10 @@ TVM_FFI_STATIC_INIT_BLOCK() {
       .def("microscopiq.runtime.recon_plan", Plan)
       .def("microscopiq.runtime.recon_traffic", Traffic)
       .def("microscopiq.runtime.add_format", NewFormat)
+      .def_packed("microscopiq.runtime.apply_function",
+                  [](ffi::PackedArgs args, ffi::Any* result) {
+                    Translate([&] { ApplyFunction(args, result); });
+                  })
       .def("microscopiq.runtime.set_debug", SetDebug)
       .def("ffi.Module.load_from_bytes.microscopiq", Load);
 }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "isa.gen.h"
+#include "kernels/functions.gen.h"
 #include "kernels/slot.h"
 #include "kernels/vector_loops.h"
 
@@ -50,8 +51,13 @@ struct MatmulArgs {
   int32_t high;
 };
 
+// out = function(x[, y]) of `count` elements, of the types that the table of functions says.
+using FunctionLoop = void (*)(const void* x, const void* y, int64_t count, void* out);
+
 struct Kernels {
   const char* name;
+  // In the order of MICROSCOPIQ_FUNCTIONS.
+  const FunctionLoop* functions;
   // Slots to `packed`; every value must fit 16 bits.
   void (*Decode)(const DecodeArgs& args);
   // acc = saturate([acc +] x * w); returns the saturations. Needs that no sum of products

@@ -213,3 +213,11 @@ int64_t MultiplyWide(const MatmulArgs& args, const double* weights) {
 }  // namespace microscopiq
 
 #include "kernels/vector_loops.h"
+// In this order: each takes what those before it define.
+// clang-format off
+#include "kernels/functions/lanes.h"
+#include "kernels/functions/exponential.h"
+#include "kernels/functions/logarithm.h"
+#include "kernels/functions/trigonometric.h"
+#include "kernels/functions/loops.h"
+// clang-format on

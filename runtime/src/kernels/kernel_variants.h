@@ -3,8 +3,8 @@
 #include "kernels/kernel.h"
 
 #define MICROSCOPIQ_LOOP(Name, Result, Parameters) , MICROSCOPIQ_ISA::Name
-#define MICROSCOPIQ_KERNEL_TABLE(name)                       \
-  {name, MICROSCOPIQ_ISA::Decode, MICROSCOPIQ_ISA::Multiply, \
+#define MICROSCOPIQ_KERNEL_TABLE(name)                                                        \
+  {name, MICROSCOPIQ_ISA::kFunctionLoops, MICROSCOPIQ_ISA::Decode, MICROSCOPIQ_ISA::Multiply, \
    MICROSCOPIQ_ISA::MultiplyWide MICROSCOPIQ_VECTOR_LOOPS(MICROSCOPIQ_LOOP)}
 
 namespace microscopiq {
