@@ -12,7 +12,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 SOURCES := $(shell find runtime/src -name '*.cc' -o -name '*.h')
-CPP := $(filter-out runtime/src/isa.gen.h,$(SOURCES)) $(wildcard runtime/fuzz/*)
+CPP := $(filter-out %.gen.h,$(SOURCES)) $(wildcard runtime/fuzz/*)
 # The install is editable: only what changes the dependencies or the C++ library needs a new one.
 BUILD_REQUIRES := $(shell sed -n 's/^requires = \[\(.*\)\]/\1/p' pyproject.toml | tr -d ',')
 INSTALL_INPUTS := pyproject.toml cmake/CMakeLists.txt $(SOURCES) $(CONSTRAINTS)

@@ -2,8 +2,18 @@
 
 from tvm import tirx
 
-from .steps import INFINITY_BITS, OTHERS, Steps, bits, clamped, integer, magnitude
-from .steps import nan_like, number, select
+from .steps import (
+    INFINITY_BITS,
+    OTHERS,
+    Steps,
+    bits,
+    clamped,
+    integer,
+    magnitude,
+    nan_like,
+    number,
+    select,
+)
 
 
 def _truncated(s: Steps, x, low: float, high: float):

@@ -50,9 +50,9 @@ def _sum(s: Steps, k, f, correction=None):
 
 def _outside(s: Steps, x, y):
     """Return y where x is positive and finite, else what a logarithm of x is."""
-    y = select(x == number(0.0), negative(infinity()), y)
-    y = select(x == infinity(), infinity(), y)
-    return nan_like(x, select(x < number(0.0), nan(), y))
+    y = s(select(x == number(0.0), negative(infinity()), y))
+    y = s(select(x == infinity(), infinity(), y))
+    return nan_like(x, s(select(x < number(0.0), nan(), y)))
 
 
 def log(s: Steps, x):
@@ -68,9 +68,9 @@ def log1p(s: Steps, x):
     lost = (number(1.0) - (u - back)) + (x - back)
     k, m = _parts(s, u)
     y = with_sign(_sum(s, k, s(m - number(1.0)), lost * power_below(k) / m), x)
-    y = select(x == number(-1.0), negative(infinity()), y)
-    y = select(x == infinity(), infinity(), y)
-    return nan_like(x, select(x < number(-1.0), nan(), y))
+    y = s(select(x == number(-1.0), negative(infinity()), y))
+    y = s(select(x == infinity(), infinity(), y))
+    return nan_like(x, s(select(x < number(-1.0), nan(), y)))
 
 
 def _log2(s: Steps, x):
@@ -132,12 +132,15 @@ def pow(s: Steps, x, y):
     r = s(left + low)
     value = power_of_two_and(s, r, (left - upper(r)) + low, k)
     below_zero = s(y < number(0.0))
-    value = select(base == number(0.0), select(below_zero, infinity(), number(0.0)), value)
-    value = select(base == infinity(), select(below_zero, number(0.0), infinity()), value)
+    at_zero = s(select(below_zero, infinity(), number(0.0)))
+    at_infinity = s(select(below_zero, number(0.0), infinity()))
+    value = s(select(base == number(0.0), at_zero, value))
+    value = s(select(base == infinity(), at_infinity, value))
     whole = s(tirx.trunc(y))
     half = s(whole * number(0.5))
     odd = tirx.all(whole == y, tirx.trunc(half) != half)
-    value = of_bits(bits(value) | select(odd, bits(x) & SIGN, integer(0)))
+    sign = s(select(odd, bits(x) & SIGN, integer(0)))
     fraction = tirx.all(x < number(0.0), whole != y, base != infinity())
-    value = nan_like(x, nan_like(y, select(fraction, nan(), value)))
+    value = s(select(fraction, nan(), of_bits(bits(value) | sign)))
+    value = s(nan_like(x, s(nan_like(y, value))))
     return select(tirx.any(x == number(1.0), y == number(0.0)), number(1.0), value)

@@ -1,9 +1,8 @@
 """What the functions share: steps with names, bits of numbers, and what recurs.
 
-A TIR expression is a tree: what is used twice would be computed twice. So each function binds its
-steps to variables, and `Steps.closed` puts them around its result as nested ``Let``. Nothing here
-may be what TVM's simplifier folds or turns: no sum with 0, no product with 1 or 0, no negated
-comparison, and no test for NaN by ``x != x``.
+A TIR expression is a tree: what is used twice would be computed twice. So each function stores its
+steps. Nothing here may be what TVM's simplifier folds or turns: no sum with 0, no
+product with 1 or 0, no negated comparison, and no test for NaN by ``x != x``.
 """
 
 from collections.abc import Sequence
@@ -16,27 +15,44 @@ ROUNDING = 12582912.0
 """1.5 * 2**23: adding it leaves the integer nearest to a small number in the lowest bits."""
 ROUNDING_BITS = 0x4B400000
 INFINITY_BITS, NAN_BITS = 0x7F800000, 0x7FC00000
+LIMIT = 1024
+"""Steps of one statement."""
 SIGN, OTHERS = -(2**31), 0x7FFFFFFF
 
 
 class Steps:
-    """The steps of one function, each a variable."""
+    """The steps of the functions of one statement: each is stored, and read as often as wanted.
+
+    Not a ``Let``: TVM's analyzers put the value of such a variable in its place, in every pass and
+    once more in the code generator, so that what is used twice, forty steps deep, has 2**40 leaves.
+    LLVM makes registers of this memory, from its first level of optimization on.
+
+    Attributes
+    ----------
+    stores : list of tirx.BufferStore
+        The steps in order.
+    """
 
     def __init__(self) -> None:
-        self.bound: list[tuple[tirx.Var, tirx.Expr]] = []
+        self.stores: list[tirx.BufferStore] = []
+        self._memory: dict[str, tirx.Buffer] = {}
 
     def __call__(self, value):
-        """Return the variable of a value, used as often as wanted."""
+        """Store a value and return what reads it."""
         value = tirx.convert(value)
-        variable = tirx.Var(f"v{len(self.bound)}", value.ty)
-        self.bound.append((variable, value))
-        return variable
+        dtype = value.ty.dtype
+        if dtype not in self._memory:
+            name = f"steps_{dtype}"
+            self._memory[dtype] = tirx.decl_buffer((LIMIT,), dtype, name, scope="local")
+        memory, place = self._memory[dtype], len(self.stores)
+        assert place < LIMIT, "more steps than their memory holds"
+        self.stores.append(tirx.BufferStore(memory, value, [place]))
+        return tirx.BufferLoad(memory, [place])
 
-    def closed(self, result):
-        """Return the result with all steps around it."""
-        for variable, value in reversed(self.bound):
-            result = tirx.Let(variable, value, result)
-        return result
+    @property
+    def buffers(self) -> list[tirx.Buffer]:
+        """What has to be allocated."""
+        return list(self._memory.values())
 
 
 def number(value: float):

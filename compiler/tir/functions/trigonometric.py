@@ -1,5 +1,7 @@
 """sin, cos and tan: 2/pi times the argument in integers, to as many bits as cancel, at most."""
 
+import itertools
+
 from tvm import tirx
 
 from ....target.coefficients import WORDS
@@ -28,6 +30,10 @@ def _word(value: int):
     return tirx.const(value, "uint32")
 
 
+def _wide(value: int):
+    return tirx.const(value, "uint64")
+
+
 def _window(s: Steps, exponent):
     """Return those bits of 2/pi that matter for an exponent as three words, uint64."""
     index, shift = s(exponent >> 5), s((exponent & 31).astype("uint32"))
@@ -35,10 +41,10 @@ def _window(s: Steps, exponent):
     for i in range(4):
         word = _word(WORDS[i])
         for first in range(1, 5):
-            word = select(index >= first, _word(WORDS[first + i]), word)
-        words.append(s(word))
+            word = s(select(index >= first, _word(WORDS[first + i]), word))
+        words.append(word)
     joined = []
-    for word, after in zip(words, words[1:], strict=False):
+    for word, after in itertools.pairwise(words):
         value = (word << shift) | ((after >> _word(1)) >> (_word(31) - shift))
         joined.append(s(value.astype("uint64")))
     return joined
@@ -52,24 +58,24 @@ def _quadrant(s: Steps, a):
     exponent = s(select(exponent > 254, integer(254), exponent) - 120)
     mantissa = s(((field & 0x7FFFFF) | 0x800000).astype("uint64"))
     first, second, third = _window(s, exponent)
-    # Two bits before the binary point, 62 behind it.
-    thirty_two = tirx.const(32, "uint64")
-    product = s(
-        ((mantissa * first) << thirty_two)
-        + mantissa * second
-        + ((mantissa * third) >> thirty_two)
-    )
-    high, low = s((product >> thirty_two).astype("uint32")), s(product.astype("uint32"))
-    q = s((high + _word(0x20000000)) >> _word(30))
-    high = s(high - (q << _word(30)))
+    # Two bits before the binary point, 62 behind it, in words of 32. TVM tells LLVM that no sum of
+    # unsigned integers wraps, so none does.
+    mask, one, zero = _wide(0xFFFFFFFF), _wide(1), _wide(0)
+    middle = s(mantissa * second + ((mantissa * third) >> _wide(32)))
+    low = s(middle & mask)
+    high = s((((mantissa * first) & mask) + (middle >> _wide(32))) & mask)
+    q = s(((high + _wide(1 << 29)) >> _wide(30)) & _wide(3))
+    high = s(((high + _wide(1 << 32)) - (q << _wide(30))) & mask)
     # The magnitude: 0 - x is ~x + 1, which carries where the lower word is 0.
-    minus = s(high >= _word(0x80000000))
-    flipped = (high ^ _word(0xFFFFFFFF)) + select(low == _word(0), _word(1), _word(0))
+    minus = s(high >= _wide(1 << 31))
+    empty = s(low == zero)
+    flipped = s((high ^ mask) + select(empty, one, zero))
+    flipped_low = s(select(empty, zero, (low ^ mask) + one))
     high = s(select(minus, flipped, high).astype("int32"))
-    low = s(select(minus, _word(0) - low, low))
+    low = s(select(minus, flipped_low, low))
     t = s(high.astype("float32"))
-    upper_half = (low >> _word(16)).astype("int32").astype("float32") * number(2.0**-16)
-    lower_half = (low & _word(0xFFFF)).astype("int32").astype("float32") * number(2.0**-32)
+    upper_half = (low >> _wide(16)).astype("int32").astype("float32") * number(2.0**-16)
+    lower_half = (low & _wide(0xFFFF)).astype("int32").astype("float32") * number(2.0**-32)
     lost = (high - t.astype("int32")).astype("float32")
     t_low = lost + (upper_half + lower_half)
     # Times pi/2 * 2**-30.
@@ -119,8 +125,8 @@ def _turned(s: Steps, x, turn: int):
     if turn:
         q = s(q + turn)
     sine, cosine = _sine(s, r, low), _cosine(s, r, low)
-    y = select((q & 1) != 0, cosine[0] + cosine[1], sine[0] + sine[1])
-    y = of_bits(bits(y) ^ ((q & 2) << 30))
+    y = s(select((q & 1) != 0, cosine[0] + cosine[1], sine[0] + sine[1]))
+    y = s(of_bits(bits(y) ^ ((q & 2) << 30)))
     return s(select(bits(a) >= INFINITY_BITS, nan(), y))
 
 
@@ -150,7 +156,7 @@ def tan(s: Steps, x):
     below_low = select(odd, sine[1], cosine[1])
     quotient = s(select(odd, cosine[0], sine[0]) / below)
     above_low = select(odd, cosine[1], sine[1])
-    y = quotient + (above_low - quotient * below_low) / below
-    y = select(r == number(0.0), quotient, y)
-    y = of_bits(bits(y) ^ (bits(x) & SIGN) ^ (q << 31))
+    y = s(quotient + (above_low - quotient * below_low) / below)
+    y = s(select(r == number(0.0), quotient, y))
+    y = s(of_bits(bits(y) ^ (bits(x) & SIGN) ^ (q << 31)))
     return select(bits(a) >= INFINITY_BITS, nan(), y)

@@ -31,7 +31,7 @@ def _reduced(x: Lanes) -> tuple[Lanes, Lanes, Lanes]:
     return k, r, r * r * polynomial(COEFFICIENTS["exp"], r) + lost
 
 
-def _added(whole: Lanes, r: Lanes, p: Lanes) -> Lanes:
+def _added(whole: Lanes | F, r: Lanes, p: Lanes) -> Lanes:
     """Return whole + r + p, where only the last sum rounds for good; |whole| >= |r| or 0."""
     total = whole + r
     return total + ((r - (total - whole)) + p)

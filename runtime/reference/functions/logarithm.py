@@ -39,7 +39,9 @@ def _parts(x: Lanes) -> tuple[Lanes, Lanes]:
 def _sum(k: Lanes, f: Lanes, correction: Lanes) -> Lanes:
     """Return k * ln 2 + log(1 + f) + correction."""
     n, square = k.astype(F), f * f
-    low = f * square * polynomial(COEFFICIENTS["log"], f) + (n * F(CONSTANTS["ln2_low"]) + correction)
+    low = f * square * polynomial(COEFFICIENTS["log"], f) + (
+        n * F(CONSTANTS["ln2_low"]) + correction
+    )
     return n * F(CONSTANTS["ln2_high"]) + (f + (low - F(0.5) * square))
 
 

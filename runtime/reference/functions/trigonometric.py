@@ -1,9 +1,24 @@
 """sin, cos and tan: 2/pi times the argument in integers, to as many bits as cancel, at most."""
 
+import itertools
+
 import numpy as np
 
 from ....target.coefficients import COEFFICIENTS, CONSTANTS
-from .lanes import NAN, SIGN, F, I, Lanes, bits, magnitude, nan_like, number, polynomial, upper, window, with_sign
+from .lanes import (
+    NAN,
+    SIGN,
+    F,
+    I,
+    Lanes,
+    bits,
+    magnitude,
+    nan_like,
+    number,
+    polynomial,
+    upper,
+    window,
+)
 
 SMALL = F(0.785398185253143310546875)
 """Up to a quarter of pi the argument is taken as it is."""
@@ -19,7 +34,7 @@ def _quadrant(a: Lanes) -> tuple[Lanes, Lanes, Lanes]:
     words = [window(index, i) for i in range(4)]
     at = [
         ((word << shift) | ((after >> np.uint32(1)) >> (np.uint32(31) - shift))).astype(U)
-        for word, after in zip(words, words[1:], strict=False)
+        for word, after in itertools.pairwise(words)
     ]
     # Bits of a * 2/pi: two before the binary point, 62 behind it.
     product = ((mantissa * at[0]) << U(32)) + mantissa * at[1] + ((mantissa * at[2]) >> U(32))
