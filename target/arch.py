@@ -54,6 +54,8 @@ class Arch:
     dram_latency_cycles: int = key("cycles before a transfer's first byte", 0, 1 << 16)
     vector_lanes: int = key("fp32 lanes of the vector unit; 0: unlimited", 0, 4096)
     vector_latency_cycles: int = key("cycles from a vector unit's operand to its result", 0, 1024)
+    vector_divide_cycles: int = key("cycles of a lane for a division or a square root", 1, 256)
+    vector_function_cycles: int = key("cycles of a lane for exp, log, tanh and the like", 1, 256)
     sequencer_cycles: int = key("cycles to dispatch one instruction; 0: none", 0, 64)
     queue_depth: int = key("instructions each unit's queue holds", 1, 1 << 16)
     overlap: int = key("1: units work at the same time; 0: one instruction after another", 0, 1)

@@ -11,6 +11,7 @@ from ...target.errors import SimError
 from ...target.formats import EXPONENT_MAX, EXPONENT_MIN, ROWS_INT8, ScaleKind
 from ...target.isa.spec import Affine, Instruction, Mem
 from ...target.weight import blocks
+from . import vector
 from .array import Part, configure, multiply, panel_plane, read_panel, rows_plane
 from .state import Box, State, check
 
@@ -217,4 +218,5 @@ EXECUTE = {
     "clamp": clamp,
     "absmax": absmax,
     "quant": quant,
+    **vector.EXECUTE,
 }

@@ -84,6 +84,44 @@ constexpr WeightFormat kWeightFormats[5] = {
     {"fineq", Codes::kClusters, ScaleKind::kColumnFp16, 5, 3, 128, 0, 0, 0, 0, 3, false, true, kValues_fineq},
 };
 
+enum class OperationClass : uint8_t {
+  kSimple = 0,
+  kDivide = 1,
+  kFunction = 2,
+};
+enum class MapOperation : uint8_t {
+  kCopy = 1,  // a
+  kAdd = 2,  // a + b
+  kSubtract = 3,  // a - b
+  kMultiply = 4,  // a * b
+  kDivide = 5,  // a / b
+  kMaximum = 6,  // a if a > b else b: the second of two zeros, or where one is NaN
+  kMinimum = 7,  // a if a < b else b: the second of two zeros, or where one is NaN
+  kAbsolute = 8,  // a without its sign bit
+  kSquareRoot = 9,  // the root of a, correctly rounded
+  kFloor = 10,  // the largest integer not above a
+  kCeil = 11,  // the smallest integer not below a
+  kRound = 12,  // the nearest integer, of two the even one
+  kLess = 13,  // 1 if a < b, else 0
+  kLessEqual = 14,  // 1 if a <= b, else 0
+  kEqual = 15,  // 1 if a = b, else 0
+  kSelect = 16,  // b if a isn't 0, else c
+};  // operands and `OperationClass` of each code
+constexpr int kMapOperationOperands[17] = {
+    0, 1, 2, 2, 2, 2, 2, 2, 1, 1, 1, 1, 1, 2, 2, 2, 3};
+constexpr int kMapOperationClass[17] = {
+    0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0};
+enum class Reduction : uint8_t {
+  kSum = 1,  // from 0 on: partial sums, then these in order
+  kMaximum = 2,  // the largest, in the order of a sum, from the least finite number on
+  kMinimum = 3,  // the smallest, in the order of a sum, from the largest finite number on
+};  // operands and `OperationClass` of each code
+constexpr int kReductionOperands[4] = {
+    0, 1, 1, 1};
+constexpr int kReductionClass[4] = {
+    0, 0, 0, 0};
+constexpr int kPartials = 16;
+
 // Architecture keys, their names in the program file, and their ranges.
 struct ArchNumbers {
   int64_t array_rows = -1;
@@ -102,6 +140,8 @@ struct ArchNumbers {
   int64_t dram_latency_cycles = -1;
   int64_t vector_lanes = -1;
   int64_t vector_latency_cycles = -1;
+  int64_t vector_divide_cycles = -1;
+  int64_t vector_function_cycles = -1;
   int64_t sequencer_cycles = -1;
   int64_t queue_depth = -1;
   int64_t overlap = -1;
@@ -109,7 +149,7 @@ struct ArchNumbers {
   int64_t scalesim = -1;
   int64_t clock_mhz = -1;
 };
-constexpr int kArchKeys = 22;
+constexpr int kArchKeys = 24;
 template <typename Visit>
 void VisitArch(ArchNumbers* arch, Visit visit) {
   visit("array_rows", &arch->array_rows, 2, 1024);
@@ -128,6 +168,8 @@ void VisitArch(ArchNumbers* arch, Visit visit) {
   visit("dram_latency_cycles", &arch->dram_latency_cycles, 0, 65536);
   visit("vector_lanes", &arch->vector_lanes, 0, 4096);
   visit("vector_latency_cycles", &arch->vector_latency_cycles, 0, 1024);
+  visit("vector_divide_cycles", &arch->vector_divide_cycles, 1, 256);
+  visit("vector_function_cycles", &arch->vector_function_cycles, 1, 256);
   visit("sequencer_cycles", &arch->sequencer_cycles, 0, 64);
   visit("queue_depth", &arch->queue_depth, 1, 65536);
   visit("overlap", &arch->overlap, 0, 1);
@@ -887,6 +929,137 @@ struct Quant {
   }
 };
 
+struct Fill {
+  static constexpr uint16_t kOpcode = 0x48;
+  static constexpr uint16_t kBytes = 68;
+  static constexpr const char* kMnemonic = "fill";
+  static constexpr Unit kUnit = Unit::kVector;
+  Affine dst;
+  uint32_t dst_pitch;
+  float value;
+  uint8_t rows;
+  uint8_t cols;
+  template <typename Reader>
+  void Read(Reader* reader) {
+    reader->affine(&dst);
+    reader->u32(&dst_pitch);
+    reader->f32(&value);
+    reader->extent(&rows);
+    reader->extent(&cols);
+  }
+  template <typename Visitor>
+  void Show(Visitor* visitor) const {
+    visitor->affine("dst", dst);
+    visitor->u32("dst_pitch", dst_pitch);
+    visitor->f32("value", value);
+    visitor->extent("rows", rows);
+    visitor->extent("cols", cols);
+  }
+  template <typename Refuse>
+  void Check(Refuse /*refuse*/) const {
+  }
+};
+
+struct Map {
+  static constexpr uint16_t kOpcode = 0x49;
+  static constexpr uint16_t kBytes = 244;
+  static constexpr const char* kMnemonic = "map";
+  static constexpr Unit kUnit = Unit::kVector;
+  uint8_t operation;
+  Affine dst;
+  uint32_t dst_pitch;
+  Affine a;
+  uint32_t a_pitch;
+  uint8_t a_step;
+  Affine b;
+  uint32_t b_pitch;
+  uint8_t b_step;
+  Affine c;
+  uint32_t c_pitch;
+  uint8_t c_step;
+  uint8_t rows;
+  uint8_t cols;
+  template <typename Reader>
+  void Read(Reader* reader) {
+    reader->u8(&operation);
+    reader->affine(&dst);
+    reader->u32(&dst_pitch);
+    reader->affine(&a);
+    reader->u32(&a_pitch);
+    reader->u8(&a_step);
+    reader->affine(&b);
+    reader->u32(&b_pitch);
+    reader->u8(&b_step);
+    reader->affine(&c);
+    reader->u32(&c_pitch);
+    reader->u8(&c_step);
+    reader->extent(&rows);
+    reader->extent(&cols);
+  }
+  template <typename Visitor>
+  void Show(Visitor* visitor) const {
+    visitor->u8("operation", operation);
+    visitor->affine("dst", dst);
+    visitor->u32("dst_pitch", dst_pitch);
+    visitor->affine("a", a);
+    visitor->u32("a_pitch", a_pitch);
+    visitor->u8("a_step", a_step);
+    visitor->affine("b", b);
+    visitor->u32("b_pitch", b_pitch);
+    visitor->u8("b_step", b_step);
+    visitor->affine("c", c);
+    visitor->u32("c_pitch", c_pitch);
+    visitor->u8("c_step", c_step);
+    visitor->extent("rows", rows);
+    visitor->extent("cols", cols);
+  }
+  template <typename Refuse>
+  void Check(Refuse refuse) const {
+    if (operation < 1 || operation >= 17) refuse("operation", operation, "1..16");
+    if (a_step != 0 && a_step != 4) refuse("a_step", a_step, "0, 4");
+    if (b_step != 0 && b_step != 4) refuse("b_step", b_step, "0, 4");
+    if (c_step != 0 && c_step != 4) refuse("c_step", c_step, "0, 4");
+  }
+};
+
+struct Reduce {
+  static constexpr uint16_t kOpcode = 0x4a;
+  static constexpr uint16_t kBytes = 124;
+  static constexpr const char* kMnemonic = "reduce";
+  static constexpr Unit kUnit = Unit::kVector;
+  uint8_t operation;
+  Affine dst;
+  uint32_t dst_pitch;
+  Affine src;
+  uint32_t src_pitch;
+  uint8_t rows;
+  uint8_t cols;
+  template <typename Reader>
+  void Read(Reader* reader) {
+    reader->u8(&operation);
+    reader->affine(&dst);
+    reader->u32(&dst_pitch);
+    reader->affine(&src);
+    reader->u32(&src_pitch);
+    reader->extent(&rows);
+    reader->extent(&cols);
+  }
+  template <typename Visitor>
+  void Show(Visitor* visitor) const {
+    visitor->u8("operation", operation);
+    visitor->affine("dst", dst);
+    visitor->u32("dst_pitch", dst_pitch);
+    visitor->affine("src", src);
+    visitor->u32("src_pitch", src_pitch);
+    visitor->extent("rows", rows);
+    visitor->extent("cols", cols);
+  }
+  template <typename Refuse>
+  void Check(Refuse refuse) const {
+    if (operation < 1 || operation >= 4) refuse("operation", operation, "1..3");
+  }
+};
+
 // X(Type) for every instruction that the sequencer executes.
 #define MICROSCOPIQ_SEQUENCER_INSTRUCTIONS(X) \
   X(Loop) \
@@ -912,7 +1085,10 @@ struct Quant {
   X(Add) \
   X(Clamp) \
   X(Absmax) \
-  X(Quant)
+  X(Quant) \
+  X(Fill) \
+  X(Map) \
+  X(Reduce)
 
 #define MICROSCOPIQ_INSTRUCTIONS(X) \
   MICROSCOPIQ_SEQUENCER_INSTRUCTIONS(X) MICROSCOPIQ_UNIT_INSTRUCTIONS(X)

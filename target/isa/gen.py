@@ -9,7 +9,7 @@ import textwrap
 from enum import Enum
 from pathlib import Path
 
-from .. import formats, segment
+from .. import formats, segment, vector_operations
 from ..arch import TEMPORAL_BITS, integer_keys
 from . import instructions as _declared  # noqa: F401  (importing registers the instructions)
 from .program import DTYPES, MAGIC, VERSION
@@ -66,6 +66,13 @@ def header() -> str:
     out += _weight_formats()
     out += [
         "",
+        *_enum("OperationClass", vector_operations.Class),
+        *_operations("MapOperation", vector_operations.OPERATIONS),
+        *_operations("Reduction", vector_operations.REDUCTIONS),
+        f"constexpr int kPartials = {vector_operations.PARTIALS};",
+    ]
+    out += [
+        "",
         "// Architecture keys, their names in the program file, and their ranges.",
     ]
     out.append("struct ArchNumbers {")
@@ -81,6 +88,22 @@ def header() -> str:
     out += _instructions()
     out.append("}  // namespace microscopiq")
     return "\n".join(out) + "\n"
+
+
+def _operations(name: str, rows: dict[str, vector_operations.Operation]) -> list[str]:
+    """Return the enum of some operations, how many operands each has, and its class."""
+    lines = [f"enum class {name} : uint8_t {{"]
+    lines += [f"  k{_camel(row.name)} = {row.code},  // {row.meaning}" for row in rows.values()]
+    costs = list(vector_operations.Class)
+    numbers = {
+        "Operands": [row.operands for row in rows.values()],
+        "Class": [costs.index(row.cost) for row in rows.values()],
+    }
+    lines.append("};  // operands and `OperationClass` of each code")
+    for what, column in numbers.items():
+        values = "\n    ".join(textwrap.wrap(", ".join(map(str, [0, *column])), 90))
+        lines += [f"constexpr int k{name}{what}[{len(column) + 1}] = {{", f"    {values}}};"]
+    return lines
 
 
 def _enum(name, members) -> list[str]:

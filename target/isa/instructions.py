@@ -7,6 +7,7 @@ bytes from the start of the function argument or of the function's weight segmen
 """
 
 from ..formats import ACTIVATION_BITS
+from ..vector_operations import OPERATIONS, REDUCTIONS
 from .spec import (
     AFFINE,
     ARG,
@@ -294,3 +295,62 @@ class Quant(Instruction):
     bits: int = operand(
         U8, "bits of a code; fewer than 8 are sign-extended", allowed=ACTIVATION_BITS
     )
+
+
+STEPS = (0, 4)
+"""Bytes between the elements of an operand's row: one word for all of them, or one for each."""
+MAP_CODES = range(1, len(OPERATIONS) + 1)
+REDUCE_CODES = range(1, len(REDUCTIONS) + 1)
+
+
+@instruction(0x48, "fill", Unit.VECTOR, writes=("obuf",))
+class Fill(Instruction):
+    """obuf = value: constants that further instructions read."""
+
+    dst: object = operand(AFFINE, "fp32 (row 0, column 0) in obuf")
+    dst_pitch: int = operand(U32, "bytes between rows")
+    value: float = operand(F32, "the number")
+    rows: int = operand(EXTENT, "rows")
+    cols: int = operand(EXTENT, "columns")
+
+
+@instruction(0x49, "map", Unit.VECTOR, reads=("obuf",), writes=("obuf",))
+class Map(Instruction):
+    """obuf[dst] = operation(obuf[a], obuf[b], obuf[c]), element by element.
+
+    An operand is a tile, a row (pitch 0), a column (step 0) or a scalar (both). Those that an
+    operation has no use for aren't read; their pitch and step are 0. The result may take the place
+    of an operand, but overlap none.
+    """
+
+    operation: int = operand(U8, "what is computed", allowed=MAP_CODES)
+    dst: object = operand(AFFINE, "fp32 (row 0, column 0) in obuf")
+    dst_pitch: int = operand(U32, "bytes between rows")
+    a: object = operand(AFFINE, "first operand in obuf")
+    a_pitch: int = operand(U32, "bytes between its rows; 0: one row for all")
+    a_step: int = operand(U8, "bytes between its columns; 0: one for all", allowed=STEPS)
+    b: object = operand(AFFINE, "second operand in obuf")
+    b_pitch: int = operand(U32, "bytes between its rows")
+    b_step: int = operand(U8, "bytes between its columns", allowed=STEPS)
+    c: object = operand(AFFINE, "third operand in obuf")
+    c_pitch: int = operand(U32, "bytes between its rows")
+    c_step: int = operand(U8, "bytes between its columns", allowed=STEPS)
+    rows: int = operand(EXTENT, "rows")
+    cols: int = operand(EXTENT, "columns")
+
+
+@instruction(0x4A, "reduce", Unit.VECTOR, reads=("obuf",), writes=("obuf",))
+class Reduce(Instruction):
+    """obuf[dst] = sum, largest or smallest of each row of obuf[src].
+
+    Element n goes to partial result n mod 16, and the partial results are put together in order:
+    the same bits with any number of lanes.
+    """
+
+    operation: int = operand(U8, "what is computed", allowed=REDUCE_CODES)
+    dst: object = operand(AFFINE, "fp32 of row 0 in obuf")
+    dst_pitch: int = operand(U32, "bytes between results")
+    src: object = operand(AFFINE, "fp32 (row 0, column 0) in obuf")
+    src_pitch: int = operand(U32, "bytes between rows")
+    rows: int = operand(EXTENT, "rows")
+    cols: int = operand(EXTENT, "columns")

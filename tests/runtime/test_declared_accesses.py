@@ -72,6 +72,9 @@ CASES = {
     isa.Clamp: (FILL, isa.Clamp(at(), 16, 0.0, 1.0, FOUR, FOUR)),
     isa.Absmax: (FILL, isa.Absmax(at(), 1, *BOX, at(1), 8)),
     isa.Quant: (FILL, isa.Quant(at(128), 4, at(), 1, *BOX, 8)),
+    isa.Fill: ([], isa.Fill(at(), 16, 1.0, FOUR, FOUR)),
+    isa.Map: (FILL, isa.Map(2, at(), 16, at(64), 16, 4, at(), 16, 4, at(), 0, 0, FOUR, FOUR)),
+    isa.Reduce: (FILL, isa.Reduce(1, at(128), 4, *BOX)),
 }
 """By class: what comes before it, and the instruction, with all that it can read."""
 

@@ -4,17 +4,23 @@
 // MICROSCOPIQ_ISA defined; there is no include guard around them.
 #ifndef MICROSCOPIQ_VECTOR_LOOPS
 // X(name, result, parameters)
-#define MICROSCOPIQ_VECTOR_LOOPS(X)                                                          \
-  /* out = [out +] psum * wscale * xscale, the two products in this order */                 \
-  X(Drain, void,                                                                             \
-    (const int32_t* psum, const float* wscale, float xscale, bool accumulate, int64_t count, \
-     float* out))                                                                            \
-  X(Add, void, (const float* in, int64_t count, float* out))                                 \
-  X(Clamp, void, (float low, float high, int64_t count, float* out))                         \
-  /* Largest biased exponent of the elements, 255 if one isn't finite. */                    \
-  X(MaxExponent, int, (const float* in, int64_t count))                                      \
-  /* out = round_half_even(clip(in * factor, -limit, limit)); `limit` is an integer. */      \
-  X(Quantize, void, (const float* in, float factor, float limit, int64_t count, int8_t* out))
+#define MICROSCOPIQ_VECTOR_LOOPS(X)                                                           \
+  /* out = [out +] psum * wscale * xscale, the two products in this order */                  \
+  X(Drain, void,                                                                              \
+    (const int32_t* psum, const float* wscale, float xscale, bool accumulate, int64_t count,  \
+     float* out))                                                                             \
+  X(Add, void, (const float* in, int64_t count, float* out))                                  \
+  X(Clamp, void, (float low, float high, int64_t count, float* out))                          \
+  /* Largest biased exponent of the elements, 255 if one isn't finite. */                     \
+  X(MaxExponent, int, (const float* in, int64_t count))                                       \
+  /* out = round_half_even(clip(in * factor, -limit, limit)); `limit` is an integer. */       \
+  X(Quantize, void, (const float* in, float factor, float limit, int64_t count, int8_t* out)) \
+  /* out = operation(a, b, c), of as many operands as it has; the others may be null. */      \
+  X(Map, void,                                                                                \
+    (MapOperation operation, const float* a, const float* b, const float* c, int64_t count,   \
+     float* out))                                                                             \
+  /* The elements put together as kPartials results, and these in order. */                   \
+  X(Reduce, float, (Reduction operation, const float* in, int64_t count))
 #endif
 
 #ifdef MICROSCOPIQ_ISA
@@ -71,6 +77,96 @@ void Quantize(const float* in, float factor, float limit, int64_t count, int8_t*
     __builtin_memcpy(&bits, &shifted, 4);
     out[n] = static_cast<int8_t>(bits - 0x4B400000);
   }
+}
+
+inline float Absolute(float a) { return __builtin_fabsf(a); }
+
+// The integer beside a that its name says. Beyond 2^23 all numbers are integers, and NaN stays.
+template <typename Adjust>
+inline float Integer(float a, Adjust adjust) {
+  constexpr float kMagic = 8388608.0f;  // 2^23
+  const float magnitude = Absolute(a);
+  const float nearest = (magnitude + kMagic) - kMagic;
+  const float even = __builtin_copysignf(nearest, a);
+  const float whole = __builtin_copysignf(adjust(even), a);
+  return magnitude < kMagic ? whole : a;
+}
+
+template <typename Function>
+void EachElement(int64_t count, float* out, Function function) {
+  for (int64_t n = 0; n < count; ++n) out[n] = function(n);
+}
+
+void Map(MapOperation operation, const float* a, const float* b, const float* c, int64_t count,
+         float* out) {
+  switch (operation) {
+    case MapOperation::kCopy:
+      return EachElement(count, out, [=](int64_t n) { return a[n]; });
+    case MapOperation::kAdd:
+      return EachElement(count, out, [=](int64_t n) { return a[n] + b[n]; });
+    case MapOperation::kSubtract:
+      return EachElement(count, out, [=](int64_t n) { return a[n] - b[n]; });
+    case MapOperation::kMultiply:
+      return EachElement(count, out, [=](int64_t n) { return a[n] * b[n]; });
+    case MapOperation::kDivide:
+      return EachElement(count, out, [=](int64_t n) { return a[n] / b[n]; });
+    case MapOperation::kMaximum:
+      return EachElement(count, out, [=](int64_t n) { return a[n] > b[n] ? a[n] : b[n]; });
+    case MapOperation::kMinimum:
+      return EachElement(count, out, [=](int64_t n) { return a[n] < b[n] ? a[n] : b[n]; });
+    case MapOperation::kAbsolute:
+      return EachElement(count, out, [=](int64_t n) { return Absolute(a[n]); });
+    case MapOperation::kSquareRoot:
+      return EachElement(count, out, [=](int64_t n) { return __builtin_sqrtf(a[n]); });
+    case MapOperation::kFloor:
+      return EachElement(count, out, [=](int64_t n) {
+        return Integer(a[n], [&](float even) { return even > a[n] ? even - 1.0f : even; });
+      });
+    case MapOperation::kCeil:
+      return EachElement(count, out, [=](int64_t n) {
+        return Integer(a[n], [&](float even) { return even < a[n] ? even + 1.0f : even; });
+      });
+    case MapOperation::kRound:
+      return EachElement(count, out,
+                         [=](int64_t n) { return Integer(a[n], [](float even) { return even; }); });
+    case MapOperation::kLess:
+      return EachElement(count, out, [=](int64_t n) { return a[n] < b[n] ? 1.0f : 0.0f; });
+    case MapOperation::kLessEqual:
+      return EachElement(count, out, [=](int64_t n) { return a[n] <= b[n] ? 1.0f : 0.0f; });
+    case MapOperation::kEqual:
+      return EachElement(count, out, [=](int64_t n) { return a[n] == b[n] ? 1.0f : 0.0f; });
+    case MapOperation::kSelect:
+      return EachElement(count, out, [=](int64_t n) { return a[n] != 0.0f ? b[n] : c[n]; });
+  }
+}
+
+template <typename Put>
+float ReduceRow(const float* in, int64_t count, float start, Put put) {
+  float partial[kPartials];
+  for (float& one : partial) one = start;
+  int64_t n = 0;
+  for (; n + kPartials <= count; n += kPartials) {
+    for (int lane = 0; lane < kPartials; ++lane) partial[lane] = put(partial[lane], in[n + lane]);
+  }
+  for (int lane = 0; n + lane < count; ++lane) partial[lane] = put(partial[lane], in[n + lane]);
+  float whole = start;
+  for (const float one : partial) whole = put(whole, one);
+  return whole;
+}
+
+float Reduce(Reduction operation, const float* in, int64_t count) {
+  constexpr float kLargest = 3.40282346638528859812e+38f;
+  switch (operation) {
+    case Reduction::kSum:
+      return ReduceRow(in, count, 0.0f, [](float whole, float x) { return whole + x; });
+    case Reduction::kMaximum:
+      return ReduceRow(in, count, -kLargest,
+                       [](float whole, float x) { return whole > x ? whole : x; });
+    case Reduction::kMinimum:
+      return ReduceRow(in, count, kLargest,
+                       [](float whole, float x) { return whole < x ? whole : x; });
+  }
+  return 0;
 }
 
 }  // namespace MICROSCOPIQ_ISA

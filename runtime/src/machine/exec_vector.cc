@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 #include <type_traits>
+#include <vector>
 
 #include "errors.h"
 #include "machine/machine.h"
@@ -53,6 +54,25 @@ int MaxExponent(const Rows<const float>& in, int64_t row, int64_t cols) {
        Hex{in.address(row) + 4 * col}, "; allowed: finite values");
 }
 
+// One of a map's operands, with a number for each column.
+class Spread {
+ public:
+  Spread(const Rows<const float>& rows, bool one_per_row, int64_t cols)
+      : rows_(rows), row_(one_per_row ? cols : 0) {}
+
+  const float* operator[](int64_t row) {
+    if (row_.empty()) return rows_[row];
+    if (rows_.address(row) != filled_) std::fill(row_.begin(), row_.end(), *rows_[row]);
+    filled_ = rows_.address(row);
+    return row_.data();
+  }
+
+ private:
+  Rows<const float> rows_;
+  std::vector<float> row_;
+  int64_t filled_ = -1;
+};
+
 }  // namespace
 
 // An instruction of the vector unit: it names its operands in the order in which they are checked,
@@ -97,16 +117,16 @@ class Machine::VectorOp {
     return Update<T>(mem, BoxOf<T>(at, pitch, pitch ? rows_ : 1, 1), read);
   }
 
-  // Calls `row(r)` for every row, in runs with values; what that costs.
+  // Calls `row(r)` for every row, in runs with values; what that costs at so many cycles of a lane.
   template <typename Row>
-  Outcome Each(Row row) {
+  Outcome Each(Row row, int64_t cycles = 1) {
     if (empty()) return std::nullopt;
     for (int64_t r = 0; r < rows_ && machine_.values_; ++r) row(r);
-    machine_.record_.vector_ops += rows_ * cols_;
+    machine_.record_.vector_ops += rows_ * cols_ * cycles;
     const int64_t lanes = machine_.arch_.vector_lanes;
     Work work;
     // Lanes take a tile's elements in row-major order: short rows share a cycle.
-    work.busy = lanes ? (rows_ * cols_ + lanes - 1) / lanes : 0;
+    work.busy = lanes ? (rows_ * cols_ * cycles + lanes - 1) / lanes : 0;
     work.latency = machine_.arch_.vector_latency_cycles;
     return work;
   }
@@ -232,6 +252,79 @@ Machine::Outcome Machine::Execute(const Quant& op) {
     const float factor = std::ldexp(1.0f, -*exponents[row]);
     ActiveKernels().Quantize(in[row], factor, limit, v.cols(), out[row]);
   });
+}
+
+int64_t Machine::LaneCycles(int operation_class) const {
+  switch (static_cast<OperationClass>(operation_class)) {
+    case OperationClass::kSimple:
+      return 1;
+    case OperationClass::kDivide:
+      return arch_.vector_divide_cycles;
+    case OperationClass::kFunction:
+      return arch_.vector_function_cycles;
+  }
+  return 1;
+}
+
+Machine::Outcome Machine::Execute(const Fill& op) {
+  VectorOp v(this, op);
+  const auto out = v.Write<float>(Mem::kObuf, op.dst, op.dst_pitch);
+  return v.Each([&](int64_t row) { std::fill_n(out[row], v.cols(), op.value); });
+}
+
+Machine::Outcome Machine::Execute(const Map& op) {
+  VectorOp v(this, op);
+  const int count = kMapOperationOperands[op.operation];
+  const auto operand = [&](int number, const Affine& at, int64_t pitch, int step) {
+    if (number < count && step) return Spread(v.Read<float>(Mem::kObuf, at, pitch), false, 0);
+    if (number < count) {
+      return Spread(v.ReadColumn<float>(Mem::kObuf, at, pitch), true, v.empty() ? 0 : v.cols());
+    }
+    if (pitch || step) Fail(kSimError, "operand ", number, " of an operation that has ", count);
+    return Spread({memory(Mem::kObuf), 0, 0, nullptr}, false, 0);
+  };
+  const auto apart = [&](int number, const Affine& at, int64_t pitch, int step) {
+    if (number >= count || v.empty()) return;
+    const int64_t first = At(at), dst = At(op.dst);
+    const bool same =
+        first == dst && (v.rows() == 1 || pitch == op.dst_pitch) && (v.cols() == 1 || step == 4);
+    const int64_t end = first + pitch * (v.rows() - 1) + step * (v.cols() - 1) + 4;
+    const int64_t dst_end = dst + int64_t{op.dst_pitch} * (v.rows() - 1) + 4 * v.cols();
+    if (!same && first < dst_end && dst < end) {
+      Fail(kSimError, "operand ", number, " at ", Hex{first}, " overlaps the result at ", Hex{dst},
+           "; allowed: the same place, or apart");
+    }
+  };
+  Spread a = operand(0, op.a, op.a_pitch, op.a_step);
+  Spread b = operand(1, op.b, op.b_pitch, op.b_step);
+  Spread c = operand(2, op.c, op.c_pitch, op.c_step);
+  const auto out = v.Write<float>(Mem::kObuf, op.dst, op.dst_pitch);
+  apart(0, op.a, op.a_pitch, op.a_step);
+  apart(1, op.b, op.b_pitch, op.b_step);
+  apart(2, op.c, op.c_pitch, op.c_step);
+  const auto operation = static_cast<MapOperation>(op.operation);
+  return v.Each(
+      [&](int64_t row) {
+        ActiveKernels().Map(operation, a[row], b[row], c[row], v.cols(), out[row]);
+      },
+      LaneCycles(kMapOperationClass[op.operation]));
+}
+
+Machine::Outcome Machine::Execute(const Reduce& op) {
+  VectorOp v(this, op);
+  const auto in = v.Read<float>(Mem::kObuf, op.src, op.src_pitch);
+  const auto out = v.UpdateColumn<float>(Mem::kObuf, op.dst, op.dst_pitch, false);
+  const int64_t first = At(op.src), dst = At(op.dst);
+  const int64_t end = first + int64_t{op.src_pitch} * (v.rows() - 1) + 4 * v.cols();
+  const int64_t dst_end = dst + int64_t{op.dst_pitch} * (v.rows() - 1) + 4;
+  if (!v.empty() && first < dst_end && dst < end) {
+    Fail(kSimError, "the results at ", Hex{dst}, " lie in the rows at ", Hex{first},
+         "; allowed: apart from them");
+  }
+  const auto operation = static_cast<Reduction>(op.operation);
+  return v.Each(
+      [&](int64_t row) { *out[row] = ActiveKernels().Reduce(operation, in[row], v.cols()); },
+      LaneCycles(kReductionClass[op.operation]));
 }
 
 }  // namespace microscopiq

@@ -114,6 +114,8 @@ class Machine {
   class VectorOp;
   // Fills `scales_` with the weight scales of a drain's columns.
   void ReadWeightScales(const Drain& op, int64_t cols);
+  // Cycles of a lane for an element.
+  int64_t LaneCycles(int operation_class) const;
 
   const ArchNumbers arch_;
   std::vector<Memory> memories_;

@@ -1,0 +1,104 @@
+"""Meaning of the vector unit's elementwise operations and of its sums of rows, in fp32."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ...target.errors import SimError
+from ...target.isa.spec import Affine, Instruction, Mem
+from ...target.vector_operations import OPERATIONS, PARTIALS, REDUCTIONS
+from .state import Box, State
+
+LARGEST = np.finfo(np.float32).max
+
+MAPS: dict[str, Callable] = {
+    "copy": lambda a: a,
+    "add": np.add,
+    "subtract": np.subtract,
+    "multiply": np.multiply,
+    "divide": np.divide,
+    "maximum": lambda a, b: np.where(a > b, a, b),
+    "minimum": lambda a, b: np.where(a < b, a, b),
+    "absolute": np.abs,
+    "square_root": np.sqrt,
+    "floor": np.floor,
+    "ceil": np.ceil,
+    "round": np.rint,
+    "less": lambda a, b: a < b,
+    "less_equal": lambda a, b: a <= b,
+    "equal": lambda a, b: a == b,
+    "select": lambda a, b, c: np.where(a != 0, b, c),
+}
+REDUCES: dict[str, tuple[float, Callable]] = {
+    "sum": (0.0, np.add),
+    "maximum": (-LARGEST, lambda whole, x: np.where(whole > x, whole, x)),
+    "minimum": (LARGEST, lambda whole, x: np.where(whole < x, whole, x)),
+}
+"""By name: where partial results start, and how an element joins one."""
+
+
+def fill(state: State, i: Instruction) -> None:
+    if box := state.box(i):
+        state.store(Mem.OBUF, i.dst, i.dst_pitch, np.full(box, i.value, np.float32))
+
+
+def map_elements(state: State, i: Instruction) -> None:
+    if not (box := state.box(i)):
+        return
+    row = list(OPERATIONS.values())[i.operation - 1]
+    given = [(i.a, i.a_pitch, i.a_step), (i.b, i.b_pitch, i.b_step), (i.c, i.c_pitch, i.c_step)]
+    if any(pitch or step for _, pitch, step in given[row.operands :]):
+        raise SimError(f"{row.name} has {row.operands} operands")
+    values = [_operand(state, *each, box) for each in given[: row.operands]]
+    for at, pitch, step in given[: row.operands]:
+        _check_apart(state, i, (at, pitch, step), box)
+    with np.errstate(all="ignore"):
+        found = MAPS[row.name](*values)
+    state.store(Mem.OBUF, i.dst, i.dst_pitch, np.broadcast_to(found, box).astype(np.float32))
+
+
+def reduce_rows(state: State, i: Instruction) -> None:
+    if not (box := state.box(i)):
+        return
+    row = list(REDUCTIONS.values())[i.operation - 1]
+    start, put = REDUCES[row.name]
+    data = _operand(state, i.src, i.src_pitch, 4, box)
+    source = _span(state.at(i.src), i.src_pitch, 4, box)
+    if _meet(_span(state.at(i.dst), i.dst_pitch, 4, (box[0], 1)), source):
+        raise SimError("the results lie in the rows that are reduced")
+    partial = np.full((box[0], PARTIALS), start, np.float32)
+    with np.errstate(all="ignore"):
+        for first in range(0, box[1], PARTIALS):
+            part = data[:, first : first + PARTIALS]
+            partial[:, : part.shape[1]] = put(partial[:, : part.shape[1]], part)
+        whole = np.full(box[0], start, np.float32)
+        for lane in range(PARTIALS):
+            whole = put(whole, partial[:, lane])
+    state.store(Mem.OBUF, i.dst, i.dst_pitch, whole[:, None].astype(np.float32))
+
+
+def _operand(state: State, at: Affine, pitch: int, step: int, box: Box) -> np.ndarray:
+    """Return fp32 of the box's rows, and of its columns or one."""
+    width = 4 * box[1] if step else 4
+    return state.load(Mem.OBUF, at, pitch, box[0], width).view("<f4")
+
+
+def _span(start: int, pitch: int, step: int, box: Box) -> tuple[int, int]:
+    return start, start + pitch * (box[0] - 1) + step * (box[1] - 1) + 4
+
+
+def _meet(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    return one[0] < other[1] and other[0] < one[1]
+
+
+def _check_apart(state: State, i: Instruction, operand: tuple[Affine, int, int], box: Box) -> None:
+    """Refuse a result that overlaps an operand without taking its very place."""
+    start, (at, pitch, step) = state.at(i.dst), operand
+    same = start == state.at(at)
+    same = same and (box[0] == 1 or pitch == i.dst_pitch) and (box[1] == 1 or step == 4)
+    source = _span(state.at(at), pitch, step, box)
+    if not same and _meet(_span(start, i.dst_pitch, 4, box), source):
+        raise SimError("the result overlaps an operand")
+
+
+EXECUTE = {"fill": fill, "map": map_elements, "reduce": reduce_rows}
