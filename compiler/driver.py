@@ -33,6 +33,7 @@ from .passes.records import (
     recipe_of,
 )
 from .passes.side_by_side import side_by_side
+from .passes.vectorize.vectorize import vectorize
 from .quant.defaults import recipe_for, source_recipe
 from .quant.recipe import Recipe, load_recipe
 
@@ -139,6 +140,14 @@ def _check_same(recipe: Recipe, mod: tvm.IRModule) -> None:
         )
 
 
+def run_vectorize(state: Compilation) -> Compilation:
+    """Give the vector unit what is left, where that was asked for."""
+    if not state.options.vector:
+        return state
+    mod = vectorize(state.mod)
+    return replace(state, mod=mod, quantized=mod)
+
+
 def run_schedule(state: Compilation) -> Compilation:
     """Tile every distinct operator for the architecture."""
     mod = leave_to_host(state.mod, state.arch, state.options.strict)
@@ -172,7 +181,7 @@ def run_emit(state: Compilation) -> Compilation:
 
 
 RUN: dict[str, Callable[[Compilation], Compilation]] = dict(
-    zip(STAGES, (run_import, run_quantize, run_schedule, run_emit), strict=True)
+    zip(STAGES, (run_import, run_quantize, run_vectorize, run_schedule, run_emit), strict=True)
 )
 """What each stage does, in order."""
 
@@ -280,6 +289,8 @@ def _dump(state: Compilation, stage: str, folder: Path) -> None:
         layers = {symbol: record.to_json() for symbol, record in state.layers.items()}
         record = {"layers": layers, "host": state.host}
         write_file(folder / "10_quant.json", json.dumps(record, indent=1))
+    elif stage == "vectorize" and state.options.vector:
+        write_file(folder / "15_vector.py", state.mod.script(show_meta=False))
     elif stage == "schedule":
         text = "\n\n".join(func.script(show_meta=False) for func in state.schedules.values())
         write_file(folder / "20_scheduled.py", text)

@@ -199,6 +199,99 @@ class Quantize:
         return f"{self.rows}x{self.length}"
 
 
+@dataclass(frozen=True)
+class Access:
+    """Where a tensor's elements lie along the axes of a `Vector`, in elements.
+
+    Attributes
+    ----------
+    argument : int
+        Which tensor.
+    outer : tuple of int
+        Strides of the outer axes.
+    row, column : int
+        Strides of rows and columns; 0 where all share an element.
+    """
+
+    argument: int
+    offset: int
+    outer: tuple[int, ...]
+    row: int
+    column: int
+
+
+LOAD, CONSTANT, MAP, REDUCE = "load", "constant", "map", "reduce"
+
+
+@dataclass(frozen=True)
+class Value:
+    """One value of a `Vector`: a tile, or less where all rows or all columns share it.
+
+    Attributes
+    ----------
+    kind : str
+        LOAD, CONSTANT, MAP or REDUCE.
+    operation : str
+        Of a map or a reduction: a row of `OPERATIONS` or `REDUCTIONS`.
+    operands : tuple of int
+        Numbers of earlier values.
+    number : float
+        Of a constant.
+    access : Access or None
+        Of a load.
+    tall, wide : bool
+        It has a number for each row; for each column.
+    """
+
+    kind: str
+    operation: str = ""
+    operands: tuple[int, ...] = ()
+    number: float = 0.0
+    access: Access | None = None
+    tall: bool = False
+    wide: bool = False
+
+
+@dataclass(frozen=True)
+class Vector:
+    """Tiles of rows that the vector unit takes through a few steps, fp32 throughout.
+
+    Attributes
+    ----------
+    arguments : tuple of tuple of int
+        Shapes, inputs first.
+    outputs : int
+        How many of the last of them are written.
+    outer : tuple of int
+        Extents of the axes around the rows.
+    rows, columns : int
+    values : tuple of Value
+        In the order in which they are computed; reductions go along columns.
+    stores : tuple of (int, Access)
+        Which value goes where.
+    """
+
+    arguments: tuple[tuple[int, ...], ...]
+    outputs: int
+    outer: tuple[int, ...]
+    rows: int
+    columns: int
+    values: tuple[Value, ...]
+    stores: tuple[tuple[int, Access], ...]
+
+    macs, weight_format, two_activations = 0, "", False
+
+    @property
+    def reduces(self) -> bool:
+        """Some value needs a whole row."""
+        return any(value.kind == REDUCE for value in self.values)
+
+    @property
+    def size(self) -> str:
+        """Outer axes, rows and columns."""
+        return "x".join(map(str, (*self.outer, self.rows, self.columns)))
+
+
 def to_attribute(operator) -> str:
     """Return the text form of a descriptor."""
     return json.dumps({"kind": type(operator).__name__, **dataclasses.asdict(operator)})

@@ -9,7 +9,7 @@ from ..target.arch import DEFAULT_ARCH, Arch
 from ..target.errors import ConfigError, unknown_name
 from .quant.recipe import Recipe
 
-STAGES = ("import", "quantize", "schedule", "emit")
+STAGES = ("import", "quantize", "vectorize", "schedule", "emit")
 """Stops of the one path, in order; `driver.RUN` has what each does."""
 
 Progress = Callable[[str, int, int, str], None]
@@ -38,6 +38,8 @@ class Options:
         as "calibrate".
     calibration : iterable, Calibration or None
         Samples of the model's inputs.
+    vector : bool
+        Give the vector unit what it can run of the rest of the model too.
     tuning_db : Path or None
         Work folder of `tune`: its best schedules; those of `with database:` unless given.
     """
@@ -50,6 +52,7 @@ class Options:
     progress: Progress | None = None
     calibration: Any = None
     tuning_db: str | Path | None = None
+    vector: bool = False
 
     def __post_init__(self):
         if self.stop_after is not None and self.stop_after not in STAGES:

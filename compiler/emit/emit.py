@@ -61,7 +61,7 @@ def _slots(emitter: Emitter) -> Callable[[str], int]:
     """Return how many slots a buffer gets that is refilled in a loop."""
     tile = emitter.tile
     slots = {
-        row.name: tile.result_slots if row.result else tile.load_slots
+        row.name: 1 if row.alone else tile.result_slots if row.result else tile.load_slots
         for row in emitter.nest.buffers
     }
     return lambda buffer: slots.get(buffer, PLANES)

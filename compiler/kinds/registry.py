@@ -27,8 +27,6 @@ class Kind:
         Gives the descriptor of the fields of its text form.
     tile : type
         Its decisions.
-    expression : callable
-        ``(op)``: plain TIR, the reference on LLVM.
     default_tile : callable
         ``(op, arch)``: decisions that nobody measured.
     tiles : callable
@@ -37,19 +35,21 @@ class Kind:
         ``(op, tile, arch)``: cycles by resource, of a kind with choices.
     nest : callable
         ``(op, tile, weights)``: the table of its stages.
-    schedule : callable
-        ``(op, tile)``: the tiled PrimFunc.
     lower : callable
         ``(emitter, weights)``: arguments, buffers, and instructions of each stage.
+    expression : callable or None
+        ``(op)``: plain TIR, the reference on LLVM. None where the module's own TIR is that.
+    schedule : callable or None
+        ``(op, tile)``: the tiled PrimFunc. None where the table of the stages says it all.
     """
 
     read: Callable[[dict], Any]
     tile: type
-    expression: Callable[[Any], tirx.PrimFunc]
     default_tile: Callable[[Any, Arch], Any]
     nest: Callable[[Any, Any, bytes], Nest]
-    schedule: Callable[[Any, Any], s_tir.Schedule]
     lower: Lower
+    expression: Callable[[Any], tirx.PrimFunc] | None = None
+    schedule: Callable[[Any, Any], s_tir.Schedule] | None = None
     tiles: Callable[[Any, Arch], tuple] = lambda _op, _arch: ()
     cost: Callable[[Any, Any, Arch], Any] | None = None
 

@@ -10,7 +10,7 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 from ...target.arch import Arch
 from ...target.errors import CapacityError, UnsupportedError
 from ...target.isa.program import Function, Program
-from ..kinds.registry import emit, from_attribute, scheduled
+from ..kinds.registry import emit, emit_tile, from_attribute, kind_of, scheduled
 from ..operators import ATTRIBUTE
 from ..partition.graph import function_calls, function_names, op_name
 from ..tiling.tile import GemmTile
@@ -91,6 +91,8 @@ def schedule_operators(
     for attribute, layer in first.items():
         operator = from_attribute(attribute)
         check_format(operator, arch)
+        if kind_of(operator).schedule is None:
+            continue
         try:
             tile = (tiles or {}).get(attribute)
             schedules[attribute] = scheduled(operator, arch, tile).mod["main"]
@@ -147,8 +149,14 @@ class _Emitted:
         if symbol in self.functions:
             return
         layer = self.layers[symbol].layer
-        schedule = self.schedules[attribute]
-        self.functions[symbol] = emit(schedule, self.arch, symbol, layer, weights)
+        if attribute in self.schedules:
+            schedule = self.schedules[attribute]
+            function = emit(schedule, self.arch, symbol, layer, weights)
+        else:
+            operator = from_attribute(attribute)
+            tile = kind_of(operator).default_tile(operator, self.arch)
+            function = emit_tile(operator, tile, self.arch, symbol, layer, weights)
+        self.functions[symbol] = function
         if self.progress:
             self.progress(len(self.functions), len(self.layers), layer)
 

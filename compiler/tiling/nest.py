@@ -86,6 +86,8 @@ class BufferRow:
         Bytes of a row that are no product of axes, as of a packed panel; 0 otherwise.
     result : bool
         Computing fills it, not a load.
+    alone : bool
+        The unit that fills it is the only one to read it: it needs no second slot.
     """
 
     name: str
@@ -96,6 +98,7 @@ class BufferRow:
     element: int = 1
     pitch: int = 0
     result: bool = False
+    alone: bool = False
 
 
 class Buffer(NamedTuple):
@@ -186,6 +189,6 @@ class Nest:
         for row, buffer in self.placed():
             # What is filled once needs no second slot.
             slots = result_slots if row.result else load_slots
-            slots = slots if trips[self.depth(row.filler)] > 1 else 1
+            slots = slots if trips[self.depth(row.filler)] > 1 and not row.alone else 1
             need[row.memory] += slots * buffer.slot_bytes
         return {MEMORIES[memory]: size for memory, size in need.items()}

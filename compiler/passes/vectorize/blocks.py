@@ -1,0 +1,113 @@
+"""The blocks of a PrimFunc as values: what each computes, over which axes, from which buffers."""
+
+from dataclasses import dataclass
+
+from tvm import ir, s_tir, tirx
+from tvm_ffi import structural_equal
+
+from .refusal import Refused
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """One block: ``buffer[indices] = value`` over its axes, put together along the reduced ones.
+
+    Attributes
+    ----------
+    axes : dict of tirx.Var to int
+        Extents, in the order of the loops; all start at 0.
+    reduced : tuple of tirx.Var
+    value : ir.Expr
+        What is stored, or what joins what is there.
+    reduction : str
+        How it joins (a row of `REDUCTIONS`); empty without reduced axes.
+    """
+
+    buffer: tirx.Buffer
+    indices: tuple[ir.Expr, ...]
+    axes: dict[tirx.Var, int]
+    reduced: tuple[tirx.Var, ...]
+    value: ir.Expr
+    reduction: str = ""
+
+
+def inlined(func: tirx.PrimFunc) -> s_tir.Schedule:
+    """Return a schedule in which what moves data, or is read once, stands where it is read."""
+    sch = s_tir.Schedule(func)
+    root = sch.get_sblock("root")
+    for block in sch.get_child_blocks(root):
+        if not sch.get_consumers(block) or not _is_cheap(sch, block):
+            continue
+        try:
+            sch.compute_inline(block)
+        except s_tir.ScheduleError:
+            continue
+    return sch
+
+
+def _is_cheap(sch: s_tir.Schedule, block) -> bool:
+    """Tell whether computing a block again for each reader costs nothing, or it has one reader."""
+    stmt = sch.get(block)
+    if any(int(var.iter_type) != tirx.IterVar.DataPar for var in stmt.iter_vars):
+        return False
+    body = stmt.body
+    moves = isinstance(body, tirx.BufferStore) and isinstance(body.value, ir.TensorLoad)
+    return moves or len(sch.get_consumers(block)) == 1
+
+
+def read_blocks(sch: s_tir.Schedule) -> list[Block]:
+    """Return the blocks of a function in the order in which they run.
+
+    Raises
+    ------
+    Refused
+        For a block that is more than one store, or that not every iteration of its loops runs.
+    """
+    root = sch.get_sblock("root")
+    return [_block(sch, block) for block in sch.get_child_blocks(root)]
+
+
+def _block(sch: s_tir.Schedule, which) -> Block:
+    stmt = sch.get(which)
+    name = stmt.name_hint
+    store = stmt.body
+    if not isinstance(store, tirx.BufferStore):
+        raise Refused(f"{name} isn't one store for each element")
+    axes = {}
+    for var in stmt.iter_vars:
+        low, extent = var.dom.min, var.dom.extent
+        if not isinstance(low, tirx.IntImm) or int(low) or not isinstance(extent, tirx.IntImm):
+            raise Refused(f"{name} has sizes that are known at run time only")
+        axes[var.var] = int(extent)
+    kinds = {int(var.iter_type) for var in stmt.iter_vars}
+    if not kinds <= {tirx.IterVar.DataPar, tirx.IterVar.CommReduce}:
+        raise Refused(f"{name} goes through its elements one after another")
+    reduced = tuple(
+        var.var for var in stmt.iter_vars if int(var.iter_type) == tirx.IterVar.CommReduce
+    )
+    value, reduction = store.value, ""
+    if reduced:
+        reduction, value = _joined(name, stmt, store)
+    return Block(store.buffer, tuple(store.indices), axes, reduced, value, reduction)
+
+
+JOINS = {tirx.Add: "sum", tirx.Max: "maximum", tirx.Min: "minimum"}
+STARTS = {"sum": 0.0, "maximum": -3.4028234663852886e38, "minimum": 3.4028234663852886e38}
+
+
+def _joined(name: str, stmt, store) -> tuple[str, ir.Expr]:
+    """Return how a reduction's elements join, and the element."""
+    reduction = JOINS.get(type(store.value))
+    init = stmt.init
+    if reduction is None or not isinstance(init, tirx.BufferStore):
+        raise Refused(f"{name} reduces by something else than sum, maximum or minimum")
+    start = init.value
+    if not isinstance(start, tirx.FloatImm) or float(start) != STARTS[reduction]:
+        raise Refused(f"{name} starts from {start}")
+    here = store.value.a
+    same = isinstance(here, ir.TensorLoad) and here.source.same_as(store.buffer)
+    if not same or not all(
+        structural_equal(a, b) for a, b in zip(here.indices, store.indices, strict=True)
+    ):
+        raise Refused(f"{name} reduces by something else than sum, maximum or minimum")
+    return reduction, store.value.b

@@ -1,0 +1,191 @@
+"""From a PrimFunc to an operator of the vector unit, or the reason why it stays on the host."""
+
+import math
+
+from tvm import ir, tirx
+
+from ....target.vector_operations import OPERATIONS
+from ...operators import CONSTANT, LOAD, MAP, REDUCE, Access, Value, Vector
+from .axes import Axes, flat_offset, loads_of, merged, replaced, same_axes, strided
+from .blocks import Block, read_blocks
+from .refusal import Refused
+
+MOST_OUTER = 5
+"""Loops around rows and columns that a program has room for."""
+
+
+def read_vector(sch) -> Vector:
+    """Return the operator of a function whose blocks are inlined as far as they can be.
+
+    Raises
+    ------
+    Refused
+        With the reason.
+    """
+    function = sch.mod["main"]
+    buffers = list(function.params)
+    blocks = read_blocks(sch)
+    axes, renamed = same_axes(blocks)
+    return _Reader(buffers, blocks, axes, renamed).read()
+
+
+class _Reader:
+    """Collects values while it walks through the blocks' expressions."""
+
+    def __init__(self, buffers: list, blocks: list[Block], axes: Axes, renamed: list[dict]):
+        self.buffers, self.blocks, self.renamed = buffers, blocks, renamed
+        self.axes = axes
+        self.values: list[Value] = []
+        self.numbers: dict[Value, int] = {}
+        self.made: dict[tirx.Buffer, int] = {}
+        self.written = {block.buffer for block in blocks}
+
+    def read(self) -> Vector:
+        for buffer in self.buffers:
+            if str(buffer.dtype) != "float32":
+                raise Refused(f"the vector unit takes float32 alone, not {buffer.dtype}")
+        accesses = self._accesses()
+        self.axes, flat = strided([offset for _, offset in accesses], self.axes)
+        self.axes, _ = merged(self.axes, [strides for _, strides in flat])
+        self.outer, self.row, self.column = self._shape()
+        self.places = {}
+        for (key, _), (offset, strides) in zip(accesses, flat, strict=True):
+            self.places[key] = self._access(key[0], offset, strides)
+        stores = []
+        for at, block in enumerate(self.blocks):
+            value = self._visit(block.value, at)
+            if block.reduction:
+                value = self._add(
+                    Value(REDUCE, block.reduction, (value,), tall=self.values[value].tall)
+                )
+            self.made[block.buffer] = value
+            if block.buffer in self.buffers:
+                stores.append((value, self.places[(block.buffer, at, -1)]))
+        shapes = tuple(tuple(int(size) for size in buffer.shape) for buffer in self.buffers)
+        extent = self.axes.extents
+        outputs = sum(buffer in self.written for buffer in self.buffers)
+        return Vector(
+            shapes,
+            outputs,
+            tuple(extent[var] for var in self.outer),
+            extent[self.row] if self.row is not None else 1,
+            extent[self.column] if self.column is not None else 1,
+            tuple(self.values),
+            tuple(stores),
+        )
+
+    def _accesses(self) -> list[tuple[tuple, ir.Expr]]:
+        """Return what each load and store of an argument is at, by (buffer, block, number)."""
+        found = []
+        for at, block in enumerate(self.blocks):
+            names = self.renamed[at]
+            for number, load in enumerate(loads_of(block.value)):
+                if load.source in self.buffers and load.source not in self.written:
+                    place = flat_offset(load.source, load.indices)
+                    found.append(((load.source, at, number), replaced(place, names)))
+            if block.buffer in self.buffers:
+                place = flat_offset(block.buffer, block.indices)
+                found.append(((block.buffer, at, -1), replaced(place, names)))
+        return found
+
+    def _shape(self):
+        """Return the outer axes, that of rows and that of columns."""
+        reduced = [var for var in self.axes.extents if var in self.axes.reduced]
+        plain = [var for var in self.axes.extents if var not in self.axes.reduced]
+        if len(reduced) > 1:
+            raise Refused("it reduces along axes that don't lie behind each other")
+        column = reduced[0] if reduced else plain.pop() if plain else None
+        row = plain.pop() if plain else None
+        if len(plain) > MOST_OUTER:
+            raise Refused(f"it has more than {MOST_OUTER + 2} axes")
+        return plain, row, column
+
+    def _access(self, buffer, offset: int, strides: dict) -> Access:
+        argument = self.buffers.index(buffer)
+        outer = tuple(strides.get(var, 0) for var in self.outer)
+        return Access(argument, offset, outer, strides.get(self.row, 0), strides.get(self.column, 0))
+
+    def _add(self, value: Value) -> int:
+        if value not in self.numbers:
+            self.numbers[value] = len(self.values)
+            self.values.append(value)
+        return self.numbers[value]
+
+    def _map(self, operation: str, *operands: int) -> int:
+        if operation not in OPERATIONS:
+            raise Refused(f"the vector unit has no {operation}")
+        given = [self.values[number] for number in operands]
+        tall, wide = any(one.tall for one in given), any(one.wide for one in given)
+        return self._add(Value(MAP, operation, operands, tall=tall, wide=wide))
+
+    def _constant(self, number: float) -> int:
+        return self._add(Value(CONSTANT, number=number))
+
+    def _visit(self, expr: ir.Expr, at: int) -> int:
+        loads = {hash(load): number for number, load in enumerate(loads_of(self.blocks[at].value))}
+
+        def visit(node) -> int:
+            if isinstance(node, tirx.FloatImm) and not math.isnan(float(node)):
+                return self._constant(float(node))
+            if isinstance(node, ir.TensorLoad):
+                if node.source in self.made:
+                    return self.made[node.source]
+                access = self.places[(node.source, at, loads[hash(node)])]
+                return self._add(
+                    Value(
+                        LOAD, access=access, tall=access.row != 0, wide=access.column != 0
+                    )
+                )
+            kind = type(node)
+            if kind in BINARY:
+                return self._map(BINARY[kind], visit(node.a), visit(node.b))
+            if kind in SWAPPED:
+                return self._map(SWAPPED[kind], visit(node.b), visit(node.a))
+            if isinstance(node, tirx.Select):
+                parts = (node.condition, node.true_value, node.false_value)
+                return self._map("select", *map(visit, parts))
+            if isinstance(node, ir.Call):
+                return self._call(node, visit)
+            raise Refused(f"the vector unit knows no {kind.__name__}")
+
+        return visit(expr)
+
+    def _call(self, node: ir.Call, visit) -> int:
+        name = getattr(node.op, "name", "").removeprefix("tirx.")
+        if name == "rsqrt":
+            return self._map("divide", self._constant(1.0), self._map("square_root", visit(node.args[0])))
+        if name not in CALLS:
+            raise Refused(f"the vector unit has no {name}")
+        return self._map(CALLS[name], *map(visit, node.args))
+
+
+BINARY = {
+    tirx.Add: "add",
+    tirx.Sub: "subtract",
+    tirx.Mul: "multiply",
+    tirx.Div: "divide",
+    tirx.Max: "maximum",
+    tirx.Min: "minimum",
+    tirx.LT: "less",
+    tirx.LE: "less_equal",
+    tirx.EQ: "equal",
+}
+SWAPPED = {tirx.GT: "less", tirx.GE: "less_equal"}
+CALLS = {
+    "fabs": "absolute",
+    "sqrt": "square_root",
+    "floor": "floor",
+    "ceil": "ceil",
+    "round": "round",
+    "nearbyint": "round",
+    "exp": "exp",
+    "tanh": "tanh",
+    "erf": "erf",
+    "sigmoid": "sigmoid",
+    "log": "log",
+    "sin": "sin",
+    "cos": "cos",
+    "pow": "power",
+}
+"""TIR's expressions and intrinsics as operations of the vector unit."""
+

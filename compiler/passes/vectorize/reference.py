@@ -1,0 +1,31 @@
+"""The same function in the order in which the vector unit computes: LLVM runs it as the reference.
+
+It is made from TVM's own blocks, not from the operator that is read out of them, so that the two
+judge each other.
+"""
+
+from tvm import s_tir, tirx
+
+from ....target.vector_operations import PARTIALS
+
+
+def in_order(sch: s_tir.Schedule) -> tirx.PrimFunc:
+    """Return the function with every long reduction as partial results that are put together.
+
+    Up to `PARTIALS` elements one after the other are the same.
+    """
+    for block in sch.get_child_blocks(sch.get_sblock("root")):
+        kinds = [int(var.iter_type) for var in sch.get(block).iter_vars]
+        if tirx.IterVar.CommReduce not in kinds:
+            continue
+        loops = sch.get_loops(block)
+        reduced = [
+            loop
+            for loop, kind in zip(loops, kinds, strict=True)
+            if kind == tirx.IterVar.CommReduce
+        ]
+        whole = sch.fuse(*reduced) if len(reduced) > 1 else reduced[0]
+        if int(sch.get(whole).extent) > PARTIALS:
+            _, lane = sch.split(whole, [None, PARTIALS])
+            sch.rfactor(lane, len(loops) - len(reduced))
+    return sch.mod["main"]

@@ -1,0 +1,90 @@
+"""Gives what is left of a module to the vector unit, function by function."""
+
+import re
+from dataclasses import replace
+
+import tvm
+from tvm import relax, tirx
+from tvm.relax.expr_functor import PyExprMutator, mutator
+
+from ...operators import ATTRIBUTE, to_attribute
+from ...partition.graph import function_calls, function_names
+from ..records import HostOperator, LayerRecord, read_records, with_records
+from ..rewrite.gemm import LAYER
+from .blocks import inlined
+from .read import read_vector
+from .reference import in_order
+from .refusal import Refused
+
+HOST = {"kind": "llvm"}
+OPAQUE = 8
+"""TVM's pattern of a function that is fused with no other."""
+
+
+def vectorize(mod: tvm.IRModule) -> tvm.IRModule:
+    """Return the module as PrimFuncs, those that the vector unit can run marked as its operators.
+
+    Each of these computes in the unit's order what it did, so that the module on LLVM is still the
+    reference. The others stay on the host, with the reason in the records.
+    """
+    records = read_records(mod)
+    lowered = _functions(mod)
+    host: list[HostOperator] = []
+    layers = dict(records.layers)
+    updates, refused = {}, {}
+    ours = {gv.name_hint for gv in mod.get_global_vars()}
+    for gv, function in lowered.functions.items():
+        name = gv.name_hint
+        if not isinstance(function, tirx.PrimFunc) or name in ours:
+            continue
+        sch = inlined(function)
+        moved = sch.mod["main"].with_attr("global_symbol", name)
+        if relax.analysis.has_reshape_pattern(moved):
+            updates[gv] = moved.without_attr("global_symbol")
+            continue
+        try:
+            operator = read_vector(sch)
+        except Refused as reason:
+            refused[name] = str(reason)
+            continue
+        attribute = to_attribute(operator)
+        layer = _plain(name)
+        layers[name] = LayerRecord(layer, "vector")
+        text = f"{len(layers)} {layer}"
+        updates[gv] = in_order(sch).with_attrs({ATTRIBUTE: attribute, LAYER: text})
+    for gv, function in updates.items():
+        lowered.update_func(gv, function)
+    for gv in function_names(lowered):
+        calls = function_calls(lowered[gv])
+        for name, reason in refused.items():
+            if times := calls.count(name):
+                host.append(HostOperator(gv.name_hint, _plain(name), reason, times))
+    records = replace(records, layers=layers, host=tuple(host))
+    attrs = dict(mod.attrs) if mod.attrs else {}
+    return with_records(lowered.with_attrs(attrs), records)
+
+
+def _functions(mod: tvm.IRModule) -> tvm.IRModule:
+    """Return the module with Relax operators as fused PrimFuncs; those that it has stay apart."""
+    apart = {
+        gv: function.with_attr("op_pattern", OPAQUE)
+        if isinstance(function, tirx.PrimFunc)
+        else function
+        for gv, function in mod.functions.items()
+    }
+    passes = tvm.transform.Sequential(
+        [
+            relax.transform.LegalizeOps(),
+            relax.transform.AnnotateTIROpPattern(),
+            relax.transform.FuseOps(),
+            relax.transform.FuseTIR(),
+            relax.transform.DeadCodeElimination(),
+        ]
+    )
+    with tvm.target.Target(HOST):
+        return passes(tvm.IRModule(apart, attrs=mod.attrs))
+
+
+def _plain(name: str) -> str:
+    """Return a fused function's name as the operators that it had."""
+    return re.sub(r"\d+(?=_|$)", "", name.removeprefix("fused_"))
