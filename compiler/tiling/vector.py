@@ -9,8 +9,9 @@ from ...target.weight import blocks
 from ..operators import CONSTANT, LOAD, Access, Value, Vector
 from .nest import F32, Axis, BufferRow, Nest, Stage
 
-RING = 2
-"""Slots of a buffer between units: loads, steps and stores overlap."""
+RING, LONG_RING = 2, 6
+"""Slots of a buffer between units: loads, steps and stores overlap. Small tiles need more, because
+a transfer's first byte takes its time."""
 TILES = 8
 """Tiles in which an operator is done at least, if they stay large: the first load and the last
 store are hidden behind nothing."""
@@ -41,9 +42,10 @@ def default_vector_tile(op: Vector, arch: Arch) -> VectorTile:
     columns = op.columns if op.reduces else min(op.columns, wanted)
     rows = min(op.rows, max(1, wanted // columns))
     while True:
-        tile = VectorTile(_even(op.rows, rows), _even(op.columns, columns))
-        if vector_nest(op, tile).footprint(RING, RING)["obuf"] <= arch.obuf_bytes:
-            return tile
+        for slots in (LONG_RING, RING) if rows * columns < LEAST_ELEMENTS else (RING,):
+            tile = VectorTile(_even(op.rows, rows), _even(op.columns, columns), slots, slots)
+            if vector_nest(op, tile).footprint(slots, slots)["obuf"] <= arch.obuf_bytes:
+                return tile
         if rows > 1:
             rows = rows // 2
         elif columns > 1 and not op.reduces:

@@ -94,11 +94,16 @@ class _Reader:
         plain = [var for var in self.axes.extents if var not in self.axes.reduced]
         if len(reduced) > 1:
             raise Refused("it reduces along axes that don't lie behind each other")
-        column = reduced[0] if reduced else plain.pop() if plain else None
-        row = plain.pop() if plain else None
+        column = reduced[0] if reduced else self._longest(plain)
+        row = self._longest([var for var in plain if var is not column])
+        plain = [var for var in plain if var is not column and var is not row]
         if len(plain) > MOST_OUTER:
             raise Refused(f"it has more than {MOST_OUTER + 2} axes")
         return plain, row, column
+
+    def _longest(self, axes: list):
+        """Return the longest axis, of equal ones the innermost; None of none."""
+        return max(reversed(axes), key=lambda var: self.axes.extents[var], default=None)
 
     def _access(self, buffer, offset: int, strides: dict) -> Access:
         argument = self.buffers.index(buffer)
