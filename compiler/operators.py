@@ -201,7 +201,7 @@ class Quantize:
 
 @dataclass(frozen=True)
 class Access:
-    """Where a tensor's elements lie along the axes of a `Vector`, in elements.
+    """Where a tensor's elements lie along the axes of a `Part`, in elements.
 
     Attributes
     ----------
@@ -211,6 +211,8 @@ class Access:
         Strides of the outer axes.
     row, column : int
         Strides of rows and columns; 0 where all share an element.
+    far : int
+        Stride of the columns' outer axis, where they have two.
     """
 
     argument: int
@@ -218,6 +220,7 @@ class Access:
     outer: tuple[int, ...]
     row: int
     column: int
+    far: int = 0
 
 
 LOAD, CONSTANT, MAP, REDUCE = "load", "constant", "map", "reduce"
@@ -225,7 +228,7 @@ LOAD, CONSTANT, MAP, REDUCE = "load", "constant", "map", "reduce"
 
 @dataclass(frozen=True)
 class Value:
-    """One value of a `Vector`: a tile, or less where all rows or all columns share it.
+    """One value of a `Part`: a tile, or less where all rows or all columns share it.
 
     Attributes
     ----------
@@ -253,8 +256,51 @@ class Value:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Tiles of rows that the vector unit takes through a few steps.
+
+    Attributes
+    ----------
+    outer : tuple of int
+        Extents of the axes around the rows.
+    rows, columns : int
+    near : int
+        Extent of the inner one of two axes that make the columns; as long as they if it's one.
+    values : tuple of Value
+        In the order in which they are computed; reductions go along columns.
+    stores : tuple of (int, Access)
+        Which value goes where.
+    """
+
+    outer: tuple[int, ...]
+    rows: int
+    columns: int
+    near: int
+    values: tuple[Value, ...]
+    stores: tuple[tuple[int, Access], ...]
+
+    @property
+    def reduces(self) -> bool:
+        """Some value needs a whole row."""
+        return any(value.kind == REDUCE for value in self.values)
+
+    def first_readers(self) -> dict[int, int]:
+        """Return which value reads each value first; those that only stores read aren't there."""
+        found: dict[int, int] = {}
+        for number, value in enumerate(self.values):
+            for operand in value.operands:
+                found.setdefault(operand, number)
+        return found
+
+    @property
+    def size(self) -> str:
+        """Outer axes, rows and columns."""
+        return "x".join(map(str, (*self.outer, self.rows, self.columns)))
+
+
+@dataclass(frozen=True)
 class Vector:
-    """Tiles of rows that the vector unit takes through a few steps, fp32 throughout.
+    """What the vector unit does without the array, fp32 throughout.
 
     Attributes
     ----------
@@ -262,34 +308,20 @@ class Vector:
         Shapes, inputs first.
     outputs : int
         How many of the last of them are written.
-    outer : tuple of int
-        Extents of the axes around the rows.
-    rows, columns : int
-    values : tuple of Value
-        In the order in which they are computed; reductions go along columns.
-    stores : tuple of (int, Access)
-        Which value goes where.
+    parts : tuple of Part
+        One after the other; each writes elements of its own.
     """
 
     arguments: tuple[tuple[int, ...], ...]
     outputs: int
-    outer: tuple[int, ...]
-    rows: int
-    columns: int
-    values: tuple[Value, ...]
-    stores: tuple[tuple[int, Access], ...]
+    parts: tuple[Part, ...]
 
     macs, weight_format, two_activations = 0, "", False
 
     @property
-    def reduces(self) -> bool:
-        """Some value needs a whole row."""
-        return any(value.kind == REDUCE for value in self.values)
-
-    @property
     def size(self) -> str:
-        """Outer axes, rows and columns."""
-        return "x".join(map(str, (*self.outer, self.rows, self.columns)))
+        """Those of the parts."""
+        return " + ".join(part.size for part in self.parts)
 
 
 def to_attribute(operator) -> str:

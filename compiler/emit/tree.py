@@ -79,7 +79,8 @@ def nest_tree(nest: Nest) -> LoopNode:
     compares them), in a fiftieth of the time: a tuner emits hundreds of candidates a second.
     """
     root = LoopNode("root", 1)
-    _fill(nest, 0, root.body, (), {})
+    for part in nest.parts or (nest,):
+        _fill(part, 0, root.body, (), {})
     return root
 
 

@@ -7,9 +7,9 @@ from ...target.isa import instructions as isa
 from ...target.isa.program import Argument
 from ...target.isa.spec import Affine, Mem, Unit
 from ...target.vector_operations import OPERATIONS, REDUCTIONS
-from ..operators import CONSTANT, LOAD, MAP, REDUCE, Access, Value, Vector
+from ..operators import CONSTANT, LOAD, MAP, REDUCE, Access, Part, Value, Vector
 from ..tiling.nest import F32
-from ..tiling.vector import buffer_of, stage_name, stores
+from ..tiling.vector import Names
 from .allocate import affine
 from .loads import ZERO
 from .state import Emitter, Lowered, Op
@@ -24,139 +24,177 @@ def lower_vector(emitter: Emitter, _weights: bytes) -> Lowered:
         Argument(f"out{at - inputs}" if at >= inputs else f"in{at}", "float32", shape, at >= inputs)
         for at, shape in enumerate(op.arguments)
     )
-    places = buffer_of(op)
-    make = {LOAD: _load, CONSTANT: _constant, MAP: _map, REDUCE: _reduce}
-    stages: dict[str, Callable] = {
-        stage_name(number): partial(make[value.kind], op, places, number)
-        for number, value in enumerate(op.values)
-    }
-    for name, (value, access) in stores(op).items():
-        stages[name] = partial(_store, op, places, value, access)
+    stages: dict[str, Callable] = {}
+    for at, part in enumerate(op.parts):
+        stages |= _Part(part, emitter.tile.parts[at], Names(part, at)).stages()
     return Lowered(arguments, tuple(buffer for _, buffer in emitter.nest.placed()), stages)
 
 
-def _extents(emitter: Emitter, op: Vector, value: Value, stage: StageNode) -> dict[str, int]:
-    """Return the extent registers of a value's rows and columns in this tile."""
-    tile = emitter.tile
-    one = emitter.clip(1, 1, ZERO) if not (value.tall and value.wide) else 0
-    return {
-        "rows": emitter.clip(tile.tile_rows, op.rows, _start(stage, "r")) if value.tall else one,
-        "cols": emitter.clip(tile.tile_columns, op.columns, _start(stage, "c"))
-        if value.wide
-        else one,
-    }
+class _Part:
+    """Makes the instructions of one part."""
 
+    def __init__(self, part: Part, tile: tuple[int, int], names: Names):
+        self.part, self.tile, self.names = part, tile, names
 
-def _start(stage: StageNode, axis: str) -> Linear:
-    return stage[axis] if axis in stage.axes else ZERO
+    def stages(self) -> dict[str, Callable]:
+        """Return what each stage emits."""
+        make = {LOAD: self.load, CONSTANT: self.constant, MAP: self.map, REDUCE: self.reduce}
+        stages: dict[str, Callable] = {
+            self.names.stage(number): partial(make[value.kind], number)
+            for number, value in enumerate(self.part.values)
+        }
+        for at, (number, access) in enumerate(self.part.stores):
+            stages[self.names.store(at)] = partial(self.store, number, access)
+        return stages
 
+    def extents(self, emitter: Emitter, value: Value, stage: StageNode) -> dict[str, int]:
+        """Return the extent registers of a value's rows and columns in this tile."""
+        rows, columns = self.tile
+        found = {}
+        for name, there, tile, limit, axis in (
+            ("rows", value.tall, rows, self.part.rows, "r"),
+            ("cols", value.wide, columns, self.part.columns, "c"),
+        ):
+            limits = (tile, limit, self.start(stage, axis)) if there else (1, 1, ZERO)
+            found[name] = emitter.clip(*limits)
+        return found
 
-def _place(access: Access, stage: StageNode) -> Linear:
-    """Return the offset in bytes of a tile's first element."""
-    place = Linear(access.offset)
-    for at, stride in enumerate(access.outer):
-        place = place + _start(stage, f"o{at}") * stride
-    place = place + _start(stage, "r") * access.row + _start(stage, "c") * access.column
-    return place * F32
+    def folded(self, value: Value) -> bool:
+        """Tell whether a transfer's rows are the outer axis of a value's columns."""
+        return value.wide and self.part.near < self.part.columns
 
+    def box(self, emitter: Emitter, value: Value, stage: StageNode) -> dict[str, int]:
+        """Return the extent registers of a transfer."""
+        if not self.folded(value):
+            return self.extents(emitter, value, stage)
+        far = self.part.columns // self.part.near
+        extents = {"rows": far, "cols": self.part.near}
+        return {name: emitter.clip(size, size, ZERO) for name, size in extents.items()}
 
-def _at(emitter: Emitter, places: list[str], number: int, stage: StageNode, path) -> Affine:
-    value = emitter.operator.values[number]
-    row = _start(stage, "r") if value.tall else ZERO
-    column = _start(stage, "c") if value.wide else ZERO
-    return emitter.at(places[number], row, column, path)
+    def box_pitch(self, emitter: Emitter, number: int) -> int:
+        """Return the bytes on the chip between a transfer's rows."""
+        value = self.part.values[number]
+        return self.part.near * F32 if self.folded(value) else self.pitch(emitter, number)
 
+    def box_stride(self, access: Access) -> int:
+        """Return the elements in DRAM between a transfer's rows."""
+        return access.far if self.part.near < self.part.columns else access.row
 
-def _load(op: Vector, places: list[str], number: int, stage: StageNode):
-    value = op.values[number]
-    access = value.access
-    assert access is not None
+    def start(self, stage: StageNode, axis: str) -> Linear:
+        """Return where a tile starts along an axis; constants have none."""
+        name = self.names.axis(axis)
+        return stage[name] if name in stage.axes else ZERO
 
-    def build(emitter, path):
-        return isa.DmaLoad(
-            mem=Mem.OBUF,
-            dst=_at(emitter, places, number, stage, path),
-            dst_pitch=emitter.pitch(places[number]),
-            arg=access.argument,
-            src=affine(_place(access, stage), path),
-            src_pitch=access.row * F32,
-            src_step=access.column * F32,
-            element=F32,
-            **_extents(emitter, op, value, stage),
-        )
+    def at(self, emitter: Emitter, number: int, stage: StageNode, path) -> Affine:
+        """Return the address of a value."""
+        value = self.part.values[number]
+        row = self.start(stage, "r") if value.tall else ZERO
+        column = self.start(stage, "c") if value.wide else ZERO
+        return emitter.at(self.names.buffers[number], row, column, path)
 
-    return [Op(Unit.DMA_IN, (), (places[number],), build, note=f"in{access.argument}")]
+    def pitch(self, emitter: Emitter, number: int) -> int:
+        return emitter.pitch(self.names.buffers[number])
 
+    def offset(self, access: Access, stage: StageNode) -> Linear:
+        """Return the offset in bytes of a tile's first element in DRAM."""
+        place = Linear(access.offset)
+        for number, stride in enumerate(access.outer):
+            place = place + self.start(stage, f"o{number}") * stride
+        place = place + self.start(stage, "r") * access.row
+        return (place + self.start(stage, "c") * access.column) * F32
 
-def _constant(op: Vector, places: list[str], number: int, stage: StageNode):
-    value = op.values[number]
+    def load(self, number: int, stage: StageNode):
+        value = self.part.values[number]
+        access = value.access
+        assert access is not None
 
-    def build(emitter, path):
-        return isa.Fill(
-            dst=_at(emitter, places, number, stage, path),
-            dst_pitch=F32,
-            value=value.number,
-            **_extents(emitter, op, value, stage),
-        )
+        def build(emitter, path):
+            return isa.DmaLoad(
+                mem=Mem.OBUF,
+                dst=self.at(emitter, number, stage, path),
+                dst_pitch=self.box_pitch(emitter, number),
+                arg=access.argument,
+                src=affine(self.offset(access, stage), path),
+                src_pitch=self.box_stride(access) * F32,
+                src_step=access.column * F32,
+                element=F32,
+                **self.box(emitter, value, stage),
+            )
 
-    return [Op(Unit.VECTOR, (), (places[number],), build, note="a constant")]
+        note = f"in{access.argument}"
+        return [Op(Unit.DMA_IN, (), (self.names.buffers[number],), build, note=note)]
 
+    def constant(self, number: int, stage: StageNode):
+        value = self.part.values[number]
 
-def _map(op: Vector, places: list[str], number: int, stage: StageNode):
-    value = op.values[number]
+        def build(emitter, path):
+            return isa.Fill(
+                dst=self.at(emitter, number, stage, path),
+                dst_pitch=F32,
+                value=value.number,
+                **self.extents(emitter, value, stage),
+            )
 
-    def build(emitter, path):
-        given = {}
-        for name, operand in zip("abc", value.operands, strict=False):
-            each = op.values[operand]
-            given[name] = _at(emitter, places, operand, stage, path)
-            given[f"{name}_pitch"] = emitter.pitch(places[operand]) if each.tall else 0
-            given[f"{name}_step"] = F32 if each.wide else 0
-        for name in "abc"[len(value.operands) :]:
-            given |= {name: Affine(), f"{name}_pitch": 0, f"{name}_step": 0}
-        return isa.Map(
-            operation=OPERATIONS[value.operation].code,
-            dst=_at(emitter, places, number, stage, path),
-            dst_pitch=emitter.pitch(places[number]),
-            **given,
-            **_extents(emitter, op, value, stage),
-        )
+        return [Op(Unit.VECTOR, (), (self.names.buffers[number],), build, note="a constant")]
 
-    reads = tuple(dict.fromkeys(places[operand] for operand in value.operands))
-    return [Op(Unit.VECTOR, reads, (places[number],), build, note=value.operation)]
+    def map(self, number: int, stage: StageNode):
+        value = self.part.values[number]
 
+        def build(emitter, path):
+            given = {f"{name}{of}": 0 for name in "abc" for of in ("_pitch", "_step")}
+            given |= dict.fromkeys("abc", Affine())
+            for name, operand in zip("abc", value.operands, strict=False):
+                each = self.part.values[operand]
+                given[name] = self.at(emitter, operand, stage, path)
+                given[f"{name}_pitch"] = self.pitch(emitter, operand) if each.tall else 0
+                given[f"{name}_step"] = F32 if each.wide else 0
+            return isa.Map(
+                operation=OPERATIONS[value.operation].code,
+                dst=self.at(emitter, number, stage, path),
+                dst_pitch=self.pitch(emitter, number),
+                **given,
+                **self.extents(emitter, value, stage),
+            )
 
-def _reduce(op: Vector, places: list[str], number: int, stage: StageNode):
-    value = op.values[number]
-    (operand,) = value.operands
+        return [self.step(number, build)]
 
-    def build(emitter, path):
-        return isa.Reduce(
-            operation=REDUCTIONS[value.operation].code,
-            dst=_at(emitter, places, number, stage, path),
-            dst_pitch=emitter.pitch(places[number]),
-            src=_at(emitter, places, operand, stage, path),
-            src_pitch=emitter.pitch(places[operand]),
-            **_extents(emitter, op, op.values[operand], stage),
-        )
+    def reduce(self, number: int, stage: StageNode):
+        value = self.part.values[number]
+        (operand,) = value.operands
 
-    return [Op(Unit.VECTOR, (places[operand],), (places[number],), build, note=value.operation)]
+        def build(emitter, path):
+            return isa.Reduce(
+                operation=REDUCTIONS[value.operation].code,
+                dst=self.at(emitter, number, stage, path),
+                dst_pitch=self.pitch(emitter, number),
+                src=self.at(emitter, operand, stage, path),
+                src_pitch=self.pitch(emitter, operand),
+                **self.extents(emitter, self.part.values[operand], stage),
+            )
 
+        return [self.step(number, build)]
 
-def _store(op: Vector, places: list[str], number: int, access: Access, stage: StageNode):
-    value = op.values[number]
+    def step(self, number: int, build) -> Op:
+        """Return the op of a value that the vector unit computes from others."""
+        value, buffers = self.part.values[number], self.names.buffers
+        reads = tuple(dict.fromkeys(buffers[operand] for operand in value.operands))
+        return Op(Unit.VECTOR, reads, (buffers[number],), build, note=value.operation)
 
-    def build(emitter, path):
-        return isa.DmaStore(
-            arg=access.argument,
-            dst=affine(_place(access, stage), path),
-            dst_pitch=access.row * F32,
-            dst_step=access.column * F32,
-            mem=Mem.OBUF,
-            src=_at(emitter, places, number, stage, path),
-            src_pitch=emitter.pitch(places[number]),
-            element=F32,
-            **_extents(emitter, op, value, stage),
-        )
+    def store(self, number: int, access: Access, stage: StageNode):
+        value = self.part.values[number]
 
-    return [Op(Unit.DMA_OUT, (places[number],), (), build, note=f"argument {access.argument}")]
+        def build(emitter, path):
+            return isa.DmaStore(
+                arg=access.argument,
+                dst=affine(self.offset(access, stage), path),
+                dst_pitch=self.box_stride(access) * F32,
+                dst_step=access.column * F32,
+                mem=Mem.OBUF,
+                src=self.at(emitter, number, stage, path),
+                src_pitch=self.box_pitch(emitter, number),
+                element=F32,
+                **self.box(emitter, value, stage),
+            )
+
+        note = f"argument {access.argument}"
+        return [Op(Unit.DMA_OUT, (self.names.buffers[number],), (), build, note=note)]

@@ -1,7 +1,7 @@
 """What the vector unit does alone: elementwise steps, and sums and extremes of rows."""
 
 from ..emit.vector import lower_vector
-from ..operators import Access, Value, Vector
+from ..operators import Access, Part, Value, Vector
 from ..tiling.nest import Nest
 from ..tiling.vector import VectorTile, default_vector_tile, vector_nest
 from .registry import Kind, register
@@ -17,16 +17,20 @@ def _value(fields: dict) -> Value:
     return Value(**{**fields, "operands": operands, "access": access and _access(access)})
 
 
-def _read(fields: dict) -> Vector:
-    return Vector(
-        tuple(tuple(shape) for shape in fields["arguments"]),
-        fields["outputs"],
+def _part(fields: dict) -> Part:
+    return Part(
         tuple(fields["outer"]),
         fields["rows"],
         fields["columns"],
+        fields["near"],
         tuple(_value(value) for value in fields["values"]),
         tuple((number, _access(access)) for number, access in fields["stores"]),
     )
+
+
+def _read(fields: dict) -> Vector:
+    shapes = tuple(tuple(shape) for shape in fields["arguments"])
+    return Vector(shapes, fields["outputs"], tuple(map(_part, fields["parts"])))
 
 
 def _nest(op: Vector, tile: VectorTile, _weights: bytes) -> Nest:

@@ -128,6 +128,8 @@ class Nest:
         The stage of the innermost loops: what stands before it in the table is computed before it.
     row_axis : str
         The axis of the rows that one tile streams.
+    parts : tuple of Nest
+        Of nests that follow each other: these, and nothing of its own but their tables together.
     """
 
     axes: dict[str, Axis]
@@ -136,6 +138,7 @@ class Nest:
     buffers: tuple[BufferRow, ...]
     core: str
     row_axis: str
+    parts: tuple["Nest", ...] = ()
 
     @property
     def tile_rows(self) -> int:
@@ -168,6 +171,10 @@ class Nest:
 
     def placed(self) -> Iterator[tuple[BufferRow, Buffer]]:
         """Yield each buffer that a stage fills, with its size."""
+        for part in self.parts:
+            yield from part.placed()
+        if self.parts:
+            return
         for row in self.buffers:
             if row.filler not in self.stages:
                 continue
@@ -182,6 +189,11 @@ class Nest:
     def footprint(self, load_slots: int, result_slots: int) -> dict[str, int]:
         """Return the bytes of each memory that the buffers take, with so many slots each."""
         need = dict.fromkeys(MEMORIES, 0)
+        for part in self.parts:
+            for memory, size in part.footprint(load_slots, result_slots).items():
+                need[Mem[memory.upper()]] += size
+        if self.parts:
+            return {MEMORIES[memory]: size for memory, size in need.items()}
         # How often a loop's body is run in all, from the outermost on.
         trips = [1]
         for axis in self.loops:
@@ -192,3 +204,12 @@ class Nest:
             slots = slots if trips[self.depth(row.filler)] > 1 and not row.alone else 1
             need[row.memory] += slots * buffer.slot_bytes
         return {MEMORIES[memory]: size for memory, size in need.items()}
+
+
+def follow(nests: tuple[Nest, ...]) -> Nest:
+    """Return nests that follow each other as one, whose names are all different."""
+    axes = {name: axis for nest in nests for name, axis in nest.axes.items()}
+    stages = {name: stage for nest in nests for name, stage in nest.stages.items()}
+    buffers = tuple(buffer for nest in nests for buffer in nest.buffers)
+    first = nests[0]
+    return Nest(axes, (), stages, buffers, first.core, first.row_axis, nests)

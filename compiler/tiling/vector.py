@@ -1,13 +1,14 @@
 """The decisions and the loop nest of a vector operator."""
 
+import math
 from dataclasses import dataclass
 
 from ...target.arch import Arch
 from ...target.errors import CapacityError
 from ...target.isa.spec import Mem
 from ...target.weight import blocks
-from ..operators import CONSTANT, LOAD, Access, Value, Vector
-from .nest import F32, Axis, BufferRow, Nest, Stage
+from ..operators import CONSTANT, LOAD, MAP, Part, Value, Vector
+from .nest import F32, Axis, BufferRow, Nest, Stage, follow
 
 RING, LONG_RING = 2, 6
 """Slots of a buffer between units: loads, steps and stores overlap. Small tiles need more, because
@@ -21,149 +22,168 @@ LEAST_ELEMENTS = 8192
 
 @dataclass(frozen=True)
 class VectorTile:
-    """Rows and columns that go through all steps together."""
+    """Rows and columns of each part that go through all steps together."""
 
-    tile_rows: int
-    tile_columns: int
+    parts: tuple[tuple[int, int], ...]
     load_slots: int = RING
     result_slots: int = RING
 
 
 def default_vector_tile(op: Vector, arch: Arch) -> VectorTile:
-    """Return the tile of a vector operator: whole rows where something is reduced.
+    """Return the tiles of a vector operator: whole rows where something is reduced.
 
     Raises
     ------
     CapacityError
         When not even one row fits.
     """
-    total = op.rows * op.columns * max(1, _product(op.outer))
-    wanted = max(LEAST_ELEMENTS, total // TILES)
-    columns = op.columns if op.reduces else min(op.columns, wanted)
-    rows = min(op.rows, max(1, wanted // columns))
+    wanted = [_first(part) for part in op.parts]
     while True:
-        for slots in (LONG_RING, RING) if rows * columns < LEAST_ELEMENTS else (RING,):
-            tile = VectorTile(_even(op.rows, rows), _even(op.columns, columns), slots, slots)
+        small = max(rows * columns for rows, columns in wanted) < LEAST_ELEMENTS
+        for slots in (LONG_RING, RING) if small else (RING,):
+            even = tuple(
+                (_even(part.rows, rows), _even(part.columns, columns))
+                for part, (rows, columns) in zip(op.parts, wanted, strict=True)
+            )
+            tile = VectorTile(even, slots, slots)
             if vector_nest(op, tile).footprint(slots, slots)["obuf"] <= arch.obuf_bytes:
                 return tile
-        if rows > 1:
-            rows = rows // 2
-        elif columns > 1 and not op.reduces:
-            columns = columns // 2
-        else:
+        smaller = [_smaller(part, *size) for part, size in zip(op.parts, wanted, strict=True)]
+        if smaller == wanted:
+            part = max(op.parts, key=lambda part: part.columns)
             raise CapacityError(
-                f"rows of {op.columns} numbers and {len(op.values)} values of each don't fit "
+                f"rows of {part.columns} numbers and {len(part.values)} values of each don't fit "
                 f"{arch.name}'s output buffer ({arch.obuf_bytes:,} bytes)"
             )
+        wanted = smaller
+
+
+def _first(part: Part) -> tuple[int, int]:
+    """Return the tile to start from: a few of them, and none small."""
+    total = part.rows * part.columns * math.prod(part.outer)
+    wanted = max(LEAST_ELEMENTS, total // TILES)
+    columns = part.columns if part.reduces else min(part.columns, wanted)
+    # A transfer of columns along two axes has no third for rows.
+    rows = 1 if part.near < part.columns else max(1, wanted // columns)
+    return min(part.rows, rows), columns
+
+
+def _smaller(part: Part, rows: int, columns: int) -> tuple[int, int]:
+    if rows > 1:
+        return rows // 2, columns
+    return rows, columns if part.reduces else max(1, columns // 2)
 
 
 def _even(extent: int, step: int) -> int:
-    """Return the step that makes as many parts, all as long as can be."""
+    """Return the step that makes as many tiles, all as long as can be."""
     return blocks(extent, blocks(extent, step))
 
 
-def _product(sizes: tuple[int, ...]) -> int:
-    found = 1
-    for size in sizes:
-        found *= size
-    return found
-
-
 def vector_nest(op: Vector, tile: VectorTile) -> Nest:
-    """Return the loop nest: outer axes, tiles of rows, tiles of columns; steps in the innermost.
+    """Return the loop nests of the parts, one after the other."""
+    nests = tuple(
+        _part_nest(part, *size, at)
+        for at, (part, size) in enumerate(zip(op.parts, tile.parts, strict=True))
+    )
+    return nests[0] if len(nests) == 1 else follow(nests)
+
+
+def _part_nest(part: Part, tile_rows: int, tile_columns: int, at: int) -> Nest:
+    """Return the loops: outer axes, tiles of rows, tiles of columns; steps in the innermost.
 
     A load stands at the innermost loop that moves it, so that what all tiles share is there once.
     """
-    axes = {f"o{at}": Axis(f"outer {at}", extent, 1) for at, extent in enumerate(op.outer)}
-    rows, columns = (
-        blocks(extent, step) * step
-        for extent, step in ((op.rows, tile.tile_rows), (op.columns, tile.tile_columns))
-    )
-    axes |= {
-        "r": Axis("tiles of rows", rows, tile.tile_rows),
-        "c": Axis("tiles of columns", columns, tile.tile_columns),
-        "one": Axis("", 1, 1),
+    names = Names(part, at)
+    loops = (*(names.axis(f"o{place}") for place in range(len(part.outer))), *names.tile)
+    axes = {
+        loop: Axis(f"outer {n}", extent, 1)
+        for n, (loop, extent) in enumerate(zip(loops, part.outer, strict=False))
     }
-    loops = tuple(axes)[:-1]
-    places, stages, buffers = buffer_of(op), [], {}
-    readers = _first_reader(op)
-    for number, value in enumerate(op.values):
-        name, buffer = stage_name(number), places[number]
-        along = loops if value.kind != CONSTANT else ()
-        home = loops[-1]
+    row, column = names.tile
+    axes[row] = Axis("tiles of rows", blocks(part.rows, tile_rows) * tile_rows, tile_rows)
+    columns = blocks(part.columns, tile_columns) * tile_columns
+    axes[column] = Axis("tiles of columns", columns, tile_columns)
+    one = names.axis("one")
+    axes[one] = Axis("", 1, 1)
+    stages, buffers = [], {}
+    readers = part.first_readers()
+    for number, value in enumerate(part.values):
+        home, feeds = loops[-1], ""
         if value.kind in (LOAD, CONSTANT):
-            moved = [axis for axis in loops if axes[axis].trips > 1 and _moves(value, axis)]
+            moved = [loop for loop in loops if axes[loop].trips > 1 and names.moves(value, loop)]
             home = moved[-1] if moved else ""
-        feeds = stage_name(readers[number]) if number in readers else _store_name(0)
-        early = value.kind in (LOAD, CONSTANT)
-        stages.append(Stage(name, along, home, buffer, feeds=feeds if early else ""))
-        shape = (("r",) if value.tall else ("one",), ("c",) if value.wide else ("one",))
-        row = BufferRow(
-            buffer, Mem.OBUF, name, *shape, F32, result=value.kind != LOAD, alone=alone(op, number)
+            feeds = names.stage(readers[number]) if number in readers else names.store(0)
+        along = loops if value.kind != CONSTANT else ()
+        stages.append(Stage(names.stage(number), along, home, names.buffers[number], feeds=feeds))
+        buffers.setdefault(
+            names.buffers[number],
+            BufferRow(
+                names.buffers[number],
+                Mem.OBUF,
+                names.stage(number),
+                (row if value.tall else one,),
+                (column if value.wide else one,),
+                F32,
+                result=value.kind != LOAD,
+                alone=_alone(part, number),
+            ),
         )
-        buffers.setdefault(buffer, row)
-    for at in range(len(op.stores)):
-        stages.append(Stage(_store_name(at), loops, loops[-1]))
+    stages += [Stage(names.store(n), loops, loops[-1]) for n in range(len(part.stores))]
     by_name = {stage.name: stage for stage in stages}
-    return Nest(axes, loops, by_name, tuple(buffers.values()), _store_name(0), "r")
+    return Nest(axes, loops, by_name, tuple(buffers.values()), names.store(0), row)
 
 
-def _moves(value: Value, axis: str) -> bool:
-    """Tell whether a loop changes what a load reads; none changes a constant."""
-    access = value.access
-    if access is None:
-        return False
-    strides = {"r": access.row, "c": access.column}
-    return (strides[axis] if axis in strides else access.outer[int(axis[1:])]) != 0
+class Names:
+    """What axes, stages and buffers of a part are called among those of all parts."""
+
+    def __init__(self, part: Part, at: int):
+        self.part, self.prefix = part, f"p{at}_"
+        self.tile = (self.axis("r"), self.axis("c"))
+        self.buffers = [self.stage(number) for number in _places(part)]
+
+    def axis(self, name: str) -> str:
+        """Return an axis: `o0`, `o1` and so on for the outer ones, `r` and `c`."""
+        return self.prefix + name
+
+    def stage(self, number: int) -> str:
+        """Return the stage that makes a value."""
+        return f"{self.prefix}v{number}"
+
+    def store(self, number: int) -> str:
+        """Return the stage of a store."""
+        return f"{self.prefix}store{number}"
+
+    def moves(self, value: Value, loop: str) -> bool:
+        """Tell whether a loop changes what a load reads; none changes a constant."""
+        access, name = value.access, loop.removeprefix(self.prefix)
+        if access is None:
+            return False
+        strides = {"r": access.row, "c": access.column or access.far}
+        return (strides[name] if name in strides else access.outer[int(name[1:])]) != 0
 
 
-def stage_name(number: int) -> str:
-    """Return the name of the stage that makes a value."""
-    return f"v{number}"
-
-
-def _store_name(at: int) -> str:
-    return f"store{at}"
-
-
-def stores(op: Vector) -> dict[str, tuple[int, Access]]:
-    """Return value and place of each store by the name of its stage."""
-    return {_store_name(at): store for at, store in enumerate(op.stores)}
-
-
-def _first_reader(op: Vector) -> dict[int, int]:
-    found: dict[int, int] = {}
-    for number, value in enumerate(op.values):
-        for operand in value.operands:
-            found.setdefault(operand, number)
-    return found
-
-
-def alone(op: Vector, number: int) -> bool:
+def _alone(part: Part, number: int) -> bool:
     """Tell whether only the vector unit touches a value, so that one slot is enough."""
-    value = op.values[number]
-    return value.kind != LOAD and number not in {stored for stored, _ in op.stores}
+    stored = {value for value, _ in part.stores}
+    return part.values[number].kind != LOAD and number not in stored
 
 
-def buffer_of(op: Vector) -> list[str]:
-    """Return the buffer of each value: a step takes the place of a value that nobody reads again.
+def _places(part: Part) -> list[int]:
+    """Return whose buffer each value is in: a step takes the place of what nobody reads again.
 
     Loads and what is stored keep their own, since other units fill and read them.
     """
-    last = {}
-    for number, value in enumerate(op.values):
-        for operand in value.operands:
-            last[operand] = number
-    names: list[str] = []
-    for number, value in enumerate(op.values):
-        place = stage_name(number)
-        if value.kind == "map" and alone(op, number):
-            for operand in value.operands:
-                given = op.values[operand]
-                same = (given.tall, given.wide) == (value.tall, value.wide)
-                free = last[operand] == number and alone(op, operand) and given.kind != CONSTANT
-                if same and free:
-                    place = names[operand]
-                    break
-        names.append(place)
-    return names
+    last = {operand: n for n, value in enumerate(part.values) for operand in value.operands}
+    places: list[int] = []
+    for number, value in enumerate(part.values):
+        free = [
+            operand
+            for operand in value.operands
+            if last[operand] == number
+            and _alone(part, operand)
+            and part.values[operand].kind != CONSTANT
+            and (part.values[operand].tall, part.values[operand].wide) == (value.tall, value.wide)
+        ]
+        takes = value.kind == MAP and _alone(part, number) and free
+        places.append(places[free[0]] if takes else number)
+    return places

@@ -45,7 +45,7 @@ def same_axes(blocks: list[Block]) -> tuple[Axes, list[dict]]:
     for block in blocks:
         for load in loads_of(block.value):
             if load.source in written:
-                _join(block, load, written[load.source], find, parent, extents)
+                _join(load, written[load.source], find, parent, extents)
         written[block.buffer] = block
     _join_columns(blocks, find, parent, extents)
     axes = Axes()
@@ -56,11 +56,11 @@ def same_axes(blocks: list[Block]) -> tuple[Axes, list[dict]]:
     return axes, [{var: find(var) for var in block.axes} for block in blocks]
 
 
-def _join(block: Block, load, writer: Block, find, parent, extents) -> None:
+def _join(load, writer: Block, find, parent, extents) -> None:
     for mine, its in zip(load.indices, writer.indices, strict=True):
         both = isinstance(mine, tirx.Var) and isinstance(its, tirx.Var)
         if both and extents[mine] == extents[its]:
-            if find(mine) is not find(its):
+            if not find(mine).same_as(find(its)):
                 parent[find(mine)] = find(its)
         elif not all(_is_first(index, extents) for index in (mine, its)):
             raise Refused(f"{load.source.name} is read at other places than it is written")
@@ -76,7 +76,7 @@ def _join_columns(blocks: list[Block], find, parent, extents) -> None:
         for block in blocks:
             for var in block.axes:
                 one, other = find(column), find(var)
-                if one is other or extents[one] != extents[other] or extents[one] == 1:
+                if one.same_as(other) or extents[one] != extents[other] or extents[one] == 1:
                     continue
                 classes = [{find(each) for each in every.axes} for every in blocks]
                 if not any({one, other} <= each for each in classes):

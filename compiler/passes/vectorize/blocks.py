@@ -35,6 +35,14 @@ def inlined(func: tirx.PrimFunc) -> s_tir.Schedule:
     """Return a schedule in which what moves data, or is read once, stands where it is read."""
     sch = s_tir.Schedule(func)
     root = sch.get_sblock("root")
+    # What only moves a result is done where that is stored: so what was summed stays whole.
+    for block in reversed(sch.get_child_blocks(root)):
+        if not sch.get_producers(block) or not _moves(sch, block):
+            continue
+        try:
+            sch.reverse_compute_inline(block)
+        except s_tir.ScheduleError:
+            continue
     for block in sch.get_child_blocks(root):
         if not sch.get_consumers(block) or not _is_cheap(sch, block):
             continue
@@ -50,9 +58,12 @@ def _is_cheap(sch: s_tir.Schedule, block) -> bool:
     stmt = sch.get(block)
     if any(int(var.iter_type) != tirx.IterVar.DataPar for var in stmt.iter_vars):
         return False
-    body = stmt.body
-    moves = isinstance(body, tirx.BufferStore) and isinstance(body.value, ir.TensorLoad)
-    return moves or len(sch.get_consumers(block)) == 1
+    return _moves(sch, block) or len(sch.get_consumers(block)) == 1
+
+
+def _moves(sch: s_tir.Schedule, block) -> bool:
+    body = sch.get(block).body
+    return isinstance(body, tirx.BufferStore) and isinstance(body.value, ir.TensorLoad)
 
 
 def read_blocks(sch: s_tir.Schedule) -> list[Block]:
@@ -64,15 +75,39 @@ def read_blocks(sch: s_tir.Schedule) -> list[Block]:
         For a block that is more than one store, or that not every iteration of its loops runs.
     """
     root = sch.get_sblock("root")
-    return [_block(sch, block) for block in sch.get_child_blocks(root)]
+    return [one for block in sch.get_child_blocks(root) for one in _of_block(sch, block)]
 
 
-def _block(sch: s_tir.Schedule, which) -> Block:
+def _of_block(sch: s_tir.Schedule, which) -> list[Block]:
+    """Return a block's stores as blocks: those that reduce several things at once have several."""
     stmt = sch.get(which)
     name = stmt.name_hint
-    store = stmt.body
-    if not isinstance(store, tirx.BufferStore):
-        raise Refused(f"{name} isn't one store for each element")
+    starts = {init.buffer: init.value for init in _stores(name, stmt.init)} if stmt.init else {}
+    return [
+        _block(name, stmt, store, starts.get(store.buffer)) for store in _stores(name, stmt.body)
+    ]
+
+
+def _stores(name: str, body) -> list[tirx.BufferStore]:
+    """Return the stores of a body, with what it names put in its place."""
+    named: dict = {}
+    found = []
+    for each in body.seq if isinstance(body, tirx.SeqStmt) else [body]:
+        if isinstance(each, tirx.Bind):
+            named[each.var] = each.value
+        elif isinstance(each, tirx.BufferStore):
+            value = (
+                named.get(each.value, each.value)
+                if isinstance(each.value, tirx.Var)
+                else each.value
+            )
+            found.append(tirx.BufferStore(each.buffer, value, each.indices))
+        else:
+            raise Refused(f"{name} is more than stores of elements")
+    return found
+
+
+def _block(name: str, stmt, store: tirx.BufferStore, start) -> Block:
     axes = {}
     for var in stmt.iter_vars:
         low, extent = var.dom.min, var.dom.extent
@@ -87,7 +122,7 @@ def _block(sch: s_tir.Schedule, which) -> Block:
     )
     value, reduction = store.value, ""
     if reduced:
-        reduction, value = _joined(name, stmt, store)
+        reduction, value = _joined(name, store, start)
     return Block(store.buffer, tuple(store.indices), axes, reduced, value, reduction)
 
 
@@ -95,13 +130,11 @@ JOINS = {tirx.Add: "sum", tirx.Max: "maximum", tirx.Min: "minimum"}
 STARTS = {"sum": 0.0, "maximum": -3.4028234663852886e38, "minimum": 3.4028234663852886e38}
 
 
-def _joined(name: str, stmt, store) -> tuple[str, ir.Expr]:
+def _joined(name: str, store, start) -> tuple[str, ir.Expr]:
     """Return how a reduction's elements join, and the element."""
     reduction = JOINS.get(type(store.value))
-    init = stmt.init
-    if reduction is None or not isinstance(init, tirx.BufferStore):
+    if reduction is None or start is None:
         raise Refused(f"{name} reduces by something else than sum, maximum or minimum")
-    start = init.value
     if not isinstance(start, tirx.FloatImm) or float(start) != STARTS[reduction]:
         raise Refused(f"{name} starts from {start}")
     here = store.value.a

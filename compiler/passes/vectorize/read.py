@@ -5,9 +5,10 @@ import math
 from tvm import ir, tirx
 
 from ....target.vector_operations import OPERATIONS
-from ...operators import CONSTANT, LOAD, MAP, REDUCE, Access, Value, Vector
-from .axes import Axes, flat_offset, loads_of, merged, replaced, same_axes, strided
+from ...operators import CONSTANT, LOAD, MAP, REDUCE, Access, Part, Value, Vector
+from .axes import flat_offset, loads_of, merged, replaced, same_axes, strided
 from .blocks import Block, read_blocks
+from .pieces import apart, pieces
 from .refusal import Refused
 
 MOST_OUTER = 5
@@ -22,28 +23,31 @@ def read_vector(sch) -> Vector:
     Refused
         With the reason.
     """
-    function = sch.mod["main"]
-    buffers = list(function.params)
+    buffers = list(sch.mod["main"].params)
+    for buffer in buffers:
+        if str(buffer.dtype) != "float32":
+            raise Refused(f"the vector unit takes float32 alone, not {buffer.dtype}")
     blocks = read_blocks(sch)
-    axes, renamed = same_axes(blocks)
-    return _Reader(buffers, blocks, axes, renamed).read()
+    written = {block.buffer for block in blocks}
+    parts = tuple(
+        _Reader(buffers, piece).read() for group in apart(blocks) for piece in pieces(group)
+    )
+    shapes = tuple(tuple(int(size) for size in buffer.shape) for buffer in buffers)
+    return Vector(shapes, sum(buffer in written for buffer in buffers), parts)
 
 
 class _Reader:
-    """Collects values while it walks through the blocks' expressions."""
+    """Collects the values of one part while it walks through its blocks' expressions."""
 
-    def __init__(self, buffers: list, blocks: list[Block], axes: Axes, renamed: list[dict]):
-        self.buffers, self.blocks, self.renamed = buffers, blocks, renamed
-        self.axes = axes
+    def __init__(self, buffers: list, blocks: list[Block]):
+        self.buffers, self.blocks = buffers, blocks
+        self.axes, self.renamed = same_axes(blocks)
         self.values: list[Value] = []
         self.numbers: dict[Value, int] = {}
         self.made: dict[tirx.Buffer, int] = {}
         self.written = {block.buffer for block in blocks}
 
-    def read(self) -> Vector:
-        for buffer in self.buffers:
-            if str(buffer.dtype) != "float32":
-                raise Refused(f"the vector unit takes float32 alone, not {buffer.dtype}")
+    def read(self) -> Part:
         accesses = self._accesses()
         self.axes, flat = strided([offset for _, offset in accesses], self.axes)
         self.axes, _ = merged(self.axes, [strides for _, strides in flat])
@@ -55,24 +59,38 @@ class _Reader:
         for at, block in enumerate(self.blocks):
             value = self._visit(block.value, at)
             if block.reduction:
-                value = self._add(
-                    Value(REDUCE, block.reduction, (value,), tall=self.values[value].tall)
-                )
+                value = self._wide(value)
+                tall = self.values[value].tall
+                value = self._add(Value(REDUCE, block.reduction, (value,), tall=tall))
             self.made[block.buffer] = value
             if block.buffer in self.buffers:
-                stores.append((value, self.places[(block.buffer, at, -1)]))
-        shapes = tuple(tuple(int(size) for size in buffer.shape) for buffer in self.buffers)
-        extent = self.axes.extents
-        outputs = sum(buffer in self.written for buffer in self.buffers)
-        return Vector(
-            shapes,
-            outputs,
+                access = self.places[(block.buffer, at, -1)]
+                stores.append((self._spread(value, access), access))
+        extent = {**self.axes.extents, None: 1}
+        near = extent[self.column]
+        return Part(
             tuple(extent[var] for var in self.outer),
-            extent[self.row] if self.row is not None else 1,
-            extent[self.column] if self.column is not None else 1,
+            extent[self.row],
+            near * extent[self.far],
+            near,
             tuple(self.values),
             tuple(stores),
         )
+
+    def _wide(self, number: int) -> int:
+        """Return a value that has a number for each column, to be reduced."""
+        value = self.values[number]
+        if value.wide:
+            return number
+        return self._add(Value(MAP, "copy", (number,), tall=value.tall, wide=True))
+
+    def _spread(self, number: int, access: Access) -> int:
+        """Return a value that has a number for each element that is stored."""
+        value = self.values[number]
+        tall, wide = access.row != 0, _wide(access)
+        if (value.tall or not tall) and (value.wide or not wide):
+            return number
+        return self._add(Value(MAP, "copy", (number,), tall=tall, wide=wide))
 
     def _accesses(self) -> list[tuple[tuple, ir.Expr]]:
         """Return what each load and store of an argument is at, by (buffer, block, number)."""
@@ -92,11 +110,12 @@ class _Reader:
         """Return the outer axes, that of rows and that of columns."""
         reduced = [var for var in self.axes.extents if var in self.axes.reduced]
         plain = [var for var in self.axes.extents if var not in self.axes.reduced]
-        if len(reduced) > 1:
+        if len(reduced) > 2:
             raise Refused("it reduces along axes that don't lie behind each other")
-        column = reduced[0] if reduced else self._longest(plain)
-        row = self._longest([var for var in plain if var is not column])
-        plain = [var for var in plain if var is not column and var is not row]
+        column = reduced[-1] if reduced else self._longest(plain)
+        self.far = reduced[0] if len(reduced) > 1 else None
+        row = self._longest([var for var in plain if not var.same_as(column)])
+        plain = [var for var in plain if not var.same_as(column) and not var.same_as(row)]
         if len(plain) > MOST_OUTER:
             raise Refused(f"it has more than {MOST_OUTER + 2} axes")
         return plain, row, column
@@ -108,7 +127,8 @@ class _Reader:
     def _access(self, buffer, offset: int, strides: dict) -> Access:
         argument = self.buffers.index(buffer)
         outer = tuple(strides.get(var, 0) for var in self.outer)
-        return Access(argument, offset, outer, strides.get(self.row, 0), strides.get(self.column, 0))
+        row, column, far = (strides.get(var, 0) for var in (self.row, self.column, self.far))
+        return Access(argument, offset, outer, row, column, far)
 
     def _add(self, value: Value) -> int:
         if value not in self.numbers:
@@ -137,11 +157,13 @@ class _Reader:
                     return self.made[node.source]
                 access = self.places[(node.source, at, loads[hash(node)])]
                 return self._add(
-                    Value(
-                        LOAD, access=access, tall=access.row != 0, wide=access.column != 0
-                    )
+                    Value(LOAD, access=access, tall=access.row != 0, wide=_wide(access))
                 )
             kind = type(node)
+            if isinstance(node, tirx.IntImm) and int(node) in (0, 1):
+                return self._constant(float(int(node)))
+            if isinstance(node, tirx.Cast) and str(node.value.ty.dtype) == "bool":
+                return visit(node.value)
             if kind in BINARY:
                 return self._map(BINARY[kind], visit(node.a), visit(node.b))
             if kind in SWAPPED:
@@ -158,10 +180,16 @@ class _Reader:
     def _call(self, node: ir.Call, visit) -> int:
         name = getattr(node.op, "name", "").removeprefix("tirx.")
         if name == "rsqrt":
-            return self._map("divide", self._constant(1.0), self._map("square_root", visit(node.args[0])))
+            return self._map(
+                "divide", self._constant(1.0), self._map("square_root", visit(node.args[0]))
+            )
         if name not in CALLS:
             raise Refused(f"the vector unit has no {name}")
         return self._map(CALLS[name], *map(visit, node.args))
+
+
+def _wide(access: Access) -> bool:
+    return access.column != 0 or access.far != 0
 
 
 BINARY = {
@@ -193,4 +221,3 @@ CALLS = {
     "pow": "power",
 }
 """TIR's expressions and intrinsics as operations of the vector unit."""
-

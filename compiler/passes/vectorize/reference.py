@@ -20,9 +20,7 @@ def in_order(sch: s_tir.Schedule) -> tirx.PrimFunc:
             continue
         loops = sch.get_loops(block)
         reduced = [
-            loop
-            for loop, kind in zip(loops, kinds, strict=True)
-            if kind == tirx.IterVar.CommReduce
+            loop for loop, kind in zip(loops, kinds, strict=True) if kind == tirx.IterVar.CommReduce
         ]
         whole = sch.fuse(*reduced) if len(reduced) > 1 else reduced[0]
         if int(sch.get(whole).extent) > PARTIALS:

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import tvm
 from tvm import relax, tirx
-from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from ...operators import ATTRIBUTE, to_attribute
 from ...partition.graph import function_calls, function_names

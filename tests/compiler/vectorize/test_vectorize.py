@@ -1,0 +1,107 @@
+"""Functions of the vector unit: the program gives the bits of the module on LLVM, all on chip."""
+
+import numpy as np
+import pytest
+import tvm
+from tvm import relax
+from tvm.relax import op
+
+from microscopiq import Session
+from microscopiq.compiler.driver import build_host, run_stages
+from microscopiq.compiler.llvm import build_for_llvm
+from microscopiq.compiler.options import Options
+from tests.compiler import relax_modules as make
+
+
+def compiled(mod: tvm.IRModule, arch: str = "microscopiq-64x64"):
+    return run_stages(mod, Options(recipe="int8", vector=True, arch=arch))
+
+
+def check(mod: tvm.IRModule, arch: str = "microscopiq-64x64", odd: bool = False):
+    """Compile a module; nothing may stay on the host, and every bit has to be LLVM's."""
+    state = compiled(mod, arch)
+    assert [(each.operator, each.reason) for each in state.host] == []
+    rng = np.random.default_rng(0)
+    shapes = [tuple(map(int, param.ty.shape.values)) for param in mod["main"].params]
+    inputs = [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
+    if odd:
+        for each in inputs:
+            each.flat[::3] = rng.choice(
+                np.float32([0, -0.0, 0.5, -2.5, 1e-30, 3e38]), each.flat[::3].size
+            )
+    session = Session(build_host(state.mod), debug=True)
+    found = session.run(*inputs)
+    wanted = Session(build_for_llvm(state.quantized)).run(*inputs).outputs
+    plain = Session(build_for_llvm(mod)).run(*inputs).outputs
+    for have, want, source in zip(found.outputs, wanted, plain, strict=True):
+        np.testing.assert_array_equal(have.view(np.uint32), want.view(np.uint32))
+        np.testing.assert_allclose(have, source, rtol=2e-5, atol=2e-5)
+    return state, found
+
+
+def softmaxless(emit, x):
+    """Norms, means and extremes of rows, of other axes, and of several."""
+    mean = emit(op.mean(x, [-1], keepdims=True))
+    centered = emit(op.subtract(x, mean))
+    variance = emit(op.mean(emit(op.multiply(centered, centered)), [-1], keepdims=True))
+    y = emit(
+        op.divide(centered, emit(op.sqrt(emit(op.add(variance, relax.const(1e-5, "float32"))))))
+    )
+    return emit(op.subtract(y, emit(op.max(x, [-2], keepdims=True))))
+
+
+MODELS = {
+    "elementwise": (
+        lambda e, x: e(op.nn.relu(e(op.multiply(x, relax.const(2.5, "float32"))))),
+        (3, 700),
+    ),
+    "broadcast": (
+        lambda e, x: e(op.broadcast_to(e(op.sum(x, [1], keepdims=True)), (4, 37, 5))),
+        (4, 37, 5),
+    ),
+    "norm": (softmaxless, (3, 17, 45)),
+    "layer norm": (
+        lambda e, x: e(op.nn.layer_norm(x, make.const(45, seed=1), make.const(45, seed=2), -1)),
+        (3, 17, 45),
+    ),
+    "group norm": (
+        lambda e, x: e(
+            op.nn.group_norm(x, make.const(6, seed=1), make.const(6, seed=2), 2, 1, [2, 3])
+        ),
+        (2, 6, 5, 7),
+    ),
+    "transpose": (lambda e, x: e(op.permute_dims(x, [0, 2, 3, 1])), (2, 3, 5, 70)),
+    "heads": (
+        lambda e, x: e(
+            op.reshape(e(op.permute_dims(e(op.reshape(x, (2, 9, 4, 6))), [0, 2, 1, 3])), (8, 54))
+        ),
+        (2, 9, 24),
+    ),
+    "slice": (lambda e, x: e(op.strided_slice(x, [1], [1], [8], [2])), (4, 9, 3)),
+    "pad": (lambda e, x: e(op.nn.pad(x, [0, 0, 1, 2, 3, 0], "constant", 1.5)), (2, 5, 6)),
+    "concat": (lambda e, x: e(op.concat([x, e(op.nn.relu(x)), x], 1)), (2, 5, 6)),
+    "split": (
+        lambda e, x: e(op.add(*[e(relax.TupleGetItem(e(op.split(x, 2, 1)), n)) for n in (0, 1)])),
+        (2, 8, 6),
+    ),
+    "choose": (
+        lambda e, x: e(
+            op.where(e(op.greater(x, relax.const(0.5, "float32"))), e(op.floor(x)), e(op.abs(x)))
+        ),
+        (3, 50),
+    ),
+    "clip": (lambda e, x: e(op.clip(e(op.round(e(op.multiply(x, x)))), -1, 1)), (3, 50)),
+    "max of all": (lambda e, x: e(op.max(x)), (3, 50, 4)),
+}
+
+
+@pytest.mark.parametrize("arch", ["microscopiq-64x64", "tiny-4x4"])
+@pytest.mark.parametrize("name", MODELS)
+def test_bits_of_llvm(name, arch):
+    build, shape = MODELS[name]
+    check(make.module(build, shape), arch)
+
+
+def test_zeros_and_large_numbers_too():
+    build, _ = MODELS["clip"]
+    check(make.module(build, (4, 33)), odd=True)
