@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from ...target.isa import instructions as isa
 from ...target.isa.program import Argument
@@ -141,7 +142,9 @@ class _Part:
         value = self.part.values[number]
 
         def build(emitter, path):
-            given = {f"{name}{of}": 0 for name in "abc" for of in ("_pitch", "_step")}
+            given: dict[str, Any] = {
+                f"{name}{of}": 0 for name in "abc" for of in ("_pitch", "_step")
+            }
             given |= dict.fromkeys("abc", Affine())
             for name, operand in zip("abc", value.operands, strict=False):
                 each = self.part.values[operand]

@@ -17,6 +17,10 @@ from ..tiling.nest import Nest
 from ..tiling.tile import TILE
 
 
+def _none(*_given) -> Any:
+    raise TypeError("this kind of operator is read from TIR and emitted from its table of stages")
+
+
 @dataclass(frozen=True)
 class Kind:
     """A kind of operator.
@@ -37,10 +41,10 @@ class Kind:
         ``(op, tile, weights)``: the table of its stages.
     lower : callable
         ``(emitter, weights)``: arguments, buffers, and instructions of each stage.
-    expression : callable or None
-        ``(op)``: plain TIR, the reference on LLVM. None where the module's own TIR is that.
-    schedule : callable or None
-        ``(op, tile)``: the tiled PrimFunc. None where the table of the stages says it all.
+    expression : callable
+        ``(op)``: plain TIR, the reference on LLVM; not of a kind that is read from such TIR.
+    schedule : callable
+        ``(op, tile)``: the tiled PrimFunc; not of a kind whose table of stages says it all.
     """
 
     read: Callable[[dict], Any]
@@ -48,10 +52,15 @@ class Kind:
     default_tile: Callable[[Any, Arch], Any]
     nest: Callable[[Any, Any, bytes], Nest]
     lower: Lower
-    expression: Callable[[Any], tirx.PrimFunc] | None = None
-    schedule: Callable[[Any, Any], s_tir.Schedule] | None = None
+    expression: Callable[[Any], tirx.PrimFunc] = _none
+    schedule: Callable[[Any, Any], s_tir.Schedule] = _none
     tiles: Callable[[Any, Arch], tuple] = lambda _op, _arch: ()
     cost: Callable[[Any, Any, Arch], Any] | None = None
+
+    @property
+    def has_schedule(self) -> bool:
+        """It is scheduled as TIR before it is emitted."""
+        return self.schedule is not _none
 
     @property
     def tunable(self) -> bool:

@@ -91,7 +91,7 @@ def schedule_operators(
     for attribute, layer in first.items():
         operator = from_attribute(attribute)
         check_format(operator, arch)
-        if kind_of(operator).schedule is None:
+        if not kind_of(operator).has_schedule:
             continue
         try:
             tile = (tiles or {}).get(attribute)

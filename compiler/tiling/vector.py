@@ -105,7 +105,8 @@ def _part_nest(part: Part, tile_rows: int, tile_columns: int, at: int) -> Nest:
     axes[column] = Axis("tiles of columns", columns, tile_columns)
     one = names.axis("one")
     axes[one] = Axis("", 1, 1)
-    stages, buffers = [], {}
+    stages: list[Stage] = []
+    buffers: dict[str, BufferRow] = {}
     readers = part.first_readers()
     for number, value in enumerate(part.values):
         home, feeds = loops[-1], ""

@@ -9,7 +9,7 @@ from ...target.isa.spec import Affine, Instruction, Mem
 from ...target.vector_operations import OPERATIONS, PARTIALS, REDUCTIONS
 from .state import Box, State
 
-LARGEST = np.finfo(np.float32).max
+LARGEST = float(np.finfo(np.float32).max)
 
 MAPS: dict[str, Callable] = {
     "copy": lambda a: a,

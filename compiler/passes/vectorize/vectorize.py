@@ -43,8 +43,8 @@ def vectorize(mod: tvm.IRModule) -> tvm.IRModule:
             continue
         try:
             operator = read_vector(sch)
-        except Refused as reason:
-            refused[name] = str(reason)
+        except Refused as refusal:
+            refused[name] = str(refusal)
             continue
         attribute = to_attribute(operator)
         layer = _plain(name)
