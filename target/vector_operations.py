@@ -7,6 +7,8 @@ steps are single IEEE operations, rounded to nearest even; none is contracted wi
 from dataclasses import dataclass
 from enum import Enum
 
+from .functions import FUNCTIONS, VectorFunction
+
 
 class Class(Enum):
     """How much of a lane an operation takes; a machine says for how many cycles."""
@@ -43,25 +45,33 @@ def _table(*rows: tuple[str, int, Class, str]) -> dict[str, Operation]:
 
 _SIMPLE, _DIVIDE, _FUNCTION = Class
 
+
+def _class(function: VectorFunction) -> Class:
+    """Return the class of a function by what it takes: a division, many steps, or few."""
+    operations = function.operations
+    if operations.total > MOST_SIMPLE:
+        return _FUNCTION
+    return _DIVIDE if operations.divide or operations.root else _SIMPLE
+
+
+MOST_SIMPLE = 8
+"""Steps of a function that is as cheap as an operation, such as those of rounding."""
+NUMBERS = {name: row for name, row in FUNCTIONS.items() if {*row.inputs, row.output} == {"float32"}}
+"""Functions of fp32 words that give fp32 words."""
+
 OPERATIONS = _table(
     ("copy", 1, _SIMPLE, "a"),
     ("add", 2, _SIMPLE, "a + b"),
     ("subtract", 2, _SIMPLE, "a - b"),
     ("multiply", 2, _SIMPLE, "a * b"),
     ("divide", 2, _DIVIDE, "a / b"),
-    ("maximum", 2, _SIMPLE, "a if a > b else b: the second of two zeros, or where one is NaN"),
-    ("minimum", 2, _SIMPLE, "a if a < b else b: the second of two zeros, or where one is NaN"),
-    ("absolute", 1, _SIMPLE, "a without its sign bit"),
-    ("square_root", 1, _DIVIDE, "the root of a, correctly rounded"),
-    ("floor", 1, _SIMPLE, "the largest integer not above a"),
-    ("ceil", 1, _SIMPLE, "the smallest integer not below a"),
-    ("round", 1, _SIMPLE, "the nearest integer, of two the even one"),
     ("less", 2, _SIMPLE, "1 if a < b, else 0"),
     ("less_equal", 2, _SIMPLE, "1 if a <= b, else 0"),
     ("equal", 2, _SIMPLE, "1 if a = b, else 0"),
     ("select", 3, _SIMPLE, "b if a isn't 0, else c"),
+    *((name, len(row.inputs), _class(row), row.text) for name, row in NUMBERS.items()),
 )
-"""By name."""
+"""By name: arithmetic, then the functions."""
 
 PARTIALS = 16
 """Partial sums of a row: element n adds to the one of number n mod 16, and these add in order."""

@@ -1,12 +1,14 @@
 """Meaning of the vector unit's elementwise operations and of its sums of rows, in fp32."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
 from ...target.errors import SimError
 from ...target.isa.spec import Affine, Instruction, Mem
-from ...target.vector_operations import OPERATIONS, PARTIALS, REDUCTIONS
+from ...target.vector_operations import NUMBERS, OPERATIONS, PARTIALS, REDUCTIONS
+from .functions import apply_function
 from .state import Box, State
 
 LARGEST = float(np.finfo(np.float32).max)
@@ -17,17 +19,11 @@ MAPS: dict[str, Callable] = {
     "subtract": np.subtract,
     "multiply": np.multiply,
     "divide": np.divide,
-    "maximum": lambda a, b: np.where(a > b, a, b),
-    "minimum": lambda a, b: np.where(a < b, a, b),
-    "absolute": np.abs,
-    "square_root": np.sqrt,
-    "floor": np.floor,
-    "ceil": np.ceil,
-    "round": np.rint,
     "less": lambda a, b: a < b,
     "less_equal": lambda a, b: a <= b,
     "equal": lambda a, b: a == b,
     "select": lambda a, b, c: np.where(a != 0, b, c),
+    **{name: partial(apply_function, name) for name in NUMBERS},
 }
 REDUCES: dict[str, tuple[float, Callable]] = {
     "sum": (0.0, np.add),
@@ -53,7 +49,7 @@ def map_elements(state: State, i: Instruction) -> None:
     for at, pitch, step in given[: row.operands]:
         _check_apart(state, i, (at, pitch, step), box)
     with np.errstate(all="ignore"):
-        found = MAPS[row.name](*values)
+        found = MAPS[row.name](*(np.broadcast_to(value, box).copy() for value in values))
     state.store(Mem.OBUF, i.dst, i.dst_pitch, np.broadcast_to(found, box).astype(np.float32))
 
 

@@ -90,32 +90,53 @@ enum class OperationClass : uint8_t {
   kFunction = 2,
 };
 enum class MapOperation : uint8_t {
-  kCopy = 1,  // a
-  kAdd = 2,  // a + b
-  kSubtract = 3,  // a - b
-  kMultiply = 4,  // a * b
-  kDivide = 5,  // a / b
-  kMaximum = 6,  // a if a > b else b: the second of two zeros, or where one is NaN
-  kMinimum = 7,  // a if a < b else b: the second of two zeros, or where one is NaN
-  kAbsolute = 8,  // a without its sign bit
-  kSquareRoot = 9,  // the root of a, correctly rounded
-  kFloor = 10,  // the largest integer not above a
-  kCeil = 11,  // the smallest integer not below a
-  kRound = 12,  // the nearest integer, of two the even one
-  kLess = 13,  // 1 if a < b, else 0
-  kLessEqual = 14,  // 1 if a <= b, else 0
-  kEqual = 15,  // 1 if a = b, else 0
-  kSelect = 16,  // b if a isn't 0, else c
-};  // operands and `OperationClass` of each code
-constexpr int kMapOperationOperands[17] = {
-    0, 1, 2, 2, 2, 2, 2, 2, 1, 1, 1, 1, 1, 2, 2, 2, 3};
-constexpr int kMapOperationClass[17] = {
-    0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0};
+  kCopy = 1,
+  kAdd = 2,
+  kSubtract = 3,
+  kMultiply = 4,
+  kDivide = 5,
+  kLess = 6,
+  kLessEqual = 7,
+  kEqual = 8,
+  kSelect = 9,
+  kExp = 10,
+  kExp2 = 11,
+  kExpm1 = 12,
+  kLog = 13,
+  kLog2 = 14,
+  kLog10 = 15,
+  kLog1P = 16,
+  kPow = 17,
+  kSigmoid = 18,
+  kTanh = 19,
+  kErf = 20,
+  kSin = 21,
+  kCos = 22,
+  kTan = 23,
+  kSqrt = 24,
+  kRsqrt = 25,
+  kFabs = 26,
+  kFloor = 27,
+  kCeil = 28,
+  kTrunc = 29,
+  kNearbyint = 30,
+  kMin = 31,
+  kMax = 32,
+};  // operands, `OperationClass`, and number among the functions of each code
+constexpr int kMapOperationOperands[33] = {
+    0, 1, 2, 2, 2, 2, 2, 2, 2, 3, 1, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+    1, 2, 2};
+constexpr int kMapOperationClass[33] = {
+    0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1, 0, 0, 0, 0,
+    0, 0, 0};
+constexpr int kMapOperationFunction[33] = {
+    0, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14,
+    15, 16, 17, 18, 19, 20, 21, 22};
 enum class Reduction : uint8_t {
-  kSum = 1,  // from 0 on: partial sums, then these in order
-  kMaximum = 2,  // the largest, in the order of a sum, from the least finite number on
-  kMinimum = 3,  // the smallest, in the order of a sum, from the largest finite number on
-};  // operands and `OperationClass` of each code
+  kSum = 1,
+  kMaximum = 2,
+  kMinimum = 3,
+};  // operands, `OperationClass`, and number among the functions of each code
 constexpr int kReductionOperands[4] = {
     0, 1, 1, 1};
 constexpr int kReductionClass[4] = {
@@ -1015,7 +1036,7 @@ struct Map {
   }
   template <typename Refuse>
   void Check(Refuse refuse) const {
-    if (operation < 1 || operation >= 17) refuse("operation", operation, "1..16");
+    if (operation < 1 || operation >= 33) refuse("operation", operation, "1..32");
     if (a_step != 0 && a_step != 4) refuse("a_step", a_step, "0, 4");
     if (b_step != 0 && b_step != 4) refuse("b_step", b_step, "0, 4");
     if (c_step != 0 && c_step != 4) refuse("c_step", c_step, "0, 4");

@@ -93,13 +93,18 @@ def header() -> str:
 def _operations(name: str, rows: dict[str, vector_operations.Operation]) -> list[str]:
     """Return the enum of some operations, how many operands each has, and its class."""
     lines = [f"enum class {name} : uint8_t {{"]
-    lines += [f"  k{_camel(row.name)} = {row.code},  // {row.meaning}" for row in rows.values()]
+    lines += [f"  k{_camel(row.name)} = {row.code}," for row in rows.values()]
     costs = list(vector_operations.Class)
     numbers = {
         "Operands": [row.operands for row in rows.values()],
         "Class": [costs.index(row.cost) for row in rows.values()],
     }
-    lines.append("};  // operands and `OperationClass` of each code")
+    if name == "MapOperation":
+        order = list(vector_operations.FUNCTIONS)
+        numbers["Function"] = [
+            order.index(row.name) if row.name in order else -1 for row in rows.values()
+        ]
+    lines.append("};  // operands, `OperationClass`, and number among the functions of each code")
     for what, column in numbers.items():
         values = "\n    ".join(textwrap.wrap(", ".join(map(str, [0, *column])), 90))
         lines += [f"constexpr int k{name}{what}[{len(column) + 1}] = {{", f"    {values}}};"]

@@ -4,7 +4,7 @@ import math
 
 from tvm import ir, tirx
 
-from ....target.vector_operations import OPERATIONS
+from ....target.vector_operations import NUMBERS, OPERATIONS
 from ...operators import CONSTANT, LOAD, MAP, REDUCE, Access, Part, Value, Vector
 from .axes import flat_offset, loads_of, merged, replaced, same_axes, strided
 from .blocks import Block, read_blocks
@@ -178,11 +178,7 @@ class _Reader:
         return visit(expr)
 
     def _call(self, node: ir.Call, visit) -> int:
-        name = getattr(node.op, "name", "").removeprefix("tirx.")
-        if name == "rsqrt":
-            return self._map(
-                "divide", self._constant(1.0), self._map("square_root", visit(node.args[0]))
-            )
+        name = getattr(node.op, "name", "").rpartition(".")[2]
         if name not in CALLS:
             raise Refused(f"the vector unit has no {name}")
         return self._map(CALLS[name], *map(visit, node.args))
@@ -197,27 +193,12 @@ BINARY = {
     tirx.Sub: "subtract",
     tirx.Mul: "multiply",
     tirx.Div: "divide",
-    tirx.Max: "maximum",
-    tirx.Min: "minimum",
+    tirx.Max: "max",
+    tirx.Min: "min",
     tirx.LT: "less",
     tirx.LE: "less_equal",
     tirx.EQ: "equal",
 }
 SWAPPED = {tirx.GT: "less", tirx.GE: "less_equal"}
-CALLS = {
-    "fabs": "absolute",
-    "sqrt": "square_root",
-    "floor": "floor",
-    "ceil": "ceil",
-    "round": "round",
-    "nearbyint": "round",
-    "exp": "exp",
-    "tanh": "tanh",
-    "erf": "erf",
-    "sigmoid": "sigmoid",
-    "log": "log",
-    "sin": "sin",
-    "cos": "cos",
-    "pow": "power",
-}
+CALLS = {"round": "nearbyint", **{name: name for name in NUMBERS}}
 """TIR's expressions and intrinsics as operations of the vector unit."""

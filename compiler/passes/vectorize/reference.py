@@ -7,6 +7,7 @@ judge each other.
 from tvm import s_tir, tirx
 
 from ....target.vector_operations import PARTIALS
+from ...tir.functions import with_functions
 
 
 def in_order(sch: s_tir.Schedule) -> tirx.PrimFunc:
@@ -26,4 +27,4 @@ def in_order(sch: s_tir.Schedule) -> tirx.PrimFunc:
         if int(sch.get(whole).extent) > PARTIALS:
             _, lane = sch.split(whole, [None, PARTIALS])
             sch.rfactor(lane, len(loops) - len(reduced))
-    return sch.mod["main"]
+    return with_functions(sch.mod["main"])

@@ -15,7 +15,7 @@
   X(MaxExponent, int, (const float* in, int64_t count))                                       \
   /* out = round_half_even(clip(in * factor, -limit, limit)); `limit` is an integer. */       \
   X(Quantize, void, (const float* in, float factor, float limit, int64_t count, int8_t* out)) \
-  /* out = operation(a, b, c), of as many operands as it has; the others may be null. */      \
+  /* out = operation(a, b, c), of as many operands as it has; no function. */                 \
   X(Map, void,                                                                                \
     (MapOperation operation, const float* a, const float* b, const float* c, int64_t count,   \
      float* out))                                                                             \
@@ -79,19 +79,6 @@ void Quantize(const float* in, float factor, float limit, int64_t count, int8_t*
   }
 }
 
-inline float Absolute(float a) { return __builtin_fabsf(a); }
-
-// The integer beside a that its name says. Beyond 2^23 all numbers are integers, and NaN stays.
-template <typename Adjust>
-inline float Integer(float a, Adjust adjust) {
-  constexpr float kMagic = 8388608.0f;  // 2^23
-  const float magnitude = Absolute(a);
-  const float nearest = (magnitude + kMagic) - kMagic;
-  const float even = __builtin_copysignf(nearest, a);
-  const float whole = __builtin_copysignf(adjust(even), a);
-  return magnitude < kMagic ? whole : a;
-}
-
 template <typename Function>
 void EachElement(int64_t count, float* out, Function function) {
   for (int64_t n = 0; n < count; ++n) out[n] = function(n);
@@ -110,25 +97,6 @@ void Map(MapOperation operation, const float* a, const float* b, const float* c,
       return EachElement(count, out, [=](int64_t n) { return a[n] * b[n]; });
     case MapOperation::kDivide:
       return EachElement(count, out, [=](int64_t n) { return a[n] / b[n]; });
-    case MapOperation::kMaximum:
-      return EachElement(count, out, [=](int64_t n) { return a[n] > b[n] ? a[n] : b[n]; });
-    case MapOperation::kMinimum:
-      return EachElement(count, out, [=](int64_t n) { return a[n] < b[n] ? a[n] : b[n]; });
-    case MapOperation::kAbsolute:
-      return EachElement(count, out, [=](int64_t n) { return Absolute(a[n]); });
-    case MapOperation::kSquareRoot:
-      return EachElement(count, out, [=](int64_t n) { return __builtin_sqrtf(a[n]); });
-    case MapOperation::kFloor:
-      return EachElement(count, out, [=](int64_t n) {
-        return Integer(a[n], [&](float even) { return even > a[n] ? even - 1.0f : even; });
-      });
-    case MapOperation::kCeil:
-      return EachElement(count, out, [=](int64_t n) {
-        return Integer(a[n], [&](float even) { return even < a[n] ? even + 1.0f : even; });
-      });
-    case MapOperation::kRound:
-      return EachElement(count, out,
-                         [=](int64_t n) { return Integer(a[n], [](float even) { return even; }); });
     case MapOperation::kLess:
       return EachElement(count, out, [=](int64_t n) { return a[n] < b[n] ? 1.0f : 0.0f; });
     case MapOperation::kLessEqual:
@@ -137,6 +105,8 @@ void Map(MapOperation operation, const float* a, const float* b, const float* c,
       return EachElement(count, out, [=](int64_t n) { return a[n] == b[n] ? 1.0f : 0.0f; });
     case MapOperation::kSelect:
       return EachElement(count, out, [=](int64_t n) { return a[n] != 0.0f ? b[n] : c[n]; });
+    default:
+      return;  // a function
   }
 }
 

@@ -303,9 +303,15 @@ Machine::Outcome Machine::Execute(const Map& op) {
   apart(1, op.b, op.b_pitch, op.b_step);
   apart(2, op.c, op.c_pitch, op.c_step);
   const auto operation = static_cast<MapOperation>(op.operation);
+  const int function = kMapOperationFunction[op.operation];
   return v.Each(
       [&](int64_t row) {
-        ActiveKernels().Map(operation, a[row], b[row], c[row], v.cols(), out[row]);
+        const float* first = a[row];
+        if (function < 0) {
+          return ActiveKernels().Map(operation, first, b[row], c[row], v.cols(), out[row]);
+        }
+        const float* second = count > 1 ? b[row] : first;
+        ActiveKernels().functions[function](first, second, v.cols(), out[row]);
       },
       LaneCycles(kMapOperationClass[op.operation]));
 }

@@ -91,6 +91,12 @@ MODELS = {
         (3, 50),
     ),
     "clip": (lambda e, x: e(op.clip(e(op.round(e(op.multiply(x, x)))), -1, 1)), (3, 50)),
+    "softmax": (lambda e, x: e(op.nn.softmax(x, -1)), (3, 5, 47)),
+    "gelu": (lambda e, x: e(op.nn.gelu(x)), (3, 50)),
+    "gelu tanh": (lambda e, x: e(op.nn.gelu_tanh(x)), (3, 50)),
+    "silu": (lambda e, x: e(op.nn.silu(x)), (3, 50)),
+    "rotation": (lambda e, x: e(op.add(e(op.sin(x)), e(op.cos(x)))), (3, 50)),
+    "log of exp": (lambda e, x: e(op.log(e(op.exp(x)))), (3, 50)),
     "max of all": (lambda e, x: e(op.max(x)), (3, 50, 4)),
 }
 
