@@ -35,6 +35,7 @@ def build(
     strict: bool = False,
     calibration=None,
     tuning_db: str | Path | None = None,
+    vector: bool = False,
 ):
     """Return the executable of a model for an architecture.
 
@@ -51,6 +52,9 @@ def build(
         As `quantize` takes it.
     tuning_db : str or Path, optional
         Work folder of `tune`, whose best schedules are taken.
+    vector : bool
+        Run what the vector unit can of the rest of the model too, such as softmax, norms,
+        activations and transposes. Integers, gathers and pooling stay on the host so far.
 
     Returns
     -------
@@ -63,7 +67,12 @@ def build(
         `InputError`, `ConfigError`, `UnsupportedError` or `CapacityError`.
     """
     options = Options(
-        recipe=recipe, arch=arch, strict=strict, calibration=calibration, tuning_db=tuning_db
+        recipe=recipe,
+        arch=arch,
+        strict=strict,
+        calibration=calibration,
+        tuning_db=tuning_db,
+        vector=vector,
     )
     return compile_model(mod, options).executable
 

@@ -39,7 +39,8 @@ class Options:
     calibration : iterable, Calibration or None
         Samples of the model's inputs.
     vector : bool
-        Give the vector unit what it can run of the rest of the model too.
+        Give the vector unit what it can run of the rest of the model too; without it the host has
+        all of that, and no cycles of it are counted.
     tuning_db : Path or None
         Work folder of `tune`: its best schedules; those of `with database:` unless given.
     """

@@ -65,6 +65,10 @@ def compile_command(
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail if a matmul or conv2d stays on the host.")
     ] = False,
+    vector: Annotated[
+        bool,
+        typer.Option("--vector", help="Also run what the vector unit can of the model's rest."),
+    ] = False,
     tuning_db: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Schedules that `tune` found, by its work folder."),
@@ -103,7 +107,9 @@ def compile_command(
                 cache_dir=calibration_cache,
                 sequential=sequential,
             )
-        options = Options(recipe, arch, dump_dir, stop, strict, bars, samples, tuning_db)
+        options = Options(
+            recipe, arch, dump_dir, stop, strict, bars, samples, tuning_db, vector
+        )
         if stop or output is None:
             state = run_stages(mod, options)
         else:

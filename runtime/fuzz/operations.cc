@@ -1,5 +1,7 @@
 // What a made-up function does: anything that machines offer, in any order.
 #include <algorithm>
+#include <iterator>
+#include <tuple>
 
 #include "code.h"
 #include "generate.h"
@@ -34,6 +36,7 @@ class Generator {
   void Gather();
   void Drained();
   void Vector();
+  void Steps(int64_t rows, int64_t cols, int64_t pitch, const Affine& dst);
   void Quantize();
   void Store();
   // Rows and columns of a box of fp32 in obuf.
@@ -247,6 +250,38 @@ void Generator::Drained() {
   writer_.Do(drain);
 }
 
+// A fill, a map whose operands lie apart from its result or in its place, or a reduction.
+void Generator::Steps(int64_t rows, int64_t cols, int64_t pitch, const Affine& dst) {
+  const auto bytes = static_cast<uint32_t>(pitch);
+  writer_.Do(microscopiq::Fill{dst, bytes, 0.75f, kM, kCols});
+  Map map{};
+  map.operation = static_cast<uint8_t>(Between(random_, 1, std::size(kMapOperationClass) - 1));
+  map.dst = dst;
+  map.dst_pitch = bytes;
+  const int count = kMapOperationOperands[map.operation];
+  map.a = dst;
+  map.a_pitch = bytes;
+  map.a_step = 4;
+  if (count > 1) std::tie(map.b, map.b_pitch, map.b_step) = std::tuple(dst, bytes, uint8_t{4});
+  if (count > 2) std::tie(map.c, map.c_pitch, map.c_step) = std::tuple(dst, bytes, uint8_t{4});
+  map.rows = kM;
+  map.cols = kCols;
+  writer_.Do(map);
+  // Rows lie in the first half, their results in the second.
+  const int64_t half = arch_.obuf_bytes / 8 * 4;
+  const int64_t most = half - (rows - 1) * pitch - 4 * cols;
+  if (most < 0) return;
+  Reduce reduce{};
+  reduce.operation = static_cast<uint8_t>(Between(random_, 1, std::size(kReductionClass) - 1));
+  reduce.dst = CodeWriter::At(half);
+  reduce.dst_pitch = 4;
+  reduce.src = writer_.Within(most, 4);
+  reduce.src_pitch = bytes;
+  reduce.rows = kM;
+  reduce.cols = kCols;
+  writer_.Do(reduce);
+}
+
 void Generator::Vector() {
   int64_t rows, cols;
   Box(&rows, &cols);
@@ -256,6 +291,7 @@ void Generator::Vector() {
     Clamp clamp{dst, static_cast<uint32_t>(pitch), -1.5f, 2.25f, kM, kCols};
     return writer_.Do(clamp);
   }
+  if (OneIn(random_, 2)) return Steps(rows, cols, pitch, dst);
   const int64_t src_pitch = OneIn(random_, 3) ? 0 : pitch;
   const Affine src = InMemory(arch_.obuf_bytes, rows, pitch, 4 * cols, 4);
   writer_.Do(
