@@ -11,9 +11,11 @@ from microscopiq.compiler.options import Options
 from microscopiq.compiler.partition.constraints import PRODUCTS
 from microscopiq.compiler.weight_report import weight_report
 from microscopiq.runtime.session import Session
+from microscopiq.target.arch import load_arch
 from microscopiq.target.errors import ConfigError
 from tests.compiler.frontend.quantized_models import runtime
 from tests.e2e.quantized_networks import quantized, samples
+from tests.numpy_calls import check_calls
 from tests.tolerance import sqnr_db
 
 UNSIGNED = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
@@ -48,6 +50,13 @@ def test_static_models_equal_onnx_runtime(name, how, options, kinds, tmp_path):
     # What ONNX Runtime fuses isn't what the model says where it rounds sums of codes otherwise.
     want = runtime(given, inputs, as_written=True)
     np.testing.assert_array_equal(session.run(*inputs.values()).outputs[0], want[0])
+
+
+def test_numpy_gives_the_same_integers(tmp_path):
+    given = quantized("cnn", "QDQ", tmp_path, reduce_range=True, **UNSIGNED)
+    state = compile_model(given, Options(arch="tiny-4x4"))
+    inputs = list(samples("cnn", 1, seed=9)[0].values())
+    assert check_calls(state.executable, inputs, load_arch("tiny-4x4")) >= 3
 
 
 def test_dynamic_models_are_near_onnx_runtime(tmp_path):

@@ -10,7 +10,9 @@ from microscopiq import Session
 from microscopiq.compiler.driver import build_host, run_stages
 from microscopiq.compiler.llvm import build_for_llvm
 from microscopiq.compiler.options import Options
+from microscopiq.target.arch import load_arch
 from tests.compiler import relax_modules as make
+from tests.numpy_calls import check_calls
 
 
 def compiled(mod: tvm.IRModule, arch: str = "microscopiq-64x64"):
@@ -106,6 +108,14 @@ MODELS = {
 def test_bits_of_llvm(name, arch):
     build, shape = MODELS[name]
     check(make.module(build, shape), arch)
+
+
+@pytest.mark.parametrize("name", ["norm", "pad", "softmax"])
+def test_numpy_gives_the_same_bits(name):
+    build, shape = MODELS[name]
+    state = compiled(make.module(build, shape), "tiny-4x4")
+    x = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
+    assert check_calls(build_host(state.mod), [x], load_arch("tiny-4x4")) >= 1
 
 
 def test_zeros_and_large_numbers_too():
