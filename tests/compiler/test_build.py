@@ -170,14 +170,20 @@ def test_host_operators_run_around_the_program():
 
 
 def test_stages_stop_and_leave_files(tmp_path):
-    files = ["00_import.py", "10_quantized.py", "10_quant.json", "20_scheduled.py"]
-    files += ["30_program.asm", "30_program.bin"]
-    mod = make.model("onnx linear")
-    for count, stage in enumerate(STAGES, 1):
+    files = {
+        "import": ["00_import.py"],
+        "quantize": ["10_quantized.py", "10_quant.json"],
+        "vectorize": ["15_vector.py"],
+        "schedule": ["20_scheduled.py"],
+        "emit": ["30_program.asm", "30_program.bin"],
+    }
+    mod, wanted = make.model("onnx linear"), []
+    for stage in STAGES:
         folder = tmp_path / stage
-        state = compile_model(mod, Options("int8", "tiny-4x4", dump_dir=folder, stop_after=stage))
-        found = sorted(path.name for path in folder.iterdir())
-        assert found == [f for f in sorted(files) if int(f[0]) < count]
+        options = Options("int8", "tiny-4x4", dump_dir=folder, stop_after=stage, vector=True)
+        state = compile_model(mod, options)
+        wanted += files[stage]
+        assert sorted(path.name for path in folder.iterdir()) == sorted(wanted)
         assert (state.executable is not None) == (stage == "emit")
     assert (tmp_path / "emit" / "30_program.bin").read_bytes() == state.program.to_bytes()
     assert (tmp_path / "emit" / "30_program.asm").read_text() == state.program.listing()
@@ -192,8 +198,8 @@ def test_a_stage_leaves_what_it_got():
     for stage in STAGES:
         done.append(RUN[stage](done[-1]))
     assert first.mod is mod and first.quantized is None
-    assert [state.program is not None for state in done] == [False] * 4 + [True]
-    assert done[2].quantized is done[4].quantized and not done[2].schedules
+    assert [state.program is not None for state in done] == [False] * 5 + [True]
+    assert done[2].quantized is done[5].quantized and not done[2].schedules
 
 
 def test_progress_counts_layers():
