@@ -24,10 +24,13 @@ from rich.table import Table
 from tvm import relax
 
 import microscopiq as mq
-from microscopiq.compiler.driver import compile_model
+from microscopiq.compiler.driver import compile_model, prepared
 from microscopiq.compiler.frontend.check import distance_db, run_fp32
 from microscopiq.compiler.frontend.onnx.beside import source_outputs
 from microscopiq.compiler.options import Options
+from microscopiq.compiler.partition.given import source_products
+from microscopiq.compiler.partition.graph import function_names
+from microscopiq.compiler.passes.integers.take import take_integers
 from microscopiq.compiler.study.models.macs import macs_of
 
 from .ort_static import static_int8
@@ -54,7 +57,8 @@ def measure(path: Path, about: dict) -> dict:
         wanted = source_outputs(path, inputs | fixed)
         row["fp32_db"] = distance_db(wanted, run_fp32(mod, list(inputs.values())))
         row["state"] = "agrees"
-        compilation = compile_model(mod, Options(recipe=RECIPE))
+        # What comes quantized has its own integers, and a recipe on top would be an error.
+        compilation = compile_model(mod, Options(recipe=None if comes_quantized(mod) else RECIPE))
         products = macs(mod)
         row["macs"] = products
         on_array = sum(record.macs for record in compilation.layers.values())
@@ -71,6 +75,12 @@ def measure(path: Path, about: dict) -> dict:
     except Exception as error:
         row["error"] = f"DEFECT {type(error).__name__}: {str(error).strip().splitlines()[-1]}"
     return row
+
+
+def comes_quantized(mod: tvm.IRModule) -> bool:
+    """Tell whether a model's products multiply integers of its own."""
+    taken = take_integers(prepared(mod))
+    return any(source_products(taken[gv]) for gv in function_names(taken))
 
 
 def peer(path: Path, samples: list[dict], inputs: dict, wanted: list[np.ndarray]) -> dict:
