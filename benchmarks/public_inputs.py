@@ -17,8 +17,8 @@ SAMPLE_RATE = 16_000
 def make_inputs(mod: tvm.IRModule, about: Mapping, seed: int = 0) -> dict[str, np.ndarray]:
     """Return the inputs of a module's `main` by name, as a file's row in the table asks.
 
-    `pictures`, `ridges`, `sounds` and `ranges` give least and largest values by the input's name;
-    all other inputs are random.
+    `ranges` and each of `KINDS` give least and largest values by the input's name; all other
+    inputs are random.
     """
     inputs = random_inputs(mod, seed)
     rng = np.random.default_rng(seed)
@@ -63,6 +63,26 @@ def ridges(shape: tuple[int, ...], low: float, high: float, rng: np.random.Gener
     return np.broadcast_to(image[None, ..., None], shape).astype(np.float32)
 
 
+def writing(
+    shape: tuple[int, ...], low: float, high: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Return dark strokes on a bright page, in lines of signs, as images ``(n, c, h, w)``."""
+    page = np.ones(shape[2:])
+    rows, columns = page.shape
+    for y in range(14, rows - 16, 40):
+        x = 10
+        while x < columns - 14:
+            width = rng.integers(6, 11)
+            for _ in range(3):
+                down, across = y + rng.integers(0, 14), x + rng.integers(0, width - 2)
+                if rng.random() < 0.5:
+                    page[y : y + 16, across : across + 2] = 0
+                else:
+                    page[down : down + 2, x : x + width] = 0
+            x += width + 3
+    return np.broadcast_to(low + (high - low) * page, shape).astype(np.float32)
+
+
 def sound(shape: tuple[int, ...], low: float, high: float, rng: np.random.Generator) -> np.ndarray:
     """Return a voice-like sound, the same in every channel: a gliding tone of many harmonics.
 
@@ -84,4 +104,4 @@ def sound(shape: tuple[int, ...], low: float, high: float, rng: np.random.Genera
     return np.broadcast_to(wave, shape).astype(np.float32)
 
 
-KINDS = {"pictures": picture, "ridges": ridges, "sounds": sound}
+KINDS = {"pictures": picture, "ridges": ridges, "sounds": sound, "writings": writing}

@@ -25,7 +25,7 @@ from tvm import relax
 
 import microscopiq as mq
 from microscopiq.compiler.driver import compile_model, prepared
-from microscopiq.compiler.frontend.check import distance_db, run_fp32
+from microscopiq.compiler.frontend.check import UNIT, distance_db, run_fp32
 from microscopiq.compiler.frontend.onnx.beside import source_outputs
 from microscopiq.compiler.options import Options
 from microscopiq.compiler.partition.given import source_products
@@ -55,7 +55,7 @@ def measure(path: Path, about: dict) -> dict:
         inputs = make_inputs(mod, about)
         fixed = {name: np.asarray(value) for name, value in values.items()}
         wanted = source_outputs(path, inputs | fixed)
-        row["fp32_db"] = distance_db(wanted, run_fp32(mod, list(inputs.values())))
+        row["fp32_db"] = near(wanted, run_fp32(mod, list(inputs.values())))
         row["state"] = "agrees"
         # What comes quantized has its own integers, and a recipe on top would be an error.
         compilation = compile_model(mod, Options(recipe=None if comes_quantized(mod) else RECIPE))
@@ -66,7 +66,7 @@ def measure(path: Path, about: dict) -> dict:
         row["host"] = host_products(compilation)
         row["state"] = "builds"
         result = mq.Session(compilation.executable).run(*inputs.values()).outputs
-        row["int8_db"] = distance_db(wanted, result)
+        row["int8_db"] = near(wanted, result)
         row["state"] = "runs"
         samples = [make_inputs(mod, about, seed) | fixed for seed in range(1, SAMPLES + 1)]
         row |= peer(path, samples, inputs | fixed, wanted)
@@ -75,6 +75,12 @@ def measure(path: Path, about: dict) -> dict:
     except Exception as error:
         row["error"] = f"DEFECT {type(error).__name__}: {str(error).strip().splitlines()[-1]}"
     return row
+
+
+def near(wanted: list[np.ndarray], found: list[np.ndarray]) -> float:
+    """Return the distance in dB; of outputs that are all small, small differences count too."""
+    largest = max((float(np.abs(one).max(initial=0.0)) for one in wanted), default=0.0)
+    return distance_db(wanted, found, UNIT * min(1.0, largest or 1.0))
 
 
 def comes_quantized(mod: tvm.IRModule) -> bool:
@@ -86,7 +92,7 @@ def comes_quantized(mod: tvm.IRModule) -> bool:
 def peer(path: Path, samples: list[dict], inputs: dict, wanted: list[np.ndarray]) -> dict:
     """Return how near ONNX Runtime's static INT8 comes, or why there's none."""
     try:
-        return {"ort_int8_db": distance_db(wanted, static_int8(path, samples, inputs))}
+        return {"ort_int8_db": near(wanted, static_int8(path, samples, inputs))}
     except RuntimeError as error:
         return {"ort_int8_fails": str(error)}
 
