@@ -37,6 +37,8 @@ ArchNumbers MakeMachine(Random* random) {
   arch.dram_latency_cycles = OneOf(random, 0, 1, 20);
   arch.vector_lanes = OneOf(random, 0, 1, 3, 8);
   arch.vector_latency_cycles = OneOf(random, 0, 1, 5);
+  arch.vector_divide_cycles = OneOf(random, 1, 2, 5);
+  arch.vector_function_cycles = OneOf(random, 1, 3, 8);
   arch.sequencer_cycles = OneOf(random, 0, 1, 1, 3);
   arch.queue_depth = OneOf(random, 1, 2, 8);
   arch.overlap = !OneIn(random, 4);
