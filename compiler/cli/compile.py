@@ -107,9 +107,7 @@ def compile_command(
                 cache_dir=calibration_cache,
                 sequential=sequential,
             )
-        options = Options(
-            recipe, arch, dump_dir, stop, strict, bars, samples, tuning_db, vector
-        )
+        options = Options(recipe, arch, dump_dir, stop, strict, bars, samples, tuning_db, vector)
         if stop or output is None:
             state = run_stages(mod, options)
         else:
