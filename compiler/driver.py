@@ -144,7 +144,7 @@ def run_vectorize(state: Compilation) -> Compilation:
     """Give the vector unit what is left, where that was asked for."""
     if not state.options.vector:
         return state
-    mod = vectorize(state.mod)
+    mod = vectorize(state.mod, state.arch)
     return replace(state, mod=mod, quantized=mod)
 
 

@@ -1,6 +1,6 @@
 """What the vector unit computes on fp32 words: elementwise operations, and sums of rows.
 
-The only place that lists them: codes, the C++ enums, the docs and the costs follow from here. All
+The only place that lists them: codes, the C++ enums and the costs follow from here. All
 steps are single IEEE operations, rounded to nearest even; none is contracted with another.
 """
 

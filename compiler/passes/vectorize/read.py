@@ -28,6 +28,8 @@ def read_vector(sch) -> Vector:
         if str(buffer.dtype) != "float32":
             raise Refused(f"the vector unit takes float32 alone, not {buffer.dtype}")
     blocks = read_blocks(sch)
+    if any(extent == 0 for block in blocks for extent in block.axes.values()):
+        raise Refused("a tensor without elements has nothing to compute")
     written = {block.buffer for block in blocks}
     parts = tuple(
         _Reader(buffers, piece).read() for group in apart(blocks) for piece in pieces(group)
@@ -43,7 +45,8 @@ class _Reader:
         self.buffers, self.blocks = buffers, blocks
         self.axes, self.renamed = same_axes(blocks)
         self.values: list[Value] = []
-        self.numbers: dict[Value, int] = {}
+        # By text: 0.0 and -0.0 are equal, but not the same number.
+        self.numbers: dict[str, int] = {}
         self.made: dict[tirx.Buffer, int] = {}
         self.written = {block.buffer for block in blocks}
 
@@ -131,10 +134,11 @@ class _Reader:
         return Access(argument, offset, outer, row, column, far)
 
     def _add(self, value: Value) -> int:
-        if value not in self.numbers:
-            self.numbers[value] = len(self.values)
+        key = repr(value)
+        if key not in self.numbers:
+            self.numbers[key] = len(self.values)
             self.values.append(value)
-        return self.numbers[value]
+        return self.numbers[key]
 
     def _map(self, operation: str, *operands: int) -> int:
         if operation not in OPERATIONS:

@@ -6,8 +6,11 @@ from dataclasses import replace
 import tvm
 from tvm import relax, tirx
 
+from ....target.arch import Arch
+from ....target.errors import CapacityError, IsaError
+from ...kinds.registry import emit_tile, kind_of
 from ...operators import ATTRIBUTE, to_attribute
-from ...partition.graph import function_calls, function_names
+from ...partition.graph import function_calls, function_names, op_name
 from ..records import HostOperator, LayerRecord, read_records, with_records
 from ..rewrite.gemm import LAYER
 from .blocks import inlined
@@ -20,8 +23,8 @@ OPAQUE = 8
 """TVM's pattern of a function that is fused with no other."""
 
 
-def vectorize(mod: tvm.IRModule) -> tvm.IRModule:
-    """Return the module as PrimFuncs, those that the vector unit can run marked as its operators.
+def vectorize(mod: tvm.IRModule, arch: Arch) -> tvm.IRModule:
+    """Return the module as PrimFuncs, those that this machine can run marked as its operators.
 
     Each of these computes in the unit's order what it did, so that the module on LLVM is still the
     reference. The others stay on the host, with the reason in the records.
@@ -43,7 +46,10 @@ def vectorize(mod: tvm.IRModule) -> tvm.IRModule:
             continue
         try:
             operator = read_vector(sch)
-        except Refused as refusal:
+            tile = kind_of(operator).default_tile(operator, arch)
+            # Whether registers and semaphores are enough, only emission knows.
+            emit_tile(operator, tile, arch, name, "", b"")
+        except (Refused, CapacityError, IsaError) as refusal:
             refused[name] = str(refusal)
             continue
         attribute = to_attribute(operator)
@@ -54,6 +60,10 @@ def vectorize(mod: tvm.IRModule) -> tvm.IRModule:
     for gv, function in updates.items():
         lowered.update_func(gv, function)
     for gv in function_names(lowered):
+        left = _operators(lowered[gv])
+        host += [
+            row for row in records.host if row.function == gv.name_hint and row.operator in left
+        ]
         calls = function_calls(lowered[gv])
         for name, reason in refused.items():
             if times := calls.count(name):
@@ -82,6 +92,18 @@ def _functions(mod: tvm.IRModule) -> tvm.IRModule:
     )
     with tvm.target.Target(HOST):
         return passes(tvm.IRModule(apart, attrs=mod.attrs))
+
+
+def _operators(function: relax.Function) -> set[str]:
+    """Return the Relax operators that a function still calls: nothing legalizes them."""
+    found: set[str] = set()
+
+    def visit(expr):
+        if isinstance(expr, relax.Call):
+            found.add(op_name(expr))
+
+    relax.analysis.post_order_visit(function, visit)
+    return found
 
 
 def _plain(name: str) -> str:

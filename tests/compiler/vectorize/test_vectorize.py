@@ -118,6 +118,25 @@ def test_numpy_gives_the_same_bits(name):
     assert check_calls(build_host(state.mod), [x], load_arch("tiny-4x4")) >= 1
 
 
+def test_the_two_zeros_are_two_constants():
+    def build(emit, x):
+        y = emit(op.minimum(x, relax.const(np.float32(-0.0))))
+        return emit(op.maximum(y, relax.const(np.float32(0.0))))
+
+    check(make.module(build, (4, 33)), odd=True)
+
+
+def test_what_fits_no_machine_stays_on_the_host_with_the_reason():
+    state = compiled(make.module(lambda e, x: e(op.sum(x, [1])), (2, 30_000)), "tiny-4x4")
+    assert [each.operator for each in state.host] == ["sum"]
+    assert "don't fit tiny-4x4" in state.host[0].reason
+
+
+def test_what_nothing_legalizes_stays_in_the_list():
+    state = compiled(make.module(lambda e, x: e(op.nn.relu(e(op.sort(x)))), (3, 9)))
+    assert "sort" in " ".join(each.operator for each in state.host)
+
+
 def test_zeros_and_large_numbers_too():
     build, _ = MODELS["clip"]
     check(make.module(build, (4, 33)), odd=True)
