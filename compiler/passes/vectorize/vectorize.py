@@ -1,6 +1,7 @@
 """Gives what is left of a module to the vector unit, function by function."""
 
 import re
+from collections import Counter
 from dataclasses import replace
 
 import tvm
@@ -19,6 +20,8 @@ from .reference import in_order
 from .refusal import Refused
 
 HOST = {"kind": "llvm"}
+PACKED = ("call_pure_packed", "call_dps_packed", "call_inplace_packed")
+RUNTIME = "a function of TVM's runtime computes it"
 OPAQUE = 8
 """TVM's pattern of a function that is fused with no other."""
 
@@ -60,10 +63,7 @@ def vectorize(mod: tvm.IRModule, arch: Arch) -> tvm.IRModule:
     for gv, function in updates.items():
         lowered.update_func(gv, function)
     for gv in function_names(lowered):
-        left = _operators(lowered[gv])
-        host += [
-            row for row in records.host if row.function == gv.name_hint and row.operator in left
-        ]
+        host += _not_legalized(gv.name_hint, lowered[gv], records.host)
         calls = function_calls(lowered[gv])
         for name, reason in refused.items():
             if times := calls.count(name):
@@ -94,16 +94,27 @@ def _functions(mod: tvm.IRModule) -> tvm.IRModule:
         return passes(tvm.IRModule(apart, attrs=mod.attrs))
 
 
-def _operators(function: relax.Function) -> set[str]:
-    """Return the Relax operators that a function still calls: nothing legalizes them."""
-    found: set[str] = set()
+def _not_legalized(
+    name: str, function: relax.Function, host: tuple[HostOperator, ...]
+) -> list[HostOperator]:
+    """Return what a function still calls that is no PrimFunc: operators, and packed functions.
+
+    The operators' reasons are known from before.
+    """
+    operators: set[str] = set()
+    packed: Counter[str] = Counter()
 
     def visit(expr):
-        if isinstance(expr, relax.Call):
-            found.add(op_name(expr))
+        if not isinstance(expr, relax.Call):
+            return
+        operators.add(op_name(expr))
+        called = expr.args[0] if op_name(expr) in PACKED else expr.op
+        if isinstance(called, relax.ExternFunc):
+            packed[str(called.global_symbol).rpartition(".")[2]] += 1
 
     relax.analysis.post_order_visit(function, visit)
-    return found
+    rows = [row for row in host if row.function == name and row.operator in operators]
+    return rows + [HostOperator(name, each, RUNTIME, times) for each, times in packed.items()]
 
 
 def _plain(name: str) -> str:
