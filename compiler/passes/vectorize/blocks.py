@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from tvm import ir, s_tir, tirx
+from tvm.error import InternalError
 from tvm_ffi import structural_equal
 
 from .refusal import Refused
@@ -36,14 +37,18 @@ def inlined(func: tirx.PrimFunc) -> s_tir.Schedule:
     sch = s_tir.Schedule(func)
     root = sch.get_sblock("root")
     # What only moves a result is done where that is stored: so what was summed stays whole.
-    for block in reversed(sch.get_child_blocks(root)):
+    for name in [sch.get(block).name_hint for block in reversed(sch.get_child_blocks(root))]:
+        block = sch.get_sblock(name)
         if not sch.get_producers(block) or not _moves(sch, block):
             continue
+        # What TVM can't invert, such as a slice with steps, may fail in the middle.
+        trial = sch.copy()
         try:
-            sch.reverse_compute_inline(block)
-        except s_tir.ScheduleError:
+            trial.reverse_compute_inline(trial.get_sblock(name))
+        except (s_tir.ScheduleError, InternalError):
             continue
-    for block in sch.get_child_blocks(root):
+        sch = trial
+    for block in sch.get_child_blocks(sch.get_sblock("root")):
         if not sch.get_consumers(block) or not _is_cheap(sch, block):
             continue
         try:

@@ -80,6 +80,17 @@ MODELS = {
         (2, 9, 24),
     ),
     "slice": (lambda e, x: e(op.strided_slice(x, [1], [1], [8], [2])), (4, 9, 3)),
+    "slices and pad": (
+        lambda e, x: e(
+            op.nn.pad(
+                e(op.strided_slice(e(op.strided_slice(x, [2], [0], [8], [2])), [3], [0], [8], [2])),
+                [0, 0, 1, 1, 0, 0, 0, 0],
+                "constant",
+                0.0,
+            )
+        ),
+        (1, 4, 8, 8),
+    ),
     "pad": (lambda e, x: e(op.nn.pad(x, [0, 0, 1, 2, 3, 0], "constant", 1.5)), (2, 5, 6)),
     "concat": (lambda e, x: e(op.concat([x, e(op.nn.relu(x)), x], 1)), (2, 5, 6)),
     "split": (
