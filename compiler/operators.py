@@ -98,6 +98,9 @@ class Gemm:
     side_by_side : int
         Groups of the source's convolution that are one group here, along the diagonal of its W;
         what W holds beside them is 0. Their columns have exponents of their own.
+    by_pixel : bool
+        A convolution's pixels are the rows: each has exponents of its own, as those of a linear
+        layer, where it would have them by image.
     """
 
     batch: int
@@ -115,6 +118,7 @@ class Gemm:
     activation: str = DEFAULT_ACTIVATION
     outliers: bool = True
     side_by_side: int = 1
+    by_pixel: bool = False
 
     @property
     def group(self) -> int:
@@ -130,9 +134,14 @@ class Gemm:
     @property
     def x_exponents(self) -> tuple[int, ...]:
         """Shape of X's exponents: one per row and group, or per image and group of a conv."""
-        if self.conv:
+        if self.by_image:
             return (self.batch, self.conv_groups * self.side_by_side)
         return (self.batch, self.m, self.groups)
+
+    @property
+    def by_image(self) -> bool:
+        """All of an image that a conv's group of channels reads shares an exponent."""
+        return self.conv is not None and not self.by_pixel
 
     @property
     def column_blocks(self) -> int:
@@ -171,7 +180,7 @@ class Gemm:
 
 @dataclass(frozen=True)
 class Quantize:
-    """fp32 ``(rows, length)`` to int8 and one exponent per (row, group).
+    """fp32 ``(batch, rows, length)`` to int8 and exponents ``(batch, rows, groups)``.
 
     Attributes
     ----------
@@ -180,23 +189,39 @@ class Quantize:
         one group.
     activation : str
         Row of the activation-format registry: bits of the codes.
+    across : bool
+        Values and codes lie as ``(batch, length, rows)``: rows are an image's pixels.
     """
 
     rows: int
     length: int
     group: int
     activation: str = DEFAULT_ACTIVATION
+    batch: int = 1
+    across: bool = False
 
     @property
     def groups(self) -> int:
         return blocks(self.length, self.group)
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of the values and of the codes."""
+        if self.across:
+            return (self.batch, self.length, self.rows)
+        return (self.batch, self.rows, self.length)
+
+    @property
+    def strides(self) -> tuple[int, int]:
+        """Elements from a row to the next, and from an element of a row to the next."""
+        return (1, self.rows) if self.across else (self.length, 1)
+
     macs, weight_format, two_activations = 0, "", False
 
     @property
     def size(self) -> str:
-        """Rows x length."""
-        return f"{self.rows}x{self.length}"
+        """Rows x length, with the batch."""
+        return (f"{self.batch} x " if self.batch > 1 else "") + f"{self.rows}x{self.length}"
 
 
 @dataclass(frozen=True)

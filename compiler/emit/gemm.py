@@ -89,8 +89,8 @@ def _drain(op: Gemm, _index, stage: StageNode):
             if packed
             else emitter.at("w_exponent", ZERO, g, path),
             wscale_pitch=0 if packed else op.groups,
-            xexp=emitter.at("x_exponent", *((ZERO, ZERO) if op.conv else (m, g)), path),
-            xexp_pitch=0 if op.conv else op.groups,
+            xexp=emitter.at("x_exponent", *((ZERO, ZERO) if op.by_image else (m, g)), path),
+            xexp_pitch=0 if op.by_image else op.groups,
             rows=row_extent(emitter, m),
             cols=column_extent(emitter, nb),
             accumulate=affine(g, path),

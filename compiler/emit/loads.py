@@ -92,7 +92,7 @@ def _patches(op: Gemm, conv: Conv, arg: int, stage: StageNode, emitter: Emitter,
 
 def load_x_exponent(op: Gemm, index, stage: StageNode):
     def build(emitter, path):
-        if op.conv:
+        if op.by_image:
             row, src, rows, cols = (
                 ZERO,
                 (stage["i"] * op.conv_groups + stage["c"]) * op.side_by_side,
@@ -109,7 +109,7 @@ def load_x_exponent(op: Gemm, index, stage: StageNode):
             dst_pitch=emitter.pitch("x_exponent"),
             arg=index["x_exponent"],
             src=affine(src, path),
-            src_pitch=1 if op.conv else op.groups,
+            src_pitch=1 if op.by_image else op.groups,
             src_step=1,
             element=1,
             rows=rows,

@@ -19,9 +19,9 @@ def lower_quantize(emitter: Emitter, _weights: bytes) -> Lowered:
     """Return arguments, buffers and stage emitters of a run-time quantization."""
     op: Quantize = emitter.operator
     arguments = (
-        Argument("x", "float32", (op.rows, op.length)),
-        Argument("out", "int8", (op.rows, op.length), True),
-        Argument("out_exponent", "int8", (op.rows, op.groups), True),
+        Argument("x", "float32", op.shape),
+        Argument("out", "int8", op.shape, True),
+        Argument("out_exponent", "int8", (op.batch, op.rows, op.groups), True),
     )
     two_passes = "x_again_tile" in emitter.nest.stages
     stages: dict[str, Callable] = {
@@ -40,6 +40,13 @@ def _column(op: Quantize, emitter: Emitter, stage: StageNode) -> Linear:
     return stage["g"] * op.group + stage["p"] * emitter.tile.tile_length
 
 
+def _element(op: Quantize, emitter: Emitter, stage: StageNode) -> Linear:
+    """Return where a tile's first element lies."""
+    row, step = op.strides
+    image = stage["b"] * (op.rows * op.length)
+    return image + stage["r"] * row + _column(op, emitter, stage) * step
+
+
 def _extents(op: Quantize, emitter: Emitter, stage: StageNode) -> dict[str, int]:
     length = emitter.tile.tile_length
     return {
@@ -50,15 +57,15 @@ def _extents(op: Quantize, emitter: Emitter, stage: StageNode) -> dict[str, int]
 
 def _load(op: Quantize, buffer: str, stage: StageNode):
     def build(emitter, path):
-        r = stage["r"]
+        row, step = op.strides
         return isa.DmaLoad(
             mem=Mem.OBUF,
-            dst=emitter.at(buffer, r, ZERO, path),
+            dst=emitter.at(buffer, stage["r"], ZERO, path),
             dst_pitch=emitter.pitch(buffer),
             arg=0,
-            src=affine((r * op.length + _column(op, emitter, stage)) * F32, path),
-            src_pitch=op.length * F32,
-            src_step=F32,
+            src=affine(_element(op, emitter, stage) * F32, path),
+            src_pitch=row * F32,
+            src_step=step * F32,
             element=F32,
             **_extents(op, emitter, stage),
         )
@@ -101,14 +108,14 @@ def _codes(op: Quantize, source: str, stage: StageNode):
 
 def _store(op: Quantize, stage: StageNode):
     def build(emitter, path):
-        r = stage["r"]
+        row, step = op.strides
         return isa.DmaStore(
             arg=1,
-            dst=affine(r * op.length + _column(op, emitter, stage), path),
-            dst_pitch=op.length,
-            dst_step=1,
+            dst=affine(_element(op, emitter, stage), path),
+            dst_pitch=row,
+            dst_step=step,
             mem=Mem.SPAD,
-            src=emitter.at("q", r, ZERO, path),
+            src=emitter.at("q", stage["r"], ZERO, path),
             src_pitch=emitter.pitch("q"),
             element=1,
             **_extents(op, emitter, stage),
@@ -122,7 +129,7 @@ def _store_exponent(op: Quantize, stage: StageNode):
         r, g = stage["r"], stage["g"]
         return isa.DmaStore(
             arg=2,
-            dst=affine(r * op.groups + g, path),
+            dst=affine((stage["b"] * op.rows + r) * op.groups + g, path),
             dst_pitch=op.groups,
             dst_step=1,
             mem=Mem.SPAD,

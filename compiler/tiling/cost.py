@@ -104,7 +104,7 @@ def _read(op: Gemm, tile: GemmTile, work: Work) -> tuple[float, float, float]:
     w_times = 1 if tile.w_home == "all" or (tile.w_home == "block" and not by_rows) else tiles
     inner_columns, inner_rows = 1 if by_rows else columns, tiles if by_rows else 1
     read_x = op.m * op.k * work.inside * x_times
-    read_x += (tiles * op.side_by_side if op.conv else op.m * op.groups) * inner_columns
+    read_x += (tiles * op.side_by_side if op.by_image else op.m * op.groups) * inner_columns
     read_w = _weight_bytes(op, work) * w_times
     if not op.weight_format:
         read_w += op.n * op.groups * inner_rows

@@ -89,7 +89,7 @@ def _stages(op: Gemm, tile: str, x_home: str, w_home: str, plane: str) -> dict[s
         axes = ("i", "nb", "nj", "g")
         stages.append(Stage("w_exponent_tile", axes, "nb", "w_exponent", feeds="y"))
     side = ("side",) if op.side_by_side > 1 else ()
-    exponents = ("i", "c", *side) if op.conv else ("i", "m", "g")
+    exponents = ("i", "c", *side) if op.by_image else ("i", "m", "g")
     stages.append(Stage("x_exponent_tile", exponents, "m", "x_exponent", feeds="y"))
     sums = ("i", "c", "g", "nb", "m")
     stages += [
@@ -124,7 +124,7 @@ def _buffers(op: Gemm, panel: int) -> tuple[BufferRow, ...]:
     rows, columns = ("m",), ("nj",)
     packed = bool(op.weight_format)
     w_rows = ("nb", "g") if packed else ("nb", "nj")
-    x_exponent = (("one",), ("side",)) if op.conv else (rows, ("g",))
+    x_exponent = (("one",), ("side",)) if op.by_image else (rows, ("g",))
     spad, wbuf, acc, obuf = Mem.SPAD, Mem.WBUF, Mem.ACC, Mem.OBUF
     return (
         BufferRow("x", spad, "x_tile", rows, ("g", "kk")),

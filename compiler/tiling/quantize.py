@@ -42,13 +42,14 @@ def quantize_nest(op: Quantize, tile: QuantizeTile) -> Nest:
     group = blocks(min(op.group, op.length), tile.tile_length) * tile.tile_length
     rows = blocks(op.rows, tile.tile_rows) * tile.tile_rows
     axes = {
+        "b": Axis("batch", op.batch, 1),
         "r": Axis("tiles of rows", rows, tile.tile_rows),
         "g": Axis("groups", op.groups, 1),
         "p": Axis("chunks", group // tile.tile_length, 1),
         "j": Axis("", tile.tile_length, tile.tile_length),
         "one": Axis("", 1, 1),
     }
-    element, row = ("r", "g", "p", "j"), ("r", "g")
+    element, row = ("b", "r", "g", "p", "j"), ("b", "r", "g")
     twice = axes["p"].trips > 1
     codes = [Stage("x_again_tile", element, "p", "x_again", feeds="q")] if twice else []
     stages = (
@@ -67,4 +68,4 @@ def quantize_nest(op: Quantize, tile: QuantizeTile) -> Nest:
         BufferRow("q", Mem.SPAD, "q", ("r",), ("j",), result=True),
     )
     by_name = {stage.name: stage for stage in stages}
-    return Nest(axes, ("r", "g", "p"), by_name, buffers, "bits", "r")
+    return Nest(axes, ("b", "r", "g", "p"), by_name, buffers, "bits", "r")

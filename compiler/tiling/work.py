@@ -145,8 +145,8 @@ class Work:
         return self.transfer(rows * self.op.k * self.inside)
 
     def x_exponent(self, rows: int) -> float:
-        """Return the cycles of loading a tile's exponents; a group of a convolution has one."""
-        return self.transfer(self.op.side_by_side if self.op.conv else rows * self.op.groups)
+        """Return the cycles of loading a tile's exponents; a group of an image has one."""
+        return self.transfer(self.op.side_by_side if self.op.by_image else rows * self.op.groups)
 
     def part(self, tile: GemmTile, rows: int, narrow: bool) -> Part:
         """Return the work of a tile of so many rows, over the last columns if `narrow`."""

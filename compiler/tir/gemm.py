@@ -113,7 +113,7 @@ class _GemmBuilder:
             stage = self.staged("x_exponent_tile", lambda i, c, s: e[i, c * beside + s], _nothing)
             # Tiles are padded behind the last one's columns.
             return lambda i, c, m, nj, g: stage(i, c, tirx.min(nj // (op.n // beside), beside - 1))
-        if op.conv:
+        if op.by_image:
             stage = self.staged("x_exponent_tile", lambda i, c: e[i, c], _nothing)
             return lambda i, c, m, nj, g: stage(i, c)
         stage = self.staged(

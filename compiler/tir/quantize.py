@@ -9,32 +9,37 @@ from ..tiling.tile import TILE, to_text
 
 
 def quantize(op: Quantize, tile: QuantizeTile | None = None) -> tirx.PrimFunc:
-    """Return the PrimFunc x fp32 ``(rows, length)`` -> int8 and exponents ``(rows, groups)``.
+    """Return the PrimFunc x fp32 -> int8 and exponents, in the operator's shapes.
 
-    With a tile, outputs keep the tiled shape ``(rows, groups, chunks, tile_length)``.
+    With a tile, outputs keep the tiled shape ``(batch, rows, groups, chunks, tile_length)``.
     """
-    x = te.placeholder((op.rows, op.length), "float32", "x")
+    x = te.placeholder(op.shape, "float32", "x")
     return _reference(op, x) if tile is None else _tiled(op, x, tile)
+
+
+def _place(op: Quantize, b, r, j) -> tuple:
+    """Return the index of a row's element, and of an element's row: it is its own inverse."""
+    return (b, j, r) if op.across else (b, r, j)
 
 
 def _reference(op, x):
     j = te.reduce_axis((0, min(op.group, op.length)), "j")
 
-    def bits_at(r, g):
-        value = exponent_bits(x[r, g * op.group + j])
+    def bits_at(b, r, g):
+        value = exponent_bits(x[_place(op, b, r, g * op.group + j)])
         if op.length % op.group and op.groups > 1:
             value = tirx.if_then_else(g * op.group + j < op.length, value, 0)
         return te.max(value, axis=j)
 
-    bits = te.compute((op.rows, op.groups), bits_at, name="bits")
-    exponent = te.compute(
-        (op.rows, op.groups), lambda r, g: exponent_of(bits[r, g], op.activation), name="exponent"
-    )
-    q = te.compute(
-        (op.rows, op.length),
-        lambda r, j: quantized(x[r, j], exponent[r, j // op.group], op.activation),
-        name="q",
-    )
+    shape = (op.batch, op.rows, op.groups)
+    bits = te.compute(shape, bits_at, name="bits")
+    exponent = te.compute(shape, lambda *p: exponent_of(bits[p], op.activation), name="exponent")
+
+    def code(*index):
+        b, r, j = _place(op, *index)
+        return quantized(x[index], exponent[b, r, j // op.group], op.activation)
+
+    q = te.compute(op.shape, code, name="q")
     return _prim_func(op, [x, q, exponent])
 
 
@@ -42,10 +47,11 @@ def _tiled(op, x, tile):
     nest = quantize_nest(op, tile)
 
     def load(name):
-        def read(r, g, p, j):
+        def read(b, r, g, p, j):
             column = g * op.group + p * tile.tile_length + j
             inside = tirx.all(r < op.rows, column < op.length)
-            return tirx.if_then_else(inside, x[r, column], tirx.const(0.0, "float32"))
+            value = x[_place(op, b, r, column)]
+            return tirx.if_then_else(inside, value, tirx.const(0.0, "float32"))
 
         return te.compute(nest.shape(name), read, name=name)
 
@@ -54,11 +60,9 @@ def _tiled(op, x, tile):
     p = te.reduce_axis((0, nest.axes["p"].extent), "p")
     j = te.reduce_axis((0, nest.axes["j"].extent), "j")
     bodies = {
-        "bits": lambda r, g: te.max(exponent_bits(first[r, g, p, j]), axis=[p, j]),
-        "exponent": lambda r, g: exponent_of(made["bits"][r, g], op.activation),
-        "q": lambda r, g, p, j: quantized(
-            second[r, g, p, j], made["exponent"][r, g], op.activation
-        ),
+        "bits": lambda *row: te.max(exponent_bits(first[(*row, p, j)]), axis=[p, j]),
+        "exponent": lambda *row: exponent_of(made["bits"][row], op.activation),
+        "q": lambda *index: quantized(second[index], made["exponent"][index[:3]], op.activation),
         "out": lambda *index: made["q"](*index),
         "out_exponent": lambda *index: made["exponent"](*index),
     }

@@ -76,7 +76,7 @@ def schedule_quantize(op: Quantize, tile: QuantizeTile) -> s_tir.Schedule:
     two_passes = "x_again_tile" in nest.stages
     outer = {}
     for name in ("bits", "out"):
-        r, g, p, j = sch.get_loops(sch.get_sblock(name))
+        _, r, g, p, j = sch.get_loops(sch.get_sblock(name))
         r0, r1 = sch.split(r, [None, tile.tile_rows])
         sch.reorder(r0, g, p, r1, j)
         outer[name] = (g, p)

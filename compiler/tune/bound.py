@@ -98,7 +98,7 @@ def least_bytes(op: Gemm, segment: bytes) -> int:
     """Return the bytes of all operands, as far as they are used, and of the result."""
     outside = op.batch * op.conv_groups
     inputs = outside * (_pixels(op.conv) if op.conv else op.m * op.k)
-    inputs += op.batch * (1 if op.conv else op.m * op.groups)
+    inputs += op.batch * (1 if op.by_image else op.m * op.groups)
     if op.weight_format:
         weights = int(panel_bytes(segment).sum())
     else:

@@ -195,6 +195,35 @@ def test_quantize_images(rows, length, activation, seed):
     assert_equal_bits(Quantize(rows, length, length, activation), "tiny-4x4", seed)
 
 
+@SLOW
+@given(
+    batch=st.integers(1, 3),
+    pixels=st.integers(1, 90),
+    channels=st.integers(1, 300),
+    activation=ACTIVATIONS,
+    seed=st.integers(0, 1000),
+)
+def test_quantize_pixels(batch, pixels, channels, activation, seed):
+    op = Quantize(pixels, channels, min(channels, 128), activation, batch, across=True)
+    assert_equal_bits(op, "tiny-4x4", seed)
+
+
+@SLOW
+@given(
+    batch=st.integers(1, 3),
+    height=st.integers(1, 9),
+    width=st.integers(1, 9),
+    channels=st.integers(1, 300),
+    n=st.integers(1, 150),
+    weight_format=st.sampled_from(sorted(METHOD)),
+    seed=st.integers(0, 1000),
+)
+def test_conv2d_by_pixel(batch, height, width, channels, n, weight_format, seed):
+    conv = Conv(channels, height, width, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1)
+    op = Gemm(batch, 1, height * width, n, channels, weight_format, conv, True, by_pixel=True)
+    assert_equal_bits(op, "tiny-4x4", seed)
+
+
 @pytest.mark.parametrize("weight_format", sorted(METHOD))
 def test_default_machine(weight_format):
     op = Gemm(1, 1, 130, 200, 320, weight_format, bias=True, residual=True, low=0.0)

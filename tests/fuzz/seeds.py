@@ -35,6 +35,7 @@ OPERATORS = {
     "quantize": Quantize(5, 130, 128),
     "quantize_4_bits": Quantize(5, 130, 128, "mx-int4"),
     "quantize_image": Quantize(2, 50, 50),
+    "quantize_pixels": Quantize(20, 130, 128, batch=2, across=True),
 }
 
 

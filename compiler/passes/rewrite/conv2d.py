@@ -1,5 +1,7 @@
 """A convolution, as a product with gathered rows."""
 
+from dataclasses import replace
+
 import numpy as np
 from tvm import relax
 
@@ -20,17 +22,30 @@ def on_array(emission: Emission, layer: Layer):
 def images(emission: Emission, layer: Layer, op: Gemm) -> list:
     """Return int8 images and their exponents: of each image one for each group of channels.
 
-    Sums of two groups never meet, so one that is loud doesn't take the other's bits.
+    Sums of two groups never meet, so one that is loud doesn't take the other's bits. Nor do those
+    of two pixels, where an output reads but one.
     """
     shape = shape_of(layer.x)
+    if op.by_pixel:
+        group = min(shape[1], op.group)
+        q, e = emission.quantize(emission.visit_expr(layer.x), (*shape[:2], op.m), group, True)
+        return [emission.reshaped(q, shape), e]
     length = int(np.prod(shape[1:])) // layer.groups
     rows = (shape[0] * layer.groups, length)
     q, e = emission.quantize(emission.visit_expr(layer.x), rows, length)
     return [emission.reshaped(q, shape), emission.reshaped(e, op.x_exponents)]
 
 
-def convolution(emission: Emission, layer: Layer, kernel: tuple[int, ...]) -> Gemm:
-    """Return the operator of a convolution with a kernel ``(out, in / groups, kh, kw)``."""
+def convolution(
+    emission: Emission, layer: Layer, kernel: tuple[int, ...], scaled: bool = True
+) -> Gemm:
+    """Return the operator of a convolution with a kernel ``(out, in / groups, kh, kw)``.
+
+    Parameters
+    ----------
+    scaled : bool
+        Its images are quantized here, so that their exponents may be those of pixels.
+    """
     out, channels, kernel_h, kernel_w = kernel
     batch, _, height, width = shape_of(layer.x)
     attrs = layer.call.attrs
@@ -42,7 +57,10 @@ def convolution(emission: Emission, layer: Layer, kernel: tuple[int, ...]) -> Ge
         *pads[2:], dilation[0], dilation[-1],
     )  # fmt: skip
     n, k = out // layer.groups, channels * kernel_h * kernel_w
-    return product(emission, layer, batch, conv.out_height * conv.out_width, n, k, conv)
+    op = product(emission, layer, batch, conv.out_height * conv.out_width, n, k, conv)
+    # Each output reads the pixel of its own place, and all channels of it.
+    one = kernel_h * kernel_w == 1 and not any(pads) and op.m == height * width
+    return replace(op, by_pixel=scaled and one and layer.groups == 1)
 
 
 def on_host(emission: Emission, layer: Layer, values: np.ndarray):

@@ -96,18 +96,27 @@ class Emission(PyExprMutator):
         indices = relax.const(channels.astype(np.int32))
         return self.emit(relax.op.take(expr, indices, axis=2, mode="clip"))
 
-    def quantize(self, x, shape, group: int) -> list:
-        """Return int8 rows ``shape`` and exponents of an activation; shared by its readers."""
-        rows, length = int(np.prod(shape[:-1])), shape[-1]
+    def quantize(self, x, shape, group: int, across: bool = False) -> list:
+        """Return int8 codes and exponents of an activation's rows; shared by its readers.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            ``(..., length)``; of rows that lie across ``(batch, length, rows)``.
+        """
+        batch, rows, length = 1, int(np.prod(shape[:-1])), shape[-1]
+        if across:
+            batch, length, rows = shape
         # Torch exports a view of a linear layer's input for each layer that reads it.
-        key = (hash(self.unshaped(x)), rows, length, group)
+        key = (hash(self.unshaped(x)), rows, length, group, across)
         if key not in self.quantized:
-            op = Quantize(rows, length, group, self.shared.activation)
+            op = Quantize(rows, length, group, self.shared.activation, batch, across)
             name = f"quantize_{rows}x{length}_g{group}"
+            name += f"_pixels_b{batch}" if across else ""
             gv = self.helper(name, lambda: kind_of(op).expression(op))
             self.shared.records.setdefault(gv.name_hint, LayerRecord(name, "quantize"))
-            types = [tensor((rows, length), "int8"), tensor((rows, op.groups), "int8")]
-            self.quantized[key] = self.call(gv, [self.reshaped(x, (rows, length))], types, 2)
+            types = [tensor(op.shape, "int8"), tensor((batch, rows, op.groups), "int8")]
+            self.quantized[key] = self.call(gv, [self.reshaped(x, op.shape)], types, 2)
         return self.quantized[key]
 
     def rows(self, layer: Layer, x, shape, group: int) -> list:

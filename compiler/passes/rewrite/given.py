@@ -48,7 +48,7 @@ def blocks(emission: Emission, layer: Layer):
     n, k = out // count, count * length
     m = int(np.prod(shape_of(layer.x))) // k
     q, e = emission.quantize(emission.visit_expr(layer.x), (m, k), length)
-    image = emission.emit(relax.op.permute_dims(q))
+    image = emission.emit(relax.op.permute_dims(emission.reshaped(q, (m, k))))
     image = emission.emit(relax.op.reshape(image, (1, k, m, 1)))
     op = product(emission, layer, 1, m, n, length, _pixels(length, m))
     exponent = relax.const(np.zeros(op.x_exponents, np.int8))

@@ -27,7 +27,7 @@ def linear(emission: Emission, layer: Layer):
 
 def conv2d(emission: Emission, layer: Layer):
     """Emit a convolution."""
-    op = convolution(emission, layer, layer.given.shape)
+    op = convolution(emission, layer, layer.given.shape, scaled=False)
     exponents = _zeros(op.x_exponents)
     return _integers(
         emission, emit_gemm(emission, layer, op, [emission.visit_expr(layer.x), exponents])

@@ -11,8 +11,10 @@ from tvm.relax import op
 from microscopiq import Session, disassemble, quantize
 from microscopiq.compiler.api import build
 from microscopiq.compiler.driver import run_stages
+from microscopiq.compiler.kinds.registry import from_attribute
+from microscopiq.compiler.operators import ATTRIBUTE, Gemm
 from microscopiq.compiler.options import Options
-from microscopiq.compiler.passes.lower import TWO_ACTIVATIONS
+from microscopiq.compiler.passes.lower import TWO_ACTIVATIONS, quantized_functions
 from microscopiq.compiler.quant.recipe import FP32, load_recipe, recipe_names
 from microscopiq.target.arch import load_arch
 from microscopiq.target.errors import ConfigError, InputError, UnsupportedError
@@ -281,6 +283,38 @@ def test_cumsum_of_booleans_counts():
     x = np.array([[1, 0, 1, 1, 0], [0, 1, 1, 1, 1]], bool)
     (found,) = make.run_llvm(mod, [x])
     np.testing.assert_array_equal(found, np.cumsum(x, axis=1))
+
+
+def test_a_loud_pixel_takes_no_bits_of_the_others():
+    """A convolution of one tap quantizes each pixel alone: outputs read no two of them."""
+    mod = make.module(lambda emit, x: make.conv(emit, x, 7, (1, 1)), (2, 130, 6, 5))
+    state = make.assert_right(mod)
+    image = np.random.default_rng(3).standard_normal((2, 130, 6, 5)).astype(np.float32)
+    loud = image.copy()
+    loud[1, :, 2, 3] *= 2.0**20
+    quiet, other = (Session(state.executable).run(x).outputs[0] for x in (image, loud))
+    np.testing.assert_array_equal(other[1, :, 2, 3], quiet[1, :, 2, 3] * 2.0**20)
+    loud[1, :, 2, 3] = image[1, :, 2, 3]
+    other[1, :, 2, 3] = quiet[1, :, 2, 3]
+    np.testing.assert_array_equal(other, quiet)
+
+
+@pytest.mark.parametrize(
+    "kernel, what",
+    [
+        ((3, 3), {"padding": 1}),
+        ((3, 3), {"padding": 1, "groups": 9}),
+        ((1, 1), {"strides": 2}),
+        ((1, 1), {"strides": 2, "padding": 1}),
+        ((1, 1), {"groups": 3}),
+    ],
+    ids=str,
+)
+def test_what_reads_more_or_less_than_each_pixel_has_exponents_of_images(kernel, what):
+    mod = make.module(lambda emit, x: make.conv(emit, x, 9, kernel, **what), (2, 9, 3, 3))
+    found = quantized_functions(make.assert_right(mod).placed)
+    operators = [from_attribute(str(func.attrs[ATTRIBUTE])) for _, func in found]
+    assert [op.by_image for op in operators if isinstance(op, Gemm)] == [True]
 
 
 def test_a_loud_group_of_channels_takes_no_bits_of_the_others():
