@@ -36,6 +36,8 @@ class Generator {
   void Gather();
   void Drained();
   void Vector();
+  void Convert();
+  void Indexed();
   void Steps(int64_t rows, int64_t cols, int64_t pitch, const Affine& dst);
   void Quantize();
   void Store();
@@ -79,12 +81,12 @@ void Generator::Another() {
     case 2:
       return has_rows_ && OneIn(random_, 2) ? LoadRows() : LoadPanel();
     case 3:
-      return Gather();
+      return OneIn(random_, 3) ? Indexed() : Gather();
     case 4:
     case 5:
       return Drained();
     case 6:
-      return Vector();
+      return OneIn(random_, 3) ? Convert() : Vector();
     case 7:
       return Quantize();
     case 8:
@@ -218,6 +220,52 @@ void Generator::Gather() {
   writer_.Do(gather);
 }
 
+// Elements of the bytes to words, and words to elements; int64 only where they are written.
+void Generator::Convert() {
+  int64_t rows, cols;
+  Box(&rows, &cols);
+  const int64_t pitch = Pitch(4 * cols);
+  const bool store = OneIn(random_, 2);
+  const int64_t last = static_cast<int64_t>(std::size(kConversionBytes)) - (store ? 1 : 2);
+  const auto convert = static_cast<uint8_t>(Between(random_, 1, last));
+  const auto element = static_cast<uint8_t>(kConversionBytes[convert]);
+  const Affine words = InMemory(arch_.obuf_bytes, rows, pitch, 4 * cols, 4);
+  const int64_t known = store ? 4 * kFloatsOut : kBytesIn;
+  const Affine there = InMemory(known, rows, cols * element, cols * element, 1);
+  if (store) {
+    writer_.Do(DmaStore{2, there, cols * element, element, static_cast<uint8_t>(Mem::kObuf), words,
+                        static_cast<uint32_t>(pitch), element, kM, kCols, convert});
+  } else {
+    writer_.Do(DmaLoad{static_cast<uint8_t>(Mem::kObuf), words, static_cast<uint32_t>(pitch), 0,
+                       there, cols * element, element, element, kM, kCols, convert});
+  }
+}
+
+// Rows by indices that are all the same, and sometimes beyond the last one.
+void Generator::Indexed() {
+  const int64_t rows = Between(random_, 1, 6), cols = Between(random_, 1, 8);
+  const int64_t limit = Between(random_, 1, 9);
+  if (arch_.obuf_bytes < 4 * rows) return;
+  writer_.Extent(kM, rows);
+  const Affine at = CodeWriter::At(0);
+  const auto index = static_cast<int32_t>(Below(random_, limit + OneIn(random_, 16)));
+  writer_.Do(FillInt{at, 4, index, kM, kOne});
+  writer_.Extent(kCols, cols);
+  DmaGather gather{};
+  gather.mem = static_cast<uint8_t>(Mem::kSpad);
+  gather.dst_pitch = static_cast<uint32_t>(Pitch(cols));
+  gather.dst = InMemory(arch_.spad_bytes, rows, gather.dst_pitch, cols, 1);
+  gather.src_pitch = cols;
+  gather.src_step = 1;
+  gather.element = 1;
+  gather.index = at;
+  gather.index_pitch = 4;
+  gather.limit = static_cast<uint32_t>(limit);
+  gather.rows = kM;
+  gather.cols = kCols;
+  writer_.Do(gather);
+}
+
 void Generator::Box(int64_t* rows, int64_t* cols) {
   *rows = Between(random_, 1, 6);
   *cols = Between(random_, 1, 30);
@@ -253,9 +301,17 @@ void Generator::Drained() {
 // A fill, a map whose operands lie apart from its result or in its place, or a reduction.
 void Generator::Steps(int64_t rows, int64_t cols, int64_t pitch, const Affine& dst) {
   const auto bytes = static_cast<uint32_t>(pitch);
-  writer_.Do(microscopiq::Fill{dst, bytes, 0.75f, kM, kCols});
+  if (OneIn(random_, 2)) {
+    writer_.Do(FillInt{dst, bytes, static_cast<int32_t>(Below(random_, 40) - 8), kM, kCols});
+  } else {
+    writer_.Do(microscopiq::Fill{dst, bytes, 0.75f, kM, kCols});
+  }
   Map map{};
   map.operation = static_cast<uint8_t>(Between(random_, 1, std::size(kMapOperationClass) - 1));
+  // Most operands have no quotient or sum that fits: one of two runs would end here.
+  if (kMapOperationRefused[map.operation] && !OneIn(random_, 8)) {
+    map.operation = static_cast<uint8_t>(MapOperation::kIntAdd);
+  }
   map.dst = dst;
   map.dst_pitch = bytes;
   const int count = kMapOperationOperands[map.operation];

@@ -70,8 +70,12 @@ bool LoadsPanelsOnly(const Function& function) {
   for (const Instruction& instruction : function.code) {
     const auto* load = std::get_if<DmaLoad>(&instruction.operation);
     const auto* gather = std::get_if<DmaIm2col>(&instruction.operation);
+    const auto* indexed = std::get_if<DmaGather>(&instruction.operation);
     const uint8_t wbuf = static_cast<uint8_t>(Mem::kWbuf);
-    if ((load && load->mem == wbuf) || (gather && gather->mem == wbuf)) return false;
+    if ((load && load->mem == wbuf) || (gather && gather->mem == wbuf) ||
+        (indexed && indexed->mem == wbuf)) {
+      return false;
+    }
   }
   return true;
 }

@@ -89,8 +89,8 @@ class State:
 
     def argument_index(self, i: Instruction, first: Affine, strides: Box, box: Box) -> np.ndarray:
         """Return byte indices ``(rows, cols, element)`` of a strided box of an argument."""
-        if i.element not in (1, 4):
-            raise SimError(f"element of {i.element} bytes; allowed: 1, 4")
+        if i.element not in (1, 2, 4, 8):
+            raise SimError(f"element of {i.element} bytes; allowed: 1, 2, 4, 8")
         rows, cols = np.arange(box[0]) * strides[0], np.arange(box[1]) * strides[1]
         index = self.at(first) + rows[:, None, None] + cols[:, None] + np.arange(i.element)
         capacity = len(self.argument(i.arg))

@@ -11,28 +11,12 @@ from ...target.errors import SimError
 from ...target.formats import EXPONENT_MAX, EXPONENT_MIN, ROWS_INT8, ScaleKind
 from ...target.isa.spec import Affine, Instruction, Mem
 from ...target.weight import blocks
-from . import vector
+from . import transfers, vector
 from .array import Part, configure, multiply, panel_plane, read_panel, rows_plane
 from .state import Box, State, check
 
 EMPTY: Any = object()
 """What a plane holds after a preload of extent 0: a legal operand that adds nothing."""
-
-
-def dma_load(state: State, i: Instruction) -> None:
-    if box := state.box(i):
-        index = state.argument_index(i, i.src, (i.src_pitch, i.src_step), box)
-        state.store(i.mem, i.dst, i.dst_pitch, state.argument(i.arg)[index].reshape(box[0], -1))
-
-
-def dma_store(state: State, i: Instruction) -> None:
-    if box := state.box(i):
-        argument = state.argument(i.arg)
-        if not state.function.arguments[i.arg].is_output:
-            raise SimError(f"argument {i.arg} isn't an output")
-        index = state.argument_index(i, i.dst, (i.dst_pitch, i.dst_step), box)
-        data = state.load(i.mem, i.src, i.src_pitch, box[0], box[1] * i.element)
-        argument[index] = data.reshape(index.shape)
 
 
 def dma_im2col(state: State, i: Instruction) -> None:
@@ -205,10 +189,8 @@ def _scale(exponents: np.ndarray) -> np.ndarray:
 
 
 EXECUTE = {
-    "dma.load": dma_load,
     "dma.im2col": dma_im2col,
     "dma.weight": dma_weight,
-    "dma.store": dma_store,
     "preload": preload,
     "preload.rows": preload_rows,
     "recon.config": recon_config,
@@ -218,5 +200,6 @@ EXECUTE = {
     "clamp": clamp,
     "absmax": absmax,
     "quant": quant,
+    **transfers.EXECUTE,
     **vector.EXECUTE,
 }

@@ -1,4 +1,4 @@
-"""Meaning of the vector unit's elementwise operations and of its sums of rows, in fp32."""
+"""Meaning of the vector unit's elementwise operations and of its reductions of rows."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,11 +7,19 @@ import numpy as np
 
 from ...target.errors import SimError
 from ...target.isa.spec import Affine, Instruction, Mem
-from ...target.vector_operations import NUMBERS, OPERATIONS, PARTIALS, REDUCTIONS
+from ...target.vector_operations import (
+    CASTS,
+    NUMBERS,
+    OPERATIONS,
+    PARTIALS,
+    REDUCTIONS,
+)
 from .functions import apply_function
+from .integers import INTEGERS, apply_integers
 from .state import Box, State
 
 LARGEST = float(np.finfo(np.float32).max)
+TYPES = {"float32": "<f4", "int32": "<i4", "word": "<u4"}
 
 MAPS: dict[str, Callable] = {
     "copy": lambda a: a,
@@ -22,20 +30,40 @@ MAPS: dict[str, Callable] = {
     "less": lambda a, b: a < b,
     "less_equal": lambda a, b: a <= b,
     "equal": lambda a, b: a == b,
+    "not_equal": lambda a, b: a != b,
     "select": lambda a, b, c: np.where(a != 0, b, c),
-    **{name: partial(apply_function, name) for name in NUMBERS},
+    **{name: partial(apply_function, name) for name in (*NUMBERS, *CASTS)},
+    "int_less": lambda a, b: a < b,
+    "int_less_equal": lambda a, b: a <= b,
+    "int_equal": lambda a, b: a == b,
+    "int_not_equal": lambda a, b: a != b,
+    **{name: partial(apply_integers, OPERATIONS[name]) for name in INTEGERS},
 }
+LEAST, MOST = np.iinfo(np.int32).min, np.iinfo(np.int32).max
 REDUCES: dict[str, tuple[float, Callable]] = {
     "sum": (0.0, np.add),
     "maximum": (-LARGEST, lambda whole, x: np.where(whole > x, whole, x)),
     "minimum": (LARGEST, lambda whole, x: np.where(whole < x, whole, x)),
+    "int_sum": (0, np.add),
+    "int_maximum": (LEAST, np.maximum),
+    "int_minimum": (MOST, np.minimum),
 }
 """By name: where partial results start, and how an element joins one."""
+PLACES: dict[str, tuple[float, Callable]] = {
+    "argmax": (-LARGEST, np.greater),
+    "argmin": (LARGEST, np.less),
+}
+"""By name: what a row's elements have to beat at first, and what beats."""
 
 
 def fill(state: State, i: Instruction) -> None:
     if box := state.box(i):
         state.store(Mem.OBUF, i.dst, i.dst_pitch, np.full(box, i.value, np.float32))
+
+
+def fill_int(state: State, i: Instruction) -> None:
+    if box := state.box(i):
+        state.store(Mem.OBUF, i.dst, i.dst_pitch, np.full(box, i.value, np.int32))
 
 
 def map_elements(state: State, i: Instruction) -> None:
@@ -45,38 +73,56 @@ def map_elements(state: State, i: Instruction) -> None:
     given = [(i.a, i.a_pitch, i.a_step), (i.b, i.b_pitch, i.b_step), (i.c, i.c_pitch, i.c_step)]
     if any(pitch or step for _, pitch, step in given[row.operands :]):
         raise SimError(f"{row.name} has {row.operands} operands")
-    values = [_operand(state, *each, box) for each in given[: row.operands]]
+    values = [
+        _operand(state, *each, box, dtype) for each, dtype in zip(given, row.inputs, strict=False)
+    ]
     for at, pitch, step in given[: row.operands]:
         _check_apart(state, i, (at, pitch, step), box)
     with np.errstate(all="ignore"):
         found = MAPS[row.name](*(np.broadcast_to(value, box).copy() for value in values))
-    state.store(Mem.OBUF, i.dst, i.dst_pitch, np.broadcast_to(found, box).astype(np.float32))
+    state.store(Mem.OBUF, i.dst, i.dst_pitch, np.broadcast_to(found, box).astype(TYPES[row.output]))
 
 
 def reduce_rows(state: State, i: Instruction) -> None:
     if not (box := state.box(i)):
         return
     row = list(REDUCTIONS.values())[i.operation - 1]
-    start, put = REDUCES[row.name]
-    data = _operand(state, i.src, i.src_pitch, 4, box)
+    (dtype,) = row.inputs
+    data = _operand(state, i.src, i.src_pitch, 4, box, dtype)
     source = _span(state.at(i.src), i.src_pitch, 4, box)
     if _meet(_span(state.at(i.dst), i.dst_pitch, 4, (box[0], 1)), source):
         raise SimError("the results lie in the rows that are reduced")
-    partial = np.full((box[0], PARTIALS), start, np.float32)
+    whole = _place(row.name, data) if row.name in PLACES else _reduced(row.name, data)
+    state.store(Mem.OBUF, i.dst, i.dst_pitch, whole[:, None].astype(TYPES[row.output]))
+
+
+def _reduced(name: str, data: np.ndarray) -> np.ndarray:
+    start, put = REDUCES[name]
+    partial = np.full((len(data), PARTIALS), start, data.dtype)
     with np.errstate(all="ignore"):
-        for first in range(0, box[1], PARTIALS):
+        for first in range(0, data.shape[1], PARTIALS):
             part = data[:, first : first + PARTIALS]
             partial[:, : part.shape[1]] = put(partial[:, : part.shape[1]], part)
-        whole = np.full(box[0], start, np.float32)
+        whole = np.full(len(data), start, data.dtype)
         for lane in range(PARTIALS):
             whole = put(whole, partial[:, lane])
-    state.store(Mem.OBUF, i.dst, i.dst_pitch, whole[:, None].astype(np.float32))
+    return whole
 
 
-def _operand(state: State, at: Affine, pitch: int, step: int, box: Box) -> np.ndarray:
-    """Return fp32 of the box's rows, and of its columns or one."""
+def _place(name: str, data: np.ndarray) -> np.ndarray:
+    """Return where the best element of each row stands, as TVM's reducer goes through it."""
+    first, beats = PLACES[name]
+    best, place = np.full(len(data), first, np.float32), np.full(len(data), -1, np.int32)
+    for number, x in enumerate(data.T):
+        place = np.where(beats(best, x) | (best == x), place, np.int32(number))
+        best = np.where(beats(best, x), best, x)
+    return place
+
+
+def _operand(state: State, at: Affine, pitch: int, step: int, box: Box, dtype: str) -> np.ndarray:
+    """Return numbers of the box's rows, and of its columns or one."""
     width = 4 * box[1] if step else 4
-    return state.load(Mem.OBUF, at, pitch, box[0], width).view("<f4")
+    return state.load(Mem.OBUF, at, pitch, box[0], width).view(TYPES[dtype])
 
 
 def _span(start: int, pitch: int, step: int, box: Box) -> tuple[int, int]:
@@ -97,4 +143,4 @@ def _check_apart(state: State, i: Instruction, operand: tuple[Affine, int, int],
         raise SimError("the result overlaps an operand")
 
 
-EXECUTE = {"fill": fill, "map": map_elements, "reduce": reduce_rows}
+EXECUTE = {"fill": fill, "fill.int": fill_int, "map": map_elements, "reduce": reduce_rows}

@@ -8,7 +8,7 @@ namespace microscopiq {
 constexpr int kLoopDepth = 8;
 constexpr int kExtentRegisters = 16;
 constexpr int kSemaphores = 64;
-constexpr uint32_t kProgramVersion = 5;
+constexpr uint32_t kProgramVersion = 6;
 constexpr std::array<uint8_t, 8> kMagic = {77, 83, 67, 79, 80, 73, 81, 0};
 constexpr int kMicroBlock = 8;
 constexpr int kMacroBlock = 128;
@@ -23,8 +23,24 @@ constexpr int kRowsInt8 = 0;
 constexpr int kExponentMin = -126;
 constexpr int kExponentMax = 127;
 
-constexpr uint8_t kDtype_float32 = 1;  // 4 bytes
-constexpr uint8_t kDtype_int8 = 2;  // 1 bytes
+constexpr uint8_t kDtype_float32 = 1;
+constexpr uint8_t kDtype_int8 = 2;
+constexpr uint8_t kDtype_uint8 = 3;
+constexpr uint8_t kDtype_int16 = 4;
+constexpr uint8_t kDtype_int32 = 5;
+constexpr uint8_t kDtype_int64 = 6;
+constexpr uint8_t kDtype_bool = 7;
+constexpr int kDtypeBytes[8] = {0, 4, 1, 1, 2, 4, 8, 1};  // by code
+
+enum class Conversion : uint8_t {
+  kNone = 0,
+  kInt8 = 1,
+  kUint8 = 2,
+  kInt16 = 3,
+  kInt64 = 4,
+};
+constexpr int kConversionBytes[5] = {0, 1, 1, 2, 8};
+constexpr const char* kConversionNames[5] = {"none", "int8", "uint8", "int16", "int64"};
 
 enum class Codes : uint8_t {
   kTwosComplement = 0,
@@ -98,49 +114,198 @@ enum class MapOperation : uint8_t {
   kLess = 6,
   kLessEqual = 7,
   kEqual = 8,
-  kSelect = 9,
-  kExp = 10,
-  kExp2 = 11,
-  kExpm1 = 12,
-  kLog = 13,
-  kLog2 = 14,
-  kLog10 = 15,
-  kLog1P = 16,
-  kPow = 17,
-  kSigmoid = 18,
-  kTanh = 19,
-  kErf = 20,
-  kSin = 21,
-  kCos = 22,
-  kTan = 23,
-  kSqrt = 24,
-  kRsqrt = 25,
-  kFabs = 26,
-  kFloor = 27,
-  kCeil = 28,
-  kTrunc = 29,
-  kNearbyint = 30,
-  kMin = 31,
-  kMax = 32,
+  kNotEqual = 9,
+  kSelect = 10,
+  kExp = 11,
+  kExp2 = 12,
+  kExpm1 = 13,
+  kLog = 14,
+  kLog2 = 15,
+  kLog10 = 16,
+  kLog1P = 17,
+  kPow = 18,
+  kSigmoid = 19,
+  kTanh = 20,
+  kErf = 21,
+  kSin = 22,
+  kCos = 23,
+  kTan = 24,
+  kSqrt = 25,
+  kRsqrt = 26,
+  kFabs = 27,
+  kFloor = 28,
+  kCeil = 29,
+  kTrunc = 30,
+  kNearbyint = 31,
+  kMin = 32,
+  kMax = 33,
+  kIntAdd = 34,
+  kIntSubtract = 35,
+  kIntMultiply = 36,
+  kIntMin = 37,
+  kIntMax = 38,
+  kIntLess = 39,
+  kIntLessEqual = 40,
+  kIntEqual = 41,
+  kIntNotEqual = 42,
+  kBitAnd = 43,
+  kBitOr = 44,
+  kBitXor = 45,
+  kShiftLeft = 46,
+  kShiftRight = 47,
+  kFloorDivide = 48,
+  kFloorModulo = 49,
+  kTruncateDivide = 50,
+  kTruncateModulo = 51,
+  kCheckedAdd = 52,
+  kCheckedSubtract = 53,
+  kCheckedMultiply = 54,
+  kFloat32ToInt32 = 55,
+  kInt32ToFloat32 = 56,
 };  // operands, `OperationClass`, and number among the functions of each code
-constexpr int kMapOperationOperands[33] = {
-    0, 1, 2, 2, 2, 2, 2, 2, 2, 3, 1, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
-    1, 2, 2};
-constexpr int kMapOperationClass[33] = {
-    0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1, 0, 0, 0, 0,
-    0, 0, 0};
-constexpr int kMapOperationFunction[33] = {
-    0, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14,
-    15, 16, 17, 18, 19, 20, 21, 22};
+constexpr int kMapOperationOperands[57] = {
+    0, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 1, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+    1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1};
+constexpr int kMapOperationClass[57] = {
+    0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1, 0, 0, 0,
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 2, 0};
+constexpr int kMapOperationFunction[57] = {
+    0, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13,
+    14, 15, 16, 17, 18, 19, 20, 21, 22, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
+    -1, -1, -1, -1, -1, -1, -1, -1, 23, 26};
+// What is wrong with operands that have no result, null if all have one.
+constexpr const char* kMapOperationRefused[57] = {
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    "shifts too far; allowed: 0 to 31 bits",
+    "shifts too far; allowed: 0 to 31 bits",
+    "has no 32-bit result; allowed: divisors but 0, and all but -2147483648 by -1",
+    "has no 32-bit result; allowed: divisors but 0, and all but -2147483648 by -1",
+    "has no 32-bit result; allowed: divisors but 0, and all but -2147483648 by -1",
+    "has no 32-bit result; allowed: divisors but 0, and all but -2147483648 by -1",
+    "doesn't fit 32 bits, in which the vector unit computes int64",
+    "doesn't fit 32 bits, in which the vector unit computes int64",
+    "doesn't fit 32 bits, in which the vector unit computes int64",
+    nullptr,
+    nullptr,
+};
+constexpr const char* kMapOperationNames[57] = {
+    "",
+    "copy",
+    "add",
+    "subtract",
+    "multiply",
+    "divide",
+    "less",
+    "less_equal",
+    "equal",
+    "not_equal",
+    "select",
+    "exp",
+    "exp2",
+    "expm1",
+    "log",
+    "log2",
+    "log10",
+    "log1p",
+    "pow",
+    "sigmoid",
+    "tanh",
+    "erf",
+    "sin",
+    "cos",
+    "tan",
+    "sqrt",
+    "rsqrt",
+    "fabs",
+    "floor",
+    "ceil",
+    "trunc",
+    "nearbyint",
+    "min",
+    "max",
+    "int_add",
+    "int_subtract",
+    "int_multiply",
+    "int_min",
+    "int_max",
+    "int_less",
+    "int_less_equal",
+    "int_equal",
+    "int_not_equal",
+    "bit_and",
+    "bit_or",
+    "bit_xor",
+    "shift_left",
+    "shift_right",
+    "floor_divide",
+    "floor_modulo",
+    "truncate_divide",
+    "truncate_modulo",
+    "checked_add",
+    "checked_subtract",
+    "checked_multiply",
+    "float32_to_int32",
+    "int32_to_float32",
+};
 enum class Reduction : uint8_t {
   kSum = 1,
   kMaximum = 2,
   kMinimum = 3,
+  kIntSum = 4,
+  kIntMaximum = 5,
+  kIntMinimum = 6,
+  kArgmax = 7,
+  kArgmin = 8,
 };  // operands, `OperationClass`, and number among the functions of each code
-constexpr int kReductionOperands[4] = {
-    0, 1, 1, 1};
-constexpr int kReductionClass[4] = {
-    0, 0, 0, 0};
+constexpr int kReductionOperands[9] = {
+    0, 1, 1, 1, 1, 1, 1, 1, 1};
+constexpr int kReductionClass[9] = {
+    0, 0, 0, 0, 0, 0, 0, 0, 0};
 constexpr int kPartials = 16;
 
 // Architecture keys, their names in the program file, and their ranges.
@@ -411,6 +576,7 @@ struct DmaLoad {
   uint8_t element;
   uint8_t rows;
   uint8_t cols;
+  uint8_t convert;
   template <typename Reader>
   void Read(Reader* reader) {
     reader->mem(&mem);
@@ -423,6 +589,7 @@ struct DmaLoad {
     reader->u8(&element);
     reader->extent(&rows);
     reader->extent(&cols);
+    reader->u8(&convert);
   }
   template <typename Visitor>
   void Show(Visitor* visitor) const {
@@ -436,10 +603,12 @@ struct DmaLoad {
     visitor->u8("element", element);
     visitor->extent("rows", rows);
     visitor->extent("cols", cols);
+    visitor->u8("convert", convert);
   }
   template <typename Refuse>
   void Check(Refuse refuse) const {
-    if (element != 1 && element != 4) refuse("element", element, "1, 4");
+    if (element != 1 && element != 2 && element != 4 && element != 8) refuse("element", element, "1, 2, 4, 8");
+    if (convert >= 5) refuse("convert", convert, "0..4");
   }
 };
 
@@ -553,6 +722,67 @@ struct DmaWeight {
   }
 };
 
+struct DmaGather {
+  static constexpr uint16_t kOpcode = 0x13;
+  static constexpr uint16_t kBytes = 196;
+  static constexpr const char* kMnemonic = "dma.gather";
+  static constexpr Unit kUnit = Unit::kDmaIn;
+  uint8_t mem;
+  Affine dst;
+  uint32_t dst_pitch;
+  uint8_t arg;
+  Affine src;
+  int64_t src_pitch;
+  int32_t src_step;
+  uint8_t element;
+  Affine index;
+  uint32_t index_pitch;
+  uint32_t limit;
+  uint8_t rows;
+  uint8_t cols;
+  uint8_t convert;
+  template <typename Reader>
+  void Read(Reader* reader) {
+    reader->mem(&mem);
+    reader->affine(&dst);
+    reader->u32(&dst_pitch);
+    reader->argument(&arg);
+    reader->affine(&src);
+    reader->i64(&src_pitch);
+    reader->i32(&src_step);
+    reader->u8(&element);
+    reader->affine(&index);
+    reader->u32(&index_pitch);
+    reader->u32(&limit);
+    reader->extent(&rows);
+    reader->extent(&cols);
+    reader->u8(&convert);
+  }
+  template <typename Visitor>
+  void Show(Visitor* visitor) const {
+    visitor->mem("mem", mem);
+    visitor->affine("dst", dst);
+    visitor->u32("dst_pitch", dst_pitch);
+    visitor->argument("arg", arg);
+    visitor->affine("src", src);
+    visitor->i64("src_pitch", src_pitch);
+    visitor->i32("src_step", src_step);
+    visitor->u8("element", element);
+    visitor->affine("index", index);
+    visitor->u32("index_pitch", index_pitch);
+    visitor->u32("limit", limit);
+    visitor->extent("rows", rows);
+    visitor->extent("cols", cols);
+    visitor->u8("convert", convert);
+  }
+  template <typename Refuse>
+  void Check(Refuse refuse) const {
+    if (element != 1 && element != 2 && element != 4 && element != 8) refuse("element", element, "1, 2, 4, 8");
+    if (limit < 1) refuse("limit", limit, "at least 1");
+    if (convert >= 5) refuse("convert", convert, "0..4");
+  }
+};
+
 struct DmaStore {
   static constexpr uint16_t kOpcode = 0x18;
   static constexpr uint16_t kBytes = 136;
@@ -568,6 +798,7 @@ struct DmaStore {
   uint8_t element;
   uint8_t rows;
   uint8_t cols;
+  uint8_t convert;
   template <typename Reader>
   void Read(Reader* reader) {
     reader->argument(&arg);
@@ -580,6 +811,7 @@ struct DmaStore {
     reader->u8(&element);
     reader->extent(&rows);
     reader->extent(&cols);
+    reader->u8(&convert);
   }
   template <typename Visitor>
   void Show(Visitor* visitor) const {
@@ -593,10 +825,12 @@ struct DmaStore {
     visitor->u8("element", element);
     visitor->extent("rows", rows);
     visitor->extent("cols", cols);
+    visitor->u8("convert", convert);
   }
   template <typename Refuse>
   void Check(Refuse refuse) const {
-    if (element != 1 && element != 4) refuse("element", element, "1, 4");
+    if (element != 1 && element != 2 && element != 4 && element != 8) refuse("element", element, "1, 2, 4, 8");
+    if (convert >= 5) refuse("convert", convert, "0..4");
   }
 };
 
@@ -1036,7 +1270,7 @@ struct Map {
   }
   template <typename Refuse>
   void Check(Refuse refuse) const {
-    if (operation < 1 || operation >= 33) refuse("operation", operation, "1..32");
+    if (operation < 1 || operation >= 57) refuse("operation", operation, "1..56");
     if (a_step != 0 && a_step != 4) refuse("a_step", a_step, "0, 4");
     if (b_step != 0 && b_step != 4) refuse("b_step", b_step, "0, 4");
     if (c_step != 0 && c_step != 4) refuse("c_step", c_step, "0, 4");
@@ -1077,7 +1311,38 @@ struct Reduce {
   }
   template <typename Refuse>
   void Check(Refuse refuse) const {
-    if (operation < 1 || operation >= 4) refuse("operation", operation, "1..3");
+    if (operation < 1 || operation >= 9) refuse("operation", operation, "1..8");
+  }
+};
+
+struct FillInt {
+  static constexpr uint16_t kOpcode = 0x4b;
+  static constexpr uint16_t kBytes = 68;
+  static constexpr const char* kMnemonic = "fill.int";
+  static constexpr Unit kUnit = Unit::kVector;
+  Affine dst;
+  uint32_t dst_pitch;
+  int32_t value;
+  uint8_t rows;
+  uint8_t cols;
+  template <typename Reader>
+  void Read(Reader* reader) {
+    reader->affine(&dst);
+    reader->u32(&dst_pitch);
+    reader->i32(&value);
+    reader->extent(&rows);
+    reader->extent(&cols);
+  }
+  template <typename Visitor>
+  void Show(Visitor* visitor) const {
+    visitor->affine("dst", dst);
+    visitor->u32("dst_pitch", dst_pitch);
+    visitor->i32("value", value);
+    visitor->extent("rows", rows);
+    visitor->extent("cols", cols);
+  }
+  template <typename Refuse>
+  void Check(Refuse /*refuse*/) const {
   }
 };
 
@@ -1097,6 +1362,7 @@ struct Reduce {
   X(DmaLoad) \
   X(DmaIm2col) \
   X(DmaWeight) \
+  X(DmaGather) \
   X(DmaStore) \
   X(Preload) \
   X(PreloadRows) \
@@ -1109,7 +1375,8 @@ struct Reduce {
   X(Quant) \
   X(Fill) \
   X(Map) \
-  X(Reduce)
+  X(Reduce) \
+  X(FillInt)
 
 #define MICROSCOPIQ_INSTRUCTIONS(X) \
   MICROSCOPIQ_SEQUENCER_INSTRUCTIONS(X) MICROSCOPIQ_UNIT_INSTRUCTIONS(X)

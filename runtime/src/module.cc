@@ -53,8 +53,17 @@ std::string Describe(DLDataType dtype, const int64_t* shape, int64_t ndim) {
 }
 
 DLDataType TypeOf(const Argument& argument) {
-  if (argument.dtype == kDtype_float32) return {kDLFloat, 32, 1};
-  return {kDLInt, 8, 1};
+  const uint8_t bits = static_cast<uint8_t>(8 * kDtypeBytes[argument.dtype]);
+  switch (argument.dtype) {
+    case kDtype_float32:
+      return {kDLFloat, bits, 1};
+    case kDtype_bool:
+      return {kDLBool, bits, 1};
+    case kDtype_uint8:
+      return {kDLUInt, bits, 1};
+    default:
+      return {kDLInt, bits, 1};
+  }
 }
 
 bool IsContiguous(const DLTensor& tensor) {

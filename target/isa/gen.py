@@ -9,7 +9,7 @@ import textwrap
 from enum import Enum
 from pathlib import Path
 
-from .. import formats, segment, vector_operations
+from .. import conversions, formats, segment, vector_operations
 from ..arch import TEMPORAL_BITS, integer_keys
 from . import instructions as _declared  # noqa: F401  (importing registers the instructions)
 from .program import DTYPES, MAGIC, VERSION
@@ -60,8 +60,11 @@ def header() -> str:
         f"constexpr int kExponentMax = {formats.EXPONENT_MAX};",
         "",
     ]
-    for name, (code, size) in DTYPES.items():
-        out.append(f"constexpr uint8_t kDtype_{name} = {code};  // {size} bytes")
+    for name, (code, _) in DTYPES.items():
+        out.append(f"constexpr uint8_t kDtype_{name} = {code};")
+    sizes = ", ".join(str(size) for _, size in DTYPES.values())
+    out.append(f"constexpr int kDtypeBytes[{len(DTYPES) + 1}] = {{0, {sizes}}};  // by code")
+    out += ["", *_conversions()]
     out += ["", *_enum("Codes", formats.Codes), "", *_enum("ScaleKind", formats.ScaleKind), ""]
     out += _weight_formats()
     out += [
@@ -90,6 +93,21 @@ def header() -> str:
     return "\n".join(out) + "\n"
 
 
+def _conversions() -> list[str]:
+    """Return the enum of conversions, and the bytes of an element of each."""
+    rows = conversions.CONVERSIONS.values()
+    lines = ["enum class Conversion : uint8_t {", "  kNone = 0,"]
+    lines += [f"  k{_camel(row.name)} = {row.code}," for row in rows]
+    sizes = ", ".join(str(row.bytes) for row in rows)
+    names = ", ".join(f'"{row.name}"' for row in rows)
+    return [
+        *lines,
+        "};",
+        f"constexpr int kConversionBytes[{len(rows) + 1}] = {{0, {sizes}}};",
+        f'constexpr const char* kConversionNames[{len(rows) + 1}] = {{"none", {names}}};',
+    ]
+
+
 def _operations(name: str, rows: dict[str, vector_operations.Operation]) -> list[str]:
     """Return the enum of some operations, how many operands each has, and its class."""
     lines = [f"enum class {name} : uint8_t {{"]
@@ -108,7 +126,24 @@ def _operations(name: str, rows: dict[str, vector_operations.Operation]) -> list
     for what, column in numbers.items():
         values = "\n    ".join(textwrap.wrap(", ".join(map(str, [0, *column])), 90))
         lines += [f"constexpr int k{name}{what}[{len(column) + 1}] = {{", f"    {values}}};"]
+    if name == "MapOperation":
+        lines += [
+            "// What is wrong with operands that have no result, null if all have one.",
+            f"constexpr const char* k{name}Refused[{len(rows) + 1}] = {{",
+            "    nullptr,",
+            *(f"    {_text(row.refused)}," for row in rows.values()),
+            "};",
+            f"constexpr const char* k{name}Names[{len(rows) + 1}] = {{",
+            '    "",',
+            *(f'    "{row.name}",' for row in rows.values()),
+            "};",
+        ]
     return lines
+
+
+def _text(text: str) -> str:
+    """Return a text as C++ has it, the null pointer for an empty one."""
+    return f'"{text}"' if text else "nullptr"
 
 
 def _enum(name, members) -> list[str]:
@@ -279,7 +314,36 @@ def table() -> str:
             allowed = allowed_text(kind, constraints[name]) if name in constraints else ""
             size = struct.calcsize(kind.format)
             out.append(f"| `{name}` | {kind.name} | {size} | {allowed} | {doc} |")
+    out += _operation_table("map", vector_operations.OPERATIONS)
+    out += _operation_table("reduce", vector_operations.REDUCTIONS)
+    out += [
+        "",
+        "## `convert` of transfers",
+        "",
+        "| code | element in DRAM | bytes | word of int32 |",
+    ]
+    out.append("|---|---|---|---|")
+    for each in conversions.CONVERSIONS.values():
+        out.append(f"| {each.code} | {each.name} | {each.bytes} | {each.meaning} |")
     return "\n".join(out) + "\n"
+
+
+def _operation_table(mnemonic: str, rows: dict[str, vector_operations.Operation]) -> list[str]:
+    """Return the section of the codes that an instruction's `operation` takes."""
+    out = [
+        "",
+        f"## `operation` of `{mnemonic}`",
+        "",
+        "| code | name | words | result | lane | gives |",
+    ]
+    out.append("|---|---|---|---|---|---|")
+    for row in rows.values():
+        words, ends = ", ".join(row.inputs), f"; ends the run if it {row.refused}"
+        meaning = row.meaning + (ends if row.refused else "")
+        out.append(
+            f"| {row.code} | {row.name} | {words} | {row.output} | {row.cost.value} | {meaning} |"
+        )
+    return out
 
 
 OUTPUTS = {"runtime/src/isa.gen.h": header, "docs/ISA.md": table}

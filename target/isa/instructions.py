@@ -6,6 +6,7 @@ bytes from the start of the function argument or of the function's weight segmen
 `cols` name extent registers, set by `clip`; an instruction whose extent is 0 does nothing.
 """
 
+from ..conversions import CONVERSIONS
 from ..formats import ACTIVATION_BITS
 from ..vector_operations import OPERATIONS, REDUCTIONS
 from .spec import (
@@ -92,9 +93,17 @@ class Break(Instruction):
     extent: int = operand(EXTENT, "register that decides")
 
 
+ELEMENTS = (1, 2, 4, 8)
+"""Bytes of an element in DRAM."""
+CONVERT_CODES = range(len(CONVERSIONS) + 1)
+
+
 @instruction(0x10, "dma.load", Unit.DMA_IN, reads=("dram",), writes=("mem",))
 class DmaLoad(Instruction):
-    """Copy a strided box of an argument into an on-chip memory, row by row."""
+    """Copy a strided box of an argument into an on-chip memory, row by row.
+
+    With `convert` each element becomes a word of int32 in obuf.
+    """
 
     mem: int = operand(MEM, "destination memory")
     dst: object = operand(AFFINE, "destination of element (0, 0)")
@@ -103,9 +112,10 @@ class DmaLoad(Instruction):
     src: object = operand(AFFINE, "source of element (0, 0)")
     src_pitch: int = operand(I64, "bytes between source rows")
     src_step: int = operand(I32, "bytes between source elements of a row")
-    element: int = operand(U8, "bytes of an element", allowed=(1, 4))
+    element: int = operand(U8, "bytes of an element", allowed=ELEMENTS)
     rows: int = operand(EXTENT, "rows")
     cols: int = operand(EXTENT, "elements of a row")
+    convert: int = operand(U8, "elements in DRAM, 0: as on the chip", 0, allowed=CONVERT_CODES)
 
 
 @instruction(0x11, "dma.im2col", Unit.DMA_IN, reads=("dram",), writes=("mem",))
@@ -147,9 +157,35 @@ class DmaWeight(Instruction):
     capacity: int = operand(U32, "bytes of the destination slot; a larger panel is an error")
 
 
+@instruction(0x13, "dma.gather", Unit.DMA_IN, reads=("dram", "obuf"), writes=("mem",))
+class DmaGather(Instruction):
+    """Copy rows of an argument into an on-chip memory, each where an index in obuf says.
+
+    Row r starts at `src + index[r] * src_pitch`. An index outside of 0 to `limit` - 1 ends the run.
+    """
+
+    mem: int = operand(MEM, "destination memory")
+    dst: object = operand(AFFINE, "destination of element (0, 0)")
+    dst_pitch: int = operand(U32, "bytes between destination rows")
+    arg: int = operand(ARG, "function argument")
+    src: object = operand(AFFINE, "source of column 0 for index 0")
+    src_pitch: int = operand(I64, "bytes between the sources of neighbouring indices")
+    src_step: int = operand(I32, "bytes between source elements of a row")
+    element: int = operand(U8, "bytes of an element", allowed=ELEMENTS)
+    index: object = operand(AFFINE, "int32 index of row 0 in obuf")
+    index_pitch: int = operand(U32, "bytes between indices; 0: one for all rows")
+    limit: int = operand(U32, "indices that there are", least=1)
+    rows: int = operand(EXTENT, "rows")
+    cols: int = operand(EXTENT, "elements of a row")
+    convert: int = operand(U8, "elements in DRAM, 0: as on the chip", 0, allowed=CONVERT_CODES)
+
+
 @instruction(0x18, "dma.store", Unit.DMA_OUT, reads=("mem",), writes=("dram",))
 class DmaStore(Instruction):
-    """Copy a box of an on-chip memory to a strided box of an argument."""
+    """Copy a box of an on-chip memory to a strided box of an argument.
+
+    With `convert` the box is of words in obuf, and each becomes an element.
+    """
 
     arg: int = operand(ARG, "function argument")
     dst: object = operand(AFFINE, "destination of element (0, 0)")
@@ -158,9 +194,10 @@ class DmaStore(Instruction):
     mem: int = operand(MEM, "source memory")
     src: object = operand(AFFINE, "source of element (0, 0)")
     src_pitch: int = operand(U32, "bytes between source rows")
-    element: int = operand(U8, "bytes of an element", allowed=(1, 4))
+    element: int = operand(U8, "bytes of an element", allowed=ELEMENTS)
     rows: int = operand(EXTENT, "rows")
     cols: int = operand(EXTENT, "elements of a row")
+    convert: int = operand(U8, "elements in DRAM, 0: as on the chip", 0, allowed=CONVERT_CODES)
 
 
 @instruction(0x20, "preload", Unit.WLOAD, reads=("wbuf",), writes=("plane",))
@@ -314,17 +351,28 @@ class Fill(Instruction):
     cols: int = operand(EXTENT, "columns")
 
 
+@instruction(0x4B, "fill.int", Unit.VECTOR, writes=("obuf",))
+class FillInt(Instruction):
+    """obuf = value: the same of int32."""
+
+    dst: object = operand(AFFINE, "int32 (row 0, column 0) in obuf")
+    dst_pitch: int = operand(U32, "bytes between rows")
+    value: int = operand(I32, "the number")
+    rows: int = operand(EXTENT, "rows")
+    cols: int = operand(EXTENT, "columns")
+
+
 @instruction(0x49, "map", Unit.VECTOR, reads=("obuf",), writes=("obuf",))
 class Map(Instruction):
     """obuf[dst] = operation(obuf[a], obuf[b], obuf[c]), element by element.
 
     An operand is a tile, a row (pitch 0), a column (step 0) or a scalar (both). Those that an
     operation has no use for aren't read; their pitch and step are 0. The result may take the place
-    of an operand, but overlap none.
+    of an operand, but overlap none. Operands without a result (a division by 0) end the run.
     """
 
     operation: int = operand(U8, "what is computed", allowed=MAP_CODES)
-    dst: object = operand(AFFINE, "fp32 (row 0, column 0) in obuf")
+    dst: object = operand(AFFINE, "word (row 0, column 0) in obuf")
     dst_pitch: int = operand(U32, "bytes between rows")
     a: object = operand(AFFINE, "first operand in obuf")
     a_pitch: int = operand(U32, "bytes between its rows; 0: one row for all")
@@ -341,16 +389,16 @@ class Map(Instruction):
 
 @instruction(0x4A, "reduce", Unit.VECTOR, reads=("obuf",), writes=("obuf",))
 class Reduce(Instruction):
-    """obuf[dst] = sum, largest or smallest of each row of obuf[src].
+    """obuf[dst] = sum, largest or smallest of each row of obuf[src], or where that stands.
 
     Element n goes to partial result n mod 16, and the partial results are put together in order:
     the same bits with any number of lanes.
     """
 
     operation: int = operand(U8, "what is computed", allowed=REDUCE_CODES)
-    dst: object = operand(AFFINE, "fp32 of row 0 in obuf")
+    dst: object = operand(AFFINE, "word of row 0 in obuf")
     dst_pitch: int = operand(U32, "bytes between results")
-    src: object = operand(AFFINE, "fp32 (row 0, column 0) in obuf")
+    src: object = operand(AFFINE, "word (row 0, column 0) in obuf")
     src_pitch: int = operand(U32, "bytes between rows")
     rows: int = operand(EXTENT, "rows")
     cols: int = operand(EXTENT, "columns")

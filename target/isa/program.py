@@ -15,8 +15,16 @@ from . import instructions as _registered  # noqa: F401  (a program is nothing w
 from .spec import ARG, Instruction, decode
 
 MAGIC = b"MSCOPIQ\0"
-VERSION = 5
-DTYPES = {"float32": (1, 4), "int8": (2, 1)}
+VERSION = 6
+DTYPES = {
+    "float32": (1, 4),
+    "int8": (2, 1),
+    "uint8": (3, 1),
+    "int16": (4, 2),
+    "int32": (5, 4),
+    "int64": (6, 8),
+    "bool": (7, 1),
+}
 """Argument dtypes: code in the file and bytes of an element."""
 
 

@@ -52,6 +52,10 @@ CASES = {
             *(1, 1, 1, 1, 0, 0, 1, 1),
         ),
     ),
+    isa.DmaGather: (
+        FILL,
+        isa.DmaGather(Mem.ACC, at(), 8, 0, at(), 0, 1, 1, at(), 4, 1 << 26, FOUR, EIGHT),
+    ),
     isa.DmaWeight: ([], LOAD_PANEL),
     isa.DmaStore: (FILL, isa.DmaStore(1, at(), 0, 1, Mem.OBUF, at(), 0, 1, ONE, EIGHT)),
     isa.Preload: ([LOAD_PANEL], PRELOAD),
@@ -73,6 +77,7 @@ CASES = {
     isa.Absmax: (FILL, isa.Absmax(at(), 1, *BOX, at(1), 8)),
     isa.Quant: (FILL, isa.Quant(at(128), 4, at(), 1, *BOX, 8)),
     isa.Fill: ([], isa.Fill(at(), 16, 1.0, FOUR, FOUR)),
+    isa.FillInt: ([], isa.FillInt(at(), 16, -1, FOUR, FOUR)),
     isa.Map: (FILL, isa.Map(2, at(), 16, at(64), 16, 4, at(), 16, 4, at(), 0, 0, FOUR, FOUR)),
     isa.Reduce: (FILL, isa.Reduce(1, at(128), 4, *BOX)),
 }

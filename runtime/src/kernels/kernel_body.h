@@ -212,6 +212,8 @@ int64_t MultiplyWide(const MatmulArgs& args, const double* weights) {
 
 }  // namespace microscopiq
 
+#include "kernels/map_loops.h"
+#include "kernels/reduce_loops.h"
 #include "kernels/vector_loops.h"
 // In this order: each takes what those before it define.
 // clang-format off

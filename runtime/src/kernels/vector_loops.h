@@ -15,12 +15,13 @@
   X(MaxExponent, int, (const float* in, int64_t count))                                       \
   /* out = round_half_even(clip(in * factor, -limit, limit)); `limit` is an integer. */       \
   X(Quantize, void, (const float* in, float factor, float limit, int64_t count, int8_t* out)) \
-  /* out = operation(a, b, c), of as many operands as it has; no function. */                 \
-  X(Map, void,                                                                                \
-    (MapOperation operation, const float* a, const float* b, const float* c, int64_t count,   \
-     float* out))                                                                             \
-  /* The elements put together as kPartials results, and these in order. */                   \
-  X(Reduce, float, (Reduction operation, const float* in, int64_t count))
+  /* out = operation(a, b, c), of as many operands as it has, unless it is a function. */     \
+  /* Returns the first element without a result, before anything is written, or `count`. */   \
+  X(Map, int64_t,                                                                             \
+    (MapOperation operation, const void* a, const void* b, const void* c, int64_t count,      \
+     void* out))                                                                              \
+  /* *out = the elements put together as kPartials results, and these in order. */            \
+  X(Reduce, void, (Reduction operation, const void* in, int64_t count, void* out))
 #endif
 
 #ifdef MICROSCOPIQ_ISA
@@ -77,66 +78,6 @@ void Quantize(const float* in, float factor, float limit, int64_t count, int8_t*
     __builtin_memcpy(&bits, &shifted, 4);
     out[n] = static_cast<int8_t>(bits - 0x4B400000);
   }
-}
-
-template <typename Function>
-void EachElement(int64_t count, float* out, Function function) {
-  for (int64_t n = 0; n < count; ++n) out[n] = function(n);
-}
-
-void Map(MapOperation operation, const float* a, const float* b, const float* c, int64_t count,
-         float* out) {
-  switch (operation) {
-    case MapOperation::kCopy:
-      return EachElement(count, out, [=](int64_t n) { return a[n]; });
-    case MapOperation::kAdd:
-      return EachElement(count, out, [=](int64_t n) { return a[n] + b[n]; });
-    case MapOperation::kSubtract:
-      return EachElement(count, out, [=](int64_t n) { return a[n] - b[n]; });
-    case MapOperation::kMultiply:
-      return EachElement(count, out, [=](int64_t n) { return a[n] * b[n]; });
-    case MapOperation::kDivide:
-      return EachElement(count, out, [=](int64_t n) { return a[n] / b[n]; });
-    case MapOperation::kLess:
-      return EachElement(count, out, [=](int64_t n) { return a[n] < b[n] ? 1.0f : 0.0f; });
-    case MapOperation::kLessEqual:
-      return EachElement(count, out, [=](int64_t n) { return a[n] <= b[n] ? 1.0f : 0.0f; });
-    case MapOperation::kEqual:
-      return EachElement(count, out, [=](int64_t n) { return a[n] == b[n] ? 1.0f : 0.0f; });
-    case MapOperation::kSelect:
-      return EachElement(count, out, [=](int64_t n) { return a[n] != 0.0f ? b[n] : c[n]; });
-    default:
-      return;  // a function
-  }
-}
-
-template <typename Put>
-float ReduceRow(const float* in, int64_t count, float start, Put put) {
-  float partial[kPartials];
-  for (float& one : partial) one = start;
-  int64_t n = 0;
-  for (; n + kPartials <= count; n += kPartials) {
-    for (int lane = 0; lane < kPartials; ++lane) partial[lane] = put(partial[lane], in[n + lane]);
-  }
-  for (int lane = 0; n + lane < count; ++lane) partial[lane] = put(partial[lane], in[n + lane]);
-  float whole = start;
-  for (const float one : partial) whole = put(whole, one);
-  return whole;
-}
-
-float Reduce(Reduction operation, const float* in, int64_t count) {
-  constexpr float kLargest = 3.40282346638528859812e+38f;
-  switch (operation) {
-    case Reduction::kSum:
-      return ReduceRow(in, count, 0.0f, [](float whole, float x) { return whole + x; });
-    case Reduction::kMaximum:
-      return ReduceRow(in, count, -kLargest,
-                       [](float whole, float x) { return whole > x ? whole : x; });
-    case Reduction::kMinimum:
-      return ReduceRow(in, count, kLargest,
-                       [](float whole, float x) { return whole < x ? whole : x; });
-  }
-  return 0;
 }
 
 }  // namespace MICROSCOPIQ_ISA

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "errors.h"
+#include "kernels/boxes.h"
 #include "kernels/im2col.h"
 #include "machine/machine.h"
 
@@ -11,74 +12,6 @@ namespace {
 
 // Larger rows and columns of an im2col matrix could overflow the addresses made from them.
 constexpr int64_t kMaxIm2colIndex = 1 << 29;
-
-// Rows and columns that are copied together where neighbours aren't neighbours in DRAM (a
-// convolution's output): as many as a cache line holds elements.
-constexpr int64_t kBlockSide = 16;
-
-// Where elements lie: bytes between rows, and between elements of a row.
-struct Layout {
-  int64_t pitch;
-  int64_t step;
-};
-
-template <typename Element>
-void CopyElement(const uint8_t* src, uint8_t* dst) {
-  std::memcpy(dst, src, sizeof(Element));
-}
-
-// One element after the other, rows first to last: later ones win where they overlap.
-template <typename Element>
-void CopyElements(const uint8_t* src, Layout from, uint8_t* dst, Layout to, int64_t rows,
-                  int64_t cols) {
-  for (int64_t row = 0; row < rows; ++row) {
-    for (int64_t col = 0; col < cols; ++col) {
-      CopyElement<Element>(src + row * from.pitch + col * from.step,
-                           dst + row * to.pitch + col * to.step);
-    }
-  }
-}
-
-// Block by block, in each along the way in which writes are neighbours.
-template <typename Element>
-void CopyBlocks(const uint8_t* src, Layout from, uint8_t* dst, Layout to, int64_t rows,
-                int64_t cols) {
-  const bool down = to.pitch < to.step;
-  for (int64_t row = 0; row < rows; row += kBlockSide) {
-    for (int64_t col = 0; col < cols; col += kBlockSide) {
-      const uint8_t* in = src + row * from.pitch + col * from.step;
-      uint8_t* out = dst + row * to.pitch + col * to.step;
-      const int64_t height = std::min(kBlockSide, rows - row);
-      const int64_t width = std::min(kBlockSide, cols - col);
-      if (down) {
-        CopyElements<Element>(in, {from.step, from.pitch}, out, {to.step, to.pitch}, width, height);
-      } else {
-        CopyElements<Element>(in, from, out, to, height, width);
-      }
-    }
-  }
-}
-
-template <typename Element>
-void Copy(const uint8_t* src, Layout from, uint8_t* dst, Layout to, int64_t rows, int64_t cols) {
-  constexpr int64_t kBytes = sizeof(Element);
-  const int64_t row_bytes = cols * kBytes;
-  if (from.step == kBytes && to.step == kBytes) {
-    for (int64_t row = 0; row < rows; ++row) {
-      std::memcpy(dst + row * to.pitch, src + row * from.pitch, row_bytes);
-    }
-    return;
-  }
-  // No element is written twice: any order gives the same.
-  const bool apart = (to.step == kBytes && to.pitch >= row_bytes) ||
-                     (to.pitch == kBytes && to.step >= rows * kBytes);
-  (apart ? CopyBlocks<Element> : CopyElements<Element>)(src, from, dst, to, rows, cols);
-}
-
-void Copy(int element, const uint8_t* src, Layout from, uint8_t* dst, Layout to, int64_t rows,
-          int64_t cols) {
-  (element == 4 ? Copy<uint32_t> : Copy<uint8_t>)(src, from, dst, to, rows, cols);
-}
 
 }  // namespace
 
@@ -91,34 +24,107 @@ Work Machine::Transfer(int64_t bytes) const {
   return work;
 }
 
-uint8_t* Machine::Dram(int arg, int64_t base, int64_t rows, int64_t pitch, int64_t cols,
-                       int64_t step, int64_t element) {
+void Machine::CheckDram(int arg, const DramBox& box) const {
   using Wide = __int128;
   const Tensor& tensor = arguments_[arg];
-  const Wide down = static_cast<Wide>(rows - 1) * pitch,
-             across = static_cast<Wide>(cols - 1) * step;
-  const Wide low = base + std::min<Wide>(down, 0) + std::min<Wide>(across, 0);
-  const Wide high = base + std::max<Wide>(down, 0) + std::max<Wide>(across, 0) + element;
+  const Wide down = static_cast<Wide>(box.rows - 1) * box.pitch,
+             across = static_cast<Wide>(box.cols - 1) * box.step;
+  const Wide low = box.base + std::min<Wide>(down, 0) + std::min<Wide>(across, 0);
+  const Wide high = box.base + std::max<Wide>(down, 0) + std::max<Wide>(across, 0) + box.element;
   if (low < 0 || high > tensor.bytes) {
-    Fail(kSimError, "argument ", arg, " (", function_->arguments[arg].name, ") address ", Hex{base},
-         ": ", rows, " rows ", pitch, " bytes apart of ", cols, " elements ", step,
-         " bytes apart leave the tensor; allowed: 0x0 to ", Hex{tensor.bytes});
+    Fail(kSimError, "argument ", arg, " (", function_->arguments[arg].name, ") address ",
+         Hex{box.base}, ": ", box.rows, " rows ", box.pitch, " bytes apart of ", box.cols,
+         " elements ", box.step, " bytes apart leave the tensor; allowed: 0x0 to ",
+         Hex{tensor.bytes});
   }
+}
+
+uint8_t* Machine::Dram(int arg, const DramBox& box) {
+  CheckDram(arg, box);
   if (!values_) return nullptr;
-  if (watch_) watch_->Tensor(arg, base, rows, pitch, cols, step, element);
-  return tensor.data + base;
+  if (watch_) {
+    watch_->Tensor(arg, box.base, box.rows, box.pitch, box.cols, box.step, box.element);
+  }
+  return arguments_[arg].data + box.base;
+}
+
+template <typename Op>
+int64_t Machine::ChipElement(const Op& op) const {
+  if (!op.convert) return op.element;
+  const int bytes = kConversionBytes[op.convert];
+  if (op.element != bytes) {
+    Fail(kSimError, "elements of ", int{op.element}, " bytes; ", kConversionNames[op.convert],
+         " has ", bytes);
+  }
+  if (op.mem != static_cast<uint8_t>(Mem::kObuf)) {
+    Fail(kSimError, "words of ", kMemNames[op.mem], " are converted; allowed: those of obuf");
+  }
+  return 4;
+}
+
+void Machine::Widen(int convert, int arg, const DramBox& box, const uint8_t* src, uint8_t* dst,
+                    int64_t dst_pitch) const {
+  const Unfit unfit =
+      ToWords(convert, src, {box.pitch, box.step}, dst, dst_pitch, box.rows, box.cols);
+  if (unfit.row < 0) return;
+  Fail(kSimError, "argument ", arg, " (", function_->arguments[arg].name, ") address ",
+       Hex{box.base + unfit.row * box.pitch + unfit.col * box.step}, ": int64 ", unfit.value,
+       "; allowed: ", INT32_MIN, " to ", INT32_MAX, ", what 32 bits hold");
 }
 
 Machine::Outcome Machine::Execute(const DmaLoad& op) {
   const int64_t rows = Extent(op.rows), cols = Extent(op.cols);
   if (rows == 0 || cols == 0) return std::nullopt;
-  uint8_t* dst = memories_[op.mem].Write({At(op.dst), op.dst_pitch, rows, cols * op.element});
-  const uint8_t* src = Dram(op.arg, At(op.src), rows, op.src_pitch, cols, op.src_step, op.element);
-  if (values_) {
-    Copy(op.element, src, {op.src_pitch, op.src_step}, dst, {op.dst_pitch, op.element}, rows, cols);
+  const int64_t row_bytes = cols * ChipElement(op);
+  uint8_t* dst =
+      memories_[op.mem].Write({At(op.dst), op.dst_pitch, rows, row_bytes, op.convert ? 4 : 1});
+  const DramBox box{At(op.src), rows, op.src_pitch, cols, op.src_step, op.element};
+  const uint8_t* src = Dram(op.arg, box);
+  if (values_ && op.convert) {
+    Widen(op.convert, op.arg, box, src, dst, op.dst_pitch);
+  } else if (values_) {
+    CopyBox(op.element, src, {op.src_pitch, op.src_step}, dst, {op.dst_pitch, op.element}, rows,
+            cols);
   }
   record_.dram.read += rows * cols * op.element;
   return Transfer(rows * cols * op.element);
+}
+
+Machine::Outcome Machine::Execute(const DmaGather& op) {
+  const int64_t rows = Extent(op.rows), cols = Extent(op.cols);
+  if (rows == 0 || cols == 0) return std::nullopt;
+  const int64_t element = ChipElement(op), first = At(op.index), dst_first = At(op.dst);
+  const uint8_t* indices = memory(Mem::kObuf).Read({first, op.index_pitch, rows, 4, 4});
+  uint8_t* dst =
+      memories_[op.mem].Write({dst_first, op.dst_pitch, rows, cols * element, op.convert ? 4 : 1});
+  const int64_t end = first + int64_t{op.index_pitch} * (rows - 1) + 4;
+  const int64_t dst_end = dst_first + int64_t{op.dst_pitch} * (rows - 1) + cols * element;
+  if (op.mem == static_cast<uint8_t>(Mem::kObuf) && first < dst_end && dst_first < end) {
+    Fail(kSimError, "the rows at ", Hex{dst_first}, " lie on the indices at ", Hex{first},
+         "; allowed: apart from them");
+  }
+  CheckDram(op.arg, {At(op.src), op.limit, op.src_pitch, cols, op.src_step, op.element});
+  for (int64_t row = 0; row < rows && values_; ++row) {
+    int32_t index;
+    std::memcpy(&index, indices + row * op.index_pitch, sizeof(index));
+    if (index < 0 || index >= int64_t{op.limit}) {
+      Fail(kSimError, "index ", index, " of row ", row, ", obuf address ",
+           Hex{first + row * op.index_pitch}, "; allowed: 0 to ", op.limit - 1);
+    }
+    const DramBox box{At(op.src) + index * op.src_pitch, 1, 0, cols, op.src_step, op.element};
+    const uint8_t* src = Dram(op.arg, box);
+    uint8_t* out = dst + row * op.dst_pitch;
+    if (op.convert) {
+      Widen(op.convert, op.arg, box, src, out, 0);
+    } else {
+      CopyBox(op.element, src, {0, op.src_step}, out, {0, op.element}, 1, cols);
+    }
+  }
+  record_.dram.read += rows * cols * op.element;
+  // Rows lie anywhere: none shares a cycle of the channel with another.
+  Work work = Transfer(cols * op.element);
+  work.busy *= rows;
+  return work;
 }
 
 Machine::Outcome Machine::Execute(const DmaStore& op) {
@@ -128,14 +134,19 @@ Machine::Outcome Machine::Execute(const DmaStore& op) {
     Fail(kSimError, "argument ", int{op.arg}, " (", function_->arguments[op.arg].name,
          ") is an input; allowed: outputs");
   }
-  if (rows > 1 && op.src_pitch < cols * op.element) {
-    Fail(kSimError, "rows of ", cols * op.element, " bytes are read ", op.src_pitch,
+  const int64_t element = ChipElement(op), row_bytes = cols * element;
+  if (rows > 1 && op.src_pitch < row_bytes) {
+    Fail(kSimError, "rows of ", row_bytes, " bytes are read ", op.src_pitch,
          " bytes apart; allowed: at least their length");
   }
-  const uint8_t* src = memories_[op.mem].Read({At(op.src), op.src_pitch, rows, cols * op.element});
-  uint8_t* dst = Dram(op.arg, At(op.dst), rows, op.dst_pitch, cols, op.dst_step, op.element);
-  if (values_) {
-    Copy(op.element, src, {op.src_pitch, op.element}, dst, {op.dst_pitch, op.dst_step}, rows, cols);
+  const uint8_t* src =
+      memories_[op.mem].Read({At(op.src), op.src_pitch, rows, row_bytes, op.convert ? 4 : 1});
+  uint8_t* dst = Dram(op.arg, {At(op.dst), rows, op.dst_pitch, cols, op.dst_step, op.element});
+  const Layout to{op.dst_pitch, op.dst_step};
+  if (values_ && op.convert) {
+    FromWords(op.convert, src, op.src_pitch, dst, to, rows, cols);
+  } else if (values_) {
+    CopyBox(op.element, src, {op.src_pitch, op.element}, dst, to, rows, cols);
   }
   record_.dram.written += rows * cols * op.element;
   return Transfer(rows * cols * op.element);
@@ -154,7 +165,7 @@ Machine::Outcome Machine::Execute(const DmaIm2col& op) {
   const int64_t first_channel = col0 / kernel;
   const int64_t channels = (col0 + cols - 1) / kernel - first_channel + 1;
   uint8_t* dst = memories_[op.mem].Write({At(op.dst), op.dst_pitch, rows, cols});
-  const uint8_t* src = Dram(op.arg, At(op.src), 1, 0, (first_channel + channels) * image, 1, 1);
+  const uint8_t* src = Dram(op.arg, {At(op.src), 1, 0, (first_channel + channels) * image, 1, 1});
 
   const Im2colTile tile{row0, col0, rows, cols};
   if (values_) GatherIm2col(op, tile, src, src + (first_channel + channels) * image, dst);

@@ -54,13 +54,13 @@ int MaxExponent(const Rows<const float>& in, int64_t row, int64_t cols) {
        Hex{in.address(row) + 4 * col}, "; allowed: finite values");
 }
 
-// One of a map's operands, with a number for each column.
+// One of a map's operands, with a word for each column.
 class Spread {
  public:
-  Spread(const Rows<const float>& rows, bool one_per_row, int64_t cols)
+  Spread(const Rows<const uint32_t>& rows, bool one_per_row, int64_t cols)
       : rows_(rows), row_(one_per_row ? cols : 0) {}
 
-  const float* operator[](int64_t row) {
+  const uint32_t* operator[](int64_t row) {
     if (row_.empty()) return rows_[row];
     if (rows_.address(row) != filled_) std::fill(row_.begin(), row_.end(), *rows_[row]);
     filled_ = rows_.address(row);
@@ -68,10 +68,17 @@ class Spread {
   }
 
  private:
-  Rows<const float> rows_;
-  std::vector<float> row_;
+  Rows<const uint32_t> rows_;
+  std::vector<uint32_t> row_;
   int64_t filled_ = -1;
 };
+
+// Ends the run: operands that an operation has no result for.
+[[noreturn]] void FailMap(const Map& op, int64_t address, uint32_t a, uint32_t b) {
+  Fail(kSimError, "obuf address ", Hex{address}, ": ", kMapOperationNames[op.operation], " of ",
+       static_cast<int32_t>(a), " and ", static_cast<int32_t>(b), " ",
+       kMapOperationRefused[op.operation]);
+}
 
 }  // namespace
 
@@ -272,13 +279,19 @@ Machine::Outcome Machine::Execute(const Fill& op) {
   return v.Each([&](int64_t row) { std::fill_n(out[row], v.cols(), op.value); });
 }
 
+Machine::Outcome Machine::Execute(const FillInt& op) {
+  VectorOp v(this, op);
+  const auto out = v.Write<int32_t>(Mem::kObuf, op.dst, op.dst_pitch);
+  return v.Each([&](int64_t row) { std::fill_n(out[row], v.cols(), op.value); });
+}
+
 Machine::Outcome Machine::Execute(const Map& op) {
   VectorOp v(this, op);
   const int count = kMapOperationOperands[op.operation];
   const auto operand = [&](int number, const Affine& at, int64_t pitch, int step) {
-    if (number < count && step) return Spread(v.Read<float>(Mem::kObuf, at, pitch), false, 0);
+    if (number < count && step) return Spread(v.Read<uint32_t>(Mem::kObuf, at, pitch), false, 0);
     if (number < count) {
-      return Spread(v.ReadColumn<float>(Mem::kObuf, at, pitch), true, v.empty() ? 0 : v.cols());
+      return Spread(v.ReadColumn<uint32_t>(Mem::kObuf, at, pitch), true, v.empty() ? 0 : v.cols());
     }
     if (pitch || step) Fail(kSimError, "operand ", number, " of an operation that has ", count);
     return Spread({memory(Mem::kObuf), 0, 0, nullptr}, false, 0);
@@ -298,7 +311,7 @@ Machine::Outcome Machine::Execute(const Map& op) {
   Spread a = operand(0, op.a, op.a_pitch, op.a_step);
   Spread b = operand(1, op.b, op.b_pitch, op.b_step);
   Spread c = operand(2, op.c, op.c_pitch, op.c_step);
-  const auto out = v.Write<float>(Mem::kObuf, op.dst, op.dst_pitch);
+  const auto out = v.Write<uint32_t>(Mem::kObuf, op.dst, op.dst_pitch);
   apart(0, op.a, op.a_pitch, op.a_step);
   apart(1, op.b, op.b_pitch, op.b_step);
   apart(2, op.c, op.c_pitch, op.c_step);
@@ -306,20 +319,22 @@ Machine::Outcome Machine::Execute(const Map& op) {
   const int function = kMapOperationFunction[op.operation];
   return v.Each(
       [&](int64_t row) {
-        const float* first = a[row];
-        if (function < 0) {
-          return ActiveKernels().Map(operation, first, b[row], c[row], v.cols(), out[row]);
+        const uint32_t* first = a[row];
+        const uint32_t* second = count > 1 ? b[row] : first;
+        if (function >= 0) {
+          return ActiveKernels().functions[function](first, second, v.cols(), out[row]);
         }
-        const float* second = count > 1 ? b[row] : first;
-        ActiveKernels().functions[function](first, second, v.cols(), out[row]);
+        const int64_t col =
+            ActiveKernels().Map(operation, first, second, c[row], v.cols(), out[row]);
+        if (col < v.cols()) FailMap(op, out.address(row) + 4 * col, first[col], second[col]);
       },
       LaneCycles(kMapOperationClass[op.operation]));
 }
 
 Machine::Outcome Machine::Execute(const Reduce& op) {
   VectorOp v(this, op);
-  const auto in = v.Read<float>(Mem::kObuf, op.src, op.src_pitch);
-  const auto out = v.UpdateColumn<float>(Mem::kObuf, op.dst, op.dst_pitch, false);
+  const auto in = v.Read<uint32_t>(Mem::kObuf, op.src, op.src_pitch);
+  const auto out = v.UpdateColumn<uint32_t>(Mem::kObuf, op.dst, op.dst_pitch, false);
   const int64_t first = At(op.src), dst = At(op.dst);
   const int64_t end = first + int64_t{op.src_pitch} * (v.rows() - 1) + 4 * v.cols();
   const int64_t dst_end = dst + int64_t{op.dst_pitch} * (v.rows() - 1) + 4;
@@ -329,7 +344,7 @@ Machine::Outcome Machine::Execute(const Reduce& op) {
   }
   const auto operation = static_cast<Reduction>(op.operation);
   return v.Each(
-      [&](int64_t row) { *out[row] = ActiveKernels().Reduce(operation, in[row], v.cols()); },
+      [&](int64_t row) { ActiveKernels().Reduce(operation, in[row], v.cols(), out[row]); },
       LaneCycles(kReductionClass[op.operation]));
 }
 

@@ -27,6 +27,16 @@ struct Tensor {
   bool writable;
 };
 
+// `rows` rows of `cols` elements in an argument, with bytes between rows and between elements.
+struct DramBox {
+  int64_t base;
+  int64_t rows;
+  int64_t pitch;
+  int64_t cols;
+  int64_t step;
+  int64_t element;
+};
+
 // How a call is simulated; its values depend on none of it.
 struct RunOptions {
   bool timing = true;
@@ -85,9 +95,16 @@ class Machine {
 
   // exec_dma.cc
   Work Transfer(int64_t bytes) const;
-  // First byte of a strided box of an argument, all of it checked to lie inside.
-  uint8_t* Dram(int arg, int64_t base, int64_t rows, int64_t pitch, int64_t cols, int64_t step,
-                int64_t element);
+  // Throws SimError unless all of a box of an argument lies inside.
+  void CheckDram(int arg, const DramBox& box) const;
+  // First byte of a box of an argument that an instruction reads or writes, checked.
+  uint8_t* Dram(int arg, const DramBox& box);
+  // Bytes on the chip of a transfer's elements.
+  template <typename Op>
+  int64_t ChipElement(const Op& op) const;
+  // Words of a box of elements that take a conversion.
+  void Widen(int convert, int arg, const DramBox& box, const uint8_t* src, uint8_t* dst,
+             int64_t dst_pitch) const;
 
   // exec_array.cc
   // The plane that an instruction of the weight loader fills.

@@ -60,6 +60,7 @@ std::vector<bool> LoadedOutputs(const Function& function) {
   for (const Instruction& instruction : function.code) {
     int arg = -1;
     if (const auto* load = std::get_if<DmaLoad>(&instruction.operation)) arg = load->arg;
+    if (const auto* load = std::get_if<DmaGather>(&instruction.operation)) arg = load->arg;
     if (const auto* load = std::get_if<DmaIm2col>(&instruction.operation)) arg = load->arg;
     if (arg >= 0) loaded[arg] = function.arguments[arg].is_output;
   }

@@ -80,12 +80,13 @@ Argument ReadArgument(ByteReader* reader) {
   arg.dtype = reader->Number<uint8_t>();
   uint8_t is_output = reader->Number<uint8_t>();
   uint32_t ndim = reader->Number<uint32_t>();
-  if ((arg.dtype != kDtype_float32 && arg.dtype != kDtype_int8) || is_output > 1 || ndim > 8) {
+  constexpr int kDtypes = sizeof(kDtypeBytes) / sizeof(kDtypeBytes[0]);
+  if (arg.dtype == 0 || arg.dtype >= kDtypes || is_output > 1 || ndim > 8) {
     Fail(kIsaError, "argument '", arg.name, "': dtype code ", int{arg.dtype}, ", output flag ",
          int{is_output}, ", ", ndim, " dimensions");
   }
   arg.is_output = is_output;
-  arg.bytes = arg.dtype == kDtype_float32 ? 4 : 1;
+  arg.bytes = kDtypeBytes[arg.dtype];
   for (uint32_t i = 0; i < ndim; ++i) {
     int64_t extent = reader->Number<int64_t>();
     arg.shape.push_back(extent);

@@ -303,6 +303,29 @@ def test_an_output_that_is_read_back():
     assert "argument 1 address 0xa is read before anything" in refused(small(some), X)
 
 
+def test_indices_are_read_by_the_transfer():
+    index = isa.FillInt(at(8), 4, 1, 0, 0)
+    gather = isa.DmaGather(Mem.SPAD, at(64), 1, 0, at(), 1, 1, 1, at(8), 4, 2, 0, 0)
+    assert "obuf address 0x8 is read before anything wrote it" in refused(small([gather]), X)
+    assert "dma_in reads what vector writes at pc 0x" in refused(small([index, gather]), X)
+    found = run(small([index, *token(VECTOR, IN, 0), gather, *token(IN, OUT, 1), store(64, 0)]), X)
+    assert found[0][:1] == X[0].tobytes()[1:2]
+
+
+def test_a_gather_reads_the_rows_it_takes():
+    """Of an output that was written in part, only they must be there."""
+    gather = isa.DmaGather(Mem.SPAD, at(64), 1, 1, at(), 1, 1, 1, at(8), 4, 8, 0, 0)
+    for index, missing in ((3, False), (4, True)):
+        code = [
+            *(load(0, 3), *token(IN, OUT, 0), store(0, 1), *token(OUT, IN, 1)),
+            *(isa.FillInt(at(8), 4, index, 0, 0), *token(VECTOR, IN, 2), gather),
+        ]
+        if missing:
+            assert "argument 1 address 0x4 is read before anything" in refused(small(code), X)
+        else:
+            run(small(code), X)
+
+
 # What debug mode leaves alone.
 
 

@@ -68,6 +68,17 @@ def test_dma_takes_bytes_over_bandwidth():
     assert timeline([bytes_12], machine(dram_latency_cycles=0))["dma_in"] == "busy 0-2"
 
 
+def test_rows_of_a_gather_and_bytes_of_a_conversion():
+    # Three rows of 4 bytes at 8 bytes a cycle: none shares a cycle with another.
+    rows = isa.DmaGather(Mem.SPAD, at(), 4, 0, at(), 4, 1, 1, at(), 4, 9, 3, 4)
+    assert timeline([rows])["dma_in"] == "busy 0-3, dma 3-13"
+    # 12 elements of int8 become 12 words; int64 takes 8 bytes each.
+    bytes_12 = isa.DmaLoad(Mem.OBUF, at(), 16, 0, at(), 0, 0, 1, 3, 4, 1)
+    assert timeline([bytes_12])["dma_in"] == "busy 0-2, dma 2-12"
+    wide = isa.DmaStore(1, at(), 0, 0, Mem.OBUF, at(), 16, 8, 3, 4, 4)
+    assert timeline([wide])["dma_out"] == "busy 0-12, dma 12-22"
+
+
 def test_loads_and_stores_share_one_channel():
     assert timeline([store(3), load(2)]) == {
         "dma_out": "busy 0-3, dma 3-13", "dma_in": "dma 1-3, busy 3-5, dma 5-15", "total": 15
