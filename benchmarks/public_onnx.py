@@ -21,7 +21,6 @@ import tomllib
 import tvm
 from rich.console import Console
 from rich.table import Table
-from tvm import relax
 
 import microscopiq as mq
 from microscopiq.compiler.driver import compile_model, prepared
@@ -31,7 +30,6 @@ from microscopiq.compiler.options import Options
 from microscopiq.compiler.partition.given import source_products
 from microscopiq.compiler.partition.graph import function_names
 from microscopiq.compiler.passes.integers.take import take_integers
-from microscopiq.compiler.study.models.macs import macs_of
 
 from .ort_static import static_int8
 from .public_inputs import make_inputs
@@ -59,14 +57,12 @@ def measure(path: Path, about: dict) -> dict:
         row["state"] = "agrees"
         # What comes quantized has its own integers, and a recipe on top would be an error.
         compilation = compile_model(mod, Options(recipe=None if comes_quantized(mod) else RECIPE))
-        products = macs(mod)
-        row["macs"] = products
-        on_array = sum(record.macs for record in compilation.layers.values())
-        row["share"] = on_array / products if products else None
         row["host"] = host_products(compilation)
         row["state"] = "builds"
-        result = mq.Session(compilation.executable).run(*inputs.values()).outputs
-        row["int8_db"] = near(wanted, result)
+        result = mq.Session(compilation.executable).run(*inputs.values())
+        row["macs"] = result.macs + sum(called["macs"] for called in result.host_calls)
+        row["share"] = result.macs / row["macs"] if row["macs"] else None
+        row["int8_db"] = near(wanted, result.outputs)
         row["state"] = "runs"
         samples = [make_inputs(mod, about, seed) | fixed for seed in range(1, SAMPLES + 1)]
         row |= peer(path, samples, inputs | fixed, wanted)
@@ -95,18 +91,6 @@ def peer(path: Path, samples: list[dict], inputs: dict, wanted: list[np.ndarray]
         return {"ort_int8_db": near(wanted, static_int8(path, samples, inputs))}
     except RuntimeError as error:
         return {"ort_int8_fails": str(error)}
-
-
-def macs(mod: tvm.IRModule) -> int:
-    """Return the multiply-accumulates of a module's products and convolutions."""
-    total = 0
-
-    def visit(expr) -> None:
-        nonlocal total
-        total += macs_of(expr) if isinstance(expr, relax.Call) else 0
-
-    relax.analysis.post_order_visit(mod["main"], visit)
-    return total
 
 
 def host_products(compilation) -> dict[str, int]:

@@ -71,6 +71,7 @@ def _compile(mod, target, default):
     from tvm import tirx
 
     from .driver import run_stages
+    from .host.table import with_costs
     from .options import Options
     from .passes.records import lowered_for
 
@@ -80,7 +81,7 @@ def _compile(mod, target, default):
         mod = run_stages(mod, Options(recipe=_named_recipe(target), arch=arch)).mod
     host = target.host or tvm.target.Target(HOST)
     with host:
-        mod = default(mod)
+        mod = with_costs(default(mod), default)
     # A PrimFunc without a target of its own would be built for ext_dev, which has no codegen.
     bound = tvm.target.Target(host, host=host)
     functions = {

@@ -16,6 +16,7 @@ from ..target.technology import Technology, load_technology
 from .arguments import arrays, refusal, tensor, type_text, widened
 from .budget import budget_of
 from .bytecode import calls_of
+from .host_clock import HostClock
 from .outputs import PREFIX as OUTPUTS
 from .outputs import decoded
 from .reports.trace import write_trace
@@ -183,6 +184,7 @@ class Session:
                 f"{what}: holds no compiled model: {last_line(error)}; allowed: what `build` "
                 "returned or `export_library` wrote"
             ) from error
+        self._host = HostClock(self.vm, self.program, machine)
         self._state = State(lambda name: self.vm[name]())
 
     def input_names(self, function: str = "main") -> list[str]:
@@ -258,6 +260,7 @@ class Session:
         kept = self._state_names(self._parameters(function))
         with self._lock:
             self._prepare(trace is not None)
+            self._host.start()
             try:
                 outputs = self._call(function, given, self._state.take(kept))
             finally:
@@ -265,7 +268,8 @@ class Session:
                 if self.native is not None:
                     self.native["microscopiq.set_trace"](False)
             results = arrays(self._state.keep(kept, outputs))
-            result = total(self._records(), self.program, self.technology, results)
+            host = self._host.stop()
+            result = total(self._records(), self.program, self.technology, results, host)
             result = dataclasses.replace(result, output_names=self.output_names(function))
             if trace is not None and self.native is not None and self.program is not None:
                 spans = [bytes(raw) for raw in self.native["microscopiq.traces"]()]
@@ -298,23 +302,26 @@ class Session:
     def time(self, function: str = "main") -> RunResult:
         """Return what one call of a function of the model costs, without inputs.
 
-        Cycles, counts and calls are those of `run`. The result has no outputs and no saturations.
+        Cycles, counts and calls are those of `run`, on the host as well. The result has no outputs
+        and no saturations.
 
         Raises
         ------
         InputError
             For a function that the executable doesn't have, or whose calls depend on its inputs.
         """
+        names = calls_of(self.module, function)
+        host = self._host.without_run(names)
         if self.native is None or self.program is None:
-            return total([], None, None)
+            return total([], None, None, host=host)
         program = self.program
-        called = [name for name in calls_of(self.module, function) if name in program.functions]
+        called = [name for name in names if name in program.functions]
         with self._lock:
             self._prepare(False)
             for name in dict.fromkeys(called):
                 self.native["microscopiq.time"](name)
             records = {record["name"]: record for record in self._records()}
-        return total([records[name] for name in called], program, self.technology)
+        return total([records[name] for name in called], program, self.technology, host=host)
 
     def _records(self) -> list[dict]:
         """Return what the core counted, a record per call."""

@@ -62,6 +62,9 @@ class Arch:
     edge_trimming: int = key("1: a partial tile costs its own rows and columns; 0: full", 0, 1)
     scalesim: int = key("1: report the index of the last cycle, as SCALE-Sim does", 0, 1)
     clock_mhz: int = key("clock", 1, 100000)
+    host_operations_per_ns: int = key("arithmetic of the host; 0: unlimited", 0, 1 << 20)
+    host_bytes_per_ns: int = key("bytes that the host reads and writes; 0: unlimited", 0, 1 << 20)
+    handover_ns: int = key("from host to machine or back, each time", 0, 1_000_000_000)
 
     def columns(self, bits: int) -> int:
         """Return how many weights of a width one array row holds (MicroScopiQ A3, MODE)."""

@@ -15,9 +15,9 @@ FLOORS = (
     ("target",),
     ("target/isa",),
     ("runtime/__init__", "runtime/whole_file", "runtime/bytecode", "runtime/arguments",
-     "runtime/budget", "runtime/state", "runtime/outputs"),
+     "runtime/budget", "runtime/state", "runtime/outputs", "runtime/host_costs"),
     ("runtime/reference", "runtime/results"),
-    ("runtime/reports",),
+    ("runtime/reports", "runtime/host_clock"),
     ("runtime/session",),
     ("compiler/__init__", "compiler/names", "compiler/operators", "compiler/files",
      "compiler/workers"),
@@ -31,7 +31,7 @@ FLOORS = (
     ("compiler/passes/migration", "compiler/passes/products"),
     ("compiler/passes",),
     ("compiler/frontend", "compiler/calibration", "compiler/estimate", "compiler/tuned",
-     "compiler/weight_report"),
+     "compiler/host", "compiler/weight_report"),
     ("compiler/driver",),
     ("compiler/api", "compiler/backend", "compiler/onnx_backend", "compiler/verify",
      "compiler/demo", "compiler/tune"),
@@ -49,7 +49,7 @@ CORE_FLOORS = (
     ("timing", "structural"),
     ("machine",),
     ("simulator",),
-    ("module",),
+    ("module", "counter"),
 )
 """The same of runtime/src."""
 PURE = ("names", "operators", "quant", "tiling", "tir", "emit", "kinds", "partition", "passes")

@@ -99,8 +99,8 @@ def print_estimate(estimate) -> None:
         console,
         f"{len(result.calls):,} operators one after the other on {estimate.program.arch_name}, "
         "timed without data. Where a weight format has outliers, "
-        f"{100 * estimate.flagged_share:g} % of the micro-blocks hold one; what runs on the host "
-        "costs nothing here.",
+        f"{100 * estimate.flagged_share:g} % of the micro-blocks hold one. Of what runs on "
+        "the host, only the products named below are in it.",
     )
     print_facts(console, cost_rows(result, estimate.program))
     print_units(console, result)

@@ -29,6 +29,9 @@ def models(
     ] = None,
     recipe: Recipe = "int8",
     arch: ArchName = DEFAULT_ARCH,
+    vector: Annotated[
+        bool, typer.Option("--vector", help="Give the vector unit what it can run of the rest.")
+    ] = False,
     page: Annotated[
         Path | None, typer.Option("--page", metavar="F.md", help="Write the table as a page.")
     ] = None,
@@ -46,7 +49,7 @@ def models(
         from ..study.models.table import page as page_text
         from .progress import StageBars
     chosen = sources(names(only) if only else None, onnx_dir, form)
-    options, rows = Options(recipe=recipe, arch=arch), []
+    options, rows = Options(recipe=recipe, arch=arch, vector=vector), []
     with StageBars() as bars:
         for number, source in enumerate(chosen):
             bars("models", number, len(chosen), f"{source.name} ({source.form})")
@@ -54,6 +57,7 @@ def models(
     if page is not None:
         given = (("--only", only), ("--onnx-dir", onnx_dir and "DIR"), ("--form", form))
         asked = "".join(f" {option} '{value}'" for option, value in given if value)
+        asked += " --vector" * vector
         command = f"microscopiq study models{asked} --page {page}"
         write_file(page, page_text(rows, command, str(recipe), str(arch)))
     if as_json:

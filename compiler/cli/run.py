@@ -11,7 +11,7 @@ from ...runtime.session import MODES, Session, check_program_file
 from ...target.errors import ConfigError
 from ...target.isa.program import Program
 from .checks import check_input, check_names, check_outputs
-from .costs import cost_rows, print_energy, print_units
+from .costs import cost_rows, latency_row, print_energy, print_host_calls, print_units
 from .interrupts import leaving
 from .options import (
     Json,
@@ -133,10 +133,12 @@ def print_run(result, program: Program | None, files: list[Path | None]) -> None
     console = new_console()
     if program is None or not result.calls:
         console.print("Nothing ran on the array: all operators of this model are on the host.\n")
+        print_facts(console, [latency_row(result)])
     else:
         print_facts(console, cost_rows(result, program), f"On {program.arch_name}")
         print_units(console, result)
         print_energy(console, result)
+    print_host_calls(console, result)
     rows = [
         (name, str(array.dtype), "x".join(map(str, array.shape)) or "scalar")
         for name, array in result.named.items()

@@ -31,7 +31,7 @@ def energy() -> str:
         "by name or as a .toml file with all of these entries, or with a `base` and some of them.",
         "",
         "Energy is dynamic: leakage, wires between parts and clocks of idle parts are not in it,",
-        "because no public table gives them for these parts. Host operators cost none. The areas",
+        "because no public table gives them for these parts. The host's isn't in it either. The areas",
         "of `tsmc7` are the paper's, without room for registers; `rtl7` has what its RTL takes.",
         "How all this compares with published figures: [published.md](published.md).",
         "",

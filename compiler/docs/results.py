@@ -2,7 +2,7 @@
 
 from ...runtime.reports.layer_table import COLUMNS
 from ...runtime.results.causes import BUSY, CAUSES, IDLE
-from ...runtime.results.fields import CALL_FIELDS, RUN_FIELDS, Field
+from ...runtime.results.fields import CALL_FIELDS, HOST_FIELDS, RUN_FIELDS, Field
 from ...runtime.results.result import RESULT_VERSION
 from ...target.isa.spec import Mem, Unit
 
@@ -62,7 +62,7 @@ the weight format, the colour what the array waited for most.
 
 def results() -> str:
     """Return the text of docs/results.md."""
-    out = [HEAD, *_fields(RUN_FIELDS), "", *_fields(CALL_FIELDS), ""]
+    out = [HEAD, *_fields(RUN_FIELDS), "", *_fields(CALL_FIELDS), "", *_fields(HOST_FIELDS), ""]
     units = [unit.name.lower() for unit in Unit if unit is not Unit.CONTROL]
     memories = [memory.name.lower() for memory in Mem]
     out.append(f"`<unit>` is one of {_list(units)}, `<memory>` of {_list(memories)}.")

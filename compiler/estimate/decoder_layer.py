@@ -1,6 +1,6 @@
 """A decoder layer as a list of operators: what the compiler makes of it, as a test checks.
 
-Norms, softmax, rotations and activation functions run on the host and cost nothing here.
+Norms, softmax, rotations and activation functions run on the host and are left out.
 """
 
 from ..operators import Gemm

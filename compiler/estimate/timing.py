@@ -11,6 +11,8 @@ from pathlib import Path
 
 import tvm
 
+from ...runtime.host_costs import Cost, Costs
+from ...runtime.results.host import Called, HostRun, Rates, host_run
 from ...runtime.results.result import RunResult, total
 from ...target.arch import Arch
 from ...target.formats import ACTIVATION_FORMATS, DEFAULT_ACTIVATION
@@ -54,7 +56,7 @@ class Estimate:
         Its weight segments are shape-only.
     host : list of Task
         Products of two activations, where the machine takes no int8 weights
-        (`passes.lower.TWO_ACTIVATIONS`): they cost nothing.
+        (`passes.lower.TWO_ACTIVATIONS`): the architecture's host computes them.
     """
 
     tasks: list[Task]
@@ -109,7 +111,24 @@ def estimate(
     calls: list[dict] = []
     for task in tasks:
         calls += [{**records[symbols[task.operator]], "layer": task.name}] * task.count
-    return Estimate(tasks, total(calls, program, table), program, flagged_share, host)
+    result = total(calls, program, table, host=_host_run(host, bool(tasks), arch))
+    return Estimate(tasks, result, program, flagged_share, host)
+
+
+def _host_run(tasks: list[Task], machine: bool, arch: Arch) -> HostRun:
+    """Return what products cost the host, each with work of the machine before and behind it."""
+    costs = {task.name: _host_cost(task.operator) for task in tasks}
+    called = [Called(task.name, task.count, 0) for task in tasks]
+    handovers = 2 * (1 + sum(task.count for task in tasks)) if machine else 0
+    return host_run(called, handovers, Costs(costs, {}, ()), Rates.of(arch.numbers()))
+
+
+def _host_cost(product: Operator) -> Cost:
+    """Return what a product of int8 operands with an fp32 result costs."""
+    assert isinstance(product, Gemm)
+    groups = product.batch * product.conv_groups
+    operands = (product.m + product.n) * product.k
+    return Cost(product.macs, product.macs, groups * (operands + 4 * product.m * product.n))
 
 
 def time_functions(program: Program) -> dict[str, dict]:

@@ -36,7 +36,7 @@ class Row:
     Attributes
     ----------
     cycles, seconds, energy_pj, area_mm2, utilisation : number or None
-        Of one call of the model, of the machine; host operators cost nothing. None if it failed.
+        Of one call of the model, of the machine alone. None if it failed.
     error : str
         Why the point failed; empty if it didn't.
     pareto : bool

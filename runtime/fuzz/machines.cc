@@ -45,6 +45,8 @@ ArchNumbers MakeMachine(Random* random) {
   arch.edge_trimming = Below(random, 2);
   arch.scalesim = OneIn(random, 8);
   arch.clock_mhz = 100;
+  // What a host does is no part of a program.
+  arch.host_operations_per_ns = arch.host_bytes_per_ns = arch.handover_ns = 0;
   return arch;
 }
 

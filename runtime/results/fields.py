@@ -38,8 +38,12 @@ ENERGY_DOC = "dynamic energy of this component"
 
 RUN_FIELDS = (
     Field("version", "", "version of this format"),
-    Field("cycles", "cycles", "of all calls, one after the other; host operators cost none"),
+    Field("latency_seconds", "s", "of the whole model: machine, host and hand-overs one by one"),
+    Field("cycles", "cycles", "of all calls, one after the other; the host's aren't among them"),
     Field("seconds", "s", "`cycles` at the machine's clock"),
+    Field("host_seconds", "s", "of what ran on the host"),
+    Field("handover_seconds", "s", "of handing over between host and machine"),
+    Field("handovers", "events", "from host to machine or back; a run starts and ends on the host"),
     Field("unit_cycles.<unit>.<cause>", "cycles", UNIT_DOC),
     Field("bytes_moved.read", "bytes", "from off-chip memory"),
     Field("bytes_moved.written", "bytes", "to off-chip memory"),
@@ -86,7 +90,16 @@ CALL_FIELDS = (
     Field("calls[].memory_bytes.<memory>.written", "bytes", "to this on-chip memory"),
     Field("calls[].energy_pj.<component>", "pJ", ENERGY_DOC, optional=True),
 )
-FIELDS = RUN_FIELDS + CALL_FIELDS
+HOST_FIELDS = (
+    Field("host_calls[].name", "", "function of the host"),
+    Field("host_calls[].calls", "calls", "of it in the run"),
+    Field("host_calls[].operations", "operations", "of its lanes, of all calls; 0 if not known"),
+    Field("host_calls[].macs", "operations", "of these, multiply-accumulates of products"),
+    Field("host_calls[].bytes", "bytes", "read and written"),
+    Field("host_calls[].counted", "", "what its time comes from"),
+    Field("host_calls[].seconds", "s", "the longer of operations and bytes, each call"),
+)
+FIELDS = RUN_FIELDS + CALL_FIELDS + HOST_FIELDS
 
 
 def paths(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], object]]:
@@ -125,7 +138,9 @@ def mistakes(record: dict) -> list[str]:
         is_text = not field.unit and field.path != "version"
         if isinstance(value, bool) or not isinstance(value, str if is_text else int | float):
             found.append(f"{name} = {value!r}: {'text' if is_text else 'a number'} is needed")
-    wanted = FIELDS if record.get("calls") else RUN_FIELDS
+    wanted: tuple[Field, ...] = RUN_FIELDS
+    wanted += CALL_FIELDS if record.get("calls") else ()
+    wanted += HOST_FIELDS if record.get("host_calls") else ()
     found += [
         f"missing field '{field.path}'"
         for field in wanted

@@ -11,24 +11,33 @@ from ...target.isa.program import Program
 from ...target.technology import Technology
 from .energy import call_energy, no_energy
 from .fields import mistakes
+from .host import HostRun, merged
 from .peaks import described
 
-RESULT_VERSION = 2
+RESULT_VERSION = 3
+NOTHING = HostRun()
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """Outputs of one call and what it cost on the modeled machine.
+    """Outputs of one call and what it cost on the modeled machine and its host.
 
     Attributes
     ----------
     outputs : list of numpy.ndarray
     output_names : list of str
         What the model's source calls them; empty where it doesn't.
+    latency_seconds : float
+        Of the whole model, one thing after the other: `seconds`, `host_seconds` and
+        `handover_seconds`.
     cycles : int
-        Machine cycles of all program calls, one after the other; host operators cost none.
+        Machine cycles of all program calls, one after the other; the host's aren't among them.
     seconds : float
         `cycles` at the architecture's clock.
+    host_seconds, handover_seconds : float
+        Of what the host ran, and of handing over between it and the machine.
+    handovers : int
+        How often work went from one to the other.
     unit_cycles : dict of str to dict of str to int
         Per unit: busy, and what it waited for (`Cause` in runtime/src/stats.h); each unit's
         entries add up to `cycles`.
@@ -39,16 +48,22 @@ class RunResult:
     utilisation : float
         `macs` over what the array could do in `cycles` with these weight formats, 0 to 1.
     energy_pj : dict of str to float
-        Dynamic energy in pJ by component (`runtime.energy`), host operators not counted.
+        Dynamic energy in pJ by component (`runtime.energy`): the machine's, not the host's.
     saturations : int
         Accumulator writes that didn't fit `accumulator_bits`; 0 for programs of this compiler.
     calls : list of dict
         One record per program call, in order; docs/results.md has their fields.
+    host_calls : list of dict
+        One record per function that ran on the host, the longest first.
     """
 
     outputs: list[np.ndarray] = field(repr=False)
+    latency_seconds: float
     cycles: int
     seconds: float
+    host_seconds: float
+    handover_seconds: float
+    handovers: int
     unit_cycles: dict[str, dict[str, int]]
     bytes_moved: dict[str, int]
     macs: int
@@ -56,6 +71,7 @@ class RunResult:
     energy_pj: dict[str, float]
     saturations: int
     calls: list[dict] = field(repr=False)
+    host_calls: list[dict] = field(default_factory=list, repr=False)
     output_names: list[str] = field(default_factory=list, repr=False)
 
     @property
@@ -71,9 +87,10 @@ class RunResult:
         fields = {
             f.name: getattr(self, f.name)
             for f in dataclasses.fields(self)
-            if f.name not in ("outputs", "output_names", "calls")
+            if f.name not in ("outputs", "output_names", "calls", "host_calls")
         }
-        return {"version": RESULT_VERSION, **fields, "calls": self.calls}
+        lists = {"calls": self.calls, "host_calls": self.host_calls}
+        return {"version": RESULT_VERSION, **fields, **lists}
 
     @classmethod
     def from_json(cls, record: dict) -> "RunResult":
@@ -109,8 +126,12 @@ def merge(results: list[RunResult]) -> RunResult:
     possible = sum(result.macs / result.utilisation for result in results if result.utilisation)
     return RunResult(
         [output for result in results for output in result.outputs],
+        sum(result.latency_seconds for result in results),
         sum(result.cycles for result in results),
         sum(result.seconds for result in results),
+        sum(result.host_seconds for result in results),
+        sum(result.handover_seconds for result in results),
+        sum(result.handovers for result in results),
         units,
         {way: sum(result.bytes_moved[way] for result in results) for way in ("read", "written")},
         macs,
@@ -118,6 +139,7 @@ def merge(results: list[RunResult]) -> RunResult:
         _summed([result.energy_pj for result in results]),
         sum(result.saturations for result in results),
         [call for result in results for call in result.calls],
+        merged(result.host_calls for result in results),
     )
 
 
@@ -126,6 +148,7 @@ def total(
     program: Program | None,
     technology: Technology | None,
     outputs: Sequence[np.ndarray] = (),
+    host: HostRun = NOTHING,
 ) -> RunResult:
     """Return the result of a run: call records completed, and their sums.
 
@@ -136,6 +159,8 @@ def total(
     program, technology
         What ran, and what its energy is counted in; None for a model that has no program, and
         so no records.
+    host : HostRun, optional
+        What ran beside it.
     """
     calls = _completed(records, program, technology)
     cycles = sum(call["cycles"] for call in calls)
@@ -147,10 +172,15 @@ def total(
             for cause, value in parts.items():
                 row[cause] = row.get(cause, 0) + value
     possible = sum(call["cycles"] * call["peak_macs"] for call in calls)
+    seconds = cycles / (program.arch_numbers["clock_mhz"] * 1e6) if program else 0.0
     return RunResult(
         list(outputs),
+        seconds + host.seconds + host.handover_seconds,
         cycles,
-        cycles / (program.arch_numbers["clock_mhz"] * 1e6) if program else 0.0,
+        seconds,
+        host.seconds,
+        host.handover_seconds,
+        host.handovers,
         units,
         {
             "read": sum(call["dram_bytes"]["read"] for call in calls),
@@ -161,6 +191,7 @@ def total(
         _summed([call["energy_pj"] for call in calls]),
         sum(call["saturations"] for call in calls),
         calls,
+        host.calls,
     )
 
 

@@ -334,8 +334,11 @@ struct ArchNumbers {
   int64_t edge_trimming = -1;
   int64_t scalesim = -1;
   int64_t clock_mhz = -1;
+  int64_t host_operations_per_ns = -1;
+  int64_t host_bytes_per_ns = -1;
+  int64_t handover_ns = -1;
 };
-constexpr int kArchKeys = 24;
+constexpr int kArchKeys = 27;
 template <typename Visit>
 void VisitArch(ArchNumbers* arch, Visit visit) {
   visit("array_rows", &arch->array_rows, 2, 1024);
@@ -362,6 +365,9 @@ void VisitArch(ArchNumbers* arch, Visit visit) {
   visit("edge_trimming", &arch->edge_trimming, 0, 1);
   visit("scalesim", &arch->scalesim, 0, 1);
   visit("clock_mhz", &arch->clock_mhz, 1, 100000);
+  visit("host_operations_per_ns", &arch->host_operations_per_ns, 0, 1048576);
+  visit("host_bytes_per_ns", &arch->host_bytes_per_ns, 0, 1048576);
+  visit("handover_ns", &arch->handover_ns, 0, 1000000000);
 }
 
 enum class Unit : uint8_t {

@@ -1,4 +1,4 @@
-// The TVM runtime module around the simulator; the only file that names tvm_ffi.
+// The TVM runtime module around the simulator; with counter.cc the only file that names tvm_ffi.
 #include <tvm/ffi/cast.h>
 #include <tvm/ffi/container/array.h>
 #include <tvm/ffi/container/map.h>

@@ -9,11 +9,10 @@ import tvm
 
 from ....runtime.session import Session
 from ....target.errors import MicroscopiqError, last_line
-from ...driver import Compilation, compile_model
+from ...driver import compile_model
 from ...frontend.check import distance_db, run_fp32
 from ...options import Options
 from ...verify import run_reference
-from .macs import HostWork, host_work
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Row:
     sqnr_db : float or None
         The quantized model beside the source.
     macs_share, time_share : float or None
-        Of multiply-accumulates, and of modeled time, on the machine; None without any.
+        Of multiply-accumulates, and of the latency, on the machine; None without any.
     host : tuple of (str, str, int)
         Operators on the host, why, and how many.
     """
@@ -92,8 +91,7 @@ def measure(source: Source, options: Options) -> Row:
     except (RuntimeError, ValueError, TypeError, KeyError, AssertionError,
             AttributeError, NotImplementedError, IndexError, ImportError) as error:  # fmt: skip
         return Row(source.name, source.form, stage, last_line(error))
-    host = _host_work(compilation)
-    macs, seconds = result.macs + host.macs, result.seconds + host.seconds
+    macs = result.macs + sum(row["macs"] for row in result.host_calls)
     return Row(
         row.name,
         row.form,
@@ -102,18 +100,13 @@ def measure(source: Source, options: Options) -> Row:
         # Random networks can end at 1e-27.
         sqnr_db=distance_db(given.expected, result.outputs, unit=0.0),
         macs_share=result.macs / macs if macs else None,
-        time_share=result.seconds / seconds if seconds else None,
+        time_share=result.seconds / result.latency_seconds if result.latency_seconds else None,
         host=tuple(
             (one.operator, one.reason, one.times)
             for one in compilation.host
             if one.function == "main"
         ),
     )
-
-
-def _host_work(compilation: Compilation) -> HostWork:
-    program = compilation.program
-    return host_work(compilation.mod, "main", set(program.functions) if program else set())
 
 
 def _same_bits(found: list[np.ndarray], expected: list[np.ndarray]) -> bool:

@@ -36,8 +36,15 @@ def test_clusters_take_as_long_as_real_ones():
     assert guess["temporal_adds"] == pytest.approx(run["temporal_adds"], rel=0.2)
 
 
-def test_attention_is_named_but_costs_nothing():
+def test_attention_that_the_array_cant_multiply_costs_the_host():
     scores = Task("scores", Gemm(2, 1, 50, 50, 64, ""), 3)
     found = estimate([scores, Task("f", LINEAR)], FINEQ)
     assert [call["layer"] for call in found.result.calls] == ["f"] and found.host == [scores]
+    (row,) = found.result.host_calls
+    # 2 x 50 x 50 x 64 multiply-accumulates, three times, at 64 a nanosecond.
+    assert row["macs"] == row["operations"] == 3 * 320_000
+    assert row["bytes"] == 3 * 2 * (100 * 64 + 4 * 2500)
+    assert found.result.host_seconds == pytest.approx(3 * 5000e-9)
+    # There and back, and there and back for the host each time.
+    assert found.result.handovers == 8
     assert not estimate([scores], load_arch("tiny-4x4")).host

@@ -49,6 +49,7 @@ def test_documented_once_with_units():
     names = [field.path for field in FIELDS]
     assert len(set(names)) == len(names)
     text = {"version", "calls[].name", "calls[].layer", "calls[].weight_format"}
+    text |= {"host_calls[].name", "host_calls[].counted"}
     assert {field.path for field in FIELDS if not field.unit} == text
 
 
