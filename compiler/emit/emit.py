@@ -104,6 +104,9 @@ def _leaves(node):
 def _add_tokens(emitter: Emitter, root: LoopNode, homes: dict[str, tuple[LoopNode, ...]]) -> None:
     """Insert waits and posts: a producer waits for a free slot, a consumer for a filled one."""
     plans: dict[LoopNode, tuple[dict, dict]] = {}
+    nests = {
+        buffer.name: at for at, nest in enumerate(emitter.nest.parts) for buffer in nest.buffers
+    }
     for key, home in homes.items():
         body = (home[-1] if home else root).body
         writers: dict[Unit, list[int]] = {}
@@ -121,8 +124,8 @@ def _add_tokens(emitter: Emitter, root: LoopNode, homes: dict[str, tuple[LoopNod
                     continue
                 if max(made) >= min(taken):
                     raise IsaError(f"{emitter.name}: {key} is read before it is complete")
-                free = emitter.semaphore(emitter.placed[key].slots)
-                full = emitter.semaphore(0)
+                slots = emitter.placed[key].slots
+                free, full = emitter.pair(producer, consumer, slots, nests.get(key, 0))
                 before.setdefault(min(made), []).append(_token(Wait, producer, free, f"{key} free"))
                 after.setdefault(max(made), []).append(_token(Post, producer, full, f"{key} full"))
                 before.setdefault(min(taken), []).append(

@@ -1,5 +1,6 @@
 """What emission works on: ops that know their unit and buffers, and the state they read."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,6 +65,8 @@ class Emitter:
     placed: dict[str, Placed] = field(default_factory=dict)
     extents: dict[tuple, int] = field(default_factory=dict)
     semaphores: list[int] = field(default_factory=list)
+    pairs: dict[tuple, list[tuple[int, int]]] = field(default_factory=dict)
+    taken: Counter[tuple] = field(default_factory=Counter)
 
     @property
     def tile_rows(self) -> int:
@@ -88,6 +91,19 @@ class Emitter:
                 raise IsaError(f"{self.name}: more than {EXTENT_REGISTERS} extents are needed")
             self.extents[key] = len(self.extents)
         return self.extents[key]
+
+    def pair(self, producer: Unit, consumer: Unit, slots: int, nest: int) -> tuple[int, int]:
+        """Return the semaphores of a buffer's free and filled slots.
+
+        Nests follow each other, and a unit takes them in order: those of one nest, which are as
+        they were when it's done, serve the next.
+        """
+        pairs = self.pairs.setdefault((producer, consumer, slots), [])
+        mine = (producer, consumer, slots, nest)
+        if self.taken[mine] == len(pairs):
+            pairs.append((self.semaphore(slots), self.semaphore(0)))
+        self.taken[mine] += 1
+        return pairs[self.taken[mine] - 1]
 
     def semaphore(self, count: int) -> int:
         """Return a new semaphore with its first count."""

@@ -11,9 +11,9 @@ from itertools import pairwise
 
 from tvm import ir, sym, tirx
 from tvm.sym.iter_affine_map import IterMapLevel
-from tvm_ffi import structural_map, structural_walk
 
 from .blocks import Block
+from .expressions import loads_of, replaced
 from .refusal import Refused
 
 
@@ -88,18 +88,6 @@ def _is_first(index, extents: dict) -> bool:
     if isinstance(index, tirx.Var):
         return extents[index] == 1
     return isinstance(index, tirx.IntImm) and int(index) == 0
-
-
-def loads_of(expr: ir.Expr) -> list[ir.TensorLoad]:
-    """Return the loads of an expression, once each."""
-    found: list[ir.TensorLoad] = []
-    structural_walk(expr, (ir.TensorLoad, found.append))
-    return found
-
-
-def replaced(expr: ir.Expr, names: dict) -> ir.Expr:
-    """Return an expression with other expressions in place of some variables."""
-    return structural_map(expr, (tirx.Var, lambda var: names.get(var, var)))
 
 
 def flat_offset(buffer: tirx.Buffer, indices) -> ir.Expr:

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from tvm import ir, s_tir, tirx
 from tvm.error import InternalError
-from tvm_ffi import structural_equal
+from tvm_ffi import structural_equal, structural_walk
 
+from .expressions import called, loads_of
 from .refusal import Refused
 
 
@@ -33,13 +34,28 @@ class Block:
 
 
 def inlined(func: tirx.PrimFunc) -> s_tir.Schedule:
-    """Return a schedule in which what moves data, or is read once, stands where it is read."""
+    """Return a schedule in which what moves data, or is read once, stands where it is read.
+
+    Raises
+    ------
+    Refused
+        For a function that isn't made of blocks.
+    """
     sch = s_tir.Schedule(func)
-    root = sch.get_sblock("root")
+    try:
+        root = sch.get_sblock("root")
+    except s_tir.ScheduleError as error:
+        raise Refused("it is a program, not loops around elements") from error
     # What only moves a result is done where that is stored: so what was summed stays whole.
     for name in [sch.get(block).name_hint for block in reversed(sch.get_child_blocks(root))]:
-        block = sch.get_sblock(name)
-        if not sch.get_producers(block) or not _moves(sch, block):
+        try:
+            block = sch.get_sblock(name)
+        except s_tir.ScheduleError:  # several of that name
+            continue
+        producers = sch.get_producers(block)
+        # With other readers the producer has to stay, and TVM doesn't notice.
+        alone = len(producers) == 1 and len(sch.get_consumers(producers[0])) == 1
+        if not alone or not _moves(sch, block):
             continue
         # What TVM can't invert, such as a slice with steps, may fail in the middle.
         trial = sch.copy()
@@ -47,28 +63,73 @@ def inlined(func: tirx.PrimFunc) -> s_tir.Schedule:
             trial.reverse_compute_inline(trial.get_sblock(name))
         except (s_tir.ScheduleError, InternalError):
             continue
-        sch = trial
-    for block in sch.get_child_blocks(sch.get_sblock("root")):
-        if not sch.get_consumers(block) or not _is_cheap(sch, block):
-            continue
-        try:
-            sch.compute_inline(block)
-        except s_tir.ScheduleError:
-            continue
+        if _all_run(trial):
+            sch = trial
+    while any([_inline(sch, block) for block in sch.get_child_blocks(sch.get_sblock("root"))]):
+        pass
     return sch
 
 
+def _inline(sch: s_tir.Schedule, block) -> bool:
+    """Compute a block where it is read, if that is cheap; tell whether it was done."""
+    if not sch.get_consumers(block) or not _is_cheap(sch, block):
+        return False
+    try:
+        sch.compute_inline(block)
+    except s_tir.ScheduleError:
+        return False
+    return True
+
+
 def _is_cheap(sch: s_tir.Schedule, block) -> bool:
-    """Tell whether computing a block again for each reader costs nothing, or it has one reader."""
+    """Tell whether computing a block again for each reader costs nothing, or is the only way."""
     stmt = sch.get(block)
     if any(int(var.iter_type) != tirx.IterVar.DataPar for var in stmt.iter_vars):
         return False
-    return _moves(sch, block) or len(sch.get_consumers(block)) == 1
+    readers = sch.get_consumers(block)
+    if _moves(sch, block) or len(readers) == 1:
+        return True
+    buffer = stmt.writes[0].source
+    return any(_reads_elsewhere(sch.get(reader), buffer) for reader in readers)
+
+
+def _reads_elsewhere(stmt, buffer: tirx.Buffer) -> bool:
+    """Tell whether a block reads some of a buffer's elements at places that aren't its own."""
+    extents = {var.var: var.dom.extent for var in stmt.iter_vars}
+
+    def is_own(index, size) -> bool:
+        if isinstance(index, tirx.Var) and index in extents:
+            return int(extents[index]) == int(size)
+        return int(size) == 1
+
+    loads = [load for load in loads_of(stmt.body) if load.source.same_as(buffer)]
+    return not all(
+        is_own(index, size)
+        for load in loads
+        for index, size in zip(load.indices, buffer.shape, strict=True)
+    )
 
 
 def _moves(sch: s_tir.Schedule, block) -> bool:
+    """Tell whether a block only puts elements elsewhere, or a constant beside them."""
     body = sch.get(block).body
-    return isinstance(body, tirx.BufferStore) and isinstance(body.value, ir.TensorLoad)
+    return isinstance(body, tirx.BufferStore) and _is_move(body.value)
+
+
+def _is_move(value) -> bool:
+    if called(value) == "if_then_else":
+        return all(map(_is_move, value.args[1:])) and not loads_of(value.args[0])
+    return isinstance(value, ir.TensorLoad | tirx.FloatImm | tirx.IntImm)
+
+
+def _all_run(sch: s_tir.Schedule) -> bool:
+    """Tell whether every block runs for every turn of its loops."""
+    conditions: list = []
+    structural_walk(
+        sch.mod["main"].body,
+        (s_tir.stmt.SBlockRealize, lambda realize: conditions.append(realize.predicate)),
+    )
+    return all(isinstance(each, tirx.IntImm) and int(each) for each in conditions)
 
 
 def read_blocks(sch: s_tir.Schedule) -> list[Block]:

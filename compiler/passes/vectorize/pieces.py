@@ -1,29 +1,27 @@
-"""Cuts a block where conditions on places change, so that each piece computes one thing.
+"""Cuts blocks where conditions on places change, so that each piece computes one thing.
 
 Padding and concatenation ask for each element where it is. In each piece the answers are known.
 """
 
 import itertools
+import math
 from dataclasses import replace
 
 import numpy as np
-from tvm import ir, sym, tirx
-from tvm_ffi import structural_map, structural_walk
+from tvm import ir, tirx
+from tvm_ffi import structural_map
 
-from .axes import loads_of, replaced
+from .axes import same_axes
 from .blocks import Block
+from .cuts import cut, periods_of
+from .expressions import called, loads_of, replaced, variables_of
+from .places import evaluate, place_expressions
 from .refusal import Refused
 
 MOST = 32
 """Pieces of a block."""
-COMPARE = {
-    tirx.LT: np.less,
-    tirx.LE: np.less_equal,
-    tirx.GT: np.greater,
-    tirx.GE: np.greater_equal,
-    tirx.EQ: np.equal,
-    tirx.NE: np.not_equal,
-}
+MOST_PLACES = 1 << 22
+"""Places at which a condition is computed."""
 
 
 def apart(blocks: list[Block]) -> list[list[Block]]:
@@ -38,102 +36,126 @@ def apart(blocks: list[Block]) -> list[list[Block]]:
 
 
 def pieces(blocks: list[Block]) -> list[list[Block]]:
-    """Return the blocks, or the only one's pieces.
+    """Return the blocks, or their pieces.
 
     Raises
     ------
     Refused
         For conditions that no cuts across axes decide.
     """
-    asked = [_conditions(block) for block in blocks]
+    asked = [place_expressions(block.value) for block in blocks]
     if not any(asked):
         return [blocks]
-    if len(blocks) > 1:
-        raise Refused("what it computes of an element depends on where that is, in several steps")
-    (block,), (conditions,) = blocks, asked
-    edges = {var: {0, extent} for var, extent in block.axes.items()}
-    for condition in conditions:
-        var, places = _changes(condition, block.axes)
-        if var is not None:
-            edges[var] |= places
-    spans = [list(itertools.pairwise(sorted(edges[var]))) for var in block.axes]
-    if np.prod([len(each) for each in spans]) > MOST:
+    if len(blocks) == 1:
+        blocks = [cut(blocks[0], periods_of(asked[0]))]
+        asked = [place_expressions(blocks[0].value)]
+    axes, names = same_axes(blocks)
+    edges = {axis: {0, extent} for axis, extent in axes.extents.items()}
+    for block, expressions, name in zip(blocks, asked, names, strict=True):
+        for expression in expressions:
+            for var, places in _changes(expression, block.axes).items():
+                edges[name[var]] |= places
+    spans = {axis: list(itertools.pairwise(sorted(each))) for axis, each in edges.items()}
+    many = [axis for axis, each in spans.items() if len(each) > 1]
+    if math.prod(len(spans[axis]) for axis in many) > MOST:
         raise Refused(f"conditions cut it into more than {MOST} pieces")
+    if any(axis in axes.reduced for axis in many):
+        raise Refused("what it sums of an element depends on where that is")
     return [
-        [_piece(block, dict(zip(block.axes, each, strict=True)))]
-        for each in itertools.product(*spans)
+        _piece(blocks, asked, names, dict(zip(axes.extents, each, strict=True)))
+        for each in itertools.product(*spans.values())
     ]
 
 
-def _conditions(block: Block) -> list:
-    """Return the comparisons of places in a block's value."""
-    found: list = []
-
-    def visit(node):
-        if str(node.a.ty.dtype).startswith("int") and not _loads(node):
-            found.append(node)
-
-    structural_walk(block.value, (tuple(COMPARE), visit))
+def _changes(expression, axes: dict) -> dict:
+    """Return where along each axis an expression changes."""
+    used = [var for var in axes if var in variables_of(expression)]
+    if math.prod(axes[var] for var in used) > MOST_PLACES:
+        raise Refused("what it computes of an element depends on several axes at once")
+    grid = np.ix_(*(np.arange(axes[var]) for var in used))
+    values = evaluate(expression, dict(zip(used, grid, strict=True)))
+    if values is None:
+        raise Refused("what it computes of an element depends on where that is")
+    values = np.broadcast_to(values, [axes[var] for var in used])
+    found = {}
+    for at, var in enumerate(used):
+        steps = np.diff(values.astype(np.int64), axis=at)
+        others = tuple(axis for axis in range(len(used)) if axis != at)
+        found[var] = {int(place) + 1 for place in np.flatnonzero(steps.any(axis=others))}
     return found
 
 
-def _loads(node) -> bool:
-    found: list = []
-    structural_walk(node, (ir.TensorLoad, found.append))
-    return bool(found)
+def _piece(blocks: list[Block], asked: list[list], names: list[dict], spans: dict) -> list[Block]:
+    """Return the blocks over a part of their axes, with their conditions decided.
+
+    What one writes for another is only there for the piece, and starts at 0.
+    """
+    inner = {block.buffer for block in blocks} - {blocks[-1].buffer}
+    inner = {buffer for buffer in inner if any(_reads(block, buffer) for block in blocks)}
+    fresh = {axis: tirx.Var(axis.name, str(axis.ty.dtype)) for axis in spans}
+    found = []
+    for block, expressions, name in zip(blocks, asked, names, strict=True):
+        start = {var: np.int64(spans[name[var]][0]) for var in block.axes}
+        here = {var: fresh[name[var]] for var in block.axes}
+        moved = {
+            var: here[var] + tirx.const(int(start[var]), str(var.ty.dtype)) if start[var] else new
+            for var, new in here.items()
+        }
+        value = _settled(block.value, {each: evaluate(each, start) for each in expressions})
+        value = structural_map(
+            value, (ir.TensorLoad, lambda load, here=here: _kept(load, inner, here))
+        )
+        places = here if block.buffer in inner else moved
+        low_high = {var: spans[name[var]] for var in block.axes}
+        found.append(
+            replace(
+                block,
+                indices=tuple(replaced(index, places) for index in block.indices),
+                axes={here[var]: high - low for var, (low, high) in low_high.items()},
+                reduced=tuple(here[var] for var in block.reduced),
+                value=replaced(value, moved),
+            )
+        )
+    return found
 
 
-def _changes(condition, axes: dict) -> tuple[tirx.Var | None, set[int]]:
-    """Return the axis that decides a condition, and where along it the answer changes."""
-    analyzer = sym.Analyzer()
-    for var, extent in axes.items():
-        analyzer.bind(var, ir.Range(0, extent))
-    variables = list(axes)
-    numbers = sym.detect_linear_equation(analyzer.simplify(condition.a - condition.b, 3), variables)
-    if not len(numbers) or not all(isinstance(number, tirx.IntImm) for number in numbers):
-        raise Refused("what it computes of an element depends on where that is")
-    *steps, start = map(int, numbers)
-    moving = [(var, step) for var, step in zip(variables, steps, strict=True) if step]
-    if not moving:
-        return None, set()
-    if len(moving) > 1:
-        raise Refused("what it computes of an element depends on several axes at once")
-    ((var, step),) = moving
-    answers = COMPARE[type(condition)](start + step * np.arange(axes[var]), 0)
-    return var, {int(place) + 1 for place in np.flatnonzero(answers[1:] != answers[:-1])}
+def _reads(block: Block, buffer) -> bool:
+    return any(load.source.same_as(buffer) for load in loads_of(block.value))
 
 
-def _piece(block: Block, spans: dict) -> Block:
-    """Return the block over a part of its axes, with its conditions decided."""
-    analyzer, axes, moved = sym.Analyzer(), {}, {}
-    for var, (low, high) in spans.items():
-        new = tirx.Var(var.name, str(var.ty.dtype))
-        axes[new] = high - low
-        analyzer.bind(new, ir.Range(0, high - low))
-        moved[var] = new + tirx.const(low, str(var.ty.dtype)) if low else new
-    value = _decided(replaced(block.value, moved), analyzer)
-    indices = tuple(replaced(index, moved) for index in block.indices)
-    reduced = tuple(new for var, new in zip(block.axes, axes, strict=True) if var in block.reduced)
-    if reduced:
-        raise Refused("what it sums of an element depends on where that is")
-    return replace(block, indices=indices, axes=axes, reduced=reduced, value=value)
+def _kept(load, inner: set, here: dict):
+    if load.source not in inner:
+        return load
+    return tirx.BufferLoad(load.source, [replaced(index, here) for index in load.indices])
 
 
-def _decided(value, analyzer: sym.Analyzer):
-    """Return a value without choices between places: the one that is taken."""
-
-    def choose(call):
-        if getattr(call.op, "name", "").rpartition(".")[2] != "if_then_else":
-            return call
-        condition = analyzer.simplify(call.args[0], 3)
+def _settled(value, known: dict):
+    """Return a value with some expressions as numbers, and without choices that these decide."""
+    if value in known:
+        return tirx.const(int(known[value]), str(value.ty.dtype))
+    if isinstance(value, tirx.Select) or called(value) == "if_then_else":
+        parts = value.args if isinstance(value, ir.Call) else [
+            value.condition, value.true_value, value.false_value
+        ]  # fmt: skip
+        condition = _settled(parts[0], known)
         if isinstance(condition, tirx.IntImm):
-            return call.args[1] if int(condition) else call.args[2]
-        return call
-
-    def select(node):
-        condition = analyzer.simplify(node.condition, 3)
-        if isinstance(condition, tirx.IntImm):
-            return node.true_value if int(condition) else node.false_value
-        return node
-
-    return structural_map(value, ((ir.Call, choose), (tirx.Select, select)))
+            return _settled(parts[1] if int(condition) else parts[2], known)
+        return tirx.Select(condition, *(_settled(part, known) for part in parts[1:]))
+    if isinstance(value, ir.Call):
+        return ir.Call(value.op, [_settled(arg, known) for arg in value.args], ret_ty=value.ty)
+    if isinstance(value, tirx.Cast):
+        inner = _settled(value.value, known)
+        if isinstance(inner, tirx.IntImm) and str(value.ty.dtype) == "float32":
+            return tirx.const(float(int(inner)), "float32")
+        return tirx.Cast(str(value.ty.dtype), inner)
+    if isinstance(value, tirx.Not):
+        return tirx.Not(_settled(value.a, known))
+    if not hasattr(value, "a") or not hasattr(value, "b"):
+        return value
+    one, other = _settled(value.a, known), _settled(value.b, known)
+    if isinstance(value, tirx.And | tirx.Or):
+        # A truth that is known leaves the other one, or decides.
+        for known_one, rest in ((one, other), (other, one)):
+            if isinstance(known_one, tirx.IntImm):
+                return rest if bool(int(known_one)) == isinstance(value, tirx.And) else known_one
+    return type(value)(one, other)

@@ -6,10 +6,13 @@ from tvm import ir, tirx
 
 from ....target.vector_operations import NUMBERS, OPERATIONS
 from ...operators import CONSTANT, LOAD, MAP, REDUCE, Access, Part, Value, Vector
-from .axes import flat_offset, loads_of, merged, replaced, same_axes, strided
+from .axes import flat_offset, merged, same_axes, strided
 from .blocks import Block, read_blocks
+from .cuts import cut_where_read
+from .expressions import loads_of, replaced
 from .pieces import apart, pieces
 from .refusal import Refused
+from .windows import unrolled
 
 MOST_OUTER = 5
 """Loops around rows and columns that a program has room for."""
@@ -27,7 +30,7 @@ def read_vector(sch) -> Vector:
     for buffer in buffers:
         if str(buffer.dtype) != "float32":
             raise Refused(f"the vector unit takes float32 alone, not {buffer.dtype}")
-    blocks = read_blocks(sch)
+    blocks = cut_where_read([unrolled(block) for block in read_blocks(sch)])
     if any(extent == 0 for block in blocks for extent in block.axes.values()):
         raise Refused("a tensor without elements has nothing to compute")
     written = {block.buffer for block in blocks}

@@ -15,6 +15,7 @@ from ...partition.graph import function_calls, function_names, op_name
 from ..records import HostOperator, LayerRecord, read_records, with_records
 from ..rewrite.gemm import LAYER
 from .blocks import inlined
+from .constants import folded
 from .read import read_vector
 from .reference import in_order
 from .refusal import Refused
@@ -42,12 +43,12 @@ def vectorize(mod: tvm.IRModule, arch: Arch) -> tvm.IRModule:
         name = gv.name_hint
         if not isinstance(function, tirx.PrimFunc) or name in ours:
             continue
-        sch = inlined(function)
-        moved = sch.mod["main"].with_attr("global_symbol", name)
-        if relax.analysis.has_reshape_pattern(moved):
-            updates[gv] = moved.without_attr("global_symbol")
-            continue
         try:
+            sch = inlined(function)
+            moved = sch.mod["main"].with_attr("global_symbol", name)
+            if relax.analysis.has_reshape_pattern(moved):
+                updates[gv] = moved.without_attr("global_symbol")
+                continue
             operator = read_vector(sch)
             tile = kind_of(operator).default_tile(operator, arch)
             # Whether registers and semaphores are enough, only emission knows.
@@ -81,9 +82,9 @@ def _functions(mod: tvm.IRModule) -> tvm.IRModule:
         else function
         for gv, function in mod.functions.items()
     }
+    ours = {gv.name_hint for gv in apart if isinstance(apart[gv], tirx.PrimFunc)}
     passes = tvm.transform.Sequential(
         [
-            relax.transform.LegalizeOps(),
             relax.transform.AnnotateTIROpPattern(),
             relax.transform.FuseOps(),
             relax.transform.FuseTIR(),
@@ -91,7 +92,8 @@ def _functions(mod: tvm.IRModule) -> tvm.IRModule:
         ]
     )
     with tvm.target.Target(HOST):
-        return passes(tvm.IRModule(apart, attrs=mod.attrs))
+        legal = relax.transform.LegalizeOps()(tvm.IRModule(apart, attrs=mod.attrs))
+        return passes(folded(legal, ours))
 
 
 def _not_legalized(

@@ -52,7 +52,62 @@ def softmaxless(emit, x):
     return emit(op.subtract(y, emit(op.max(x, [-2], keepdims=True))))
 
 
+def rotated(emit, x):
+    """Rotary embedding: halves change places, as Llama's attention does."""
+    x = emit(op.permute_dims(emit(op.reshape(x, (6, 2, 8))), [1, 0, 2]))
+    halves = emit(op.split(x, 2, -1))
+    low, high = (emit(relax.TupleGetItem(halves, n)) for n in (0, 1))
+    turned = emit(op.concat([emit(op.negative(high)), low], -1))
+    angles = [make.const(6, 8, seed=seed) for seed in (1, 2)]
+    return emit(op.add(emit(op.multiply(x, angles[0])), emit(op.multiply(turned, angles[1]))))
+
+
+def gates(emit, x):
+    """The gates of an LSTM: parts of one sum."""
+    parts = emit(op.split(emit(op.add(x, make.const(12, seed=1))), 3, -1))
+    one, two, three = (emit(relax.TupleGetItem(parts, n)) for n in range(3))
+    held = emit(op.multiply(emit(op.sigmoid(one)), emit(op.tanh(two))))
+    return emit(op.multiply(held, emit(op.sigmoid(three))))
+
+
+def shuffled(emit, x):
+    """Four images whose pixels lie beside each other in one, as a transposed convolution makes."""
+    parts = [emit(op.add(x, relax.const(float(n), "float32"))) for n in range(4)]
+    y = emit(op.reshape(emit(op.stack(parts, 2)), (1, 3, 2, 2, 5, 4)))
+    return emit(
+        op.tanh(emit(op.reshape(emit(op.permute_dims(y, [0, 1, 4, 2, 5, 3])), (1, 3, 10, 8))))
+    )
+
+
+def group_norm_silu(emit, x):
+    y = emit(op.nn.group_norm(x, make.const(6, seed=1), make.const(6, seed=2), 2, 1, [2, 3]))
+    return emit(op.multiply(y, emit(op.sigmoid(y))))
+
+
+def times(emit, x):
+    """Embedding of a time step: sines beside cosines of the same products."""
+    y = emit(op.multiply(x, make.const(8, seed=1)))
+    return emit(op.concat([emit(op.sin(y)), emit(op.cos(y))], -1))
+
+
+def pool(kind: str, size: int, **attrs):
+    return lambda e, x: e(getattr(op.nn, f"{kind}_pool2d")(x, (size, size), **attrs))
+
+
 MODELS = {
+    "max pool": (pool("max", 3, strides=2, padding=1), (1, 3, 9, 8)),
+    "max pool, nothing beside": (pool("max", 2, strides=2), (2, 3, 8, 6)),
+    "avg pool": (pool("avg", 3, strides=2, padding=1), (1, 3, 9, 8)),
+    "avg pool, zeros count": (
+        pool("avg", 3, strides=2, padding=1, count_include_pad=True),
+        (1, 3, 9, 8),
+    ),
+    "avg pool, ceiling": (pool("avg", 3, strides=2, ceil_mode=True), (1, 3, 8, 8)),
+    "rotary": (rotated, (1, 12, 8)),
+    "gates": (gates, (5, 12)),
+    "shuffle": (shuffled, (1, 3, 5, 4)),
+    "group norm, silu": (group_norm_silu, (2, 6, 5, 7)),
+    "times": (times, (1, 1)),
     "elementwise": (
         lambda e, x: e(op.nn.relu(e(op.multiply(x, relax.const(2.5, "float32"))))),
         (3, 700),

@@ -1,0 +1,62 @@
+"""Expressions that depend on where an element is and on nothing else, and their values."""
+
+import numpy as np
+from tvm import tirx
+
+from .expressions import called, children, loads_of
+
+BINARY = {
+    tirx.Add: np.add,
+    tirx.Sub: np.subtract,
+    tirx.Mul: np.multiply,
+    tirx.FloorDiv: np.floor_divide,
+    tirx.FloorMod: np.mod,
+    tirx.Min: np.minimum,
+    tirx.Max: np.maximum,
+    tirx.LT: np.less,
+    tirx.LE: np.less_equal,
+    tirx.GT: np.greater,
+    tirx.GE: np.greater_equal,
+    tirx.EQ: np.equal,
+    tirx.NE: np.not_equal,
+    tirx.And: np.logical_and,
+    tirx.Or: np.logical_or,
+}
+
+
+def is_integer(node) -> bool:
+    """Tell whether an expression is an integer or a truth value."""
+    return str(node.ty.dtype).startswith(("int", "uint", "bool"))
+
+
+def place_expressions(value) -> list:
+    """Return the largest integer expressions of a value that vary, and need nothing loaded."""
+    if is_integer(value) and not loads_of(value):
+        return [] if isinstance(value, tirx.IntImm) else [value]
+    return [found for child in children(value) for found in place_expressions(child)]
+
+
+def evaluate(expr, places: dict) -> np.ndarray | None:
+    """Return an integer expression's values at places; None for what isn't known here.
+
+    Parameters
+    ----------
+    places : dict of tirx.Var to numpy.ndarray
+        Integers of shapes that broadcast.
+    """
+    if isinstance(expr, tirx.IntImm):
+        return np.int64(int(expr))
+    if isinstance(expr, tirx.Var):
+        return places.get(expr)
+    given = [evaluate(child, places) for child in children(expr)]
+    if not given or any(each is None for each in given):
+        return None
+    if type(expr) in BINARY:
+        return BINARY[type(expr)](*given)
+    if isinstance(expr, tirx.Cast) and is_integer(expr) and is_integer(expr.value):
+        return given[0]
+    if isinstance(expr, tirx.Not):
+        return np.logical_not(given[0])
+    if isinstance(expr, tirx.Select) or called(expr) == "if_then_else":
+        return np.where(*given)
+    return None

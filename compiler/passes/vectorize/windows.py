@@ -1,0 +1,46 @@
+"""Reductions over a window that moves with the element, such as pooling, element by element."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+from tvm import tirx
+
+from .blocks import STARTS, Block
+from .expressions import loads_of, replaced, variables_of
+
+MOST = 64
+"""Elements of a window that is taken apart."""
+JOIN = {"sum": tirx.Add, "maximum": tirx.Max, "minimum": tirx.Min}
+
+
+def unrolled(block: Block) -> Block:
+    """Return a window's reduction as one expression of its elements, in their order.
+
+    What is no window stays: rows of the vector unit's own reductions.
+    """
+    extents = [block.axes[var] for var in block.reduced]
+    if not block.reduced or np.prod(extents) > MOST or not _moves_with_element(block):
+        return block
+    value = tirx.const(STARTS[block.reduction], "float32")
+    for places in itertools.product(*map(range, extents)):
+        here = {
+            var: tirx.const(place, str(var.ty.dtype))
+            for var, place in zip(block.reduced, places, strict=True)
+        }
+        value = JOIN[block.reduction](value, replaced(block.value, here))
+    axes = {var: extent for var, extent in block.axes.items() if var not in block.reduced}
+    return replace(block, axes=axes, reduced=(), value=value, reduction="")
+
+
+def _moves_with_element(block: Block) -> bool:
+    """Tell whether an index has both an axis that is reduced and one that isn't."""
+    reduced = set(block.reduced)
+    for load in loads_of(block.value):
+        for index in load.indices:
+            if loads_of(index):
+                continue
+            used = {var for var in variables_of(index) if block.axes.get(var, 1) > 1}
+            if used & reduced and used - reduced:
+                return True
+    return False
