@@ -248,7 +248,7 @@ class Access:
     far: int = 0
 
 
-LOAD, CONSTANT, MAP, REDUCE = "load", "constant", "map", "reduce"
+LOAD, CONSTANT, MAP, REDUCE, GATHER = "load", "constant", "map", "reduce", "gather"
 
 
 @dataclass(frozen=True)
@@ -258,15 +258,17 @@ class Value:
     Attributes
     ----------
     kind : str
-        LOAD, CONSTANT, MAP or REDUCE.
+        LOAD, CONSTANT, MAP, REDUCE or GATHER.
     operation : str
         Of a map or a reduction: a row of `OPERATIONS` or `REDUCTIONS`.
     operands : tuple of int
-        Numbers of earlier values.
-    number : float
-        Of a constant.
+        Numbers of earlier values; of a gather that of the indices.
+    number : float or int
+        Of a constant; an int is a word of int32.
     access : Access or None
-        Of a load.
+        Of a load; of a gather where it would start with an index of 0.
+    stride, limit : int
+        Of a gather: elements between what two indices say, and how many indices there are.
     tall, wide : bool
         It has a number for each row; for each column.
     """
@@ -274,8 +276,10 @@ class Value:
     kind: str
     operation: str = ""
     operands: tuple[int, ...] = ()
-    number: float = 0.0
+    number: float | int = 0.0
     access: Access | None = None
+    stride: int = 0
+    limit: int = 0
     tall: bool = False
     wide: bool = False
 
@@ -325,12 +329,14 @@ class Part:
 
 @dataclass(frozen=True)
 class Vector:
-    """What the vector unit does without the array, fp32 throughout.
+    """What the vector unit does without the array.
 
     Attributes
     ----------
     arguments : tuple of tuple of int
         Shapes, inputs first.
+    dtypes : tuple of str
+        Of the same.
     outputs : int
         How many of the last of them are written.
     parts : tuple of Part
@@ -338,6 +344,7 @@ class Vector:
     """
 
     arguments: tuple[tuple[int, ...], ...]
+    dtypes: tuple[str, ...]
     outputs: int
     parts: tuple[Part, ...]
 

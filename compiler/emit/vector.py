@@ -4,11 +4,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from ...target.conversions import CONVERSIONS
 from ...target.isa import instructions as isa
-from ...target.isa.program import Argument
+from ...target.isa.program import DTYPES, Argument
 from ...target.isa.spec import Affine, Mem, Unit
 from ...target.vector_operations import OPERATIONS, REDUCTIONS
-from ..operators import CONSTANT, LOAD, MAP, REDUCE, Access, Part, Value, Vector
+from ..operators import CONSTANT, GATHER, LOAD, MAP, REDUCE, Access, Part, Value, Vector
 from ..tiling.nest import F32
 from ..tiling.vector import Names
 from .allocate import affine
@@ -22,24 +23,25 @@ def lower_vector(emitter: Emitter, _weights: bytes) -> Lowered:
     op: Vector = emitter.operator
     inputs = len(op.arguments) - op.outputs
     arguments = tuple(
-        Argument(f"out{at - inputs}" if at >= inputs else f"in{at}", "float32", shape, at >= inputs)
-        for at, shape in enumerate(op.arguments)
+        Argument(f"out{at - inputs}" if at >= inputs else f"in{at}", dtype, shape, at >= inputs)
+        for at, (shape, dtype) in enumerate(zip(op.arguments, op.dtypes, strict=True))
     )
     stages: dict[str, Callable] = {}
     for at, part in enumerate(op.parts):
-        stages |= _Part(part, emitter.tile.parts[at], Names(part, at)).stages()
+        stages |= _Part(op.dtypes, part, emitter.tile.parts[at], Names(part, at)).stages()
     return Lowered(arguments, tuple(buffer for _, buffer in emitter.nest.placed()), stages)
 
 
 class _Part:
     """Makes the instructions of one part."""
 
-    def __init__(self, part: Part, tile: tuple[int, int], names: Names):
-        self.part, self.tile, self.names = part, tile, names
+    def __init__(self, dtypes: tuple[str, ...], part: Part, tile: tuple[int, int], names: Names):
+        self.dtypes, self.part, self.tile, self.names = dtypes, part, tile, names
 
     def stages(self) -> dict[str, Callable]:
         """Return what each stage emits."""
         make = {LOAD: self.load, CONSTANT: self.constant, MAP: self.map, REDUCE: self.reduce}
+        make[GATHER] = self.gather
         stages: dict[str, Callable] = {
             self.names.stage(number): partial(make[value.kind], number)
             for number, value in enumerate(self.part.values)
@@ -102,7 +104,18 @@ class _Part:
         for number, stride in enumerate(access.outer):
             place = place + self.start(stage, f"o{number}") * stride
         place = place + self.start(stage, "r") * access.row
-        return (place + self.start(stage, "c") * access.column) * F32
+        return (place + self.start(stage, "c") * access.column) * self.bytes(access)
+
+    def bytes(self, access: Access) -> int:
+        """Return the bytes of an element in DRAM."""
+        return DTYPES[self.dtypes[access.argument]][1]
+
+    def element(self, access: Access) -> dict[str, int]:
+        """Return what an element in DRAM is, in a transfer's operands."""
+        dtype = self.dtypes[access.argument]
+        name = "uint8" if dtype == "bool" else dtype
+        convert = CONVERSIONS[name].code if name in CONVERSIONS else 0
+        return {"element": self.bytes(access), "convert": convert}
 
     def load(self, number: int, stage: StageNode):
         value = self.part.values[number]
@@ -116,20 +129,48 @@ class _Part:
                 dst_pitch=self.box_pitch(emitter, number),
                 arg=access.argument,
                 src=affine(self.offset(access, stage), path),
-                src_pitch=self.box_stride(access) * F32,
-                src_step=access.column * F32,
-                element=F32,
+                src_pitch=self.box_stride(access) * self.bytes(access),
+                src_step=access.column * self.bytes(access),
+                **self.element(access),
                 **self.box(emitter, value, stage),
             )
 
         note = f"in{access.argument}"
         return [Op(Unit.DMA_IN, (), (self.names.buffers[number],), build, note=note)]
 
+    def gather(self, number: int, stage: StageNode):
+        value = self.part.values[number]
+        access = value.access
+        assert access is not None
+        (index,) = value.operands
+
+        def build(emitter, path):
+            of = self.part.values[index]
+            return isa.DmaGather(
+                mem=Mem.OBUF,
+                dst=self.at(emitter, number, stage, path),
+                dst_pitch=self.pitch(emitter, number),
+                arg=access.argument,
+                src=affine(self.offset(access, stage), path),
+                src_pitch=value.stride * self.bytes(access),
+                src_step=access.column * self.bytes(access),
+                index=self.at(emitter, index, stage, path),
+                index_pitch=self.pitch(emitter, index) if of.tall else 0,
+                limit=value.limit,
+                **self.element(access),
+                **self.extents(emitter, value, stage),
+            )
+
+        buffers = self.names.buffers
+        note = f"rows of in{access.argument} by index"
+        return [Op(Unit.DMA_IN, (buffers[index],), (buffers[number],), build, note=note)]
+
     def constant(self, number: int, stage: StageNode):
         value = self.part.values[number]
 
         def build(emitter, path):
-            return isa.Fill(
+            fill = isa.FillInt if isinstance(value.number, int) else isa.Fill
+            return fill(
                 dst=self.at(emitter, number, stage, path),
                 dst_pitch=F32,
                 value=value.number,
@@ -190,12 +231,12 @@ class _Part:
             return isa.DmaStore(
                 arg=access.argument,
                 dst=affine(self.offset(access, stage), path),
-                dst_pitch=self.box_stride(access) * F32,
-                dst_step=access.column * F32,
+                dst_pitch=self.box_stride(access) * self.bytes(access),
+                dst_step=access.column * self.bytes(access),
                 mem=Mem.OBUF,
                 src=self.at(emitter, number, stage, path),
                 src_pitch=self.box_pitch(emitter, number),
-                element=F32,
+                **self.element(access),
                 **self.box(emitter, value, stage),
             )
 

@@ -30,7 +30,8 @@ def _part(fields: dict) -> Part:
 
 def _read(fields: dict) -> Vector:
     shapes = tuple(tuple(shape) for shape in fields["arguments"])
-    return Vector(shapes, fields["outputs"], tuple(map(_part, fields["parts"])))
+    parts = tuple(map(_part, fields["parts"]))
+    return Vector(shapes, tuple(fields["dtypes"]), fields["outputs"], parts)
 
 
 def _nest(op: Vector, tile: VectorTile, _weights: bytes) -> Nest:

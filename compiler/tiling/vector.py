@@ -7,7 +7,7 @@ from ...target.arch import Arch
 from ...target.errors import CapacityError
 from ...target.isa.spec import Mem
 from ...target.weight import blocks
-from ..operators import CONSTANT, LOAD, MAP, Part, Value, Vector
+from ..operators import CONSTANT, GATHER, LOAD, MAP, Part, Value, Vector
 from .nest import F32, Axis, BufferRow, Nest, Stage, follow
 
 RING, LONG_RING = 2, 6
@@ -125,7 +125,7 @@ def _part_nest(part: Part, tile_rows: int, tile_columns: int, at: int) -> Nest:
                 (row if value.tall else one,),
                 (column if value.wide else one,),
                 F32,
-                result=value.kind != LOAD,
+                result=value.kind not in (LOAD, GATHER),
                 alone=_alone(part, number),
             ),
         )
@@ -165,8 +165,9 @@ class Names:
 
 def _alone(part: Part, number: int) -> bool:
     """Tell whether only the vector unit touches a value, so that one slot is enough."""
-    stored = {value for value, _ in part.stores}
-    return part.values[number].kind != LOAD and number not in stored
+    shared = {value for value, _ in part.stores}
+    shared |= {value.operands[0] for value in part.values if value.kind == GATHER}
+    return part.values[number].kind not in (LOAD, GATHER) and number not in shared
 
 
 def _places(part: Part) -> list[int]:

@@ -53,7 +53,7 @@ def pieces(blocks: list[Block]) -> list[list[Block]]:
     edges = {axis: {0, extent} for axis, extent in axes.extents.items()}
     for block, expressions, name in zip(blocks, asked, names, strict=True):
         for expression in expressions:
-            for var, places in _changes(expression, block.axes).items():
+            for var, places in changes(expression, block.axes).items():
                 edges[name[var]] |= places
     spans = {axis: list(itertools.pairwise(sorted(each))) for axis, each in edges.items()}
     many = [axis for axis, each in spans.items() if len(each) > 1]
@@ -67,7 +67,7 @@ def pieces(blocks: list[Block]) -> list[list[Block]]:
     ]
 
 
-def _changes(expression, axes: dict) -> dict:
+def changes(expression, axes: dict) -> dict:
     """Return where along each axis an expression changes."""
     used = [var for var in axes if var in variables_of(expression)]
     if math.prod(axes[var] for var in used) > MOST_PLACES:

@@ -9,6 +9,7 @@ BINARY = {
     tirx.Add: np.add,
     tirx.Sub: np.subtract,
     tirx.Mul: np.multiply,
+    tirx.Div: np.divide,
     tirx.FloorDiv: np.floor_divide,
     tirx.FloorMod: np.mod,
     tirx.Min: np.minimum,
@@ -24,6 +25,16 @@ BINARY = {
 }
 
 
+ROUND = {"floor": np.floor, "ceil": np.ceil, "trunc": np.trunc, "round": np.rint}
+
+
+def _cast(expr, given: np.ndarray) -> np.ndarray | None:
+    dtype = str(expr.ty.dtype)
+    if dtype in ("int32", "int64"):
+        return np.asarray(given).astype(np.int64)
+    return np.asarray(given).astype(dtype) if dtype in ("float32", "bool") else None
+
+
 def is_integer(node) -> bool:
     """Tell whether an expression is an integer or a truth value."""
     return str(node.ty.dtype).startswith(("int", "uint", "bool"))
@@ -37,7 +48,9 @@ def place_expressions(value) -> list:
 
 
 def evaluate(expr, places: dict) -> np.ndarray | None:
-    """Return an integer expression's values at places; None for what isn't known here.
+    """Return an expression's values at places; None for what isn't known here.
+
+    Numbers are fp32, each step rounded as the host rounds it.
 
     Parameters
     ----------
@@ -46,6 +59,8 @@ def evaluate(expr, places: dict) -> np.ndarray | None:
     """
     if isinstance(expr, tirx.IntImm):
         return np.int64(int(expr))
+    if isinstance(expr, tirx.FloatImm):
+        return np.float32(float(expr))
     if isinstance(expr, tirx.Var):
         return places.get(expr)
     given = [evaluate(child, places) for child in children(expr)]
@@ -53,8 +68,10 @@ def evaluate(expr, places: dict) -> np.ndarray | None:
         return None
     if type(expr) in BINARY:
         return BINARY[type(expr)](*given)
-    if isinstance(expr, tirx.Cast) and is_integer(expr) and is_integer(expr.value):
-        return given[0]
+    if isinstance(expr, tirx.Cast):
+        return _cast(expr, given[0])
+    if called(expr) in ROUND:
+        return ROUND[called(expr)](given[0])
     if isinstance(expr, tirx.Not):
         return np.logical_not(given[0])
     if isinstance(expr, tirx.Select) or called(expr) == "if_then_else":

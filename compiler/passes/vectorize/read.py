@@ -4,22 +4,40 @@ import math
 
 from tvm import ir, tirx
 
-from ....target.vector_operations import NUMBERS, OPERATIONS
-from ...operators import CONSTANT, LOAD, MAP, REDUCE, Access, Part, Value, Vector
+from ...operators import CONSTANT, GATHER, LOAD, MAP, REDUCE, Access, Part, Value, Vector
 from .axes import flat_offset, merged, same_axes, strided
 from .blocks import Block, read_blocks
 from .cuts import cut_where_read
-from .expressions import loads_of, replaced
+from .expressions import called, loads_of, replaced
+from .gather import gather_of
 from .pieces import apart, pieces
 from .refusal import Refused
+from .tables import Tables, tabled
 from .windows import unrolled
+from .words import (
+    ARITHMETIC,
+    BOOL,
+    CALLS,
+    COMPARE,
+    DTYPES,
+    FLOAT,
+    INT,
+    REDUCTIONS,
+    SWAPPED,
+    cast,
+    comparison,
+    dtype_of,
+    operation,
+)  # fmt: skip
 
 MOST_OUTER = 5
 """Loops around rows and columns that a program has room for."""
 
 
-def read_vector(sch) -> Vector:
+def read_vector(sch) -> tuple[Vector, Tables]:
     """Return the operator of a function whose blocks are inlined as far as they can be.
+
+    Beside it are tables, which the operator takes behind the other operands.
 
     Raises
     ------
@@ -28,17 +46,23 @@ def read_vector(sch) -> Vector:
     """
     buffers = list(sch.mod["main"].params)
     for buffer in buffers:
-        if str(buffer.dtype) != "float32":
-            raise Refused(f"the vector unit takes float32 alone, not {buffer.dtype}")
-    blocks = cut_where_read([unrolled(block) for block in read_blocks(sch)])
+        if str(buffer.dtype) not in DTYPES:
+            raise Refused(f"the vector unit takes no {buffer.dtype}; it does {', '.join(DTYPES)}")
+    tables = Tables()
+    blocks = [tabled(unrolled(block), tables) for block in read_blocks(sch)]
+    blocks = cut_where_read(blocks)
     if any(extent == 0 for block in blocks for extent in block.axes.values()):
         raise Refused("a tensor without elements has nothing to compute")
     written = {block.buffer for block in blocks}
+    outputs = sum(buffer in written for buffer in buffers)
+    at = len(buffers) - outputs
+    buffers[at:at] = [buffer for buffer, _ in tables.made]
     parts = tuple(
         _Reader(buffers, piece).read() for group in apart(blocks) for piece in pieces(group)
     )
     shapes = tuple(tuple(int(size) for size in buffer.shape) for buffer in buffers)
-    return Vector(shapes, sum(buffer in written for buffer in buffers), parts)
+    dtypes = tuple(str(buffer.dtype) for buffer in buffers)
+    return Vector(shapes, dtypes, outputs, parts), tables
 
 
 class _Reader:
@@ -52,11 +76,27 @@ class _Reader:
         self.numbers: dict[str, int] = {}
         self.made: dict[tirx.Buffer, int] = {}
         self.written = {block.buffer for block in blocks}
+        self.indices: set[tuple] = set()
+        self.gathered: set[tuple] = set()
 
     def read(self) -> Part:
         accesses = self._accesses()
         self.axes, flat = strided([offset for _, offset in accesses], self.axes)
         self.axes, _ = merged(self.axes, [strides for _, strides in flat])
+        self.indexed = {
+            var
+            for (key, _), (_, strides) in zip(accesses, flat, strict=True)
+            if key in self.indices
+            for var, stride in strides.items()
+            if stride
+        }
+        self.fixed = {
+            var
+            for (key, _), (_, strides) in zip(accesses, flat, strict=True)
+            if key in self.gathered
+            for var, stride in strides.items()
+            if stride
+        }
         self.outer, self.row, self.column = self._shape()
         self.places = {}
         for (key, _), (offset, strides) in zip(accesses, flat, strict=True):
@@ -66,11 +106,14 @@ class _Reader:
             value = self._visit(block.value, at)
             if block.reduction:
                 value = self._wide(value)
-                tall = self.values[value].tall
-                value = self._add(Value(REDUCE, block.reduction, (value,), tall=tall))
+                tall, dtype = self.values[value].tall, dtype_of(block.value)
+                name = operation(REDUCTIONS, dtype, block.reduction)
+                value = self._add(Value(REDUCE, name, (value,), tall=tall))
             self.made[block.buffer] = value
             if block.buffer in self.buffers:
                 access = self.places[(block.buffer, at, -1)]
+                if str(block.buffer.dtype) == BOOL:  # a byte is an integer before
+                    value = self._cast(value, BOOL, INT)
                 stores.append((self._spread(value, access), access))
         extent = {**self.axes.extents, None: 1}
         near = extent[self.column]
@@ -105,8 +148,18 @@ class _Reader:
             names = self.renamed[at]
             for number, load in enumerate(loads_of(block.value)):
                 if load.source in self.buffers and load.source not in self.written:
-                    place = flat_offset(load.source, load.indices)
-                    found.append(((load.source, at, number), replaced(place, names)))
+                    gathered = gather_of(load)
+                    indices = load.indices if gathered is None else gathered.rest
+                    if gathered is not None:
+                        self.gathered.add((load.source, at, number))
+                    inner = {hash(each) for index in load.indices for each in loads_of(index)}
+                    self.indices |= {
+                        (each.source, at, place)
+                        for place, each in enumerate(loads_of(block.value))
+                        if hash(each) in inner
+                    }
+                    place = replaced(flat_offset(load.source, indices), names)
+                    found.append(((load.source, at, number), place))
             if block.buffer in self.buffers:
                 place = flat_offset(block.buffer, block.indices)
                 found.append(((block.buffer, at, -1), replaced(place, names)))
@@ -118,10 +171,15 @@ class _Reader:
         plain = [var for var in self.axes.extents if var not in self.axes.reduced]
         if len(reduced) > 2:
             raise Refused("it reduces along axes that don't lie behind each other")
-        column = reduced[-1] if reduced else self._longest(plain)
+        # A row has one index, so those along which it changes are no columns.
+        still = [var for var in plain if var not in self.indexed]
+        column = reduced[-1] if reduced else self._longest(still)
         self.far = reduced[0] if len(reduced) > 1 else None
-        row = self._longest([var for var in plain if not var.same_as(column)])
-        plain = [var for var in plain if not var.same_as(column) and not var.same_as(row)]
+        rows = [var for var in plain if var is not column and not var.same_as(column)]
+        # Nor does a row by index start elsewhere than the index says.
+        apart = [var for var in rows if var not in self.fixed]
+        row = self._longest([var for var in apart if var in self.indexed] or apart)
+        plain = [var for var in rows if row is None or not var.same_as(row)]
         if len(plain) > MOST_OUTER:
             raise Refused(f"it has more than {MOST_OUTER + 2} axes")
         return plain, row, column
@@ -144,68 +202,101 @@ class _Reader:
         return self.numbers[key]
 
     def _map(self, operation: str, *operands: int) -> int:
-        if operation not in OPERATIONS:
-            raise Refused(f"the vector unit has no {operation}")
         given = [self.values[number] for number in operands]
         tall, wide = any(one.tall for one in given), any(one.wide for one in given)
         return self._add(Value(MAP, operation, operands, tall=tall, wide=wide))
-
-    def _constant(self, number: float) -> int:
-        return self._add(Value(CONSTANT, number=number))
 
     def _visit(self, expr: ir.Expr, at: int) -> int:
         loads = {hash(load): number for number, load in enumerate(loads_of(self.blocks[at].value))}
 
         def visit(node) -> int:
-            if isinstance(node, tirx.FloatImm) and not math.isnan(float(node)):
-                return self._constant(float(node))
+            kind = type(node)
+            if isinstance(node, tirx.FloatImm | tirx.IntImm):
+                return self._constant(node)
             if isinstance(node, ir.TensorLoad):
                 if node.source in self.made:
                     return self.made[node.source]
-                access = self.places[(node.source, at, loads[hash(node)])]
-                return self._add(
-                    Value(LOAD, access=access, tall=access.row != 0, wide=_wide(access))
-                )
-            kind = type(node)
-            if isinstance(node, tirx.IntImm) and int(node) in (0, 1):
-                return self._constant(float(int(node)))
-            if isinstance(node, tirx.Cast) and str(node.value.ty.dtype) == "bool":
-                return visit(node.value)
-            if kind in BINARY:
-                return self._map(BINARY[kind], visit(node.a), visit(node.b))
-            if kind in SWAPPED:
-                return self._map(SWAPPED[kind], visit(node.b), visit(node.a))
+                return self._load(node, self.places[(node.source, at, loads[hash(node)])], visit)
+            if isinstance(node, tirx.Cast):
+                return self._cast(visit(node.value), dtype_of(node.value), dtype_of(node))
             if isinstance(node, tirx.Select):
                 parts = (node.condition, node.true_value, node.false_value)
                 return self._map("select", *map(visit, parts))
+            if isinstance(node, tirx.Not):
+                return self._map("equal", visit(node.a), self._number(0.0))
             if isinstance(node, ir.Call):
                 return self._call(node, visit)
-            raise Refused(f"the vector unit knows no {kind.__name__}")
+            if kind in COMPARE:
+                return self._map(
+                    comparison(COMPARE[kind], dtype_of(node.a)), visit(node.a), visit(node.b)
+                )
+            if kind in SWAPPED:
+                return self._map(
+                    comparison(SWAPPED[kind], dtype_of(node.a)), visit(node.b), visit(node.a)
+                )
+            if not hasattr(node, "a") or not hasattr(node, "b"):
+                raise Refused(f"the vector unit knows no {kind.__name__}")
+            return self._map(
+                operation(ARITHMETIC, dtype_of(node), kind), visit(node.a), visit(node.b)
+            )
 
         return visit(expr)
 
     def _call(self, node: ir.Call, visit) -> int:
-        name = getattr(node.op, "name", "").rpartition(".")[2]
-        if name not in CALLS:
-            raise Refused(f"the vector unit has no {name}")
-        return self._map(CALLS[name], *map(visit, node.args))
+        name = called(node)
+        if name == "if_then_else":
+            return self._map("select", *map(visit, node.args))
+        return self._map(operation(CALLS, dtype_of(node), name), *map(visit, node.args))
+
+    def _constant(self, node) -> int:
+        if isinstance(node, tirx.FloatImm):
+            if math.isnan(float(node)) or dtype_of(node) != FLOAT:
+                raise Refused(f"the vector unit has no constant {node} of {dtype_of(node)}")
+            return self._number(float(node))
+        number = int(node)
+        if dtype_of(node) == BOOL:
+            return self._number(float(number))
+        if not -(1 << 31) <= number < 1 << 31:
+            raise Refused(f"{number} doesn't fit the vector unit's 32 bits")
+        return self._number(number)
+
+    def _number(self, number: float | int) -> int:
+        return self._add(Value(CONSTANT, number=number))
+
+    def _cast(self, value: int, source: str, target: str) -> int:
+        for name, second in cast(source, target):
+            operands = () if second is None else (self._number(second),)
+            value = self._map(name, value, *operands)
+        return value
+
+    def _load(self, load, access: Access, visit) -> int:
+        given = self._given(load, access, visit)
+        value = self._add(given)
+        # Bytes become integers while they are loaded; truth is a number of fp32.
+        return self._cast(value, INT, FLOAT) if dtype_of(load) == BOOL else value
+
+    def _given(self, load, access: Access, visit) -> Value:
+        tall, wide = access.row != 0, _wide(access)
+        if (gathered := gather_of(load)) is None:
+            return Value(LOAD, access=access, tall=tall, wide=wide)
+        index = visit(gathered.index)
+        if self.values[index].kind != MAP:
+            index = self._map("copy", index)
+        if self.values[index].wide or self.far is not None:
+            raise Refused("an index for each element of a row")
+        if access.row:
+            raise Refused("rows by index that lie apart besides")
+        tall = tall or self.values[index].tall
+        return Value(
+            GATHER,
+            operands=(index,),
+            access=access,
+            stride=gathered.stride,
+            limit=gathered.limit,
+            tall=tall,
+            wide=wide,
+        )
 
 
 def _wide(access: Access) -> bool:
     return access.column != 0 or access.far != 0
-
-
-BINARY = {
-    tirx.Add: "add",
-    tirx.Sub: "subtract",
-    tirx.Mul: "multiply",
-    tirx.Div: "divide",
-    tirx.Max: "max",
-    tirx.Min: "min",
-    tirx.LT: "less",
-    tirx.LE: "less_equal",
-    tirx.EQ: "equal",
-}
-SWAPPED = {tirx.GT: "less", tirx.GE: "less_equal"}
-CALLS = {"round": "nearbyint", **{name: name for name in NUMBERS}}
-"""TIR's expressions and intrinsics as operations of the vector unit."""

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from dataclasses import replace
 
+import numpy as np
 import tvm
 from tvm import relax, tirx
 
@@ -16,6 +17,7 @@ from ..records import HostOperator, LayerRecord, read_records, with_records
 from ..rewrite.gemm import LAYER
 from .blocks import inlined
 from .constants import folded
+from .operands import pass_tables, with_operands
 from .read import read_vector
 from .reference import in_order
 from .refusal import Refused
@@ -38,6 +40,7 @@ def vectorize(mod: tvm.IRModule, arch: Arch) -> tvm.IRModule:
     host: list[HostOperator] = []
     layers = dict(records.layers)
     updates, refused = {}, {}
+    given: dict[str, list[np.ndarray]] = {}
     ours = {gv.name_hint for gv in mod.get_global_vars()}
     for gv, function in lowered.functions.items():
         name = gv.name_hint
@@ -49,7 +52,7 @@ def vectorize(mod: tvm.IRModule, arch: Arch) -> tvm.IRModule:
             if relax.analysis.has_reshape_pattern(moved):
                 updates[gv] = moved.without_attr("global_symbol")
                 continue
-            operator = read_vector(sch)
+            operator, tables = read_vector(sch)
             tile = kind_of(operator).default_tile(operator, arch)
             # Whether registers and semaphores are enough, only emission knows.
             emit_tile(operator, tile, arch, name, "", b"")
@@ -60,9 +63,13 @@ def vectorize(mod: tvm.IRModule, arch: Arch) -> tvm.IRModule:
         layer = _plain(name)
         layers[name] = LayerRecord(layer, "vector")
         text = f"{len(layers)} {layer}"
-        updates[gv] = in_order(sch).with_attrs({ATTRIBUTE: attribute, LAYER: text})
+        reference = with_operands(in_order(sch), tables, operator.outputs)
+        updates[gv] = reference.with_attrs({ATTRIBUTE: attribute, LAYER: text})
+        if tables.made:
+            given[name] = [numbers for _, numbers in tables.made]
     for gv, function in updates.items():
         lowered.update_func(gv, function)
+    lowered = pass_tables(lowered, given)
     for gv in function_names(lowered):
         host += _not_legalized(gv.name_hint, lowered[gv], records.host)
         calls = function_calls(lowered[gv])
