@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 from tvm import ir, s_tir, tirx
 from tvm.error import InternalError
 from tvm_ffi import structural_equal, structural_walk
@@ -192,8 +193,24 @@ def _block(name: str, stmt, store: tirx.BufferStore, start) -> Block:
     return Block(store.buffer, tuple(store.indices), axes, reduced, value, reduction)
 
 
-JOINS = {tirx.Add: "sum", tirx.Max: "maximum", tirx.Min: "minimum"}
-STARTS = {"sum": 0.0, "maximum": -3.4028234663852886e38, "minimum": 3.4028234663852886e38}
+JOINS = {
+    tirx.Add: "sum",
+    tirx.Max: "maximum",
+    tirx.Or: "maximum",
+    tirx.Min: "minimum",
+    tirx.And: "minimum",
+}
+
+
+def start_of(reduction: str, dtype: str) -> float | int:
+    """Return where a reduction of a type starts: what changes no other number."""
+    if reduction == "sum":
+        return 0
+    if dtype == "bool":
+        return int(reduction == "minimum")
+    kind = np.finfo(dtype) if dtype.startswith("float") else np.iinfo(dtype)
+    edge = kind.min if reduction == "maximum" else kind.max
+    return float(edge) if dtype.startswith("float") else int(edge)
 
 
 def _joined(name: str, store, start) -> tuple[str, ir.Expr]:
@@ -201,7 +218,9 @@ def _joined(name: str, store, start) -> tuple[str, ir.Expr]:
     reduction = JOINS.get(type(store.value))
     if reduction is None or start is None:
         raise Refused(f"{name} reduces by something else than sum, maximum or minimum")
-    if not isinstance(start, tirx.FloatImm) or float(start) != STARTS[reduction]:
+    constant = tirx.FloatImm | tirx.IntImm
+    wanted = start_of(reduction, str(store.buffer.dtype))
+    if not isinstance(start, constant) or start.value != wanted:
         raise Refused(f"{name} starts from {start}")
     here = store.value.a
     same = isinstance(here, ir.TensorLoad) and here.source.same_as(store.buffer)

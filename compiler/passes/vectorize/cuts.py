@@ -9,7 +9,7 @@ from .blocks import Block
 from .expressions import loads_of, replaced
 
 
-def periods_of(expressions: list, kinds: tuple = (tirx.FloorDiv, tirx.FloorMod)) -> dict:
+def periods_of(expressions: list, kinds: tuple) -> dict:
     """Return by which constant each variable is divided; the last where there are several."""
     found: list = []
     for expression in expressions:

@@ -29,7 +29,11 @@ def pass_tables(mod: tvm.IRModule, tables: dict[str, list[np.ndarray]]) -> tvm.I
     """
     if not tables:
         return mod
-    change = _PassTables(mod, tables)
+    rest = {gv: func for gv, func in mod.functions.items() if gv.name_hint not in tables}
+    change = _PassTables(tvm.IRModule(rest, attrs=mod.attrs), tables)
+    for name in tables:
+        # A new variable: the old one's type has fewer operands.
+        change.functions[name] = change.builder_.add_func(mod[name], name)
     for gv in function_names(mod):
         change.builder_.update_func(gv, change.visit_expr(mod[gv]))
     return change.builder_.get()
@@ -40,6 +44,7 @@ class _PassTables(PyExprMutator):
     def __init__(self, mod: tvm.IRModule, tables: dict[str, list[np.ndarray]]):
         super().__init__(mod)
         self.tables = tables
+        self.functions: dict[str, tvm.ir.GlobalVar] = {}
 
     def visit_call_(self, call):
         call = self.visit_expr_post_order(call)
@@ -48,4 +53,6 @@ class _PassTables(PyExprMutator):
         more = [relax.const(numbers) for numbers in self.tables[call.args[0].name_hint]]
         types = call.ty_args[0]
         types = list(types.fields) if isinstance(types, relax.TupleType) else types
-        return relax.call_tir(call.args[0], [*call.args[1].fields, *more], types)
+        return relax.call_tir(
+            self.functions[call.args[0].name_hint], [*call.args[1].fields, *more], types
+        )

@@ -13,7 +13,6 @@ from tvm_ffi import structural_map
 
 from .axes import same_axes
 from .blocks import Block
-from .cuts import cut, periods_of
 from .expressions import called, loads_of, replaced, variables_of
 from .places import evaluate, place_expressions
 from .refusal import Refused
@@ -46,9 +45,6 @@ def pieces(blocks: list[Block]) -> list[list[Block]]:
     asked = [place_expressions(block.value) for block in blocks]
     if not any(asked):
         return [blocks]
-    if len(blocks) == 1:
-        blocks = [cut(blocks[0], periods_of(asked[0]))]
-        asked = [place_expressions(blocks[0].value)]
     axes, names = same_axes(blocks)
     edges = {axis: {0, extent} for axis, extent in axes.extents.items()}
     for block, expressions, name in zip(blocks, asked, names, strict=True):

@@ -3,14 +3,16 @@
 import math
 
 from tvm import ir, tirx
+from tvm.ir.prim.expr import BitwiseNot
 
 from ...operators import CONSTANT, GATHER, LOAD, MAP, REDUCE, Access, Part, Value, Vector
 from .axes import flat_offset, merged, same_axes, strided
 from .blocks import Block, read_blocks
-from .cuts import cut_where_read
+from .cuts import cut, cut_where_read, periods_of
 from .expressions import called, loads_of, replaced
 from .gather import gather_of
 from .pieces import apart, pieces
+from .places import place_expressions
 from .refusal import Refused
 from .tables import Tables, tabled
 from .windows import unrolled
@@ -22,6 +24,7 @@ from .words import (
     DTYPES,
     FLOAT,
     INT,
+    LONG,
     REDUCTIONS,
     SWAPPED,
     cast,
@@ -49,9 +52,17 @@ def read_vector(sch) -> tuple[Vector, Tables]:
         if str(buffer.dtype) not in DTYPES:
             raise Refused(f"the vector unit takes no {buffer.dtype}; it does {', '.join(DTYPES)}")
     tables = Tables()
-    blocks = [tabled(unrolled(block), tables) for block in read_blocks(sch)]
-    blocks = cut_where_read(blocks)
-    if any(extent == 0 for block in blocks for extent in block.axes.values()):
+    blocks = [unrolled(block) for block in read_blocks(sch)]
+    # Only of what others read, axes have to stay as they are.
+    blocks = [
+        cut(block, periods_of(place_expressions(block.value), (tirx.FloorMod,)))
+        if block.buffer in buffers
+        else block
+        for block in blocks
+    ]
+    blocks = cut_where_read([tabled(block, tables) for block in blocks])
+    blocks = [block for block in blocks if all(block.axes.values())]
+    if not blocks:
         raise Refused("a tensor without elements has nothing to compute")
     written = {block.buffer for block in blocks}
     outputs = sum(buffer in written for buffer in buffers)
@@ -234,6 +245,10 @@ class _Reader:
                 return self._map(
                     comparison(SWAPPED[kind], dtype_of(node.a)), visit(node.b), visit(node.a)
                 )
+            if isinstance(node, BitwiseNot):
+                if dtype_of(node) == BOOL:
+                    return self._map("equal", visit(node.a), self._number(0.0))
+                return self._map("bit_xor", visit(node.a), self._number(-1))
             if not hasattr(node, "a") or not hasattr(node, "b"):
                 raise Refused(f"the vector unit knows no {kind.__name__}")
             return self._map(
@@ -264,10 +279,23 @@ class _Reader:
         return self._add(Value(CONSTANT, number=number))
 
     def _cast(self, value: int, source: str, target: str) -> int:
+        given = value
         for name, second in cast(source, target):
             operands = () if second is None else (self._number(second),)
             value = self._map(name, value, *operands)
-        return value
+        return self._fits(given, value) if (source, target) == (FLOAT, LONG) else value
+
+    def _fits(self, given: int, number: int) -> int:
+        """Return fp32 as integers; one more than 32 bits hold is refused by the unit."""
+        edge = self._number(2.0**31)
+        for name, operands in (
+            ("checked_add", (edge, given)),
+            ("checked_subtract", (given, self._map("subtract", self._number(0.0), edge))),
+        ):
+            beyond = "less_equal" if name == "checked_add" else "less"
+            one = self._map("float32_to_int32", self._map(beyond, *operands))
+            number = self._map(name, number, one)
+        return number
 
     def _load(self, load, access: Access, visit) -> int:
         given = self._given(load, access, visit)

@@ -13,11 +13,13 @@ from tvm import ir, tirx
 from tvm_ffi import structural_map, structural_walk
 
 from .blocks import Block
-from .expressions import children, loads_of, variables_of
-from .pieces import MOST, changes
+from .expressions import called, children, loads_of, variables_of
+from .pieces import changes
 from .places import evaluate, is_integer
 from .refusal import Refused
 
+FEW = 4
+"""Pieces into which one expression may cut a block."""
 MOST_NUMBERS = 1 << 20
 """Elements of a table."""
 STRIDED = (
@@ -92,7 +94,12 @@ def _with_tables(value, axes: dict, tables: Tables):
             return tirx.NE(tables.load(chosen, axes), tirx.const(0, "int32"))
         table = tables.load(value, axes)
         return tirx.Cast(str(value.ty.dtype), table) if is_integer(value) else table
-    return _rebuilt(value, [_with_tables(child, axes, tables) for child in children(value)])
+    parts = children(value)
+    # What keeps loads inside of a tensor can't be a number among others.
+    first = 1 if called(value) == "if_then_else" else 0
+    return _rebuilt(
+        value, parts[:first] + [_with_tables(part, axes, tables) for part in parts[first:]]
+    )
 
 
 def _integers(value) -> list:
@@ -108,7 +115,7 @@ def _is_cut(expr, axes: dict) -> bool:
         places = changes(expr, axes)
     except Refused:
         return False
-    return math.prod(len(each) + 1 for each in places.values()) <= MOST
+    return math.prod(len(each) + 1 for each in places.values()) <= FEW
 
 
 def _rebuilt(value, parts: list):

@@ -6,12 +6,13 @@ from dataclasses import replace
 import numpy as np
 from tvm import tirx
 
-from .blocks import STARTS, Block
+from .blocks import Block, start_of
 from .expressions import loads_of, replaced, variables_of
 
 MOST = 64
 """Elements of a window that is taken apart."""
 JOIN = {"sum": tirx.Add, "maximum": tirx.Max, "minimum": tirx.Min}
+TRUTH = {"maximum": tirx.Or, "minimum": tirx.And}
 
 
 def unrolled(block: Block) -> Block:
@@ -22,13 +23,15 @@ def unrolled(block: Block) -> Block:
     extents = [block.axes[var] for var in block.reduced]
     if not block.reduced or np.prod(extents) > MOST or not _moves_with_element(block):
         return block
-    value = tirx.const(STARTS[block.reduction], "float32")
+    dtype = str(block.buffer.dtype)
+    value = tirx.const(start_of(block.reduction, dtype), dtype)
+    join = (TRUTH if dtype == "bool" else JOIN)[block.reduction]
     for places in itertools.product(*map(range, extents)):
         here = {
             var: tirx.const(place, str(var.ty.dtype))
             for var, place in zip(block.reduced, places, strict=True)
         }
-        value = JOIN[block.reduction](value, replaced(block.value, here))
+        value = join(value, replaced(block.value, here))
     axes = {var: extent for var, extent in block.axes.items() if var not in block.reduced}
     return replace(block, axes=axes, reduced=(), value=value, reduction="")
 

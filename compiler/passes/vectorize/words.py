@@ -5,6 +5,7 @@ ones fit, and of int64 the unit refuses whatever doesn't, so that a result is ri
 """
 
 from tvm import tirx
+from tvm.ir.prim import expr
 
 from ....target.vector_operations import NUMBERS
 from .refusal import Refused
@@ -30,26 +31,29 @@ _QUOTIENTS = {
     tirx.Mod: "truncate_modulo",
 }
 _WRAPPING = {tirx.Add: "int_add", tirx.Sub: "int_subtract", tirx.Mul: "int_multiply"}
+_BITS = {expr.BitwiseAnd: "bit_and", expr.BitwiseOr: "bit_or", expr.BitwiseXor: "bit_xor"}
+_SHIFTS = {expr.LShift: "shift_left", expr.RShift: "shift_right"}
 _CHECKED = {tirx.Add: "checked_add", tirx.Sub: "checked_subtract", tirx.Mul: "checked_multiply"}
 ARITHMETIC = {
     FLOAT: _FLOATS,
-    BOOL: {tirx.And: "multiply", tirx.Or: "max", tirx.Max: "max", tirx.Min: "min"},
-    INT: _WRAPPING | _QUOTIENTS | _EXTREMES,
-    LONG: _CHECKED | _QUOTIENTS | _EXTREMES,
-    **dict.fromkeys(NARROW, _EXTREMES),
+    BOOL: {
+        tirx.And: "multiply",
+        tirx.Or: "max",
+        tirx.Max: "max",
+        tirx.Min: "min",
+        expr.BitwiseAnd: "multiply",
+        expr.BitwiseOr: "max",
+        expr.BitwiseXor: "not_equal",
+    },
+    INT: _WRAPPING | _QUOTIENTS | _EXTREMES | _BITS | _SHIFTS,
+    LONG: _CHECKED | _QUOTIENTS | _EXTREMES | _BITS | {expr.RShift: "shift_right"},
+    **dict.fromkeys(NARROW, _EXTREMES | _BITS),
 }
 """By the type of the operands."""
 COMPARE = {tirx.LT: "less", tirx.LE: "less_equal", tirx.EQ: "equal", tirx.NE: "not_equal"}
 SWAPPED = {tirx.GT: "less", tirx.GE: "less_equal"}
-_BITS = {"bitwise_and": "bit_and", "bitwise_or": "bit_or", "bitwise_xor": "bit_xor"}
-_SHIFTS = {"shift_left": "shift_left", "shift_right": "shift_right"}
-CALLS = {
-    FLOAT: {"round": "nearbyint", **{name: name for name in NUMBERS}},
-    BOOL: {"bitwise_and": "multiply", "bitwise_or": "max", "bitwise_xor": "not_equal"},
-    INT: _BITS | _SHIFTS,
-    LONG: _BITS | {"shift_right": "shift_right"},
-    **dict.fromkeys(NARROW, _BITS),
-}
+CALLS = {FLOAT: {"round": "nearbyint", **{name: name for name in NUMBERS}}}
+"""Intrinsics by name."""
 REDUCTIONS = {
     FLOAT: {name: name for name in ("sum", "maximum", "minimum")},
     BOOL: {name: name for name in ("maximum", "minimum")},
@@ -101,7 +105,7 @@ def cast(source: str, target: str) -> list[tuple[str, int | float | None]]:
     Refused
         For types that no steps lead between.
     """
-    if source not in DTYPES or target not in DTYPES or (source, target) == (FLOAT, LONG):
+    if source not in DTYPES or target not in DTYPES:
         raise Refused(f"the vector unit has no cast from {source} to {target}")
     if source == target or {source, target} == {INT, LONG}:
         return []
@@ -109,6 +113,9 @@ def cast(source: str, target: str) -> list[tuple[str, int | float | None]]:
         return [("not_equal", 0.0) if is_float(source) else ("int_not_equal", 0)]
     if target == FLOAT:
         return [] if source == BOOL else [("int32_to_float32", None)]
+    if (source, target) == (FLOAT, LONG):
+        # A saturated number, from which 1 more is refused as what doesn't fit.
+        return [("float32_to_int32", None)]
     steps: list[tuple[str, int | float | None]] = []
     if is_float(source):
         steps.append(("float32_to_int32", None))
