@@ -36,10 +36,10 @@ def add_function(builder, name: str, body, *shapes, private: bool = False, dtype
         builder.emit_func_output(output)
 
 
-def module(body, *shapes) -> tvm.IRModule:
+def module(body, *shapes, dtype: str = "float32") -> tvm.IRModule:
     """Return a module whose only function is `main`."""
     builder = relax.BlockBuilder()
-    add_function(builder, "main", body, *shapes)
+    add_function(builder, "main", body, *shapes, dtype=dtype)
     return builder.get()
 
 

@@ -2,43 +2,14 @@
 
 import numpy as np
 import pytest
-import tvm
 from tvm import relax
 from tvm.relax import op
 
-from microscopiq import Session
-from microscopiq.compiler.driver import build_host, run_stages
-from microscopiq.compiler.llvm import build_for_llvm
-from microscopiq.compiler.options import Options
+from microscopiq.compiler.driver import build_host
 from microscopiq.target.arch import load_arch
 from tests.compiler import relax_modules as make
+from tests.compiler.vectorize.judge import check, compiled, odd
 from tests.numpy_calls import check_calls
-
-
-def compiled(mod: tvm.IRModule, arch: str = "microscopiq-64x64"):
-    return run_stages(mod, Options(recipe="int8", vector=True, arch=arch))
-
-
-def check(mod: tvm.IRModule, arch: str = "microscopiq-64x64", odd: bool = False):
-    """Compile a module; nothing may stay on the host, and every bit has to be LLVM's."""
-    state = compiled(mod, arch)
-    assert [(each.operator, each.reason) for each in state.host] == []
-    rng = np.random.default_rng(0)
-    shapes = [tuple(map(int, param.ty.shape.values)) for param in mod["main"].params]
-    inputs = [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
-    if odd:
-        for each in inputs:
-            each.flat[::3] = rng.choice(
-                np.float32([0, -0.0, 0.5, -2.5, 1e-30, 3e38]), each.flat[::3].size
-            )
-    session = Session(build_host(state.mod), debug=True)
-    found = session.run(*inputs)
-    wanted = Session(build_for_llvm(state.quantized)).run(*inputs).outputs
-    plain = Session(build_for_llvm(mod)).run(*inputs).outputs
-    for have, want, source in zip(found.outputs, wanted, plain, strict=True):
-        np.testing.assert_array_equal(have.view(np.uint32), want.view(np.uint32))
-        np.testing.assert_allclose(have, source, rtol=2e-5, atol=2e-5)
-    return state, found
 
 
 def softmaxless(emit, x):
@@ -189,7 +160,8 @@ def test_the_two_zeros_are_two_constants():
         y = emit(op.minimum(x, relax.const(np.float32(-0.0))))
         return emit(op.maximum(y, relax.const(np.float32(0.0))))
 
-    check(make.module(build, (4, 33)), odd=True)
+    mod = make.module(build, (4, 33))
+    check(mod, inputs=odd(mod))
 
 
 def test_what_fits_no_machine_stays_on_the_host_with_the_reason():
@@ -206,4 +178,5 @@ def test_what_is_no_function_of_tir_stays_in_the_list(name):
 
 def test_zeros_and_large_numbers_too():
     build, _ = MODELS["clip"]
-    check(make.module(build, (4, 33)), odd=True)
+    mod = make.module(build, (4, 33))
+    check(mod, inputs=odd(mod))
