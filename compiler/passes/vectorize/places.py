@@ -1,5 +1,7 @@
 """Expressions that depend on where an element is and on nothing else, and their values."""
 
+from typing import Any
+
 import numpy as np
 from tvm import tirx
 
@@ -9,7 +11,6 @@ BINARY = {
     tirx.Add: np.add,
     tirx.Sub: np.subtract,
     tirx.Mul: np.multiply,
-    tirx.Div: np.divide,
     tirx.FloorDiv: np.floor_divide,
     tirx.FloorMod: np.mod,
     tirx.Min: np.minimum,
@@ -47,7 +48,7 @@ def place_expressions(value) -> list:
     return [found for child in children(value) for found in place_expressions(child)]
 
 
-def evaluate(expr, places: dict) -> np.ndarray | None:
+def evaluate(expr, places: dict) -> Any:
     """Return an expression's values at places; None for what isn't known here.
 
     Numbers are fp32, each step rounded as the host rounds it.
@@ -63,9 +64,11 @@ def evaluate(expr, places: dict) -> np.ndarray | None:
         return np.float32(float(expr))
     if isinstance(expr, tirx.Var):
         return places.get(expr)
-    given = [evaluate(child, places) for child in children(expr)]
+    given: list[Any] = [evaluate(child, places) for child in children(expr)]
     if not given or any(each is None for each in given):
         return None
+    if isinstance(expr, tirx.Div):
+        return None if is_integer(expr) else np.divide(*given)
     if type(expr) in BINARY:
         return BINARY[type(expr)](*given)
     if isinstance(expr, tirx.Cast):
@@ -75,5 +78,5 @@ def evaluate(expr, places: dict) -> np.ndarray | None:
     if isinstance(expr, tirx.Not):
         return np.logical_not(given[0])
     if isinstance(expr, tirx.Select) or called(expr) == "if_then_else":
-        return np.where(*given)
+        return np.where(given[0], given[1], given[2])
     return None
