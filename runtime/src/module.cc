@@ -150,6 +150,17 @@ class ProgramModule : public ffi::ModuleObj {
     if (key == "microscopiq.set_timing") {
       return ffi::Function::FromTyped([self, this](bool on) { simulator_.SetTiming(on); });
     }
+    if (key == "microscopiq.set_observer") {
+      return ffi::Function::FromTyped([self, this](ffi::Optional<ffi::Function> observer) {
+        Simulator::Observer call;
+        if (observer.has_value()) {
+          call = [function = observer.value()](const std::string& name, size_t part) {
+            function(ffi::String(name), static_cast<int64_t>(part));
+          };
+        }
+        simulator_.SetObserver(std::move(call));
+      });
+    }
     if (key == "microscopiq.set_mode") {
       return ffi::Function::FromTyped(
           [self, this](const ffi::String& mode) { Translate([&] { simulator_.SetMode(mode); }); });

@@ -31,6 +31,15 @@ Machine& Simulator::machine() {
   return *machine_;
 }
 
+void Simulator::Keep(CallRecord record) {
+  std::vector<CallRecord>& parts = machine().parts();
+  if (parts.empty()) {
+    records_.push_back(std::move(record));
+  } else {
+    records_.insert(records_.end(), parts.begin(), parts.end());
+  }
+}
+
 void Simulator::Run(const Function& function, const std::vector<Tensor>& tensors) {
   Lock lock(mutex_);
   std::vector<Span> spans;
@@ -41,14 +50,17 @@ void Simulator::Run(const Function& function, const std::vector<Tensor>& tensors
   options.stuck_switch = stuck_switch_;
   options.trace = trace_ ? &spans : nullptr;
   options.guard = &guard_;
-  records_.push_back(machine().Run(function, tensors, options));
+  if (observer_ && !function.parts.empty()) {
+    options.watch_part = [&](size_t part) { observer_(function.name, part); };
+  }
+  Keep(machine().Run(function, tensors, options));
   if (trace_) traces_.push_back(std::move(spans));
 }
 
 void Simulator::Time(const Function& function) {
   Lock lock(mutex_);
   std::vector<Span> spans;
-  records_.push_back(machine().Time(function, trace_ ? &spans : nullptr, &guard_));
+  Keep(machine().Time(function, trace_ ? &spans : nullptr, &guard_));
   if (trace_) traces_.push_back(std::move(spans));
 }
 
@@ -72,6 +84,11 @@ void Simulator::Reset() {
 std::vector<std::vector<Span>> Simulator::Traces() {
   Lock lock(mutex_);
   return traces_;
+}
+
+void Simulator::SetObserver(Observer observer) {
+  Lock lock(mutex_);
+  observer_ = std::move(observer);
 }
 
 void Simulator::SetTiming(bool on) {

@@ -1,6 +1,7 @@
 // A program and the machine that runs it, for callers of any thread: one call at a time.
 #pragma once
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -38,6 +39,9 @@ class Simulator {
   // The spans of each call.
   std::vector<std::vector<Span>> Traces();
 
+  // Called with a function's name and the number of its part that just ran; empty: nobody is.
+  using Observer = std::function<void(const std::string&, size_t)>;
+  void SetObserver(Observer observer);
   void SetTiming(bool on);
   void SetTrace(bool on);
   // Nothing: as `debug_default` says.
@@ -50,12 +54,14 @@ class Simulator {
 
  private:
   Machine& machine();
+  void Keep(CallRecord record);
 
   const Program program_;
   std::mutex mutex_;                  // over all that follows
   std::unique_ptr<Machine> machine_;  // made at the first run: its memories may be large
   Guard guard_;
-  std::vector<CallRecord> records_;
+  std::vector<CallRecord> records_;  // of parts, where a function has any
+  Observer observer_;
   std::vector<std::vector<Span>> traces_;
   bool timing_ = true;
   bool structural_ = false;

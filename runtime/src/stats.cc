@@ -1,5 +1,6 @@
 #include "stats.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <initializer_list>
 #include <utility>
@@ -46,8 +47,36 @@ std::string ToJson(const UnitCycles& unit) {
 
 }  // namespace
 
+void CallRecord::Add(const CallRecord& part) {
+  const auto add = [](Traffic* sum, const Traffic& one) {
+    sum->read += one.read;
+    sum->written += one.written;
+  };
+  cycles += part.cycles;
+  instructions += part.instructions;
+  macs += part.macs;
+  weight_bits = std::max(weight_bits, part.weight_bits);
+  outlier_rows += part.outlier_rows;
+  saturations += part.saturations;
+  temporal_adds += part.temporal_adds;
+  temporal_sums += part.temporal_sums;
+  vector_ops += part.vector_ops;
+  accesses.activations += part.accesses.activations;
+  accesses.weights += part.accesses.weights;
+  accesses.sums_read += part.accesses.sums_read;
+  accesses.sums_written += part.accesses.sums_written;
+  recon.passes += part.recon.passes;
+  recon.second_passes += part.recon.second_passes;
+  recon.switch_ops += part.recon.switch_ops;
+  for (int unit = 0; unit < kUnits; ++unit) {
+    for (int cause = 0; cause < kCauses; ++cause) units[unit][cause] += part.units[unit][cause];
+  }
+  add(&dram, part.dram);
+  for (int mem = 0; mem < kMems; ++mem) add(&memories[mem], part.memories[mem]);
+}
+
 std::string CallRecord::ToJson() const {
-  std::string out = "{\"name\": " + Quote(name) + ", \"layer\": " + Quote(layer);
+  std::string out = "{\"function\": " + Quote(function) + ", \"name\": " + Quote(name) + ", \"layer\": " + Quote(layer);
   out += ", " + Pair("cycles", cycles) + ", " + Pair("array_window", array_window);
   out += ", " + Pair("instructions", instructions) + ", " + Pair("macs", macs);
   out += ", " + Pair("weight_bits", weight_bits) + ", " + Pair("outlier_rows", outlier_rows);

@@ -49,8 +49,10 @@ struct ReconCounts {
   int64_t switch_ops = 0;
 };
 
+// Of a call, or of one of its parts.
 struct CallRecord {
-  std::string name;
+  std::string function;
+  std::string name;  // of the part, else the function's
   std::string layer;
   int64_t cycles = 0;
   int64_t array_window = 0;  // from the first plane's load to the last sum
@@ -68,6 +70,8 @@ struct CallRecord {
   Traffic dram;
   std::array<Traffic, kMems> memories;
 
+  // Adds what another part of the call did.
+  void Add(const CallRecord& part);
   std::string ToJson() const;
 };
 

@@ -12,10 +12,10 @@ from ..arch import Arch, integer_keys
 from ..errors import IsaError
 from ..segment import check_segment, is_shape_only, panel_bytes
 from . import instructions as _registered  # noqa: F401  (a program is nothing without them)
-from .spec import ARG, Instruction, decode
+from .spec import ARG, Instruction, Mem, Unit, decode
 
 MAGIC = b"MSCOPIQ\0"
-VERSION = 6
+VERSION = 7
 DTYPES = {
     "float32": (1, 4),
     "int8": (2, 1),
@@ -39,8 +39,44 @@ class Argument:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Instructions of one operator in a function of several: up to where the next part starts.
+
+    Attributes
+    ----------
+    first : int
+        Index of its first instruction, outside of loops; 0 of the first part.
+    """
+
+    name: str
+    layer: str
+    macs: int
+    first: int
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A place in an on-chip memory that a function uses: for plans and reports, not saved.
+
+    Attributes
+    ----------
+    base, size : int
+        Bytes.
+    writers, readers : frozenset of Unit
+        Who fills it and who takes from it.
+    """
+
+    name: str
+    mem: Mem
+    base: int
+    size: int
+    writers: frozenset[Unit]
+    readers: frozenset[Unit]
+
+
+@dataclass(frozen=True)
 class Function:
-    """Instructions of one accelerated operator.
+    """Instructions of one accelerated operator, or of several that follow each other.
 
     Attributes
     ----------
@@ -53,6 +89,10 @@ class Function:
         Multiply-accumulates of the operator: B*M*N*K without padding.
     notes : dict of int to str
         Comment for the instruction with that index: which tile a block belongs to.
+    parts : tuple of Part
+        The operators, none of a function of one.
+    buffers : tuple of Buffer
+        What was placed on the chip; empty once the function was saved.
     """
 
     name: str
@@ -62,6 +102,8 @@ class Function:
     weights: bytes = b""
     macs: int = 0
     notes: dict[int, str] = field(default_factory=dict)
+    parts: tuple[Part, ...] = ()
+    buffers: tuple[Buffer, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -179,6 +221,9 @@ def _function_bytes(function: Function) -> bytes:
     out += struct.pack("<I", len(function.notes))
     for index, note in sorted(function.notes.items()):
         out += struct.pack("<I", index) + _text(note)
+    out += struct.pack("<I", len(function.parts))
+    for part in function.parts:
+        out += _text(part.name) + _text(part.layer) + struct.pack("<QI", part.macs, part.first)
     return out
 
 
@@ -248,7 +293,30 @@ class _Reader:
                 )
             notes[index] = self.text()
             last = index
-        return Function(name, layer, arguments, tuple(instructions), weights, macs, notes)
+        parts = self.parts(instructions)
+        return Function(name, layer, arguments, tuple(instructions), weights, macs, notes, parts)
+
+    def parts(self, code: list[Instruction]) -> tuple[Part, ...]:
+        found: list[Part] = []
+        depth = at = wanted = 0
+        for number in range(self.count()):
+            name, layer, macs = self.text(), self.text(), self.number("<Q")
+            first = self.count()
+            if not wanted <= first < len(code) or (number == 0 and first):
+                raise IsaError(
+                    f"part {number} starts at instruction {first}; allowed: 0 of the first, then "
+                    f"{wanted} to {len(code) - 1}"
+                )
+            for instruction in code[at:first]:
+                depth += (instruction.mnemonic == "loop") - (instruction.mnemonic == "endloop")
+            if depth:
+                raise IsaError(
+                    f"part {number} starts at instruction {first}, inside a loop; allowed: outside "
+                    "of loops"
+                )
+            at, wanted = first, first + 1
+            found.append(Part(name, layer, macs, first))
+        return tuple(found)
 
     def finish(self) -> None:
         if self.position != len(self.data):

@@ -1,5 +1,6 @@
 #include "machine/machine.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "errors.h"
@@ -28,8 +29,9 @@ void Machine::Reset(const Function& function, const std::vector<Tensor>& argumen
   ended_ = false;
   next_ = 0;
   record_ = {};
-  record_.name = function.name;
-  record_.layer = function.layer;
+  parts_.clear();
+  watch_part_ = options.watch_part;
+  executed_ = 0;
   for (int mem = 0; mem < kMems; ++mem) {
     memories_[mem].Attach(&record_.memories[mem]);
     memories_[mem].Poison();
@@ -67,8 +69,14 @@ CallRecord Machine::Run(const Function& function, const std::vector<Tensor>& arg
   try {
     while (!ended_) {
       if (next_ >= function.code.size()) Fail(kSimError, "ran past the last instruction; no end");
+      const size_t part = parts_.size() + 1;
+      if (part < function.parts.size() && next_ == function.parts[part].first) {
+        EndPart();
+        timing_.NextPart();
+      }
       current = &function.code[next_++];
       ++record_.instructions;
+      ++executed_;
       if (guard_) guard_->Instruction(use_timing_ ? timing_.now() : 0);
       if (use_trace_) timing_.SetOrigin(CurrentOrigin(current->pc));
       std::visit([this](const auto& op) { Step(op); }, current->operation);
@@ -76,11 +84,46 @@ CallRecord Machine::Run(const Function& function, const std::vector<Tensor>& arg
   } catch (const Error& error) {
     Fail(error.kind(), Place(current), ": ", error.message());
   }
-  if (use_timing_) {
-    record_.units = timing_.units();
-    record_.array_window = timing_.array_window();
+  EndPart();
+  return Total();
+}
+
+void Machine::EndPart() {
+  const size_t number = parts_.size();
+  parts_.push_back(record_);
+  record_ = {};
+  if (watch_part_) watch_part_(number);
+}
+
+CallRecord Machine::Total() {
+  CallRecord total;
+  int64_t end = 0;
+  PartTimes window;
+  for (size_t number = 0; number < parts_.size(); ++number) {
+    CallRecord& part = parts_[number];
+    const bool whole = function_->parts.empty();
+    part.function = function_->name;
+    part.name = whole ? function_->name : function_->parts[number].name;
+    part.layer = whole ? function_->layer : function_->parts[number].layer;
+    if (use_timing_) {
+      const PartTimes& times = timing_.parts()[number];
+      const bool last = number + 1 == parts_.size();
+      // Up to its last result, but for what comes before the end of an earlier part.
+      const int64_t done = std::max(end, last ? cycles_ : times.done);
+      part.cycles = done - end;
+      part.units = times.units;
+      part.array_window = times.array_window();
+      end = done;
+      if (window.array_begin < 0) window.array_begin = times.array_begin;
+      window.array_end = std::max(window.array_end, times.array_end);
+    }
+    total.Add(part);
   }
-  return std::move(record_);
+  total.function = total.name = function_->name;
+  total.layer = function_->layer;
+  total.array_window = window.array_window();
+  if (function_->parts.empty()) parts_.clear();
+  return total;
 }
 
 std::string Machine::Place(const Instruction* current) const {
@@ -171,7 +214,7 @@ void Machine::Step(const Wait& op) {
 void Machine::Step(const Post& op) {
   ++tokens_[op.sem];
   const Unit unit = static_cast<Unit>(op.queue);
-  if (watch_) watch_->Post(unit, op.sem, record_.instructions, op.after == 0);
+  if (watch_) watch_->Post(unit, op.sem, executed_, op.after == 0);
   if (use_timing_) timing_.DispatchPost(unit, op.sem, op.after != 0);
 }
 
@@ -183,15 +226,15 @@ void Machine::Step(const End&) {
            " is missing)");
     }
   }
-  if (use_timing_) record_.cycles = timing_.Finish();
-  if (guard_) guard_->EndCall(record_.cycles);
+  cycles_ = use_timing_ ? timing_.Finish() : 0;
+  if (guard_) guard_->EndCall(cycles_);
   if (use_timing_ && use_structure_) StepTogether();
   ended_ = true;
 }
 
 template <typename Op>
 void Machine::Step(const Op& op) {
-  if (watch_) watch_->Begin(Op::kUnit, record_.instructions);
+  if (watch_) watch_->Begin(Op::kUnit, executed_);
   Outcome outcome = Execute(op);
   if (!use_timing_) return;
   if (outcome) {

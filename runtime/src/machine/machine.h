@@ -1,6 +1,7 @@
 // The functional core: memories, planes, extents, semaphores, and the sequencer over them.
 #pragma once
 #include <array>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -46,6 +47,8 @@ struct RunOptions {
   StuckSwitch stuck_switch;            // a fault in the structural array; none if its rank is < 0
   std::vector<Span>* trace = nullptr;  // with timing, the timeline is appended unless this is null
   Guard* guard = nullptr;              // what may end the run early; null: nothing but errors
+  // Called with a part's number once its last instruction has run; empty: nobody is.
+  std::function<void(size_t)> watch_part;
 };
 
 class Machine {
@@ -55,6 +58,8 @@ class Machine {
   // Executes one function call. Throws SimError, and what its guard throws.
   CallRecord Run(const Function& function, const std::vector<Tensor>& arguments,
                  const RunOptions& options);
+  // The records of the parts of the last call, none of a function of one operator.
+  std::vector<CallRecord>& parts() { return parts_; }
   // The same cycles and counts, but for saturations, without a tensor and without a value.
   CallRecord Time(const Function& function, std::vector<Span>* trace = nullptr,
                   Guard* guard = nullptr);
@@ -79,6 +84,11 @@ class Machine {
   Memory& spad() { return memory(Mem::kSpad); }
   Memory& wbuf() { return memory(Mem::kWbuf); }
   Memory& acc() { return memory(Mem::kAcc); }
+
+  // Starts the next part, or ends the last one: what was counted is that of the part before.
+  void EndPart();
+  // What timing knows of the parts, and all of them together as the call's record.
+  CallRecord Total();
 
   // machine.cc: the sequencer's own instructions, and how it hands out the others.
 #define MICROSCOPIQ_STEP(Type) void Step(const Type& op);
@@ -151,7 +161,11 @@ class Machine {
   // State of the call that runs.
   const Function* function_ = nullptr;
   std::vector<Tensor> arguments_;
-  CallRecord record_;
+  CallRecord record_;  // of the part that runs
+  std::vector<CallRecord> parts_;
+  std::function<void(size_t)> watch_part_;
+  int64_t executed_ = 0;  // instructions of the call
+  int64_t cycles_ = 0;    // of the call, once it has ended
   bool values_ = true;  // false: timing only, nothing but weight panels moves
   bool use_timing_ = true;
   bool use_structure_ = false;

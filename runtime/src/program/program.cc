@@ -152,6 +152,36 @@ WeightSegment CheckWeights(const uint8_t* data, uint64_t length) {
   return weights;
 }
 
+// Parts start outside of loops, the first of them where the code does.
+void ReadParts(ByteReader* reader, Function* function) {
+  const uint32_t count = reader->Number<uint32_t>();
+  uint32_t wanted = 0, depth = 0, index = 0;
+  for (uint32_t i = 0; i < count; ++i) {
+    Part part;
+    part.name = reader->Text();
+    part.layer = reader->Text();
+    part.macs = reader->Number<uint64_t>();
+    part.first = reader->Number<uint32_t>();
+    if (part.first < wanted || (i == 0 && part.first > 0) ||
+        part.first >= function->code.size()) {
+      Fail(kIsaError, "part ", i, " starts at instruction ", part.first,
+           "; allowed: 0 of the first, then ", wanted, " to ",
+           static_cast<int64_t>(function->code.size()) - 1);
+    }
+    for (; index < part.first; ++index) {
+      const Operation& operation = function->code[index].operation;
+      depth += std::holds_alternative<Loop>(operation);
+      depth -= std::holds_alternative<EndLoop>(operation);
+    }
+    if (depth > 0) {
+      Fail(kIsaError, "part ", i, " starts at instruction ", part.first,
+           ", inside a loop; allowed: outside of loops");
+    }
+    wanted = part.first + 1;
+    function->parts.push_back(std::move(part));
+  }
+}
+
 Function ReadFunction(ByteReader* reader) {
   Function function;
   function.name = reader->Text();
@@ -180,6 +210,7 @@ Function ReadFunction(ByteReader* reader) {
     last = index;
     reader->Text();
   }
+  ReadParts(reader, &function);
   return function;
 }
 

@@ -47,6 +47,14 @@ struct WeightSegment {
   PanelBytes panel(int64_t number) const;
 };
 
+// Instructions of one operator in a function of several: up to where the next part starts.
+struct Part {
+  std::string name;
+  std::string layer;
+  uint64_t macs = 0;
+  uint32_t first = 0;  // index of its first instruction
+};
+
 struct Function {
   std::string name;
   std::string layer;
@@ -54,6 +62,7 @@ struct Function {
   std::vector<Argument> arguments;
   std::vector<Instruction> code;
   WeightSegment weights;
+  std::vector<Part> parts;  // none of a function of one operator
 };
 
 struct Program {

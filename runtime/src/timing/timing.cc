@@ -41,14 +41,15 @@ void Timing::Reset(std::vector<Span>* trace, bool keep_array_starts) {
   origin_ = started_ = {};
   traffic_.Clear();
   clock_ = channel_free_ = last_start_ = 0;
-  array_begin_ = array_end_ = -1;
   for (UnitState& state : states_) {
     state.queue.clear();
     state.free = state.all_read = state.all_done = state.spent_until = 0;
     state.stale = true;
+    state.last_part = 0;
   }
   semaphores_ = {};
-  cycles_ = {};
+  parts_.assign(1, {});
+  running_ = 0;
 }
 
 void Timing::AddTokens(int sem, int64_t delta) {
@@ -59,7 +60,7 @@ void Timing::AddTokens(int sem, int64_t delta) {
 
 void Timing::Dispatch(Unit unit, Work work) {
   if (arch_.overlap) {
-    Push(unit, {Kind::kWork, 0, 0, std::move(work), origin_});
+    Push(unit, MakeOp(Kind::kWork, 0, std::move(work)));
   } else {
     RunAlone(unit, std::move(work));
   }
@@ -67,16 +68,22 @@ void Timing::Dispatch(Unit unit, Work work) {
 
 void Timing::DispatchWait(Unit unit, int sem) {
   // Alone, everything before has finished: the functional core saw to it that a token is there.
-  if (arch_.overlap) Push(unit, {Kind::kWait, static_cast<uint8_t>(sem), 0, {}, origin_});
+  if (arch_.overlap) Push(unit, MakeOp(Kind::kWait, sem));
 }
 
 void Timing::DispatchPost(Unit unit, int sem, bool after_reading) {
   const Kind kind = after_reading ? Kind::kPostRead : Kind::kPost;
-  if (arch_.overlap) Push(unit, {kind, static_cast<uint8_t>(sem), 0, {}, origin_});
+  if (arch_.overlap) Push(unit, MakeOp(kind, sem));
+}
+
+Timing::Op Timing::MakeOp(Kind kind, int sem, Work work) const {
+  const uint32_t part = static_cast<uint32_t>(parts_.size() - 1);
+  return {kind, static_cast<uint8_t>(sem), part, 0, std::move(work), origin_};
 }
 
 void Timing::RunAlone(Unit unit, Work work) {
   const int64_t start = clock_, busy = work.busy;
+  running_ = parts_.size() - 1;
   started_ = origin_;
   StartWork(unit, std::move(work), start);
   clock_ = states_[static_cast<int>(unit)].all_done;
@@ -162,6 +169,7 @@ void Timing::Start(int number, int64_t start) {
   state.stale = true;
   last_start_ = start;
   started_ = op.origin;
+  running_ = op.part;
   const int64_t wanted = std::max(state.free, op.dispatched);
   Spend(unit, Cause::kIdle, state.free, wanted);
   switch (op.kind) {
@@ -222,8 +230,10 @@ void Timing::StartWork(Unit unit, Work work, int64_t start) {
   state.free = start + work.busy;
   state.all_read = std::max(state.all_read, state.free + work.hold);
   state.all_done = std::max(state.all_done, state.free + work.latency);
-  if (unit == Unit::kWload && array_begin_ < 0) array_begin_ = start;
-  if (unit == Unit::kArray) array_end_ = state.all_done;
+  PartTimes& part = parts_[running_];
+  part.done = std::max(part.done, state.free + work.latency);
+  if (unit == Unit::kWload && part.array_begin < 0) part.array_begin = start;
+  if (unit == Unit::kArray) part.array_end = state.all_done;
 }
 
 void Timing::TakeToken(Unit unit, int sem, int64_t from) {
@@ -243,8 +253,9 @@ void Timing::TakeToken(Unit unit, int sem, int64_t from) {
 void Timing::Spend(Unit unit, Cause cause, int64_t begin, int64_t end) {
   if (end <= begin) return;
   const uint16_t row = static_cast<uint16_t>(unit), column = static_cast<uint16_t>(cause);
-  cycles_[row][column] += end - begin;
+  parts_[running_].units[row][column] += end - begin;
   states_[row].last = cause;
+  states_[row].last_part = running_;
   states_[row].spent_until = end;
   if (trace_ && cause != Cause::kIdle) trace_->push_back({begin, end, row, column, started_});
 }
@@ -264,8 +275,9 @@ int64_t Timing::Finish() {
     --total;
     for (int number = 1; number < kUnits; ++number) {
       const UnitState& state = states_[number];
-      const Cause last = state.spent_until > total ? state.last : Cause::kIdle;
-      --cycles_[number][static_cast<int>(last)];
+      const bool late = state.spent_until > total;
+      const Cause last = late ? state.last : Cause::kIdle;
+      --(late ? parts_[state.last_part] : parts_.back()).units[number][static_cast<int>(last)];
     }
     if (trace_) TrimTrace(total);
   }
@@ -280,14 +292,15 @@ void Timing::TrimTrace(int64_t total) {
 
 void Timing::SpendRest(int64_t total) {
   started_ = {};
+  running_ = parts_.size() - 1;
   for (int number = 1; number < kUnits; ++number) {
     const Unit unit = static_cast<Unit>(number);
     if (arch_.overlap) Spend(unit, TailOf(unit), states_[number].free, states_[number].all_done);
-    int64_t& idle = cycles_[number][static_cast<int>(Cause::kIdle)];
-    idle = 0;
     int64_t spent = 0;
-    for (int64_t cycles : cycles_[number]) spent += cycles;
-    idle = total - spent;
+    for (const PartTimes& part : parts_) {
+      for (int64_t cycles : part.units[number]) spent += cycles;
+    }
+    parts_.back().units[number][static_cast<int>(Cause::kIdle)] += total - spent;
   }
 }
 

@@ -62,6 +62,16 @@ struct ArrayStart {
   std::vector<std::vector<ReconVisit>> visits;
 };
 
+// What a part of a call took, see `Part` in program.h.
+struct PartTimes {
+  std::array<UnitCycles, kUnits> units{};  // of the units that ran, or waited to run, its work
+  int64_t done = 0;                        // when all of its results were there
+  int64_t array_begin = -1, array_end = -1;
+
+  // Cycles from the start of the first plane's load to the last sum; 0 if there is none.
+  int64_t array_window() const { return std::max<int64_t>(0, array_end - array_begin); }
+};
+
 class Timing {
  public:
   explicit Timing(const ArchNumbers& arch);
@@ -71,6 +81,8 @@ class Timing {
   // When the sequencer dispatches the next instruction.
   int64_t now() const { return clock_; }
   void SetOrigin(const Origin& origin) { origin_ = origin; }
+  // What is dispatched from here on belongs to the call's next part.
+  void NextPart() { parts_.emplace_back(); }
   // An instruction that the sequencer itself executes.
   void Control() { clock_ += arch_.sequencer_cycles; }
   // `sem`: the semaphore's count changes by `delta` at dispatch.
@@ -81,18 +93,17 @@ class Timing {
   void DispatchPost(Unit unit, int sem, bool after_reading);
   // Runs everything to its end and returns the total of cycles.
   int64_t Finish();
-  // Valid after `Finish`.
-  const std::array<UnitCycles, kUnits>& units() const { return cycles_; }
+  // Valid after `Finish`: at least one.
+  const std::vector<PartTimes>& parts() const { return parts_; }
   // Of each matmul, in order, if they are kept.
   const std::vector<ArrayStart>& array_starts() const { return array_starts_; }
-  // Cycles from the start of the first plane's load to the last sum; 0 if there is none.
-  int64_t array_window() const { return std::max<int64_t>(0, array_end_ - array_begin_); }
 
  private:
   enum class Kind : uint8_t { kWork, kWait, kPost, kPostRead };
   struct Op {
     Kind kind = Kind::kWork;
     uint8_t sem = 0;
+    uint32_t part = 0;
     int64_t dispatched = 0;
     Work work;
     Origin origin;
@@ -106,6 +117,7 @@ class Timing {
     int64_t all_done = 0;       // when all started ops have finished
     Cause last = Cause::kIdle;  // what its cycles up to `spent_until` went to
     int64_t spent_until = 0;
+    size_t last_part = 0;  // and whose they were
   };
   struct Token {
     int64_t time;
@@ -119,6 +131,7 @@ class Timing {
     std::priority_queue<Token, std::vector<Token>, std::greater<Token>> posted;
   };
 
+  Op MakeOp(Kind kind, int sem = 0, Work work = {}) const;
   void Push(Unit unit, Op op);
   // What the heads that wait for a semaphore know of it is out of date.
   void StaleWaiters(int sem);
@@ -140,10 +153,10 @@ class Timing {
   int64_t clock_ = 0;         // when the sequencer dispatches the next instruction
   int64_t channel_free_ = 0;  // DRAM channel
   int64_t last_start_ = 0;
-  int64_t array_begin_ = -1, array_end_ = -1;
   std::array<UnitState, kUnits> states_;
   std::array<Semaphore, kSemaphores> semaphores_;
-  std::array<UnitCycles, kUnits> cycles_;
+  std::vector<PartTimes> parts_;
+  size_t running_ = 0;  // the part of what starts
   ReconTraffic traffic_;
   std::vector<Span>* trace_ = nullptr;
   bool keep_array_starts_ = false;
