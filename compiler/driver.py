@@ -174,7 +174,9 @@ def _tuned(mod: tvm.IRModule, state: Compilation) -> dict:
 def run_emit(state: Compilation) -> Compilation:
     """Emit the program and call it from the module."""
     report = _stage_progress(state.options, "emit")
-    mod, program = emit_programs(state.mod, state.arch, state.schedules, report)
+    mod, program = emit_programs(
+        state.mod, state.arch, state.schedules, report, state.options.graph
+    )
     create = tvm.get_global_func("microscopiq.runtime.create")
     mod = mod.with_attr("external_mods", [create(program.to_bytes())])
     return replace(state, mod=mod, program=program)

@@ -41,6 +41,9 @@ class Options:
     vector : bool
         Give the vector unit what it can run of the rest of the model too; without it the host has
         all of that, and no cycles of it are counted.
+    graph : bool
+        Operators that follow each other without the host in between become one function of the
+        program.
     tuning_db : Path or None
         Work folder of `tune`: its best schedules; those of `with database:` unless given.
     """
@@ -54,6 +57,7 @@ class Options:
     calibration: Any = None
     tuning_db: str | Path | None = None
     vector: bool = False
+    graph: bool = False
 
     def __post_init__(self):
         if self.stop_after is not None and self.stop_after not in STAGES:

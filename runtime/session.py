@@ -320,8 +320,11 @@ class Session:
             self._prepare(False)
             for name in dict.fromkeys(called):
                 self.native["microscopiq.time"](name)
-            records = {record["name"]: record for record in self._records()}
-        return total([records[name] for name in called], program, self.technology, host=host)
+            records: dict[str, list[dict]] = {}
+            for record in self._records():
+                records.setdefault(record["function"], []).append(record)
+        parts = [record for name in called for record in records[name]]
+        return total(parts, program, self.technology, host=host)
 
     def _records(self) -> list[dict]:
         """Return what the core counted, a record per call."""

@@ -36,7 +36,7 @@ from .formats import (
     ScaleKind,
     outlier_exponent_range,
 )
-from .segment import check_segment, is_shape_only
+from .segment import check_segment, is_shape_only, segment_of
 from .weight import QuantizedWeight, blocks, empty
 
 HEADER = struct.Struct("<BBBb")
@@ -50,9 +50,7 @@ def pack(weights: list[QuantizedWeight]) -> bytes:
         for column in range(0, out, MACRO_BLOCK):
             for group in range(0, inputs, weight.row.group):
                 panels.append(_pack_panel(weight, column, group))
-    start = 4 * (len(panels) + 2)
-    offsets = np.cumsum([start] + [len(panel) for panel in panels]).astype("<u4")
-    return struct.pack("<I", len(panels)) + offsets.tobytes() + b"".join(panels)
+    return segment_of(panels)
 
 
 def unpack(segment: bytes, format_name: str, out: int, inputs: int) -> list[QuantizedWeight]:

@@ -74,6 +74,13 @@ def panel_bytes(segment: bytes) -> np.ndarray:
     return sizes[np.frombuffer(segment, "<u2", count & ~SHAPE_ONLY, 8 + 4 * (templates + 1))]
 
 
+def segment_of(panels: list[bytes]) -> bytes:
+    """Return the packed segment of panels."""
+    start = 4 * (len(panels) + 2)
+    offsets = np.cumsum([start] + [len(panel) for panel in panels]).astype("<u4")
+    return struct.pack("<I", len(panels)) + offsets.tobytes() + b"".join(panels)
+
+
 def panels(segment: bytes) -> list[bytes]:
     """Return the panels of a packed segment, or the templates of a shape-only one."""
     (count,) = struct.unpack_from("<I", segment)

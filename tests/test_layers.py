@@ -26,7 +26,7 @@ FLOORS = (
     ("compiler/options", "compiler/tiling"),
     ("compiler/tir",),
     ("compiler/emit",),
-    ("compiler/kinds",),
+    ("compiler/kinds", "compiler/link"),
     ("compiler/partition",),
     ("compiler/passes/migration", "compiler/passes/products"),
     ("compiler/passes",),
@@ -52,7 +52,7 @@ CORE_FLOORS = (
     ("module", "counter"),
 )
 """The same of runtime/src."""
-PURE = ("names", "operators", "quant", "tiling", "tir", "emit", "kinds", "partition", "passes")
+PURE = ("names", "operators", "quant", "tiling", "tir", "emit", "kinds", "link", "partition", "passes")
 """What of the compiler makes a program and never runs one."""
 HEAVY = {
     "target": {"tvm", "tvm_ffi", "torch", "onnx"},

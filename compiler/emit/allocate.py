@@ -1,6 +1,6 @@
 """Places on-chip buffers: where each lives, how long, and at which address."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ...target.arch import Arch
@@ -37,8 +37,14 @@ def allocate(
     arch: Arch,
     ring: Callable[[str], int],
     what: str,
+    origin: Mapping[Mem, int] | None = None,
 ) -> dict[str, Placed]:
     """Return every buffer with an address; those refilled in a loop get `ring(name)` slots.
+
+    Parameters
+    ----------
+    origin : mapping of Mem to int, optional
+        Where in each memory the buffers start, a multiple of `ALIGNMENT`.
 
     Raises
     ------
@@ -51,7 +57,7 @@ def allocate(
         Mem.ACC: arch.acc_bytes,
         Mem.OBUF: arch.obuf_bytes,
     }
-    placed, used = {}, dict.fromkeys(Mem, 0)
+    placed, used = {}, {**dict.fromkeys(Mem, 0), **(origin or {})}
     for buffer in buffers:
         home = homes[buffer.name]
         slots = ring(buffer.name) if home else 1

@@ -4,16 +4,16 @@ Each stage of the expression becomes the instructions of one unit; buffers get a
 of units that share a buffer get two semaphores (free slots, filled slots), ragged ends get clips.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from ...target.arch import Arch
 from ...target.errors import IsaError
 from ...target.isa.instructions import Clip, End, EndLoop, Loop, Post, Sem, Wait
-from ...target.isa.program import Function
-from ...target.isa.spec import LOOP_DEPTH, Instruction, Unit
+from ...target.isa.program import Buffer, Function
+from ...target.isa.spec import LOOP_DEPTH, Instruction, Mem, Unit
 from ..tiling.nest import Nest
-from .allocate import affine, allocate, common_path
+from .allocate import Placed, affine, allocate, common_path
 from .planes import PLANES
 from .state import Emitter, Lowered, Op, ScheduledTree
 from .tree import Linear, LoopNode
@@ -22,7 +22,13 @@ Lower = Callable[[Emitter, bytes], Lowered]
 
 
 def emit_tree(
-    tree: ScheduledTree, lower: Lower, arch: Arch, name: str, layer: str, weights: bytes
+    tree: ScheduledTree,
+    lower: Lower,
+    arch: Arch,
+    name: str,
+    layer: str,
+    weights: bytes,
+    origin: Mapping[Mem, int] | None = None,
 ) -> Function:
     """Return the function of a scheduled operator's tree, which may be used once.
 
@@ -32,6 +38,8 @@ def emit_tree(
         Gives the arguments, buffers and stages of the operator's kind.
     weights : bytes
         Packed weight segment, empty for an operator without constant weights.
+    origin : mapping of Mem to int, optional
+        Where in each memory its buffers start.
 
     Raises
     ------
@@ -50,11 +58,21 @@ def emit_tree(
         b.name: common_path([op.loops for op in ops if b.name in op.reads + op.writes])
         for b in buffers
     }
-    emitter.placed = allocate(buffers, homes, arch, _slots(emitter), f"{name} ({layer})")
+    what = f"{name} ({layer})"
+    emitter.placed = allocate(buffers, homes, arch, _slots(emitter), what, origin)
     _add_tokens(emitter, root, homes)
     code, notes = _linearize(emitter, root)
     macs = tree.operator.macs
-    return Function(name, layer, lowered.arguments, code, weights, macs, notes)
+    plan = tuple(_plan(placed, ops) for placed in emitter.placed.values())
+    return Function(name, layer, lowered.arguments, code, weights, macs, notes, buffers=plan)
+
+
+def _plan(placed: Placed, ops: list[Op]) -> Buffer:
+    """Return where a buffer lies and who uses it; a weight plane has no bytes."""
+    name, mem, *_ = placed.buffer
+    writers = frozenset(op.unit for op in ops if name in op.writes)
+    readers = frozenset(op.unit for op in ops if name in op.reads)
+    return Buffer(name, mem, placed.base, placed.slots * placed.buffer.slot_bytes, writers, readers)
 
 
 def _slots(emitter: Emitter) -> Callable[[str], int]:

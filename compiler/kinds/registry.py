@@ -1,7 +1,7 @@
 """The kinds of operators that the array and the vector unit run: one row says all of a kind."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ from tvm import s_tir, tirx
 
 from ...target.arch import Arch
 from ...target.isa.program import Function
+from ...target.isa.spec import Mem
 from ..emit.emit import Lower, emit_tree
 from ..emit.state import ScheduledTree
 from ..emit.tree import nest_tree, read_tree
@@ -102,7 +103,18 @@ def scheduled(op, arch: Arch, tile=None) -> s_tir.Schedule:
     return kind.schedule(op, tile or kind.default_tile(op, arch))
 
 
-def emit(func: tirx.PrimFunc, arch: Arch, name: str, layer: str, weights: bytes) -> Function:
+Origin = Mapping[Mem, int]
+"""Where in each memory an operator's buffers start."""
+
+
+def emit(
+    func: tirx.PrimFunc,
+    arch: Arch,
+    name: str,
+    layer: str,
+    weights: bytes,
+    origin: Origin | None = None,
+) -> Function:
     """Return the function of a scheduled PrimFunc.
 
     Parameters
@@ -122,12 +134,14 @@ def emit(func: tirx.PrimFunc, arch: Arch, name: str, layer: str, weights: bytes)
     tile = kind.tile(**json.loads(str(func.attrs[TILE])))
     nest = kind.nest(op, tile, weights)
     tree = ScheduledTree(op, tile, nest, read_tree(func, nest))
-    return emit_tree(tree, kind.lower, arch, name, layer, weights)
+    return emit_tree(tree, kind.lower, arch, name, layer, weights, origin)
 
 
-def emit_tile(op, tile, arch: Arch, name: str, layer: str, weights: bytes) -> Function:
+def emit_tile(
+    op, tile, arch: Arch, name: str, layer: str, weights: bytes, origin: Origin | None = None
+) -> Function:
     """Return the function of an operator under decisions, without the PrimFunc in between."""
     kind = kind_of(op)
     nest = kind.nest(op, tile, weights)
     tree = ScheduledTree(op, tile, nest, nest_tree(nest))
-    return emit_tree(tree, kind.lower, arch, name, layer, weights)
+    return emit_tree(tree, kind.lower, arch, name, layer, weights, origin)

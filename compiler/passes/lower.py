@@ -10,10 +10,11 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 from ...target.arch import Arch
 from ...target.errors import CapacityError, UnsupportedError
 from ...target.isa.program import Function, Program
-from ..kinds.registry import emit, emit_tile, from_attribute, kind_of, scheduled
+from ..kinds.registry import Origin, emit, emit_tile, from_attribute, kind_of, scheduled
 from ..operators import ATTRIBUTE
 from ..partition.graph import function_calls, function_names, op_name
 from ..tiling.tile import GemmTile
+from .graph.graph import one_program
 from .records import LOWERED, HostOperator, read_records, with_records
 
 WEIGHT_ARGUMENTS = slice(2, 4)
@@ -121,51 +122,70 @@ def check_format(operator, arch: Arch) -> None:
 
 
 def emit_programs(
-    mod: tvm.IRModule, arch: Arch, schedules: Mapping[str, tirx.PrimFunc], progress=None
+    mod: tvm.IRModule,
+    arch: Arch,
+    schedules: Mapping[str, tirx.PrimFunc],
+    progress=None,
+    graph: bool = False,
 ) -> tuple[tvm.IRModule, Program]:
-    """Return the module that calls the program, and the program."""
-    emitted = _Emitted(arch, schedules, read_records(mod).layers, progress)
+    """Return the module that calls the program, and the program.
+
+    Parameters
+    ----------
+    graph : bool
+        Calls that follow each other become one function of the program.
+    """
+    emitted = Emitted(arch, schedules, read_records(mod).layers, progress)
     attrs = dict(mod.attrs)
     quantized = {gv for gv, _ in quantized_functions(mod)}
     for gv in function_names(mod):
         call = _CallProgram(mod, emitted)
         call.builder_.update_func(gv, call.visit_expr(mod[gv]))
         mod = call.builder_.get()
+    functions = emitted.functions
+    if graph:
+        mod, functions = one_program(mod, arch, emitted)
     names = {gv.name_hint for gv in quantized}
     kept = {gv: f for gv, f in mod.functions.items() if gv.name_hint not in names}
     mod = relax.transform.DeadCodeElimination()(tvm.IRModule(kept))
-    return mod.with_attrs({**attrs, LOWERED: arch.name}), Program.for_arch(arch, emitted.functions)
+    return mod.with_attrs({**attrs, LOWERED: arch.name}), Program.for_arch(arch, functions)
 
 
-class _Emitted:
+class Emitted:
     """Functions emitted so far."""
 
     def __init__(self, arch: Arch, schedules: Mapping, layers: Mapping, progress):
         self.arch, self.schedules, self.layers = arch, schedules, layers
         self.progress = progress
         self.functions: dict[str, Function] = {}
+        self.sources: dict[str, tuple[str, bytes]] = {}
 
     def emit(self, symbol: str, attribute: str, weights: bytes) -> None:
         if symbol in self.functions:
             return
+        self.sources[symbol] = attribute, weights
+        self.functions[symbol] = self.at(symbol)
+        if self.progress:
+            layer = self.layers[symbol].layer
+            self.progress(len(self.functions), len(self.layers), layer)
+
+    def at(self, symbol: str, origin: Origin | None = None) -> Function:
+        """Return a function with its buffers from an origin on."""
+        attribute, weights = self.sources[symbol]
         layer = self.layers[symbol].layer
         if attribute in self.schedules:
             schedule = self.schedules[attribute]
-            function = emit(schedule, self.arch, symbol, layer, weights)
-        else:
-            operator = from_attribute(attribute)
-            tile = kind_of(operator).default_tile(operator, self.arch)
-            function = emit_tile(operator, tile, self.arch, symbol, layer, weights)
-        self.functions[symbol] = function
-        if self.progress:
-            self.progress(len(self.functions), len(self.layers), layer)
+            return emit(schedule, self.arch, symbol, layer, weights, origin)
+        operator = from_attribute(attribute)
+        tile = kind_of(operator).default_tile(operator, self.arch)
+        return emit_tile(operator, tile, self.arch, symbol, layer, weights, origin)
 
 
 @mutator
 class _CallProgram(PyExprMutator):
     """Replaces calls of quantized operators by calls of the program's functions."""
 
-    def __init__(self, mod, emitted: _Emitted):
+    def __init__(self, mod, emitted: Emitted):
         super().__init__(mod)
         self.mod, self.emitted = mod, emitted
 

@@ -1,6 +1,7 @@
 """The timeline of a run as trace events, the JSON that Perfetto opens.
 
-One process is the machine. Its first track has a slice per call, in which the tiles nest by loop;
+One process is the machine. Its first track has a slice per call, in which the tiles nest by loop,
+or a slice per part of a call, from where the parts before it ended until its last result is there;
 each unit has a track with a slice per instruction, named by its mnemonic, and one per wait, named
 by its cause. Idle cycles are gaps. Calls follow one another on one axis.
 
@@ -11,12 +12,13 @@ are exact.
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
 import numpy as np
 
-from ...target.isa.program import Function, Program
+from ...target.isa.program import Program
 from ...target.isa.spec import Unit
 from ..results.causes import BUSY, CAUSES
 from ..whole_file import whole_text
@@ -43,7 +45,7 @@ def write_trace(
     program : Program
         What ran.
     calls : list of dict
-        A record per call, as `RunResult.calls` has them.
+        A record per call or part of one, as `RunResult.calls` has them.
     traces : sequence of bytes
         The spans of each call, as `decode` takes them; decoded one after the other.
 
@@ -66,16 +68,23 @@ def write_trace(
         writer = _Writer(file, shown)
         window = max(1, sum(call["cycles"] for call in calls) // CHANNEL_POINTS)
         listings: dict[str, Listing] = {}
-        for call, raw in zip(calls, traces, strict=True):
-            function = program.functions[call["name"]]
+        rest = iter(calls)
+        for raw in traces:
+            first = next(rest)
+            function = program.functions[first["function"]]
+            parts = [first, *islice(rest, max(0, len(function.parts) - 1))]
             listing = listings.setdefault(function.name, Listing(function))
             spans = decode(raw)
-            writer.call(call, function)
-            writer.tiles(tiles(spans, listing, computing_unit(spans)))
+            cycles = 0
+            for part in parts:
+                writer.call(part, cycles)
+                cycles += part["cycles"]
+            if not function.parts:  # those of several would overlap
+                writer.tiles(tiles(spans, listing, computing_unit(spans)))
             writer.spans(spans, listing)
             if program.arch_numbers["dram_bandwidth_bytes_per_cycle"]:
-                writer.channel(spans, call["cycles"], window)
-            writer.base += call["cycles"]
+                writer.channel(spans, cycles, window)
+            writer.base += cycles
         file.write("\n]}\n")
 
 
@@ -119,18 +128,18 @@ class _Writer:
             f'"begin":{self.base + begin}{arguments}}}}}'
         )
 
-    def call(self, call: dict, function: Function) -> None:
+    def call(self, call: dict, begin: int) -> None:
         possible = call["cycles"] * call["peak_macs"]
         facts = {
-            "function": function.name,
+            "function": call["name"],
             "weight_format": call["weight_format"],
             "macs": call["macs"],
             "utilisation": round(call["macs"] / possible, 6) if possible else 0,
             "dram_read_bytes": call["dram_bytes"]["read"],
             "dram_written_bytes": call["dram_bytes"]["written"],
         }
-        head = f'"name":{json.dumps(call["layer"] or function.name)},"cat":"layer"'
-        self.slice(CALLS_TRACK, 0, call["cycles"], head, _fields(facts))
+        head = f'"name":{json.dumps(call["layer"] or call["name"])},"cat":"layer"'
+        self.slice(CALLS_TRACK, begin, begin + call["cycles"], head, _fields(facts))
 
     def tiles(self, found: list[Tile]) -> None:
         for tile in found:

@@ -54,9 +54,14 @@ RUN_FIELDS = (
 )
 
 CALL_FIELDS = (
-    Field("calls[].name", "", "function of the program"),
+    Field("calls[].name", "", "operator: its function, or its part of a function of several"),
+    Field("calls[].function", "", "function of the program"),
     Field("calls[].layer", "", "where the operator comes from in the model"),
-    Field("calls[].cycles", "cycles", "of the call"),
+    Field(
+        "calls[].cycles",
+        "cycles",
+        "of the call; of a part, until its last result is there since the parts before it ended",
+    ),
     Field("calls[].array_window", "cycles", "from the first plane's load to the last sum"),
     Field("calls[].instructions", "instructions", "executed, those of loops each time"),
     Field("calls[].macs", "operations", "multiply-accumulates, padding not counted"),
@@ -83,7 +88,11 @@ CALL_FIELDS = (
     Field("calls[].recon.passes", "rows", "activation rows through a ReCoN network"),
     Field("calls[].recon.second_passes", "rows", "of these, second passes"),
     Field("calls[].recon.switch_ops", "events", "switches that did something"),
-    Field("calls[].units.<unit>.<cause>", "cycles", UNIT_DOC),
+    Field(
+        "calls[].units.<unit>.<cause>",
+        "cycles",
+        UNIT_DOC + "; of a part, what its instructions took, however much of it others overlap",
+    ),
     Field("calls[].dram_bytes.read", "bytes", "from off-chip memory"),
     Field("calls[].dram_bytes.written", "bytes", "to off-chip memory"),
     Field("calls[].memory_bytes.<memory>.read", "bytes", "from this on-chip memory"),

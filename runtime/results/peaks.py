@@ -3,16 +3,20 @@
 from ...target.arch import slot_bits
 from ...target.formats import BY_CODE, WEIGHT_FORMATS
 from ...target.isa.instructions import Preload, PreloadRows
-from ...target.isa.program import Function, Program
+from ...target.isa.program import Program
+from ...target.isa.spec import Instruction
 
 NO_FORMAT = ""
 RUN_TIME_FORMAT = "int8"
 """Of an operand that is quantized while the model runs."""
 
 
-def weight_format(function: Function) -> str:
-    """Return the format of what a function loads into the array, "" if it loads nothing."""
-    for instruction in function.code:
+Code = tuple[Instruction, ...]
+
+
+def weight_format(code: Code) -> str:
+    """Return the format of what instructions load into the array, "" if they load nothing."""
+    for instruction in code:
         if isinstance(instruction, Preload):
             return BY_CODE[instruction.format].name
         if isinstance(instruction, PreloadRows):
@@ -20,15 +24,15 @@ def weight_format(function: Function) -> str:
     return NO_FORMAT
 
 
-def peak_macs(function: Function, numbers: dict[str, int]) -> int:
-    """Return the multiply-accumulates per cycle of the array in a function's weight format.
+def peak_macs(code: Code, numbers: dict[str, int]) -> int:
+    """Return the multiply-accumulates per cycle of the array in the weight format of instructions.
 
     Parameters
     ----------
     numbers : dict of str to int
         The architecture's integer keys.
     """
-    name = weight_format(function)
+    name = weight_format(code)
     bits = WEIGHT_FORMATS[name].bits if name else numbers["pe_weight_bits"]
     columns = numbers["array_cols"]
     if numbers["multi_precision"]:
@@ -42,16 +46,21 @@ def described(records: list[dict], program: Program) -> list[dict]:
     What a program's product holds beside groups that are side by side is no work of the model's.
     """
     known = {
-        name: {
-            "weight_format": weight_format(function),
-            "peak_macs": peak_macs(function, program.arch_numbers),
-        }
+        (name, part.name): (
+            part.macs,
+            {
+                "weight_format": weight_format(code),
+                "peak_macs": peak_macs(code, program.arch_numbers),
+            },
+        )
         for name, function in program.functions.items()
+        for part, code in function.operators
     }
-    return [
-        {**_without_zeros(record, program.functions[record["name"]].macs), **known[record["name"]]}
-        for record in records
-    ]
+    found = []
+    for record in records:
+        macs, about = known[record["function"], record["name"]]
+        found.append({**_without_zeros(record, macs), **about})
+    return found
 
 
 def _without_zeros(record: dict, macs: int) -> dict:

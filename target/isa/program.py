@@ -6,6 +6,7 @@ nothing. All numbers are little-endian.
 
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ..arch import Arch, integer_keys
@@ -104,6 +105,14 @@ class Function:
     notes: dict[int, str] = field(default_factory=dict)
     parts: tuple[Part, ...] = ()
     buffers: tuple[Buffer, ...] = field(default=(), compare=False, repr=False)
+
+    @property
+    def operators(self) -> Iterator[tuple[Part, tuple[Instruction, ...]]]:
+        """Each operator with its instructions; of a function of one, that one."""
+        parts = self.parts or (Part(self.name, self.layer, self.macs, 0),)
+        ends = [part.first for part in parts[1:]] + [len(self.code)]
+        for part, end in zip(parts, ends, strict=True):
+            yield part, self.code[part.first : end]
 
 
 @dataclass(frozen=True)

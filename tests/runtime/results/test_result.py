@@ -103,8 +103,8 @@ def test_calls_say_their_format_and_peak(ran):
     assert [name == "" for name in formats] == [call["macs"] == 0 for call in result.calls]
     for call in result.calls:
         function = session.program.functions[call["name"]]
-        assert call["weight_format"] == weight_format(function)
-        assert call["peak_macs"] == peak_macs(function, numbers)
+        assert call["weight_format"] == weight_format(function.code)
+        assert call["peak_macs"] == peak_macs(function.code, numbers)
     # 4 rows; 4 columns of 8 bits hold 8 weights of 4.
     assert {c["weight_format"]: c["peak_macs"] for c in result.calls} == {
         "ms4": 32,

@@ -1,0 +1,190 @@
+"""Replaces each run of calls of the program by a call of one function that does the same."""
+
+from collections.abc import Callable
+
+import tvm
+from tvm import relax
+
+from ....target.arch import Arch
+from ....target.errors import IsaError
+from ....target.isa.program import Function
+from ...link.join import join
+from ...link.places import origins
+from ...partition.graph import function_names, static_shape
+from .runs import Run, called, runs, viewed
+from .tensors import WORKSPACE, Source, bind, with_tensors
+
+
+def one_program(mod: tvm.IRModule, arch: Arch, emitted) -> tuple[tvm.IRModule, dict[str, Function]]:
+    """Return the module that calls a function for each run, and the program's functions.
+
+    Parameters
+    ----------
+    emitted : passes.lower.Emitted
+        The functions of single operators; it emits them again where a run has room for them.
+    """
+    joined = _Joined(mod, arch, emitted)
+    for gv in function_names(mod):
+        mod.update_func(gv, joined.function(mod[gv], gv.name_hint))
+    kept = {
+        name: function for name, function in emitted.functions.items() if name in joined.single
+    }
+    return mod, {**kept, **joined.functions}
+
+
+class _Joined:
+    """The functions of runs, and which of single operators are still called."""
+
+    def __init__(self, mod: tvm.IRModule, arch: Arch, emitted):
+        self.mod, self.arch, self.emitted = mod, arch, emitted
+        self.functions: dict[str, Function] = {}
+        self.single: set[str] = set()
+        self.builder = relax.BlockBuilder()
+
+    def function(self, function: relax.Function, name: str) -> relax.Function:
+        """Return a function of the module that calls runs."""
+        body = function.body
+        blocks = [
+            relax.DataflowBlock(self.bindings(block.bindings, function, name))
+            if isinstance(block, relax.DataflowBlock)
+            else self.untouched(block)
+            for block in body.blocks
+        ]
+        changed = relax.SeqExpr(blocks, body.body)
+        relax.expr._update_type(changed, body.body.ty)
+        return relax.Function(
+            function.params, changed, function.ret_ty, function.is_pure, function.attrs
+        )
+
+    def untouched(self, block):
+        for binding in block.bindings:
+            self.note(binding)
+        return block
+
+    def note(self, binding) -> None:
+        """Note what a binding calls by itself, branches and all."""
+
+        def visit(expr):
+            if isinstance(expr, relax.ExternFunc):
+                self.single.add(str(expr.global_symbol))
+
+        relax.analysis.post_order_visit(binding.value, visit)
+
+    def bindings(self, bindings, function: relax.Function, name: str) -> list:
+        """Return the bindings of a block with its runs as calls."""
+        program = self.emitted.functions
+        steps = runs(
+            list(bindings),
+            lambda binding: bool(called(binding, program)),
+            lambda binding: viewed(binding, self.mod) is not None,
+        )
+        found: list = []
+        for step in steps:
+            if isinstance(step, Run):
+                found += self.cut(step.bindings, function, name)
+            else:
+                self.note(step)
+                found.append(step)
+        return found
+
+    def cut(self, bindings: list, function: relax.Function, name: str) -> list:
+        """Return a run as a call, or as several where one function can't have so much."""
+        calls = [at for at, each in enumerate(bindings) if called(each, self.emitted.functions)]
+        if len(calls) < 2:
+            for each in bindings:
+                self.note(each)
+            return bindings
+        try:
+            return self.call(bindings, function, f"{name}_run{len(self.functions)}")
+        except IsaError:
+            half = calls[len(calls) // 2]
+            return self.cut(bindings[:half], function, name) + self.cut(
+                bindings[half:], function, name
+            )
+
+    def call(self, bindings: list, function: relax.Function, symbol: str) -> list:
+        """Return the bindings of a run's call and of what is read of it."""
+        names, given, sources = [], [], {}
+        for binding in bindings:
+            if symbol_of := called(binding, self.emitted.functions):
+                sources[binding.var] = (len(names), 0)
+                names.append(symbol_of)
+                given.append(list(binding.value.args[1].fields))
+            else:
+                sources[binding.var] = _source(binding, sources[viewed(binding, self.mod)])
+        outside, wanted = self.outside(bindings, function, sources)
+        functions = [self.emitted.functions[each] for each in names]
+        places = origins(functions, self.arch)
+        moved = [self.emitted.at(each, place) for each, place in zip(names, places, strict=True)]
+        bound = bind(moved, given, sources, outside)
+        self.functions[symbol] = join(symbol, bound.arguments, with_tensors(moved, bound))
+        return self.call_bindings(symbol, bound, bindings, wanted, sources)
+
+    def outside(self, bindings: list, function: relax.Function, sources: dict):
+        """Return the results that are read outside, and the variables by which they are."""
+        own = {binding.var for binding in bindings}
+        read: set = set(relax.analysis.free_vars(function.body.body))
+        for block in function.body.blocks:
+            for binding in block.bindings:
+                if binding.var not in own:
+                    read |= set(relax.analysis.free_vars(binding.value))
+        wanted = {var for var in own if var in read}
+        # A variable of several results is none itself: they are.
+        found: dict[Source, None] = {}
+        for binding in bindings:
+            if binding.var in wanted:
+                count = _results(binding.var)
+                call, first = sources[binding.var]
+                found |= dict.fromkeys((call, first + index) for index in range(count))
+        return list(found), wanted
+
+    def call_bindings(self, symbol: str, bound, bindings: list, wanted: set, sources: dict) -> list:
+        types = [_type(argument) for argument in bound.arguments if argument.is_output]
+        types = types if len(types) > 1 else types[0]
+        call = relax.op.call_dps_packed(symbol, bound.inputs, types)
+        call = self.builder.normalize(call)
+        result = relax.DataflowVar(symbol, call.ty)
+        found = [relax.VarBinding(result, call)]
+        single = not isinstance(types, list)
+        items = {}
+        for index, source in enumerate(bound.outputs):
+            value = result if single else relax.TupleGetItem(result, index)
+            value = self.builder.normalize(value)
+            items[source] = relax.DataflowVar(f"{symbol}_{index}", value.ty)
+            found.append(relax.VarBinding(items[source], value))
+        return found + [
+            relax.VarBinding(var, self.value(var, items, sources)) for var in _in_order(bindings, wanted)
+        ]
+
+    def value(self, var, items: dict, sources: dict):
+        """Return a variable's value from what the run's call returns."""
+        call, first = sources[var]
+        if isinstance(var.ty, relax.TupleType):
+            fields = [items[(call, first + index)] for index in range(_results(var))]
+            return self.builder.normalize(relax.Tuple(fields))
+        item = items[(call, first)]
+        if static_shape(item) == static_shape(var):
+            return item
+        return self.builder.normalize(relax.op.reshape(item, var.ty.shape))
+
+
+def _in_order(bindings: list, wanted: set) -> list:
+    return [binding.var for binding in bindings if binding.var in wanted]
+
+
+def _results(var) -> int:
+    return len(var.ty.fields) if isinstance(var.ty, relax.TupleType) else 1
+
+
+def _source(binding, source: Source) -> Source:
+    """Return the result that a view's bytes are of."""
+    call, first = source
+    value = binding.value
+    return (call, first + int(value.index)) if isinstance(value, relax.TupleGetItem) else source
+
+
+def _type(argument) -> relax.TensorType:
+    return relax.TensorType(argument.shape, argument.dtype)
+
+
+__all__ = ["WORKSPACE", "Callable", "one_program"]
