@@ -36,6 +36,7 @@ def build(
     calibration=None,
     tuning_db: str | Path | None = None,
     vector: bool = False,
+    graph: bool = False,
 ):
     """Return the executable of a model for an architecture.
 
@@ -55,6 +56,9 @@ def build(
     vector : bool
         Run what the vector unit can of the rest of the model too, such as softmax, norms,
         activations and transposes. Integers, gathers and pooling stay on the host so far.
+    graph : bool
+        Make one function of the program of operators that follow each other without the host in
+        between: what they load before their inputs are there overlaps what is before them.
 
     Returns
     -------
@@ -73,6 +77,7 @@ def build(
         calibration=calibration,
         tuning_db=tuning_db,
         vector=vector,
+        graph=graph,
     )
     return compile_model(mod, options).executable
 

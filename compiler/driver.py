@@ -16,6 +16,7 @@ from ..target.isa.program import Program
 from .calibration.collect import Calibration, collect
 from .frontend.load import load_model
 from .frontend.repair import repair
+from .link.calls import Runs
 from .llvm import fewer_checks
 from .options import STAGES, Options
 from .partition.given import source_products
@@ -55,6 +56,8 @@ class Compilation:
     tuned : int
         Distinct operators whose schedule comes from a tuning database.
     program : Program or None
+    runs : mapping of str to tuple of Call
+        What the program's functions of several operators are made of.
     executable : tvm.relax.VMExecutable or None
     """
 
@@ -66,6 +69,7 @@ class Compilation:
     schedules: Mapping[str, tirx.PrimFunc] = field(default_factory=dict)
     tuned: int = 0
     program: Program | None = None
+    runs: Runs = field(default_factory=dict)
     executable: object = None
 
     @property
@@ -174,12 +178,12 @@ def _tuned(mod: tvm.IRModule, state: Compilation) -> dict:
 def run_emit(state: Compilation) -> Compilation:
     """Emit the program and call it from the module."""
     report = _stage_progress(state.options, "emit")
-    mod, program = emit_programs(
+    mod, program, runs = emit_programs(
         state.mod, state.arch, state.schedules, report, state.options.graph
     )
     create = tvm.get_global_func("microscopiq.runtime.create")
     mod = mod.with_attr("external_mods", [create(program.to_bytes())])
-    return replace(state, mod=mod, program=program)
+    return replace(state, mod=mod, program=program, runs=runs)
 
 
 RUN: dict[str, Callable[[Compilation], Compilation]] = dict(

@@ -11,6 +11,7 @@ from ..runtime.session import Session
 from ..target.isa.program import Function, Program
 from .driver import Compilation
 from .kinds.registry import from_attribute
+from .link.calls import Call
 from .llvm import build_for_llvm
 from .operators import ATTRIBUTE, Gemm
 from .passes.lower import quantized_functions
@@ -22,7 +23,7 @@ RUN_ON = 0
 
 @dataclass(frozen=True)
 class LayerCheck:
-    """One call of one accelerated operator.
+    """One call of one accelerated operator, or a part of a call of several.
 
     Attributes
     ----------
@@ -62,16 +63,38 @@ def verify_layers(
         return []
     references = _references(compilation, program)
     checks: list[LayerCheck] = []
+    joined: dict[str, list] = {}
 
     def instrument(_function, symbol, before_run, _result, *arguments):
-        if not before_run and symbol in references:
-            tensors = [a.numpy() for a in arguments if hasattr(a, "numpy")]
-            checks.append(references[symbol].check(tensors))
+        tensors = [a for a in arguments if hasattr(a, "numpy")]
+        if before_run and symbol in compilation.runs:
+            joined[symbol] = tensors
+        if not before_run and symbol in references and symbol in program.functions:
+            checks.append(references[symbol].check([a.numpy() for a in tensors]))
         return RUN_ON
 
+    def observe(symbol, number):
+        call = compilation.runs[symbol][number]
+        found = _tensors(call, [np.from_dlpack(a) for a in joined[symbol]])
+        checks.append(references[call.function.name].check(found))
+
     session.vm.set_instrument(instrument)
-    session.run(*inputs, function=function)
+    session.native["microscopiq.set_observer"](observe)
+    try:
+        session.run(*inputs, function=function)
+    finally:
+        session.native["microscopiq.set_observer"](None)
     return checks
+
+
+def _tensors(call: Call, arguments: list[np.ndarray]) -> list[np.ndarray]:
+    """Return the tensors of a call that is a part of another one, as they are right now."""
+    found = []
+    for argument, place in zip(call.function.arguments, call.tensors, strict=True):
+        raw = arguments[place.argument].reshape(-1).view(np.uint8)
+        raw = raw[place.offset : place.offset + place.size]
+        found.append(raw.view(argument.dtype).reshape(argument.shape).copy())
+    return found
 
 
 def _references(compilation: Compilation, program: Program) -> dict[str, "_Reference"]:
@@ -81,7 +104,8 @@ def _references(compilation: Compilation, program: Program) -> dict[str, "_Refer
         for gv, func in quantized_functions(compilation.placed)
     }
     funcs = {str(f.attrs[ATTRIBUTE]): f for _, f in quantized_functions(compilation.placed)}
-    for name, function in program.functions.items():
+    single = _single(compilation, program)
+    for name, function in single.items():
         operator: Any = from_attribute(attributes[name])
         if function.weights:
             shape = (operator.conv_groups, operator.n, operator.k)
@@ -94,7 +118,7 @@ def _references(compilation: Compilation, program: Program) -> dict[str, "_Refer
     )
     built = build_for_llvm(mod)
     references = {}
-    for name, function in program.functions.items():
+    for name, function in single.items():
         operator = from_attribute(attributes[name])
         decoded: list[np.ndarray] = []
         if function.weights:
@@ -103,6 +127,13 @@ def _references(compilation: Compilation, program: Program) -> dict[str, "_Refer
             decoded = _decode(decode, operator, function.weights)
         references[name] = _Reference(function, built[symbols[attributes[name]]], decoded)
     return references
+
+
+def _single(compilation: Compilation, program: Program) -> dict[str, Function]:
+    """Return the functions of single operators, those that others are made of too."""
+    alone = {name: f for name, f in program.functions.items() if name not in compilation.runs}
+    parts = {c.function.name: c.function for calls in compilation.runs.values() for c in calls}
+    return alone | parts
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ FLOORS = (
     ("compiler/passes/migration", "compiler/passes/products"),
     ("compiler/passes",),
     ("compiler/frontend", "compiler/calibration", "compiler/estimate", "compiler/tuned",
-     "compiler/host", "compiler/weight_report"),
+     "compiler/host", "compiler/weight_report", "compiler/memory_plan"),
     ("compiler/driver",),
     ("compiler/api", "compiler/backend", "compiler/onnx_backend", "compiler/verify",
      "compiler/demo", "compiler/tune"),

@@ -20,6 +20,7 @@ from .inputs import InputShape, InputValue, loading
 from .interrupts import leaving
 from .layers import print_host, print_layers
 from .options import ArchName, Json, Recipe
+from .sheet import Sheet
 from .sizes import program_sizes
 from .tables import new_console, print_facts, print_table, say
 from .weights import TITLE, notes, weight_sheet
@@ -69,6 +70,7 @@ def compile_command(
         bool,
         typer.Option("--vector", help="Also run what the vector unit can of the model's rest."),
     ] = False,
+    graph: Annotated[bool, typer.Option("--graph", help="One function per run.")] = False,
     tuning_db: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Schedules that `tune` found, by its work folder."),
@@ -107,7 +109,9 @@ def compile_command(
                 cache_dir=calibration_cache,
                 sequential=sequential,
             )
-        options = Options(recipe, arch, dump_dir, stop, strict, bars, samples, tuning_db, vector)
+        options = Options(
+            recipe, arch, dump_dir, stop, strict, bars, samples, tuning_db, vector, graph
+        )
         if stop or output is None:
             state = run_stages(mod, options)
         else:
@@ -149,6 +153,7 @@ def print_compilation(model: str, state, output: Path | None) -> None:
             ("Weights", f"{sizes['weight_bytes']:,}", "bytes"),
         ]
         print_facts(console, rows, "Program")
+        _print_memory(console, state)
     for function, names in output_names(state.mod).items():
         say(console, f"Outputs of {function}: {', '.join(names)}")
     if output is not None:
@@ -172,6 +177,7 @@ def compilation_record(model: str, state, output: Path | None) -> dict:
         "weights": weight_report(quantized) if quantized is not None else None,
         "host": state.host if quantized is not None else None,
         "program": program_sizes(state.program) if state.program is not None else None,
+        "memory": _memory(state),
         "outputs": output_names(state.mod),
         "output": str(output) if output is not None else None,
         "warning": _idle_array(state),
@@ -186,6 +192,33 @@ def _idle_array(state) -> str | None:
     return "nothing of this model runs on the array: " + (
         "; ".join(reasons) or "it has no operators"
     )
+
+
+def _memory(state) -> dict | None:
+    """Return the memory plan, None without a program."""
+    from ..memory_plan import memory_plan
+
+    if state.program is None:
+        return None
+    return memory_plan(state.program, state.runs, state.arch)
+
+
+def _print_memory(console: Console, state) -> None:
+    """Print the peak of each memory, and what takes most of it."""
+    from ..memory_plan import largest
+
+    plan = _memory(state)
+    assert plan is not None
+    rows = []
+    for memory, peak in plan["peaks"].items():
+        most = largest(plan, memory)
+        what = f"{most['layer'] or most['function']}: {most['tensor']}" if most else ""
+        size = f"{most['size']:,}" if most else ""
+        capacity = peak.get("capacity_bytes")
+        rows.append(
+            [memory, f"{peak['peak_bytes']:,}", f"{capacity:,}" if capacity else "", what, size]
+        )
+    print_table(console, Sheet(["memory", "peak bytes", "of", "part", "bytes"], rows), "Memory")
 
 
 def _print_weights(console: Console, state) -> None:

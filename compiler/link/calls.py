@@ -1,10 +1,11 @@
 """What is joined: calls of functions, and where their tensors lie in DRAM."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ...target.isa.instructions import DmaWeight, EndLoop, Loop
-from ...target.isa.program import Function
+from ...target.isa.program import DTYPES, Argument, Function
 from ...target.isa.spec import ARG, Instruction, Mem, Unit
 
 
@@ -35,6 +36,15 @@ class Call:
         for argument, tensor in zip(self.function.arguments, self.tensors, strict=True):
             if argument.is_output == outputs:
                 yield tensor
+
+
+Runs = Mapping[str, tuple[Call, ...]]
+"""What functions of several operators are made of, by their names."""
+
+
+def size_of(argument: Argument) -> int:
+    """Return the bytes of a tensor."""
+    return math.prod(argument.shape) * DTYPES[argument.dtype][1]
 
 
 def argument_of(instruction: Instruction) -> int | None:

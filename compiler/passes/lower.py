@@ -11,6 +11,7 @@ from ...target.arch import Arch
 from ...target.errors import CapacityError, UnsupportedError
 from ...target.isa.program import Function, Program
 from ..kinds.registry import Origin, emit, emit_tile, from_attribute, kind_of, scheduled
+from ..link.calls import Call, Runs
 from ..operators import ATTRIBUTE
 from ..partition.graph import function_calls, function_names, op_name
 from ..tiling.tile import GemmTile
@@ -127,8 +128,8 @@ def emit_programs(
     schedules: Mapping[str, tirx.PrimFunc],
     progress=None,
     graph: bool = False,
-) -> tuple[tvm.IRModule, Program]:
-    """Return the module that calls the program, and the program.
+) -> tuple[tvm.IRModule, Program, Runs]:
+    """Return the module that calls the program, the program, and what joined functions are of.
 
     Parameters
     ----------
@@ -142,13 +143,14 @@ def emit_programs(
         call = _CallProgram(mod, emitted)
         call.builder_.update_func(gv, call.visit_expr(mod[gv]))
         mod = call.builder_.get()
-    functions = emitted.functions
+    functions, runs = emitted.functions, dict[str, tuple[Call, ...]]()
     if graph:
-        mod, functions = one_program(mod, arch, emitted)
+        mod, functions, runs = one_program(mod, arch, emitted)
     names = {gv.name_hint for gv in quantized}
     kept = {gv: f for gv, f in mod.functions.items() if gv.name_hint not in names}
     mod = relax.transform.DeadCodeElimination()(tvm.IRModule(kept))
-    return mod.with_attrs({**attrs, LOWERED: arch.name}), Program.for_arch(arch, functions)
+    mod = mod.with_attrs({**attrs, LOWERED: arch.name})
+    return mod, Program.for_arch(arch, functions), runs
 
 
 class Emitted:

@@ -119,7 +119,7 @@ def measure(path: str, arch: Arch, technology: Technology | None) -> dict:
     table = technology or load_technology(arch.technology)
     mod = side_by_side(leave_to_host(_module(path), arch), arch)
     calls = [name for gv in function_names(mod) for name in function_calls(mod[gv])]
-    _, program = emit_programs(mod, arch, schedule_operators(mod, arch))
+    _, program, _ = emit_programs(mod, arch, schedule_operators(mod, arch))
     records = time_functions(program)
     result = total([records[name] for name in calls if name in records], program, table)
     return {

@@ -219,21 +219,21 @@ def _text(value: str) -> bytes:
 
 def _function_bytes(function: Function) -> bytes:
     code = b"".join(instruction.encode() for instruction in function.code)
-    out = _text(function.name) + _text(function.layer) + struct.pack("<Q", function.macs)
-    out += struct.pack("<I", len(function.arguments))
+    out = [_text(function.name), _text(function.layer), struct.pack("<Q", function.macs)]
+    out.append(struct.pack("<I", len(function.arguments)))
     for arg in function.arguments:
         dtype, _ = DTYPES[arg.dtype]
-        out += _text(arg.name) + struct.pack("<BBI", dtype, arg.is_output, len(arg.shape))
-        out += struct.pack(f"<{len(arg.shape)}q", *arg.shape)
-    out += struct.pack("<Q", len(code)) + code
-    out += struct.pack("<Q", len(function.weights)) + function.weights
-    out += struct.pack("<I", len(function.notes))
+        out += [_text(arg.name), struct.pack("<BBI", dtype, arg.is_output, len(arg.shape))]
+        out.append(struct.pack(f"<{len(arg.shape)}q", *arg.shape))
+    out += [struct.pack("<Q", len(code)), code]
+    out += [struct.pack("<Q", len(function.weights)), function.weights]
+    out.append(struct.pack("<I", len(function.notes)))
     for index, note in sorted(function.notes.items()):
-        out += struct.pack("<I", index) + _text(note)
-    out += struct.pack("<I", len(function.parts))
+        out += [struct.pack("<I", index), _text(note)]
+    out.append(struct.pack("<I", len(function.parts)))
     for part in function.parts:
-        out += _text(part.name) + _text(part.layer) + struct.pack("<QI", part.macs, part.first)
-    return out
+        out += [_text(part.name), _text(part.layer), struct.pack("<QI", part.macs, part.first)]
+    return b"".join(out)
 
 
 def _check_arguments(instruction: Instruction, count: int, at: int) -> None:

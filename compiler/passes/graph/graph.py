@@ -1,22 +1,23 @@
 """Replaces each run of calls of the program by a call of one function that does the same."""
 
-from collections.abc import Callable
-
 import tvm
 from tvm import relax
 
 from ....target.arch import Arch
 from ....target.errors import IsaError
 from ....target.isa.program import Function
+from ...link.calls import Call, Runs
 from ...link.join import join
 from ...link.places import origins
 from ...partition.graph import function_names, static_shape
 from .runs import Run, called, runs, viewed
-from .tensors import WORKSPACE, Source, bind, with_tensors
+from .tensors import Source, bind, with_tensors
 
 
-def one_program(mod: tvm.IRModule, arch: Arch, emitted) -> tuple[tvm.IRModule, dict[str, Function]]:
-    """Return the module that calls a function for each run, and the program's functions.
+def one_program(
+    mod: tvm.IRModule, arch: Arch, emitted
+) -> tuple[tvm.IRModule, dict[str, Function], Runs]:
+    """Return the module that calls a function for each run, the program's functions, and the runs.
 
     Parameters
     ----------
@@ -29,7 +30,7 @@ def one_program(mod: tvm.IRModule, arch: Arch, emitted) -> tuple[tvm.IRModule, d
     kept = {
         name: function for name, function in emitted.functions.items() if name in joined.single
     }
-    return mod, {**kept, **joined.functions}
+    return mod, {**kept, **joined.functions}, joined.runs
 
 
 class _Joined:
@@ -38,6 +39,7 @@ class _Joined:
     def __init__(self, mod: tvm.IRModule, arch: Arch, emitted):
         self.mod, self.arch, self.emitted = mod, arch, emitted
         self.functions: dict[str, Function] = {}
+        self.runs: dict[str, tuple[Call, ...]] = {}
         self.single: set[str] = set()
         self.builder = relax.BlockBuilder()
 
@@ -117,7 +119,9 @@ class _Joined:
         places = origins(functions, self.arch)
         moved = [self.emitted.at(each, place) for each, place in zip(names, places, strict=True)]
         bound = bind(moved, given, sources, outside)
-        self.functions[symbol] = join(symbol, bound.arguments, with_tensors(moved, bound))
+        calls = with_tensors(moved, bound)
+        self.functions[symbol] = join(symbol, bound.arguments, calls)
+        self.runs[symbol] = tuple(calls)
         return self.call_bindings(symbol, bound, bindings, wanted, sources)
 
     def outside(self, bindings: list, function: relax.Function, sources: dict):
@@ -186,5 +190,3 @@ def _source(binding, source: Source) -> Source:
 def _type(argument) -> relax.TensorType:
     return relax.TensorType(argument.shape, argument.dtype)
 
-
-__all__ = ["WORKSPACE", "Callable", "one_program"]

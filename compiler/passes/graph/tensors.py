@@ -1,13 +1,11 @@
 """The tensors of a run: where each variable's bytes come from, and who else reads them."""
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from tvm import relax
 
-from ....target.isa.program import DTYPES, Argument, Function
-from ...link.calls import Call, Tensor
+from ....target.isa.program import Argument, Function
+from ...link.calls import Call, Tensor, size_of
 from ...link.workspace import Life, shared_places
 
 WORKSPACE = "workspace"
@@ -36,11 +34,6 @@ class Bound:
     inputs: list
     outputs: list[Source]
     calls: list[tuple[Tensor, ...]]
-
-
-def size_of(argument: Argument) -> int:
-    """Return the bytes of a tensor."""
-    return math.prod(argument.shape) * DTYPES[argument.dtype][1]
 
 
 def bind(
@@ -122,5 +115,3 @@ def with_tensors(functions: list[Function], bound: Bound) -> list[Call]:
     """Return the calls of a run."""
     return [Call(f, tensors) for f, tensors in zip(functions, bound.calls, strict=True)]
 
-
-Emit = Callable[..., Function]
