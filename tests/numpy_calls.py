@@ -26,7 +26,8 @@ def check_calls(executable, inputs: list[np.ndarray], arch: Arch) -> int:
         ]
         run(functions[symbol], arch, again)
         for have, want, argument in zip(tensors, again, declared, strict=True):
-            if argument.is_output:
+            # Between the tensors of a workspace nothing is written.
+            if argument.is_output and argument.name != "workspace":
                 np.testing.assert_array_equal(have.view(np.uint8), want.view(np.uint8), symbol)
         seen += 1
         return RUN_ON

@@ -52,7 +52,8 @@ CORE_FLOORS = (
     ("module", "counter"),
 )
 """The same of runtime/src."""
-PURE = ("names", "operators", "quant", "tiling", "tir", "emit", "kinds", "link", "partition", "passes")
+PURE = ("names", "operators", "quant", "tiling", "tir", "emit", "kinds", "link", "partition",
+        "passes")  # fmt: skip
 """What of the compiler makes a program and never runs one."""
 HEAVY = {
     "target": {"tvm", "tvm_ffi", "torch", "onnx"},

@@ -1,7 +1,7 @@
 """What is joined: calls of functions, and where their tensors lie in DRAM."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ...target.isa.instructions import DmaWeight, EndLoop, Loop
@@ -30,12 +30,6 @@ class Call:
 
     function: Function
     tensors: tuple[Tensor, ...]
-
-    def touched(self, outputs: bool) -> Iterator[Tensor]:
-        """Yield the tensors that are read, or those that are written."""
-        for argument, tensor in zip(self.function.arguments, self.tensors, strict=True):
-            if argument.is_output == outputs:
-                yield tensor
 
 
 Runs = Mapping[str, tuple[Call, ...]]
@@ -88,7 +82,7 @@ def executed(code: tuple[Instruction, ...]) -> int:
 def first_statement(
     code: tuple[Instruction, ...],
     unit: Unit,
-    memory: Mem | None = None,
+    memory: Hashable | None = None,
     argument: int | None = None,
 ) -> int | None:
     """Return where the outermost loop around a unit's first instruction starts.

@@ -1,12 +1,13 @@
 """One function of several: their instructions one after the other, and what orders neighbours."""
 
 import dataclasses
+from typing import Any
 
 from ...target.errors import IsaError
 from ...target.isa.instructions import DmaWeight, End, Post, Sem
 from ...target.isa.instructions import Wait as WaitInstruction
 from ...target.isa.program import Argument, Function, Part
-from ...target.isa.spec import ARG, Affine, Instruction, Unit
+from ...target.isa.spec import Instruction, Unit
 from ...target.segment import is_shape_only, panels, segment_of
 from .calls import Call, argument_of, executed
 from .seams import Wait, waits
@@ -44,9 +45,7 @@ def join(name: str, arguments: tuple[Argument, ...], calls: list[Call]) -> Funct
     parts = []
     for number, call in enumerate(calls):
         function = call.function
-        parts.append(
-            Part(function.name, function.layer, function.macs, len(code) if number else 0)
-        )
+        parts.append(Part(function.name, function.layer, function.macs, len(code) if number else 0))
         renamed = pool.numbers(function)
         before: dict[int, list[Wait]] = {}
         for each in seams[number]:
@@ -84,7 +83,9 @@ def _weights(name: str, functions: list[Function]) -> tuple[bytes, dict[str, int
         if not function.weights or function.name in first:
             continue
         if is_shape_only(function.weights):
-            raise IsaError(f"{name}: weights of '{function.name}' are shapes alone; allowed: weights")
+            raise IsaError(
+                f"{name}: weights of '{function.name}' are shapes alone; allowed: weights"
+            )
         first[function.name] = len(every)
         every += panels(function.weights)
     size = sum(map(len, every)) + 4 * (len(every) + 2)
@@ -97,19 +98,15 @@ def _moved(
     instruction: Instruction, call: Call, renamed: dict[int, int], panel: int
 ) -> Instruction:
     """Return an instruction with the joined function's semaphores, arguments and panels."""
-    if isinstance(instruction, Post | WaitInstruction):
-        return dataclasses.replace(instruction, sem=renamed[instruction.sem])
-    if isinstance(instruction, DmaWeight):
-        return dataclasses.replace(instruction, panel=instruction.panel + panel)
+    changed: dict[str, Any] = {}
     number = argument_of(instruction)
-    if number is None:
-        return instruction
-    changed: dict[str, int | Affine] = {}
-    named = [name for name, kind, _ in instruction.operands() if kind is ARG]
-    if len(named) > 1:
-        raise IsaError(f"{instruction.mnemonic} names {len(named)} arguments; joined: with one")
-    tensor = call.tensors[number]
-    off_chip = "dst" if instruction.unit is Unit.DMA_OUT else "src"
-    changed[named[0]] = tensor.argument
-    changed[off_chip] = getattr(instruction, off_chip) + tensor.offset
-    return dataclasses.replace(instruction, **changed)  # type: ignore[type-var]
+    if isinstance(instruction, Post | WaitInstruction):
+        changed["sem"] = renamed[instruction.sem]
+    elif isinstance(instruction, DmaWeight):
+        changed["panel"] = instruction.panel + panel  # type: ignore[operator]
+    elif number is not None:
+        tensor = call.tensors[number]
+        off_chip = "dst" if instruction.unit is Unit.DMA_OUT else "src"
+        changed["arg"] = tensor.argument
+        changed[off_chip] = getattr(instruction, off_chip) + tensor.offset
+    return dataclasses.replace(instruction, **changed) if changed else instruction  # type: ignore[type-var]

@@ -4,7 +4,7 @@ Units run on from call to call through their queues. A unit that is about to fil
 those who touched them before are done; one that is about to read waits for who wrote them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 
 from ...target.isa.spec import Unit
@@ -33,16 +33,37 @@ class Wait:
     place: int
 
 
+@dataclass(frozen=True)
+class Access:
+    """Bytes that a call touches.
+
+    Attributes
+    ----------
+    memory : Hashable
+        On the chip, or an argument of the joined function.
+    argument : int or None
+        Of the call, which names these bytes; None on the chip.
+    """
+
+    memory: Hashable
+    span: Interval
+    writers: frozenset[Unit]
+    readers: frozenset[Unit]
+    argument: int | None = None
+
+
 def waits(calls: list[Call]) -> list[list[Wait]]:
     """Return what each call waits for; who waits takes tokens in the order in which they're posted.
 
     A token says that its unit is done with a call and all before it, so that one is enough for
     whatever these did.
     """
-    history, known = History(), dict[Stream, int]()
+    history = History()
+    known: dict[Stream, int] = {}
     found: list[list[Wait]] = []
     for number, call in enumerate(calls):
-        needs = [need for access in _accesses(call) for need in _needs(history, call, *access)]
+        accesses = list(_accesses(call))
+        needs = [need for access in accesses for need in _needs(history, call, access)]
         found.append([])
         for need in sorted(needs, key=lambda need: (need.place, -need.posted, need.stream.read)):
             written = Stream(need.stream.poster, need.stream.waiter, False)
@@ -50,60 +71,44 @@ def waits(calls: list[Call]) -> list[list[Wait]]:
                 continue
             known[need.stream] = need.posted
             found[-1].append(need)
-        for memory, span, writers, readers in _accesses(call):
-            for unit in readers:
-                history.add(memory, unit, False, span, number)
-            for unit in writers:
-                history.add(memory, unit, True, span, number)
+        for access in accesses:
+            for wrote, units in ((False, access.readers), (True, access.writers)):
+                for unit in units:
+                    history.add(access.memory, unit, wrote, access.span, number)
     return found
-
-
-Access = tuple[object, Interval, frozenset[Unit], frozenset[Unit]]
-"""A memory, some bytes of it, who writes them, and who reads them."""
 
 
 def _accesses(call: Call) -> Iterator[Access]:
     for buffer in call.function.buffers:
         span = (buffer.base, buffer.base + buffer.size)
-        if buffer.size:
-            yield buffer.mem, span, buffer.writers, buffer.readers
-        else:
-            yield PLANES, (0, 1), buffer.writers, buffer.readers
-    for outputs in (False, True):
-        for tensor in call.touched(outputs):
-            span = (tensor.offset, tensor.offset + tensor.size)
-            writers = frozenset({Unit.DMA_OUT} if outputs else ())
-            readers = frozenset(() if outputs else {Unit.DMA_IN})
-            yield ("dram", tensor.argument), span, writers, readers
+        memory, span = (buffer.mem, span) if buffer.size else (PLANES, (0, 1))
+        yield Access(memory, span, buffer.writers, buffer.readers)
+    for number, (argument, tensor) in enumerate(
+        zip(call.function.arguments, call.tensors, strict=True)
+    ):
+        span = (tensor.offset, tensor.offset + tensor.size)
+        units = frozenset({Unit.DMA_OUT if argument.is_output else Unit.DMA_IN})
+        nobody: frozenset[Unit] = frozenset()
+        writers, readers = (units, nobody) if argument.is_output else (nobody, units)
+        yield Access(("argument", tensor.argument), span, writers, readers, number)
 
 
-def _needs(
-    history: History,
-    call: Call,
-    memory,
-    span: Interval,
-    writers: frozenset[Unit],
-    readers: frozenset[Unit],
-) -> Iterator[Wait]:
+def _needs(history: History, call: Call, access: Access) -> Iterator[Wait]:
     """Yield what the units wait for that touch some bytes first."""
-    off_chip = isinstance(memory, tuple)
-    code = call.function.code
-    for waiter in writers or readers:
-        place = None
-        if off_chip and waiter is Unit.DMA_IN:
-            places = [
-                first_statement(code, waiter, argument=number)
-                for number, tensor in enumerate(call.tensors)
-                if ("dram", tensor.argument) == memory and (tensor.offset, tensor.offset + tensor.size) == span
-            ]
-            place = min((each for each in places if each is not None), default=None)
-        elif waiter is Unit.DMA_IN:
-            place = first_statement(code, waiter, memory=memory)
-        else:
-            place = first_statement(code, waiter)
+    for waiter in access.writers or access.readers:
+        place = _first_touch(call, access, waiter)
         if place is None:
             continue
-        for poster, wrote, posted in history.last(memory, span):
-            if poster is waiter or not (wrote or writers):
-                continue
-            yield Wait(Stream(poster, waiter, not wrote), posted, place)
+        for poster, wrote, posted in history.last(access.memory, access.span):
+            if poster is not waiter and (wrote or access.writers):
+                yield Wait(Stream(poster, waiter, not wrote), posted, place)
+
+
+def _first_touch(call: Call, access: Access, unit: Unit) -> int | None:
+    """Return the statement by which a unit may touch bytes first."""
+    code = call.function.code
+    if unit is not Unit.DMA_IN:
+        return first_statement(code, unit)
+    if access.argument is not None:
+        return first_statement(code, unit, argument=access.argument)
+    return first_statement(code, unit, memory=access.memory)

@@ -14,7 +14,7 @@ from ...target.errors import IsaError
 from ...target.isa.instructions import Post, Sem
 from ...target.isa.instructions import Wait as WaitInstruction
 from ...target.isa.program import Function
-from ...target.isa.spec import SEMAPHORES
+from ...target.isa.spec import SEMAPHORES, Unit
 from .seams import Stream
 
 
@@ -31,10 +31,10 @@ def roles(function: Function) -> dict[int, Role]:
     counts = {i.sem: i.value for i in function.code if isinstance(i, Sem)}
     posters = {i.sem: (i.queue, bool(i.after)) for i in function.code if isinstance(i, Post)}
     waiters = {i.sem: i.queue for i in function.code if isinstance(i, WaitInstruction)}
-    found = {}
+    found: dict[int, Role] = {}
     for sem in sorted(posters.keys() | waiters.keys()):
         unit, read = posters[sem]
-        found[sem] = Role(Stream(unit, waiters[sem], read), counts.get(sem, 0))
+        found[sem] = Role(Stream(Unit(unit), Unit(waiters[sem]), read), counts.get(sem, 0))
     return found
 
 

@@ -11,7 +11,7 @@ from ...target.arch import Arch
 from ...target.errors import CapacityError, UnsupportedError
 from ...target.isa.program import Function, Program
 from ..kinds.registry import Origin, emit, emit_tile, from_attribute, kind_of, scheduled
-from ..link.calls import Call, Runs
+from ..link.calls import Runs
 from ..operators import ATTRIBUTE
 from ..partition.graph import function_calls, function_names, op_name
 from ..tiling.tile import GemmTile
@@ -143,7 +143,8 @@ def emit_programs(
         call = _CallProgram(mod, emitted)
         call.builder_.update_func(gv, call.visit_expr(mod[gv]))
         mod = call.builder_.get()
-    functions, runs = emitted.functions, dict[str, tuple[Call, ...]]()
+    functions: dict[str, Function] = emitted.functions
+    runs: Runs = {}
     if graph:
         mod, functions, runs = one_program(mod, arch, emitted)
     names = {gv.name_hint for gv in quantized}

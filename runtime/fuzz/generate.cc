@@ -67,7 +67,8 @@ std::string MakeProgram(Random* random) {
   PutArgument(&function.head, "y", kDtype_float32, true, kFloatsOut);
   function.code = MakeCode(arch, panels, random);
   if (!panels.empty()) function.weights = Segment(panels);
-  Put(&function.tail, uint32_t{0});
+  Put(&function.tail, uint32_t{0});  // no notes
+  Put(&function.tail, uint32_t{0});  // one operator
   ProgramParts parts;
   parts.head = Head(arch);
   parts.functions.push_back(std::move(function));

@@ -52,6 +52,11 @@ FunctionParts SplitFunction(const std::string& payload, ByteReader* reader) {
     reader->Raw(4);
     Skip(reader, Count);
   }
+  for (uint32_t left = Count(reader); left > 0; --left) {
+    Skip(reader, Count);
+    Skip(reader, Count);
+    reader->Raw(12);
+  }
   parts.tail = Since(payload, begin, *reader);
   return parts;
 }

@@ -190,7 +190,10 @@ class Program:
 
 
 def function_listing(function: Function) -> str:
-    """Return the assembly text of one function: byte offset, loops indented, notes beside."""
+    """Return the assembly text of one function: byte offset, loops indented, notes beside.
+
+    A line before each operator of several says which one follows.
+    """
     lines = [f"\n{function.name}:  ; {function.layer}  ({function.macs:,} MACs)"]
     for index, arg in enumerate(function.arguments):
         shape = "x".join(map(str, arg.shape))
@@ -200,8 +203,11 @@ def function_listing(function: Function) -> str:
         kind = "shapes of " if is_shape_only(function.weights) else ""
         size = int(panel_bytes(function.weights).sum()) if kind else len(function.weights)
         lines.append(f"  ; {kind}weights: {size:,} bytes")
+    starts = {part.first: part for part in function.parts}
     depth, offset = 0, 0
     for index, instruction in enumerate(function.code):
+        if index in starts:
+            lines.append(f"  ; {starts[index].name}: {starts[index].layer}")
         depth -= instruction.mnemonic == "endloop"
         text = f"  {offset:05x}  {'  ' * depth}{instruction}"
         if index in function.notes:

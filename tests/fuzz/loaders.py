@@ -86,7 +86,8 @@ def disagreement(data: bytes, program: Program | None, module) -> str:
 
 def assembly(function: Function) -> str:
     """Return a function's instructions alone: what names and notes hold is free text."""
-    bare = dataclasses.replace(function, name="", layer="", arguments=(), weights=b"", notes={})
+    nothing = {"name": "", "layer": "", "arguments": (), "weights": b"", "notes": {}, "parts": ()}
+    bare = dataclasses.replace(function, **nothing)
     return "".join(f"{line}\n" for line in function_listing(bare).split("\n")[2:])
 
 

@@ -15,7 +15,7 @@ from microscopiq.target.arch import load_arch
 from microscopiq.target.errors import InputError, IsaError, SimError
 from microscopiq.target.formats import ACTIVATION_BITS, WEIGHT_FORMATS
 from microscopiq.target.isa import instructions as isa
-from microscopiq.target.isa.program import MAGIC, VERSION, Argument, Function, Program
+from microscopiq.target.isa.program import MAGIC, VERSION, Argument, Function, Part, Program
 from microscopiq.target.isa.spec import LOOP_DEPTH, Mem, Unit
 from microscopiq.target.packing import pack
 from microscopiq.target.weight import empty
@@ -32,6 +32,8 @@ SMALL = dataclasses.replace(
     BIG, array_rows=8, array_cols=8, vector_lanes=4, queue_depth=8, dram_latency_cycles=10
 )
 HEAD = len(MAGIC) + struct.calcsize("<IIQ")
+NO_PARTS = struct.pack("<I", 0)
+"""How each function of one operator ends."""
 
 
 def tensors(*arrays):
@@ -442,7 +444,71 @@ def test_notes_that_no_writer_makes():
     for notes, wrong in (((0, 0), 0), ((1, 0), 0), ((1, 2), 2)):
         end = b"".join(struct.pack("<II", index, 0) for index in notes)
         with pytest.raises(IsaError, match=f"note for instruction {wrong}; allowed: "):
-            create(_seal(payload[: -len(end)] + end))
+            create(_seal(payload[: -len(end + NO_PARTS)] + end + NO_PARTS))
+
+
+PARTS = {
+    "part 0 starts at instruction 1; allowed: 0 of the first, then 0 to 4": (1,),
+    "part 1 starts at instruction 0; allowed: 0 of the first, then 1 to 4": (0, 0),
+    "part 1 starts at instruction 9; allowed: 0 of the first, then 1 to 4": (0, 9),
+    "part 1 starts at instruction 2, inside a loop; allowed: outside of loops": (0, 2),
+}
+
+
+@pytest.mark.parametrize("message", PARTS)
+def test_parts_that_no_writer_makes(message):
+    code = (isa.Sem(0, 0), isa.Loop(2), isa.Sem(0, 0), isa.EndLoop(), isa.End())
+    function = Function("f", "", (), code)
+    payload = Program.for_arch(SMALL, {"f": function}).to_bytes()[HEAD : -len(NO_PARTS)]
+    starts = PARTS[message]
+    end = struct.pack("<I", len(starts))
+    end += b"".join(struct.pack("<IIQI", 0, 0, 0, first) for first in starts)
+    for load in (create, Program.from_bytes):
+        with pytest.raises(IsaError, match=message):
+            load(_seal(payload + end))
+
+
+def test_each_part_has_a_record():
+    x, y, z = (np.ones(8, np.float32) for _ in range(3))
+    move = {"element": 4, "rows": 1, "cols": 2}
+    code = [isa.Clip(1, 1, 1, at()), isa.Clip(2, 8, 8, at())]
+    for source, result in ((0, 1), (1, 2)):
+        code += ordered(
+            [
+                isa.DmaLoad(Mem.OBUF, at(), 32, source, at(), 32, 4, **move),
+                isa.Clamp(at(), 32, 0.5, 2.0, 1, 2),
+                isa.DmaStore(result, at(), 32, 4, Mem.OBUF, at(), 32, **move),
+            ]
+        )
+    middle = len(code) - (len(code) - 2) // 2
+    arguments = tuple(Argument(name, "float32", (8,), name != "x") for name in ("x", "y", "z"))
+    parts = (Part("first", "one", 3, 0), Part("second", "two", 4, middle))
+    function = Function("f", "both", arguments, (*code, isa.End()), parts=parts)
+    seen = []
+    module = create(Program.for_arch(SMALL, {"f": function}).to_bytes())
+    module["microscopiq.set_debug"](False)
+    module["microscopiq.set_observer"](lambda name, part: seen.append((name, part)))
+    module["f"](*tensors(x, y, z))
+    first, second = json.loads(module["microscopiq.stats"]())
+    assert seen == [("f", 0), ("f", 1)]
+    whole = dataclasses.replace(function, parts=())
+    alone = create(Program.for_arch(SMALL, {"f": whole}).to_bytes())
+    alone["microscopiq.set_debug"](False)
+    alone["f"](*tensors(x, y, z))
+    (both,) = json.loads(alone["microscopiq.stats"]())
+    assert [each["name"] for each in (first, second, both)] == ["first", "second", "f"]
+    assert {each["function"] for each in (first, second, both)} == {"f"}
+    assert (first["layer"], second["layer"]) == ("one", "two")
+    for key in ("cycles", "instructions", "vector_ops"):
+        assert first[key] + second[key] == both[key], key
+        assert first[key] > 0 and second[key] > 0, key
+    for unit, causes in both["units"].items():
+        for cause, cycles in causes.items():
+            assert first["units"][unit][cause] + second["units"][unit][cause] == cycles
+    assert first["dram_bytes"] == second["dram_bytes"] == {"read": 32, "written": 32}
+    module["microscopiq.reset"]()
+    module["microscopiq.time"]("f")
+    assert json.loads(module["microscopiq.stats"]()) == [first, second]
 
 
 QUANT_BITS = 4 + 3 * 54 + 3 * 4 + 2

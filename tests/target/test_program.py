@@ -12,7 +12,7 @@ import pytest
 from microscopiq.target.arch import integer_keys, load_arch
 from microscopiq.target.errors import IsaError
 from microscopiq.target.isa import instructions as isa
-from microscopiq.target.isa.program import MAGIC, VERSION, Argument, Function, Program
+from microscopiq.target.isa.program import MAGIC, VERSION, Argument, Function, Part, Program
 from microscopiq.target.isa.spec import LOOP_DEPTH, Affine, Mem, Unit
 from microscopiq.target.segment import SHAPE_ONLY
 
@@ -50,7 +50,9 @@ def _copy_function() -> Function:
 
 
 def _program() -> Program:
-    other = Function("nothing", "", (Argument("z", "int8", ()),), (isa.End(),))
+    parts = (Part("a", "layer a", 5, 0), Part("b", "", 2, 1))
+    code = (isa.Sem(0, 0), isa.End())
+    other = Function("nothing", "", (Argument("z", "int8", ()),), code, parts=parts)
     return Program.for_arch(ARCH, {"copy": _copy_function(), "nothing": other})
 
 
@@ -153,7 +155,7 @@ def test_notes_that_no_writer_makes(notes, wrong):
     assert Program.from_bytes(data).functions[name].notes == order
     end = b"".join(struct.pack("<II", index, 0) for index in notes)
     with pytest.raises(IsaError, match=f"note for instruction {wrong}; allowed: .* in ascending"):
-        Program.from_bytes(_seal(data[HEAD : -len(end)] + end))
+        Program.from_bytes(_seal(data[HEAD : -len(end) - 4] + end + data[-4:]))
 
 
 BAD_SEGMENTS = {

@@ -27,9 +27,7 @@ def one_program(
     joined = _Joined(mod, arch, emitted)
     for gv in function_names(mod):
         mod.update_func(gv, joined.function(mod[gv], gv.name_hint))
-    kept = {
-        name: function for name, function in emitted.functions.items() if name in joined.single
-    }
+    kept = {name: function for name, function in emitted.functions.items() if name in joined.single}
     return mod, {**kept, **joined.functions}, joined.runs
 
 
@@ -106,14 +104,20 @@ class _Joined:
 
     def call(self, bindings: list, function: relax.Function, symbol: str) -> list:
         """Return the bindings of a run's call and of what is read of it."""
-        names, given, sources = [], [], {}
+        names: list[str] = []
+        given: list[list] = []
+        before: list = []
+        sources: dict[relax.Var, Source] = {}
         for binding in bindings:
             if symbol_of := called(binding, self.emitted.functions):
                 sources[binding.var] = (len(names), 0)
                 names.append(symbol_of)
                 given.append(list(binding.value.args[1].fields))
-            else:
-                sources[binding.var] = _source(binding, sources[viewed(binding, self.mod)])
+            elif (viewed_var := viewed(binding, self.mod)) in sources:
+                sources[binding.var] = _source(binding, sources[viewed_var])
+            else:  # of what an earlier piece of the run made
+                before.append(binding)
+        bindings = [binding for binding in bindings if binding.var in sources]
         outside, wanted = self.outside(bindings, function, sources)
         functions = [self.emitted.functions[each] for each in names]
         places = origins(functions, self.arch)
@@ -122,7 +126,7 @@ class _Joined:
         calls = with_tensors(moved, bound)
         self.functions[symbol] = join(symbol, bound.arguments, calls)
         self.runs[symbol] = tuple(calls)
-        return self.call_bindings(symbol, bound, bindings, wanted, sources)
+        return before + self.call_bindings(symbol, bound, bindings, wanted, sources)
 
     def outside(self, bindings: list, function: relax.Function, sources: dict):
         """Return the results that are read outside, and the variables by which they are."""
@@ -157,7 +161,8 @@ class _Joined:
             items[source] = relax.DataflowVar(f"{symbol}_{index}", value.ty)
             found.append(relax.VarBinding(items[source], value))
         return found + [
-            relax.VarBinding(var, self.value(var, items, sources)) for var in _in_order(bindings, wanted)
+            relax.VarBinding(var, self.value(var, items, sources))
+            for var in _in_order(bindings, wanted)
         ]
 
     def value(self, var, items: dict, sources: dict):
@@ -189,4 +194,3 @@ def _source(binding, source: Source) -> Source:
 
 def _type(argument) -> relax.TensorType:
     return relax.TensorType(argument.shape, argument.dtype)
-

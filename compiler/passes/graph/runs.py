@@ -6,6 +6,7 @@ without it, or behind the last one that it needs.
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from typing import Any
 
 from tvm import relax, tirx
 
@@ -22,12 +23,9 @@ class Run:
     bindings: list = field(default_factory=list)
 
 
-Step = relax.Binding | Run
-
-
 def called(binding, functions: Collection[str]) -> str:
     """Return the program's function that a binding calls, empty if it calls none."""
-    value = getattr(binding, "value", None)
+    value: Any = getattr(binding, "value", None)
     if op_name(value) != "call_dps_packed" or not isinstance(value.args[0], relax.ExternFunc):
         return ""
     name = str(value.args[0].global_symbol)
@@ -36,7 +34,7 @@ def called(binding, functions: Collection[str]) -> str:
 
 def viewed(binding, mod) -> relax.Var | None:
     """Return the variable whose bytes, or one of whose tensors, a binding only names anew."""
-    value = getattr(binding, "value", None)
+    value: Any = getattr(binding, "value", None)
     if isinstance(value, relax.Var):
         return value
     if isinstance(value, relax.TupleGetItem):
@@ -51,8 +49,8 @@ def viewed(binding, mod) -> relax.Var | None:
     return source if isinstance(source, relax.Var) else None
 
 
-def runs(bindings: list, calls: Callable, views: Callable) -> list[Step]:
-    """Return the bindings of a dataflow block in an order of few runs.
+def runs(bindings: list, calls: Callable, views: Callable) -> list:
+    """Return the bindings of a dataflow block in an order of few runs, with `Run`s in their place.
 
     In turn all goes that the host can do, and all that the program can.
 
@@ -67,7 +65,7 @@ def runs(bindings: list, calls: Callable, views: Callable) -> list[Step]:
     inside = {binding.var for binding in bindings}
     waiting = list(range(len(bindings)))
     done: set = set()
-    steps: list[Step] = []
+    steps: list = []
 
     def ready(index: int) -> bool:
         return all(var in done or var not in inside for var in needs[index])
@@ -79,7 +77,8 @@ def runs(bindings: list, calls: Callable, views: Callable) -> list[Step]:
                 steps.append(bindings[index])
                 done.add(bindings[index].var)
                 waiting.remove(index)
-        run, made = Run(), set()
+        made: set = set()
+        run = Run()
         for index in list(waiting):
             binding = bindings[index]
             wanted = calls(binding) or (views(binding) and needs[index] & made)

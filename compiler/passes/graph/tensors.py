@@ -114,4 +114,3 @@ def _life(source: Source, argument: Argument, given: list[list], sources: dict) 
 def with_tensors(functions: list[Function], bound: Bound) -> list[Call]:
     """Return the calls of a run."""
     return [Call(f, tensors) for f, tensors in zip(functions, bound.calls, strict=True)]
-
