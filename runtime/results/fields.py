@@ -55,7 +55,7 @@ RUN_FIELDS = (
 
 CALL_FIELDS = (
     Field("calls[].name", "", "operator: its function, or its part of a function of several"),
-    Field("calls[].function", "", "function of the program"),
+    Field("calls[].function", "", "function of the program", optional=True),
     Field("calls[].layer", "", "where the operator comes from in the model"),
     Field(
         "calls[].cycles",

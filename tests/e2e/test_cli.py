@@ -158,6 +158,20 @@ def test_compile_prints_a_row_per_layer(shell, demo_folder):
         ]
 
 
+def test_compile_says_what_memories_are_needed_for(shell, demo_folder, tmp_path):
+    model, output = demo_folder / "digits_cnn.onnx", tmp_path / "cnn.so"
+    options = ("-o", output, "--recipe", "int8", "--vector", "--graph")
+    table, record = shell("compile", model, *options), shell("compile", model, *options, "--json")
+    plan = json.loads(record.out)["memory"]
+    lines = {line.split()[0]: line.split() for line in table.out.splitlines() if line.strip()}
+    assert set(plan["peaks"]) == {"dram", "spad", "wbuf", "acc", "obuf"}
+    for memory, peak in plan["peaks"].items():
+        assert lines[memory][1] == f"{peak['peak_bytes']:,}"
+        largest = max(row["size"] for row in plan["tensors"] if row["memory"] == memory)
+        assert lines[memory][-1] == f"{largest:,}"
+    assert json.loads(record.out)["program"]["functions"] == 1
+
+
 def test_compile_stops_after_a_stage(shell, demo_folder, tmp_path):
     model, dump = demo_folder / "digits_cnn.onnx", tmp_path / "dump"
     result = shell("compile", model, "--stop-after", "quantize", "--dump-dir", dump)
