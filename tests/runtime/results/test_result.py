@@ -48,7 +48,7 @@ def test_every_field_is_documented_and_every_documented_field_is_there(record):
 def test_documented_once_with_units():
     names = [field.path for field in FIELDS]
     assert len(set(names)) == len(names)
-    text = {"version", "calls[].name", "calls[].layer", "calls[].weight_format"}
+    text = {"version", "calls[].name", "calls[].layer", "calls[].function", "calls[].weight_format"}
     text |= {"host_calls[].name", "host_calls[].counted"}
     assert {field.path for field in FIELDS if not field.unit} == text
 
