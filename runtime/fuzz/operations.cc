@@ -336,6 +336,13 @@ void Generator::Steps(int64_t rows, int64_t cols, int64_t pitch, const Affine& d
   reduce.rows = kM;
   reduce.cols = kCols;
   writer_.Do(reduce);
+  if (reduce.operation > static_cast<uint8_t>(Reduction::kIntMinimum)) return;
+  const int64_t bytes_apart = 4 * kPartials;
+  if (half + rows * bytes_apart > arch_.obuf_bytes) return;
+  for (int64_t turn = 0; turn < 2; ++turn) {
+    writer_.Do(ReducePart{reduce.operation, reduce.dst, static_cast<uint32_t>(bytes_apart),
+                          reduce.src, reduce.src_pitch, kM, kCols, CodeWriter::At(turn)});
+  }
 }
 
 void Generator::Vector() {

@@ -96,13 +96,39 @@ def reduce_rows(state: State, i: Instruction) -> None:
     state.store(Mem.OBUF, i.dst, i.dst_pitch, whole[:, None].astype(TYPES[row.output]))
 
 
-def _reduced(name: str, data: np.ndarray) -> np.ndarray:
-    start, put = REDUCES[name]
-    partial = np.full((len(data), PARTIALS), start, data.dtype)
+def reduce_part(state: State, i: Instruction) -> None:
+    if not (box := state.box(i)):
+        return
+    row = list(REDUCTIONS.values())[i.operation - 1]
+    (dtype,) = row.inputs
+    data = _operand(state, i.src, i.src_pitch, 4, box, dtype)
+    width = 4 * PARTIALS
+    mine = _span(state.at(i.dst), i.dst_pitch, 4, (box[0], PARTIALS))
+    if _meet(mine, _span(state.at(i.src), i.src_pitch, 4, box)):
+        raise SimError("the results lie in the rows that are reduced")
+    if box[0] > 1 and i.dst_pitch < width:
+        raise SimError("results lie in each other")
+    partial = np.full((box[0], PARTIALS), REDUCES[row.name][0], data.dtype)
+    if state.at(i.accumulate):
+        there = state.load(Mem.OBUF, i.dst, i.dst_pitch, box[0], width)
+        partial = there.view(TYPES[dtype]).copy()
+    state.store(Mem.OBUF, i.dst, i.dst_pitch, _put(row.name, partial, data))
+
+
+def _put(name: str, partial: np.ndarray, data: np.ndarray) -> np.ndarray:
+    """Return partial results with the elements of rows put to them."""
+    _, put = REDUCES[name]
     with np.errstate(all="ignore"):
         for first in range(0, data.shape[1], PARTIALS):
             part = data[:, first : first + PARTIALS]
             partial[:, : part.shape[1]] = put(partial[:, : part.shape[1]], part)
+    return partial
+
+
+def _reduced(name: str, data: np.ndarray) -> np.ndarray:
+    start, put = REDUCES[name]
+    partial = _put(name, np.full((len(data), PARTIALS), start, data.dtype), data)
+    with np.errstate(all="ignore"):
         whole = np.full(len(data), start, data.dtype)
         for lane in range(PARTIALS):
             whole = put(whole, partial[:, lane])
@@ -143,4 +169,10 @@ def _check_apart(state: State, i: Instruction, operand: tuple[Affine, int, int],
         raise SimError("the result overlaps an operand")
 
 
-EXECUTE = {"fill": fill, "fill.int": fill_int, "map": map_elements, "reduce": reduce_rows}
+EXECUTE = {
+    "fill": fill,
+    "fill.int": fill_int,
+    "map": map_elements,
+    "reduce": reduce_rows,
+    "reduce.part": reduce_part,
+}

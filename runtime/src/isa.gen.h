@@ -1352,6 +1352,47 @@ struct FillInt {
   }
 };
 
+struct ReducePart {
+  static constexpr uint16_t kOpcode = 0x4c;
+  static constexpr uint16_t kBytes = 180;
+  static constexpr const char* kMnemonic = "reduce.part";
+  static constexpr Unit kUnit = Unit::kVector;
+  uint8_t operation;
+  Affine dst;
+  uint32_t dst_pitch;
+  Affine src;
+  uint32_t src_pitch;
+  uint8_t rows;
+  uint8_t cols;
+  Affine accumulate;
+  template <typename Reader>
+  void Read(Reader* reader) {
+    reader->u8(&operation);
+    reader->affine(&dst);
+    reader->u32(&dst_pitch);
+    reader->affine(&src);
+    reader->u32(&src_pitch);
+    reader->extent(&rows);
+    reader->extent(&cols);
+    reader->affine(&accumulate);
+  }
+  template <typename Visitor>
+  void Show(Visitor* visitor) const {
+    visitor->u8("operation", operation);
+    visitor->affine("dst", dst);
+    visitor->u32("dst_pitch", dst_pitch);
+    visitor->affine("src", src);
+    visitor->u32("src_pitch", src_pitch);
+    visitor->extent("rows", rows);
+    visitor->extent("cols", cols);
+    visitor->affine("accumulate", accumulate);
+  }
+  template <typename Refuse>
+  void Check(Refuse refuse) const {
+    if (operation != 1 && operation != 2 && operation != 3 && operation != 4 && operation != 5 && operation != 6) refuse("operation", operation, "1, 2, 3, 4, 5, 6");
+  }
+};
+
 // X(Type) for every instruction that the sequencer executes.
 #define MICROSCOPIQ_SEQUENCER_INSTRUCTIONS(X) \
   X(Loop) \
@@ -1382,7 +1423,8 @@ struct FillInt {
   X(Fill) \
   X(Map) \
   X(Reduce) \
-  X(FillInt)
+  X(FillInt) \
+  X(ReducePart)
 
 #define MICROSCOPIQ_INSTRUCTIONS(X) \
   MICROSCOPIQ_SEQUENCER_INSTRUCTIONS(X) MICROSCOPIQ_UNIT_INSTRUCTIONS(X)

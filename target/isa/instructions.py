@@ -338,6 +338,7 @@ STEPS = (0, 4)
 """Bytes between the elements of an operand's row: one word for all of them, or one for each."""
 MAP_CODES = range(1, len(OPERATIONS) + 1)
 REDUCE_CODES = range(1, len(REDUCTIONS) + 1)
+PARTIAL_CODES = [row.code for row in REDUCTIONS.values() if row.inputs == (row.output,)]
 
 
 @instruction(0x48, "fill", Unit.VECTOR, writes=("obuf",))
@@ -402,3 +403,21 @@ class Reduce(Instruction):
     src_pitch: int = operand(U32, "bytes between rows")
     rows: int = operand(EXTENT, "rows")
     cols: int = operand(EXTENT, "columns")
+
+
+@instruction(0x4C, "reduce.part", Unit.VECTOR, reads=("obuf",), writes=("obuf",))
+class ReducePart(Instruction):
+    """obuf[dst] = the 16 partial results of each row of obuf[src], from those that are there on.
+
+    A row longer than obuf goes through it in pieces, each but the last of a multiple of 16 columns;
+    `reduce` of the partial results gives what it would have given of the whole.
+    """
+
+    operation: int = operand(U8, "what is computed", allowed=PARTIAL_CODES)
+    dst: object = operand(AFFINE, "16 words of row 0 in obuf")
+    dst_pitch: int = operand(U32, "bytes between the results of rows")
+    src: object = operand(AFFINE, "word (row 0, column 0) in obuf")
+    src_pitch: int = operand(U32, "bytes between rows")
+    rows: int = operand(EXTENT, "rows")
+    cols: int = operand(EXTENT, "columns")
+    accumulate: object = operand(AFFINE, "0: start anew, else go on")

@@ -80,6 +80,7 @@ CASES = {
     isa.FillInt: ([], isa.FillInt(at(), 16, -1, FOUR, FOUR)),
     isa.Map: (FILL, isa.Map(2, at(), 16, at(64), 16, 4, at(), 16, 4, at(), 0, 0, FOUR, FOUR)),
     isa.Reduce: (FILL, isa.Reduce(1, at(128), 4, *BOX)),
+    isa.ReducePart: (FILL, isa.ReducePart(1, at(128), 64, *BOX, at())),
 }
 """By class: what comes before it, and the instruction, with all that it can read."""
 

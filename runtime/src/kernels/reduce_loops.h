@@ -2,16 +2,27 @@
 namespace microscopiq {
 namespace MICROSCOPIQ_ISA {
 
+constexpr float kLargest = 3.40282346638528859812e+38f;
+
+// Puts the elements of a row to the partial results that are there, or to new ones.
 template <typename Number, typename Put>
-void ReduceRow(const void* row, int64_t count, void* out, Number start, Put put) {
+void PutToPartials(const void* row, int64_t count, bool fresh, Number start, Put put,
+                   Number* partial) {
   const Number* in = static_cast<const Number*>(row);
-  Number partial[kPartials];
-  for (Number& one : partial) one = start;
+  if (fresh) {
+    for (int lane = 0; lane < kPartials; ++lane) partial[lane] = start;
+  }
   int64_t n = 0;
   for (; n + kPartials <= count; n += kPartials) {
     for (int lane = 0; lane < kPartials; ++lane) partial[lane] = put(partial[lane], in[n + lane]);
   }
   for (int lane = 0; n + lane < count; ++lane) partial[lane] = put(partial[lane], in[n + lane]);
+}
+
+template <typename Number, typename Put>
+void ReduceRow(const void* row, int64_t count, void* out, Number start, Put put) {
+  Number partial[kPartials];
+  PutToPartials(row, count, true, start, put, partial);
   Number whole = start;
   for (const Number one : partial) whole = put(whole, one);
   __builtin_memcpy(out, &whole, sizeof(whole));
@@ -30,31 +41,44 @@ void PlaceInRow(const void* row, int64_t count, void* out, float start, Beats be
   __builtin_memcpy(out, &place, sizeof(place));
 }
 
-void Reduce(Reduction operation, const void* in, int64_t count, void* out) {
-  constexpr float kLargest = 3.40282346638528859812e+38f;
-  const auto larger = [](auto x, auto y) { return x > y; };
-  const auto smaller = [](auto x, auto y) { return x < y; };
+// Calls `go(start, put)` with where a reduction starts and how it goes on; none for places.
+template <typename Go>
+void WithReduction(Reduction operation, Go go) {
+  const auto add = [](auto whole, auto x) { return whole + x; };
   const auto largest = [](auto whole, auto x) { return whole > x ? whole : x; };
   const auto smallest = [](auto whole, auto x) { return whole < x ? whole : x; };
   switch (operation) {
     case Reduction::kSum:
-      return ReduceRow(in, count, out, 0.0f, [](float whole, float x) { return whole + x; });
+      return go(0.0f, add);
     case Reduction::kMaximum:
-      return ReduceRow(in, count, out, -kLargest, largest);
+      return go(-kLargest, largest);
     case Reduction::kMinimum:
-      return ReduceRow(in, count, out, kLargest, smallest);
+      return go(kLargest, smallest);
     case Reduction::kIntSum:
-      return ReduceRow(in, count, out, uint32_t{0},
-                       [](uint32_t whole, uint32_t x) { return whole + x; });
+      return go(uint32_t{0}, add);
     case Reduction::kIntMaximum:
-      return ReduceRow(in, count, out, int32_t{INT32_MIN}, largest);
+      return go(int32_t{INT32_MIN}, largest);
     case Reduction::kIntMinimum:
-      return ReduceRow(in, count, out, int32_t{INT32_MAX}, smallest);
-    case Reduction::kArgmax:
-      return PlaceInRow(in, count, out, -kLargest, larger);
-    case Reduction::kArgmin:
-      return PlaceInRow(in, count, out, kLargest, smaller);
+      return go(int32_t{INT32_MAX}, smallest);
+    default:
+      return;
   }
+}
+
+void Reduce(Reduction operation, const void* in, int64_t count, void* out) {
+  if (operation == Reduction::kArgmax) {
+    return PlaceInRow(in, count, out, -kLargest, [](auto x, auto y) { return x > y; });
+  }
+  if (operation == Reduction::kArgmin) {
+    return PlaceInRow(in, count, out, kLargest, [](auto x, auto y) { return x < y; });
+  }
+  WithReduction(operation, [&](auto start, auto put) { ReduceRow(in, count, out, start, put); });
+}
+
+void ReducePart(Reduction operation, const void* in, int64_t count, bool fresh, void* out) {
+  WithReduction(operation, [&](auto start, auto put) {
+    PutToPartials(in, count, fresh, start, put, static_cast<decltype(start)*>(out));
+  });
 }
 
 }  // namespace MICROSCOPIQ_ISA

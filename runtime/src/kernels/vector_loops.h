@@ -21,7 +21,9 @@
     (MapOperation operation, const void* a, const void* b, const void* c, int64_t count,      \
      void* out))                                                                              \
   /* *out = the elements put together as kPartials results, and these in order. */            \
-  X(Reduce, void, (Reduction operation, const void* in, int64_t count, void* out))
+  X(Reduce, void, (Reduction operation, const void* in, int64_t count, void* out))            \
+  /* The kPartials results alone, from those in `out` on unless `fresh`. */                   \
+  X(ReducePart, void, (Reduction operation, const void* in, int64_t count, bool fresh, void* out))
 #endif
 
 #ifdef MICROSCOPIQ_ISA

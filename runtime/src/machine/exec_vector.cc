@@ -119,6 +119,11 @@ class Machine::VectorOp {
   Rows<const T> ReadShared(Mem mem, const Affine& at, int64_t pitch, int64_t shared) {
     return Read<T>(mem, BoxOf<T>(at, pitch, rows_, shared ? (cols_ + shared - 1) / shared : 1));
   }
+  // So many elements of each row, which are read before they are written if `read`.
+  template <typename T>
+  Rows<T> UpdateShort(Mem mem, const Affine& at, int64_t pitch, int64_t count, bool read) {
+    return Update<T>(mem, BoxOf<T>(at, pitch, rows_, count), read);
+  }
   template <typename T>
   Rows<T> UpdateColumn(Mem mem, const Affine& at, int64_t pitch, bool read) {
     return Update<T>(mem, BoxOf<T>(at, pitch, pitch ? rows_ : 1, 1), read);
@@ -345,6 +350,29 @@ Machine::Outcome Machine::Execute(const Reduce& op) {
   const auto operation = static_cast<Reduction>(op.operation);
   return v.Each(
       [&](int64_t row) { ActiveKernels().Reduce(operation, in[row], v.cols(), out[row]); },
+      LaneCycles(kReductionClass[op.operation]));
+}
+
+Machine::Outcome Machine::Execute(const ReducePart& op) {
+  VectorOp v(this, op);
+  const bool fresh = At(op.accumulate) == 0;
+  const auto in = v.Read<uint32_t>(Mem::kObuf, op.src, op.src_pitch);
+  const auto out = v.UpdateShort<uint32_t>(Mem::kObuf, op.dst, op.dst_pitch, kPartials, !fresh);
+  const int64_t first = At(op.src), dst = At(op.dst);
+  const int64_t end = first + int64_t{op.src_pitch} * (v.rows() - 1) + 4 * v.cols();
+  const int64_t dst_end = dst + int64_t{op.dst_pitch} * (v.rows() - 1) + 4 * kPartials;
+  if (!v.empty() && first < dst_end && dst < end) {
+    Fail(kSimError, "the results at ", Hex{dst}, " lie in the rows at ", Hex{first},
+         "; allowed: apart from them");
+  }
+  if (v.rows() > 1 && op.dst_pitch < 4 * kPartials) {
+    Fail(kSimError, "results ", op.dst_pitch, " bytes apart; allowed: at least ", 4 * kPartials);
+  }
+  const auto operation = static_cast<Reduction>(op.operation);
+  return v.Each(
+      [&](int64_t row) {
+        ActiveKernels().ReducePart(operation, in[row], v.cols(), fresh, out[row]);
+      },
       LaneCycles(kReductionClass[op.operation]));
 }
 

@@ -194,6 +194,38 @@ def test_reduce(core, name, box, apart, odd, seed):
     core(around([*clips(rows, cols), code]), TINY, filled)
 
 
+PARTIAL = [name for name, row in REDUCTIONS.items() if row.inputs == (row.output,)]
+
+
+@quick
+@given(boxes(4, end=2800, width=90), bits, seeds)
+@pytest.mark.parametrize("name", PARTIAL)
+def test_reduce_part(core, name, box, odd, seed):
+    rows, cols, src, pitch = box
+    code = REDUCTIONS[name].code
+    filled = with_odd(seed) if odd else contents(seed)
+    parts = [isa.ReducePart(code, Affine(2800), 64, Affine(src), pitch, 0, 1, Affine(seed % 2))]
+    core(around([*clips(rows, cols), *parts]), TINY, filled)
+
+
+@quick
+@given(st.integers(1, 3), st.integers(1, 200), st.integers(1, 12), seeds)
+@pytest.mark.parametrize("name", PARTIAL)
+def test_parts_are_the_whole(core, name, rows, cols, step, seed):
+    """A row in pieces of a multiple of 16 columns gives the bits of the row at once."""
+    code, step = REDUCTIONS[name].code, 16 * step
+    pieces = []
+    for first in range(0, cols, step):
+        here = Affine(4 * first)
+        pieces += clips(rows, min(step, cols - first))
+        pieces.append(isa.ReducePart(code, Affine(2600), 64, here, 800, 0, 1, Affine(first)))
+    whole = [*clips(rows, cols), isa.Reduce(code, Affine(3000), 4, Affine(), 800, 0, 1)]
+    after = [*clips(rows, 16), isa.Reduce(code, Affine(3100), 4, Affine(2600), 64, 0, 1)]
+    found = core(around([*pieces, *whole, *after]), TINY, with_odd(seed))
+    words = found[Mem.OBUF].view(np.uint32)
+    np.testing.assert_array_equal(words[775 : 775 + rows], words[750 : 750 + rows])
+
+
 @pytest.mark.parametrize(
     ("name", "row", "expected"),
     [
