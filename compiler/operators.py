@@ -313,6 +313,23 @@ class Part:
         """Some value needs a whole row."""
         return any(value.kind == REDUCE for value in self.values)
 
+    @property
+    def in_pieces(self) -> bool:
+        """Its rows may go through the unit in pieces: nothing of a piece waits for the whole row.
+
+        So no value that has a number for each column follows from what is reduced.
+        """
+        wide = {number for number, value in enumerate(self.values) if value.wide}
+        return self.reduces and self.near == self.columns and not wide & self.behind_reductions()
+
+    def behind_reductions(self) -> set[int]:
+        """Return the values that need a whole row before them, reductions among them."""
+        late: set[int] = set()
+        for number, value in enumerate(self.values):
+            if value.kind == REDUCE or late & set(value.operands):
+                late.add(number)
+        return late
+
     def first_readers(self) -> dict[int, int]:
         """Return which value reads each value first; those that only stores read aren't there."""
         found: dict[int, int] = {}

@@ -8,7 +8,7 @@ from ...target.conversions import CONVERSIONS
 from ...target.isa import instructions as isa
 from ...target.isa.program import DTYPES, Argument
 from ...target.isa.spec import Affine, Mem, Unit
-from ...target.vector_operations import OPERATIONS, REDUCTIONS
+from ...target.vector_operations import OPERATIONS, PARTIALS, REDUCTIONS
 from ..operators import CONSTANT, GATHER, LOAD, MAP, REDUCE, Access, Part, Value, Vector
 from ..tiling.nest import F32
 from ..tiling.vector import Names
@@ -38,6 +38,11 @@ class _Part:
     def __init__(self, dtypes: tuple[str, ...], part: Part, tile: tuple[int, int], names: Names):
         self.dtypes, self.part, self.tile, self.names = dtypes, part, tile, names
 
+    @property
+    def in_pieces(self) -> bool:
+        """Whether the rows that are summed go through the unit in pieces."""
+        return self.part.reduces and self.tile[1] < self.part.columns
+
     def stages(self) -> dict[str, Callable]:
         """Return what each stage emits."""
         make = {LOAD: self.load, CONSTANT: self.constant, MAP: self.map, REDUCE: self.reduce}
@@ -46,6 +51,10 @@ class _Part:
             self.names.stage(number): partial(make[value.kind], number)
             for number, value in enumerate(self.part.values)
         }
+        if self.in_pieces:
+            for number in self.part.behind_reductions():
+                if self.part.values[number].kind == REDUCE:
+                    stages[self.names.sums(number)] = partial(self.part_sums, number)
         for at, (number, access) in enumerate(self.part.stores):
             stages[self.names.store(at)] = partial(self.store, number, access)
         return stages
@@ -202,9 +211,29 @@ class _Part:
 
         return [self.step(number, build)]
 
+    def part_sums(self, number: int, stage: StageNode):
+        value, sums = self.part.values[number], self.names.sums(number)
+        (operand,) = value.operands
+
+        def build(emitter, path):
+            return isa.ReducePart(
+                operation=REDUCTIONS[value.operation].code,
+                dst=emitter.at(sums, self.start(stage, "r"), ZERO, path),
+                dst_pitch=emitter.pitch(sums),
+                src=self.at(emitter, operand, stage, path),
+                src_pitch=self.pitch(emitter, operand),
+                **self.extents(emitter, self.part.values[operand], stage),
+                accumulate=affine(self.start(stage, "c"), path),
+            )
+
+        read = self.names.buffers[operand]
+        return [Op(Unit.VECTOR, (read,), (sums,), build, note=f"{value.operation} so far")]
+
     def reduce(self, number: int, stage: StageNode):
         value = self.part.values[number]
         (operand,) = value.operands
+        if self.in_pieces:
+            return self.whole(number, stage)
 
         def build(emitter, path):
             return isa.Reduce(
@@ -217,6 +246,24 @@ class _Part:
             )
 
         return [self.step(number, build)]
+
+    def whole(self, number: int, stage: StageNode):
+        value, sums = self.part.values[number], self.names.sums(number)
+
+        def build(emitter, path):
+            extents = self.extents(emitter, value, stage)
+            return isa.Reduce(
+                operation=REDUCTIONS[value.operation].code,
+                dst=self.at(emitter, number, stage, path),
+                dst_pitch=self.pitch(emitter, number),
+                src=emitter.at(sums, self.start(stage, "r"), ZERO, path),
+                src_pitch=emitter.pitch(sums),
+                rows=extents["rows"],
+                cols=emitter.clip(PARTIALS, PARTIALS, ZERO),
+            )
+
+        buffers = self.names.buffers
+        return [Op(Unit.VECTOR, (sums,), (buffers[number],), build, note=value.operation)]
 
     def step(self, number: int, build) -> Op:
         """Return the op of a value that the vector unit computes from others."""

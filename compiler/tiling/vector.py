@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from ...target.arch import Arch
 from ...target.errors import CapacityError
 from ...target.isa.spec import Mem
+from ...target.vector_operations import PARTIALS
 from ...target.weight import blocks
-from ..operators import CONSTANT, GATHER, LOAD, MAP, Part, Value, Vector
-from .nest import F32, Axis, BufferRow, Nest, Stage, follow
+from ..operators import CONSTANT, GATHER, LOAD, MAP, REDUCE, Part, Value, Vector
+from .nest import F32, Axis, BufferRow, Nest, Stage, follow, round_up
 
 RING, LONG_RING = 2, 6
 """Slots of a buffer between units: loads, steps and stores overlap. Small tiles need more, because
@@ -42,7 +43,7 @@ def default_vector_tile(op: Vector, arch: Arch) -> VectorTile:
         small = max(rows * columns for rows, columns in wanted) < LEAST_ELEMENTS
         for slots in (LONG_RING, RING) if small else (RING,):
             even = tuple(
-                (_even(part.rows, rows), _even(part.columns, columns))
+                (_even(part.rows, rows), _columns(part, columns))
                 for part, (rows, columns) in zip(op.parts, wanted, strict=True)
             )
             tile = VectorTile(even, slots, slots)
@@ -71,12 +72,20 @@ def _first(part: Part) -> tuple[int, int]:
 def _smaller(part: Part, rows: int, columns: int) -> tuple[int, int]:
     if rows > 1:
         return rows // 2, columns
-    return rows, columns if part.reduces else max(1, columns // 2)
+    if part.reduces and not part.in_pieces:
+        return rows, columns
+    return rows, max(PARTIALS if part.reduces else 1, columns // 2)
 
 
 def _even(extent: int, step: int) -> int:
     """Return the step that makes as many tiles, all as long as can be."""
     return blocks(extent, blocks(extent, step))
+
+
+def _columns(part: Part, columns: int) -> int:
+    """Return the columns of a tile; pieces of a row that is summed are whole turns of its sums."""
+    even = _even(part.columns, columns)
+    return even if even == part.columns or not part.reduces else round_up(even, PARTIALS)
 
 
 def vector_nest(op: Vector, tile: VectorTile) -> Nest:
@@ -92,6 +101,7 @@ def _part_nest(part: Part, tile_rows: int, tile_columns: int, at: int) -> Nest:
     """Return the loops: outer axes, tiles of rows, tiles of columns; steps in the innermost.
 
     A load stands at the innermost loop that moves it, so that what all tiles share is there once.
+    Of rows in pieces, what needs a whole one stands behind the loop over pieces.
     """
     names = Names(part, at)
     loops = (*(names.axis(f"o{place}") for place in range(len(part.outer))), *names.tile)
@@ -105,11 +115,21 @@ def _part_nest(part: Part, tile_rows: int, tile_columns: int, at: int) -> Nest:
     axes[column] = Axis("tiles of columns", columns, tile_columns)
     one = names.axis("one")
     axes[one] = Axis("", 1, 1)
+    axes[names.axis("sums")] = Axis("", PARTIALS, PARTIALS)
+    cut = part.reduces and axes[column].trips > 1
+    late = part.behind_reductions() if cut else set()
     stages: list[Stage] = []
     buffers: dict[str, BufferRow] = {}
     readers = part.first_readers()
-    for number, value in enumerate(part.values):
-        home, feeds = loops[-1], ""
+    # Without pieces all is in the order of the values.
+    for number, value in sorted(enumerate(part.values), key=lambda each: each[0] in late):
+        home, feeds = loops[-2] if cut and not value.wide else loops[-1], ""
+        if number in late and value.kind == REDUCE:
+            sums = names.sums(number)
+            stages.append(Stage(sums, (*loops, names.axis("sums")), loops[-1], sums))
+            buffers[sums] = BufferRow(
+                sums, Mem.OBUF, sums, (row,), (names.axis("sums"),), F32, result=True, alone=True
+            )
         if value.kind in (LOAD, CONSTANT):
             moved = [loop for loop in loops if axes[loop].trips > 1 and names.moves(value, loop)]
             home = moved[-1] if moved else ""
@@ -129,9 +149,12 @@ def _part_nest(part: Part, tile_rows: int, tile_columns: int, at: int) -> Nest:
                 alone=_alone(part, number),
             ),
         )
-    stages += [Stage(names.store(n), loops, loops[-1]) for n in range(len(part.stores))]
+    for number, (value_number, _) in enumerate(part.stores):
+        whole = cut and not part.values[value_number].wide
+        stages.append(Stage(names.store(number), loops, loops[-2] if whole else loops[-1]))
     by_name = {stage.name: stage for stage in stages}
-    return Nest(axes, loops, by_name, tuple(buffers.values()), names.store(0), row)
+    core = names.sums(min(late)) if cut else names.store(0)
+    return Nest(axes, loops, by_name, tuple(buffers.values()), core, row)
 
 
 class Names:
@@ -149,6 +172,10 @@ class Names:
     def stage(self, number: int) -> str:
         """Return the stage that makes a value."""
         return f"{self.prefix}v{number}"
+
+    def sums(self, number: int) -> str:
+        """Return the stage, and the buffer, of a reduction's partial results."""
+        return f"{self.prefix}sums{number}"
 
     def store(self, number: int) -> str:
         """Return the stage of a store."""

@@ -338,7 +338,7 @@ STEPS = (0, 4)
 """Bytes between the elements of an operand's row: one word for all of them, or one for each."""
 MAP_CODES = range(1, len(OPERATIONS) + 1)
 REDUCE_CODES = range(1, len(REDUCTIONS) + 1)
-PARTIAL_CODES = [row.code for row in REDUCTIONS.values() if row.inputs == (row.output,)]
+PARTIAL_CODES = tuple(row.code for row in REDUCTIONS.values() if row.inputs == (row.output,))
 
 
 @instruction(0x48, "fill", Unit.VECTOR, writes=("obuf",))

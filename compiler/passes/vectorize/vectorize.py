@@ -4,9 +4,8 @@ import re
 from collections import Counter
 from dataclasses import replace
 
-import numpy as np
 import tvm
-from tvm import relax, tirx
+from tvm import relax, s_tir, tirx
 
 from ....target.arch import Arch
 from ....target.errors import CapacityError, IsaError
@@ -17,10 +16,11 @@ from ..records import HostOperator, LayerRecord, read_records, with_records
 from ..rewrite.gemm import LAYER
 from .blocks import inlined
 from .constants import folded
-from .operands import pass_tables, with_operands
+from .operands import Plan, Planned, follow_plans, with_operands
 from .read import read_vector
 from .reference import in_order
 from .refusal import Refused
+from .split import split
 
 HOST = {"kind": "llvm"}
 PACKED = ("call_pure_packed", "call_dps_packed", "call_inplace_packed")
@@ -39,8 +39,8 @@ def vectorize(mod: tvm.IRModule, arch: Arch) -> tvm.IRModule:
     lowered = _functions(mod)
     host: list[HostOperator] = []
     layers = dict(records.layers)
-    updates, refused = {}, {}
-    given: dict[str, list[np.ndarray]] = {}
+    refused: dict[str, str] = {}
+    plans: dict[str, Plan] = {}
     ours = {gv.name_hint for gv in mod.get_global_vars()}
     for gv, function in lowered.functions.items():
         name = gv.name_hint
@@ -50,26 +50,27 @@ def vectorize(mod: tvm.IRModule, arch: Arch) -> tvm.IRModule:
             sch = inlined(function)
             moved = sch.mod["main"].with_attr("global_symbol", name)
             if relax.analysis.has_reshape_pattern(moved):
-                updates[gv] = moved.without_attr("global_symbol")
+                lowered.update_func(gv, moved.without_attr("global_symbol"))
                 continue
-            operator, tables = read_vector(sch)
-            tile = kind_of(operator).default_tile(operator, arch)
-            # Whether registers and semaphores are enough, only emission knows.
-            emit_tile(operator, tile, arch, name, "", b"")
+            steps = _steps(sch, name, arch)
         except (Refused, CapacityError, IsaError) as refusal:
             refused[name] = str(refusal)
             continue
-        attribute = to_attribute(operator)
-        layer = _plain(name)
-        layers[name] = LayerRecord(layer, "vector")
-        text = f"{len(layers)} {layer}"
-        reference = with_operands(in_order(sch), tables, operator.outputs)
-        updates[gv] = reference.with_attrs({ATTRIBUTE: attribute, LAYER: text})
-        if tables.made:
-            given[name] = [numbers for _, numbers in tables.made]
-    for gv, function in updates.items():
-        lowered.update_func(gv, function)
-    lowered = pass_tables(lowered, given)
+        planned = []
+        for number, (sch, operator, tables) in enumerate(steps):
+            symbol = name if len(steps) == 1 else f"{name}_step{number}"
+            layer = _plain(symbol)
+            layers[symbol] = LayerRecord(layer, "vector")
+            attributes = {ATTRIBUTE: to_attribute(operator), LAYER: f"{len(layers)} {layer}"}
+            func = with_operands(in_order(sch), tables, operator.outputs).with_attrs(attributes)
+            params = list(sch.mod["main"].params)
+            at = len(params) - operator.outputs
+            numbers = [numbers for _, numbers in tables.made]
+            planned.append(Planned(symbol, func, params[:at], params[at:], numbers))
+        made = {buffer for step in planned for buffer in step.writes}
+        params = list(moved.params)
+        plans[name] = Plan(params, sum(buffer in made for buffer in params), planned)
+    lowered = follow_plans(lowered, plans)
     for gv in function_names(lowered):
         host += _not_legalized(gv.name_hint, lowered[gv], records.host)
         calls = function_calls(lowered[gv])
@@ -79,6 +80,29 @@ def vectorize(mod: tvm.IRModule, arch: Arch) -> tvm.IRModule:
     records = replace(records, layers=layers, host=tuple(host))
     attrs = dict(mod.attrs) if mod.attrs else {}
     return with_records(lowered.with_attrs(attrs), records)
+
+
+def _steps(sch: s_tir.Schedule, name: str, arch: Arch) -> list[tuple]:
+    """Return what a function becomes: of each step the schedule, the operator, and tables.
+
+    It's one, unless its rows are too long for the chip.
+
+    Raises
+    ------
+    Refused, CapacityError, IsaError
+        With the reason why the machine can't run it.
+    """
+    operator, tables = read_vector(sch)
+    try:
+        tile = kind_of(operator).default_tile(operator, arch)
+    except CapacityError:
+        parts = split(sch.mod["main"])
+        if parts is None:
+            raise
+        return [one for part in parts for one in _steps(inlined(part), name, arch)]
+    # Whether registers and semaphores are enough, only emission knows.
+    emit_tile(operator, tile, arch, name, "", b"")
+    return [(sch, operator, tables)]
 
 
 def _functions(mod: tvm.IRModule) -> tvm.IRModule:

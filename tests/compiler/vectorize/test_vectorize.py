@@ -8,7 +8,7 @@ from tvm.relax import op
 from microscopiq.compiler.driver import build_host
 from microscopiq.target.arch import load_arch
 from tests.compiler import relax_modules as make
-from tests.compiler.vectorize.judge import check, compiled, odd
+from tests.compiler.vectorize.judge import check, compiled, normal, odd
 from tests.numpy_calls import check_calls
 
 
@@ -155,6 +155,37 @@ def test_numpy_gives_the_same_bits(name):
     assert check_calls(build_host(state.mod), [x], load_arch("tiny-4x4")) >= 1
 
 
+LONG = {
+    "sum": (lambda e, x: e(op.sqrt(e(op.sum(e(op.multiply(x, x)), [1])))), (2, 5000)),
+    "largest, of a few rows": (lambda e, x: e(op.max(x, [1])), (40, 1503)),
+    "softmax": (lambda e, x: e(op.nn.softmax(x, -1)), (2, 3000)),
+    "layer norm of two axes, gelu": (
+        lambda e, x: e(
+            op.nn.gelu(
+                e(
+                    op.nn.layer_norm(
+                        x, make.const(30, 100, seed=1), make.const(30, 100, seed=2), [-2, -1]
+                    )
+                )
+            )
+        ),
+        (2, 30, 100),
+    ),
+    "distance to the largest": (
+        lambda e, x: e(op.subtract(x, e(op.max(x, [1], keepdims=True)))),
+        (2, 5000),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_rows_longer_than_the_buffer_go_in_pieces(name):
+    build, shape = LONG[name]
+    mod = make.module(build, shape)
+    state, _ = check(mod, "tiny-4x4", odd(mod) if name == "largest, of a few rows" else None)
+    assert check_calls(build_host(state.mod), normal(mod), load_arch("tiny-4x4")) >= 1
+
+
 def test_the_two_zeros_are_two_constants():
     def build(emit, x):
         y = emit(op.minimum(x, relax.const(np.float32(-0.0))))
@@ -165,7 +196,8 @@ def test_the_two_zeros_are_two_constants():
 
 
 def test_what_fits_no_machine_stays_on_the_host_with_the_reason():
-    state = compiled(make.module(lambda e, x: e(op.sum(x, [1])), (2, 30_000)), "tiny-4x4")
+    mod = make.module(lambda e, x: e(op.sum(x, [1, 3])), (2, 100, 3, 300))
+    state = compiled(mod, "tiny-4x4")
     assert [each.operator for each in state.host] == ["sum"]
     assert "don't fit tiny-4x4" in state.host[0].reason
 

@@ -1,0 +1,57 @@
+"""Cuts a function behind its first reduction, where rows are too long to wait for it on the chip.
+
+What the first function finds of a row goes through DRAM to the second, which reads the row again.
+"""
+
+from tvm import ir, s_tir, tirx
+from tvm_ffi import structural_walk
+
+
+def split(func: tirx.PrimFunc) -> tuple[tirx.PrimFunc, tirx.PrimFunc] | None:
+    """Return a function's part up to its first reduction, and the rest; None without a rest."""
+    root = func.body.block
+    nests = list(root.body.seq) if isinstance(root.body, tirx.SeqStmt) else [root.body]
+    at = next((n for n, nest in enumerate(nests) if _reduces(nest)), len(nests)) + 1
+    if at >= len(nests):
+        return None
+    # What the next loops make of the sums alone is as short as they are.
+    return _step(func, nests[:at], nests[at:]), _step(func, nests[at:], [])
+
+
+def _step(func: tirx.PrimFunc, nests: list, later: list) -> tirx.PrimFunc:
+    params, own = list(func.params), list(func.body.block.alloc_buffers)
+    loaded, stored = _loaded(nests), _stored(nests)
+    needed = _loaded(later)
+    results = {buffer for buffer in params if buffer in stored}
+    between = [buffer for buffer in own if buffer in stored and buffer in needed]
+    before = [buffer for buffer in own if buffer in loaded and buffer not in stored]
+    reads = [each for each in params if each in loaded and each not in stored] + before
+    writes = between + [buffer for buffer in params if buffer in results]
+    inner = [each for each in own if each in stored and each not in between]
+    body = nests[0] if len(nests) == 1 else tirx.SeqStmt(nests)
+    block = s_tir.stmt.SBlock([], [], [], "root", body, alloc_buffers=inner)
+    realize = s_tir.stmt.SBlockRealize([], tirx.const(1, "bool"), block)
+    return tirx.PrimFunc([*reads, *writes], realize, func.ret_type, func.attrs)
+
+
+def _reduces(nest) -> bool:
+    found: list = []
+    structural_walk(nest, (s_tir.stmt.SBlock, lambda block: found.append(block.init is not None)))
+    return any(found)
+
+
+def _loaded(nests: list) -> set:
+    return {load.source for nest in nests for load in _loads(nest)}
+
+
+def _loads(nest) -> list:
+    found: list = []
+    structural_walk(nest, (ir.TensorLoad, found.append))
+    return found
+
+
+def _stored(nests: list) -> set:
+    found: list = []
+    for nest in nests:
+        structural_walk(nest, (tirx.BufferStore, found.append))
+    return {store.buffer for store in found}
