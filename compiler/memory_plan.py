@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 
 from ..target.arch import Arch
-from ..target.isa.program import Function, Program
+from ..target.isa.program import Function, Program, size_of
 from ..target.isa.spec import Mem
-from .link.calls import Runs, size_of
+from .link.calls import Runs
 
 DRAM = "dram"
 
@@ -83,6 +83,8 @@ def _taken(function: Function, runs: Runs) -> Iterator[Taken]:
     for call in runs.get(name, ()):
         pairs = zip(call.function.arguments, call.tensors, strict=True)
         for argument, tensor in pairs:
+            if tensor.argument is None:
+                continue
             where = function.arguments[tensor.argument].name
             if argument.is_output and where == "workspace":
                 tensor_name = f"{argument.name} in the workspace"

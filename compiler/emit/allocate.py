@@ -37,13 +37,13 @@ def allocate(
     arch: Arch,
     ring: Callable[[str], int],
     what: str,
-    origin: Mapping[Mem, int] | None = None,
+    origin: Mapping[Mem, int],
 ) -> dict[str, Placed]:
     """Return every buffer with an address; those refilled in a loop get `ring(name)` slots.
 
     Parameters
     ----------
-    origin : mapping of Mem to int, optional
+    origin : mapping of Mem to int
         Where in each memory the buffers start, a multiple of `ALIGNMENT`.
 
     Raises
@@ -57,7 +57,7 @@ def allocate(
         Mem.ACC: arch.acc_bytes,
         Mem.OBUF: arch.obuf_bytes,
     }
-    placed, used = {}, {**dict.fromkeys(Mem, 0), **(origin or {})}
+    placed, used = {}, {**dict.fromkeys(Mem, 0), **origin}
     for buffer in buffers:
         home = homes[buffer.name]
         slots = ring(buffer.name) if home else 1

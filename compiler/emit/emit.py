@@ -4,18 +4,18 @@ Each stage of the expression becomes the instructions of one unit; buffers get a
 of units that share a buffer get two semaphores (free slots, filled slots), ragged ends get clips.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 
 from ...target.arch import Arch
 from ...target.errors import IsaError
 from ...target.isa.instructions import Clip, End, EndLoop, Loop, Post, Sem, Wait
-from ...target.isa.program import Buffer, Function
-from ...target.isa.spec import LOOP_DEPTH, Instruction, Mem, Unit
+from ...target.isa.program import Buffer, Function, size_of
+from ...target.isa.spec import LOOP_DEPTH, Instruction, Unit
 from ..tiling.nest import Nest
 from .allocate import Placed, affine, allocate, common_path
 from .planes import PLANES
-from .state import Emitter, Lowered, Op, ScheduledTree
+from .state import Emitter, Lowered, Op, Room, ScheduledTree
 from .tree import Linear, LoopNode
 
 Lower = Callable[[Emitter, bytes], Lowered]
@@ -28,7 +28,7 @@ def emit_tree(
     name: str,
     layer: str,
     weights: bytes,
-    origin: Mapping[Mem, int] | None = None,
+    room: Room | None = None,
 ) -> Function:
     """Return the function of a scheduled operator's tree, which may be used once.
 
@@ -38,8 +38,8 @@ def emit_tree(
         Gives the arguments, buffers and stages of the operator's kind.
     weights : bytes
         Packed weight segment, empty for an operator without constant weights.
-    origin : mapping of Mem to int, optional
-        Where in each memory its buffers start.
+    room : Room, optional
+        Where its buffers lie; from the start of each memory on, and none of others, if not given.
 
     Raises
     ------
@@ -48,9 +48,12 @@ def emit_tree(
     """
     root = tree.root
     _name_loops(tree.nest, root)
+    room = room or Room()
     emitter = Emitter(tree.operator, arch, name, tree.nest, tree.tile)
     lowered = lower(emitter, weights)
-    _expand(root, lowered.stages)
+    kept = _kept(lowered, room)
+    dropped = {name for name, argument in kept.items() if argument not in room.stored}
+    _expand(root, lowered.stages, dropped)
     ops = list(_leaves(root))
     used = {b for op in ops for b in op.reads + op.writes}
     buffers = [buffer for buffer in lowered.buffers if buffer.name in used]
@@ -59,20 +62,41 @@ def emit_tree(
         for b in buffers
     }
     what = f"{name} ({layer})"
-    emitter.placed = allocate(buffers, homes, arch, _slots(emitter), what, origin)
+    own = [buffer for buffer in buffers if buffer.name not in kept]
+    emitter.placed = allocate(own, homes, arch, _slots(emitter), what, room.origin)
+    for buffer in buffers:
+        if buffer.name in kept:
+            argument = kept[buffer.name]
+            whole = buffer._replace(pitch=lowered.whole[argument][buffer.name])
+            emitter.placed[buffer.name] = Placed(whole, (), 1, room.kept[argument])
+    emitter.kept = frozenset(kept)
     _add_tokens(emitter, root, homes)
     code, notes = _linearize(emitter, root)
     macs = tree.operator.macs
-    plan = tuple(_plan(placed, ops) for placed in emitter.placed.values())
+    argument_of = {name: n for n, names in lowered.whole.items() for name in names}
+    plan = tuple(
+        _plan(emitter.placed[name], ops, argument_of.get(name), kept, lowered)
+        for name in emitter.placed
+    )
     return Function(name, layer, lowered.arguments, code, weights, macs, notes, buffers=plan)
 
 
-def _plan(placed: Placed, ops: list[Op]) -> Buffer:
+def _kept(lowered: Lowered, room: Room) -> dict[str, int]:
+    """Return the buffers that are tiles of what lies on the chip as a whole, and its argument."""
+    return {name: argument for argument in room.kept for name in lowered.whole[argument]}
+
+
+def _plan(
+    placed: Placed, ops: list[Op], argument: int | None, kept: dict[str, int], lowered: Lowered
+) -> Buffer:
     """Return where a buffer lies and who uses it; a weight plane has no bytes."""
     name, mem, *_ = placed.buffer
     writers = frozenset(op.unit for op in ops if name in op.writes)
     readers = frozenset(op.unit for op in ops if name in op.reads)
-    return Buffer(name, mem, placed.base, placed.slots * placed.buffer.slot_bytes, writers, readers)
+    size = placed.slots * placed.buffer.slot_bytes
+    if argument is not None and name in kept:
+        size = size_of(lowered.arguments[argument])
+    return Buffer(name, mem, placed.base, size, writers, readers, argument, name in kept)
 
 
 def _slots(emitter: Emitter) -> Callable[[str], int]:
@@ -96,19 +120,27 @@ def _name_loops(nest: Nest, root: LoopNode) -> None:
                     named.add(loop)
 
 
-def _expand(loop: LoopNode, stages: dict[str, Callable]) -> None:
-    """Replace every stage of the tree by its ops."""
+def _expand(loop: LoopNode, stages: dict[str, Callable], dropped: set[str]) -> None:
+    """Replace every stage of the tree by its ops, without transfers of some buffers."""
     body: list = []
     for child in loop.body:
         if isinstance(child, LoopNode):
-            _expand(child, stages)
+            _expand(child, stages, dropped)
             body.append(child)
             continue
         for node in stages[child.name](child):
+            if isinstance(node, Op) and _moves(node, dropped):
+                continue
             for op in _leaves(node):
                 op.loops = child.loops + ((node,) if isinstance(node, LoopNode) else ())
             body.append(node)
     loop.body = body
+
+
+def _moves(op: Op, buffers: set[str]) -> bool:
+    """Tell whether an op is a transfer to or from some buffers."""
+    moved = {Unit.DMA_IN: op.writes, Unit.DMA_OUT: op.reads}.get(op.unit, ())
+    return any(name in buffers for name in moved)
 
 
 def _leaves(node):
@@ -120,7 +152,10 @@ def _leaves(node):
 
 
 def _add_tokens(emitter: Emitter, root: LoopNode, homes: dict[str, tuple[LoopNode, ...]]) -> None:
-    """Insert waits and posts: a producer waits for a free slot, a consumer for a filled one."""
+    """Insert waits and posts: a producer waits for a free slot, a consumer for a filled one.
+
+    What lies on the chip as a whole has a place for each tile, which is always free.
+    """
     plans: dict[LoopNode, tuple[dict, dict]] = {}
     nests = {
         buffer.name: at for at, nest in enumerate(emitter.nest.parts) for buffer in nest.buffers
@@ -142,13 +177,18 @@ def _add_tokens(emitter: Emitter, root: LoopNode, homes: dict[str, tuple[LoopNod
                     continue
                 if max(made) >= min(taken):
                     raise IsaError(f"{emitter.name}: {key} is read before it is complete")
-                slots = emitter.placed[key].slots
-                free, full = emitter.pair(producer, consumer, slots, nests.get(key, 0))
-                before.setdefault(min(made), []).append(_token(Wait, producer, free, f"{key} free"))
+                if key in emitter.kept:
+                    free, full = None, emitter.semaphore(0)
+                else:
+                    slots = emitter.placed[key].slots
+                    free, full = emitter.pair(producer, consumer, slots, nests.get(key, 0))
                 after.setdefault(max(made), []).append(_token(Post, producer, full, f"{key} full"))
                 before.setdefault(min(taken), []).append(
                     _token(Wait, consumer, full, f"{key} full")
                 )
+                if free is None:
+                    continue
+                before.setdefault(min(made), []).append(_token(Wait, producer, free, f"{key} free"))
                 after.setdefault(max(taken), []).append(
                     _token(partial(Post, after=1), consumer, free, f"{key} free")
                 )

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
-from ...target.formats import ACTIVATION_FORMATS, ROWS_INT8, WEIGHT_FORMATS
+from ...target.formats import ACTIVATION_FORMATS, MACRO_BLOCK, ROWS_INT8, WEIGHT_FORMATS
 from ...target.isa import instructions as isa
 from ...target.isa.program import Argument
 from ...target.isa.spec import Affine, Mem, Unit
@@ -27,7 +27,7 @@ from .loads import (
 )
 from .planes import PLANE, matmul
 from .state import Emitter, Lowered, Op
-from .tree import StageNode
+from .tree import Linear, StageNode
 
 
 def _nothing(_stage):
@@ -47,7 +47,28 @@ def lower_gemm(emitter: Emitter, _weights: bytes) -> Lowered:
     for name, function in GEMM_STAGES.items():
         stages[name] = partial(function, op, index)
     stages["out"] = partial(_store, emitter.tile.store_pieces, op, index)
-    return Lowered(arguments, buffers, stages)
+    return Lowered(arguments, buffers, stages, _whole(op, index))
+
+
+def _whole(op: Gemm, index: dict[str, int]) -> dict[int, dict[str, int]]:
+    """Return what may lie on the chip as a whole; images don't lie there as they do in DRAM."""
+    if op.conv:
+        return {}
+    pitches = {"x": ("x", op.k), "x_exponent": ("x_exponent", op.groups)}
+    pitches["residual"] = ("residual", op.n * F32)
+    pitches["out"] = ("q", op.n) if op.requantize else ("y", op.n * F32)
+    pitches["out_exponent"] = ("out_exponent", op.column_blocks)
+    return {index[name]: dict([row]) for name, row in pitches.items() if name in index}
+
+
+def _row(op: Gemm, stage: StageNode, first: int = 0) -> Linear:
+    """Return the row of a tile among those of all images."""
+    return stage["i"] * op.m + stage["m"] + first
+
+
+def _column(stage: StageNode) -> Linear:
+    """Return the first column of a tile."""
+    return stage["nb"] * MACRO_BLOCK
 
 
 def gemm_arguments(op: Gemm) -> tuple[Argument, ...]:
@@ -80,7 +101,7 @@ def _drain(op: Gemm, _index, stage: StageNode):
     def build(emitter, path):
         packed = bool(op.weight_format)
         return isa.Drain(
-            dst=emitter.at("y", m, ZERO, path),
+            dst=emitter.at("y", _row(op, stage), _column(stage), path),
             dst_pitch=emitter.pitch("y"),
             src=emitter.at("acc", m, ZERO, path),
             src_pitch=emitter.pitch("acc"),
@@ -89,7 +110,7 @@ def _drain(op: Gemm, _index, stage: StageNode):
             if packed
             else emitter.at("w_exponent", ZERO, g, path),
             wscale_pitch=0 if packed else op.groups,
-            xexp=emitter.at("x_exponent", *((ZERO, ZERO) if op.by_image else (m, g)), path),
+            xexp=emitter.at("x_exponent", *_exponent_place(op, stage), path),
             xexp_pitch=0 if op.by_image else op.groups,
             rows=row_extent(emitter, m),
             cols=column_extent(emitter, nb),
@@ -101,14 +122,20 @@ def _drain(op: Gemm, _index, stage: StageNode):
     return [Op(Unit.VECTOR, reads, ("y",), build, note="integer sums of a group to fp32")]
 
 
-def _add(source: str, pitch: int | None, _op: Gemm, _index, stage: StageNode):
+def _exponent_place(op: Gemm, stage: StageNode) -> tuple[Linear, Linear]:
+    """Return row and column of the first exponent of a tile."""
+    return (ZERO, ZERO) if op.by_image else (_row(op, stage), stage["g"])
+
+
+def _add(source: str, pitch: int | None, op: Gemm, _index, stage: StageNode):
     nb, m = stage["nb"], stage["m"]
+    place = (_row(op, stage), _column(stage))
 
     def build(emitter, path):
         return isa.Add(
-            dst=emitter.at("y", m, ZERO, path),
+            dst=emitter.at("y", *place, path),
             dst_pitch=emitter.pitch("y"),
-            src=emitter.at(source, m if pitch is None else ZERO, ZERO, path),
+            src=emitter.at(source, *(place if pitch is None else (ZERO, ZERO)), path),
             src_pitch=emitter.pitch(source) if pitch is None else pitch,
             rows=row_extent(emitter, m),
             cols=column_extent(emitter, nb),
@@ -122,7 +149,7 @@ def _clamp(op: Gemm, _index, stage: StageNode):
 
     def build(emitter, path):
         return isa.Clamp(
-            dst=emitter.at("y", m, ZERO, path),
+            dst=emitter.at("y", _row(op, stage), _column(stage), path),
             dst_pitch=emitter.pitch("y"),
             low=float("-inf") if op.low is None else op.low,
             high=float("inf") if op.high is None else op.high,
@@ -138,9 +165,9 @@ def _requantize_exponent(op: Gemm, _index, stage: StageNode):
 
     def build(emitter, path):
         return isa.Absmax(
-            dst=emitter.at("out_exponent", m, ZERO, path),
-            dst_pitch=1,
-            src=emitter.at("y", m, ZERO, path),
+            dst=emitter.at("out_exponent", _row(op, stage), nb, path),
+            dst_pitch=emitter.pitch("out_exponent"),
+            src=emitter.at("y", _row(op, stage), _column(stage), path),
             src_pitch=emitter.pitch("y"),
             rows=row_extent(emitter, m),
             cols=column_extent(emitter, nb),
@@ -156,11 +183,11 @@ def _requantize(op: Gemm, _index, stage: StageNode):
 
     def build(emitter, path):
         return isa.Quant(
-            dst=emitter.at("q", m, ZERO, path),
+            dst=emitter.at("q", _row(op, stage), _column(stage), path),
             dst_pitch=emitter.pitch("q"),
-            exponent=emitter.at("out_exponent", m, ZERO, path),
-            exponent_pitch=1,
-            src=emitter.at("y", m, ZERO, path),
+            exponent=emitter.at("out_exponent", _row(op, stage), nb, path),
+            exponent_pitch=emitter.pitch("out_exponent"),
+            src=emitter.at("y", _row(op, stage), _column(stage), path),
             src_pitch=emitter.pitch("y"),
             rows=row_extent(emitter, m),
             cols=column_extent(emitter, nb),
@@ -182,7 +209,7 @@ def _store(pieces: int, op: Gemm, index, stage: StageNode):
             dst_pitch=pitch * element,
             dst_step=step * element,
             mem=Mem.SPAD if op.requantize else Mem.OBUF,
-            src=emitter.at(source, m + first, ZERO, path),
+            src=emitter.at(source, _row(op, stage, first), _column(stage), path),
             src_pitch=emitter.pitch(source),
             element=element,
             rows=emitter.clip(rows, op.m, m + first),
@@ -214,8 +241,8 @@ def _store_exponent(op: Gemm, index, stage: StageNode):
             dst_pitch=op.column_blocks,
             dst_step=1,
             mem=Mem.SPAD,
-            src=emitter.at("out_exponent", m, ZERO, path),
-            src_pitch=1,
+            src=emitter.at("out_exponent", _row(op, stage), nb, path),
+            src_pitch=emitter.pitch("out_exponent"),
             element=1,
             rows=row_extent(emitter, m),
             cols=fixed_extent(emitter),

@@ -54,7 +54,7 @@ def matmul(op: Gemm, _index, stage: StageNode):
     def stream(emitter, path):
         return isa.Matmul(
             plane=_plane(emitter, path, left_out),
-            src=emitter.at("x", m, g * op.group + k, path),
+            src=emitter.at("x", stage["i"] * op.m + m, g * op.group + k, path),
             src_pitch=emitter.pitch("x"),
             dst=emitter.at("acc", m, column, path),
             dst_pitch=emitter.pitch("acc"),

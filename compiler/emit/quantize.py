@@ -33,7 +33,18 @@ def lower_quantize(emitter: Emitter, _weights: bytes) -> Lowered:
         "out": partial(_store, op),
         "out_exponent": partial(_store_exponent, op),
     }
-    return Lowered(arguments, tuple(buffer for _, buffer in emitter.nest.placed()), stages)
+    whole: dict[int, dict[str, int]] = {}
+    if not op.across:
+        loads = ("x", "x_again") if two_passes else ("x",)
+        whole[0] = dict.fromkeys(loads, op.length * F32)
+        whole[1] = {"q": op.length}
+    whole[2] = {"exponent": op.groups}
+    return Lowered(arguments, tuple(buffer for _, buffer in emitter.nest.placed()), stages, whole)
+
+
+def _row(op: Quantize, stage: StageNode) -> Linear:
+    """Return the row of a tile among those of all images."""
+    return stage["b"] * op.rows + stage["r"]
 
 
 def _column(op: Quantize, emitter: Emitter, stage: StageNode) -> Linear:
@@ -60,7 +71,7 @@ def _load(op: Quantize, buffer: str, stage: StageNode):
         row, step = op.strides
         return isa.DmaLoad(
             mem=Mem.OBUF,
-            dst=emitter.at(buffer, stage["r"], ZERO, path),
+            dst=emitter.at(buffer, _row(op, stage), _column(op, emitter, stage), path),
             dst_pitch=emitter.pitch(buffer),
             arg=0,
             src=affine(_element(op, emitter, stage) * F32, path),
@@ -75,11 +86,11 @@ def _load(op: Quantize, buffer: str, stage: StageNode):
 
 def _exponent(op: Quantize, stage: StageNode):
     def build(emitter, path):
-        r, p = stage["r"], stage["p"]
+        p, row = stage["p"], _row(op, stage)
         return isa.Absmax(
-            dst=emitter.at("exponent", r, ZERO, path),
-            dst_pitch=1,
-            src=emitter.at("x", r, ZERO, path),
+            dst=emitter.at("exponent", row, stage["g"], path),
+            dst_pitch=emitter.pitch("exponent"),
+            src=emitter.at("x", row, _column(op, emitter, stage), path),
             src_pitch=emitter.pitch("x"),
             **_extents(op, emitter, stage),
             accumulate=affine(p, path),
@@ -91,13 +102,13 @@ def _exponent(op: Quantize, stage: StageNode):
 
 def _codes(op: Quantize, source: str, stage: StageNode):
     def build(emitter, path):
-        r = stage["r"]
+        row, column = _row(op, stage), _column(op, emitter, stage)
         return isa.Quant(
-            dst=emitter.at("q", r, ZERO, path),
+            dst=emitter.at("q", row, column, path),
             dst_pitch=emitter.pitch("q"),
-            exponent=emitter.at("exponent", r, ZERO, path),
-            exponent_pitch=1,
-            src=emitter.at(source, r, ZERO, path),
+            exponent=emitter.at("exponent", row, stage["g"], path),
+            exponent_pitch=emitter.pitch("exponent"),
+            src=emitter.at(source, row, column, path),
             src_pitch=emitter.pitch(source),
             **_extents(op, emitter, stage),
             bits=ACTIVATION_FORMATS[op.activation].bits,
@@ -115,7 +126,7 @@ def _store(op: Quantize, stage: StageNode):
             dst_pitch=row,
             dst_step=step,
             mem=Mem.SPAD,
-            src=emitter.at("q", stage["r"], ZERO, path),
+            src=emitter.at("q", _row(op, stage), _column(op, emitter, stage), path),
             src_pitch=emitter.pitch("q"),
             element=1,
             **_extents(op, emitter, stage),
@@ -133,8 +144,8 @@ def _store_exponent(op: Quantize, stage: StageNode):
             dst_pitch=op.groups,
             dst_step=1,
             mem=Mem.SPAD,
-            src=emitter.at("exponent", r, ZERO, path),
-            src_pitch=1,
+            src=emitter.at("exponent", _row(op, stage), g, path),
+            src_pitch=emitter.pitch("exponent"),
             element=1,
             rows=emitter.clip(emitter.tile_rows, op.rows, r),
             cols=emitter.clip(1, 1, ZERO),

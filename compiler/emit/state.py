@@ -1,14 +1,14 @@
 """What emission works on: ops that know their unit and buffers, and the state they read."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ...target.arch import Arch
 from ...target.errors import IsaError
 from ...target.isa.program import Argument
-from ...target.isa.spec import EXTENT_REGISTERS, SEMAPHORES, Affine, Instruction, Unit
+from ...target.isa.spec import EXTENT_REGISTERS, SEMAPHORES, Affine, Instruction, Mem, Unit
 from ..tiling.nest import Buffer, Nest
 from .allocate import Placed, address
 from .tree import Linear, LoopNode
@@ -46,16 +46,49 @@ class ScheduledTree:
 
 @dataclass
 class Lowered:
-    """What an operator kind gives the emitter: arguments, buffers and the ops of a stage."""
+    """What an operator kind gives the emitter: arguments, buffers and the ops of a stage.
+
+    Attributes
+    ----------
+    whole : dict of int to dict of str to int
+        Arguments that may stay on the chip as a whole, as dense as in DRAM: the buffers that are
+        then tiles of it where it lies, with the bytes between their rows.
+    """
 
     arguments: tuple[Argument, ...]
     buffers: tuple[Buffer, ...]
     stages: dict[str, Callable]
+    whole: dict[int, dict[str, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Room:
+    """Where on the chip an operator has its buffers.
+
+    Attributes
+    ----------
+    origin : mapping of Mem to int
+        Where those start that it has for itself.
+    kept : mapping of int to int
+        Arguments that lie on the chip as a whole, and where.
+    stored : frozenset of int
+        Of the results among them, those that go off the chip, too.
+    """
+
+    origin: Mapping[Mem, int] = field(default_factory=dict)
+    kept: Mapping[int, int] = field(default_factory=dict)
+    stored: frozenset[int] = frozenset()
 
 
 @dataclass
 class Emitter:
-    """State of one emission."""
+    """State of one emission.
+
+    Attributes
+    ----------
+    kept : frozenset of str
+        Buffers that are tiles of what lies on the chip as a whole.
+    """
 
     operator: Any
     arch: Arch
@@ -63,6 +96,7 @@ class Emitter:
     nest: Nest
     tile: Any
     placed: dict[str, Placed] = field(default_factory=dict)
+    kept: frozenset[str] = frozenset()
     extents: dict[tuple, int] = field(default_factory=dict)
     semaphores: list[int] = field(default_factory=list)
     pairs: dict[tuple, list[tuple[int, int]]] = field(default_factory=dict)

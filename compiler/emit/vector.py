@@ -29,7 +29,33 @@ def lower_vector(emitter: Emitter, _weights: bytes) -> Lowered:
     stages: dict[str, Callable] = {}
     for at, part in enumerate(op.parts):
         stages |= _Part(op.dtypes, part, emitter.tile.parts[at], Names(part, at)).stages()
-    return Lowered(arguments, tuple(buffer for _, buffer in emitter.nest.placed()), stages)
+    buffers = tuple(buffer for _, buffer in emitter.nest.placed())
+    return Lowered(arguments, buffers, stages, _whole(op, arguments))
+
+
+def _whole(op: Vector, arguments: tuple[Argument, ...]) -> dict[int, dict[str, int]]:
+    """Return what may lie on the chip as a whole: where each access takes rows as they are."""
+    found: dict[int, dict[str, int] | None] = {}
+    for at, part in enumerate(op.parts):
+        buffers, stored = Names(part, at).buffers, [number for number, _ in part.stores]
+        loads = [(n, v.access) for n, v in enumerate(part.values) if v.access is not None]
+        for number, access in (*loads, *part.stores):
+            value, argument = part.values[number], access.argument
+            computed = value.kind in (MAP, REDUCE) and stored.count(number) == 1
+            usable = arguments[argument].dtype == "float32" and _dense(part, value, access)
+            rows = found.setdefault(argument, {})
+            if not usable or not ((value.kind == LOAD and number not in stored) or computed):
+                found[argument] = None
+            elif rows is not None:
+                rows[buffers[number]] = max(1, access.row) * F32
+    return {argument: rows for argument, rows in found.items() if rows}
+
+
+def _dense(part: Part, value: Value, access: Access) -> bool:
+    """Tell whether a value's rows lie in DRAM as they may on the chip."""
+    if value.wide and (access.column != 1 or part.near < part.columns):
+        return False
+    return not value.tall or access.row >= (part.columns if value.wide else 1)
 
 
 class _Part:
@@ -99,10 +125,13 @@ class _Part:
 
     def at(self, emitter: Emitter, number: int, stage: StageNode, path) -> Affine:
         """Return the address of a value."""
-        value = self.part.values[number]
+        value, buffer = self.part.values[number], self.names.buffers[number]
+        if buffer in emitter.kept:
+            access = value.access or dict(self.part.stores)[number]
+            return affine(self.offset(access, stage) + emitter.placed[buffer].base, path)
         row = self.start(stage, "r") if value.tall else ZERO
         column = self.start(stage, "c") if value.wide else ZERO
-        return emitter.at(self.names.buffers[number], row, column, path)
+        return emitter.at(buffer, row, column, path)
 
     def pitch(self, emitter: Emitter, number: int) -> int:
         return emitter.pitch(self.names.buffers[number])

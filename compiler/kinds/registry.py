@@ -1,7 +1,7 @@
 """The kinds of operators that the array and the vector unit run: one row says all of a kind."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +9,8 @@ from tvm import s_tir, tirx
 
 from ...target.arch import Arch
 from ...target.isa.program import Function
-from ...target.isa.spec import Mem
 from ..emit.emit import Lower, emit_tree
-from ..emit.state import ScheduledTree
+from ..emit.state import Room, ScheduledTree
 from ..emit.tree import nest_tree, read_tree
 from ..operators import ATTRIBUTE
 from ..tiling.nest import Nest
@@ -103,17 +102,13 @@ def scheduled(op, arch: Arch, tile=None) -> s_tir.Schedule:
     return kind.schedule(op, tile or kind.default_tile(op, arch))
 
 
-Origin = Mapping[Mem, int]
-"""Where in each memory an operator's buffers start."""
-
-
 def emit(
     func: tirx.PrimFunc,
     arch: Arch,
     name: str,
     layer: str,
     weights: bytes,
-    origin: Origin | None = None,
+    room: Room | None = None,
 ) -> Function:
     """Return the function of a scheduled PrimFunc.
 
@@ -134,14 +129,14 @@ def emit(
     tile = kind.tile(**json.loads(str(func.attrs[TILE])))
     nest = kind.nest(op, tile, weights)
     tree = ScheduledTree(op, tile, nest, read_tree(func, nest))
-    return emit_tree(tree, kind.lower, arch, name, layer, weights, origin)
+    return emit_tree(tree, kind.lower, arch, name, layer, weights, room)
 
 
 def emit_tile(
-    op, tile, arch: Arch, name: str, layer: str, weights: bytes, origin: Origin | None = None
+    op, tile, arch: Arch, name: str, layer: str, weights: bytes, room: Room | None = None
 ) -> Function:
     """Return the function of an operator under decisions, without the PrimFunc in between."""
     kind = kind_of(op)
     nest = kind.nest(op, tile, weights)
     tree = ScheduledTree(op, tile, nest, nest_tree(nest))
-    return emit_tree(tree, kind.lower, arch, name, layer, weights, origin)
+    return emit_tree(tree, kind.lower, arch, name, layer, weights, room)

@@ -1,19 +1,24 @@
 """What is joined: calls of functions, and where their tensors lie in DRAM."""
 
-import math
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ...target.isa.instructions import DmaWeight, EndLoop, Loop
-from ...target.isa.program import DTYPES, Argument, Function
+from ...target.isa.program import Function
 from ...target.isa.spec import ARG, Instruction, Mem, Unit
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """Bytes of an argument of the joined function."""
+    """Bytes of an argument of the joined function.
 
-    argument: int
+    Attributes
+    ----------
+    argument : int or None
+        None for what never leaves the chip, or is read there; `offset` is then its address.
+    """
+
+    argument: int | None
     offset: int
     size: int
 
@@ -34,11 +39,6 @@ class Call:
 
 Runs = Mapping[str, tuple[Call, ...]]
 """What functions of several operators are made of, by their names."""
-
-
-def size_of(argument: Argument) -> int:
-    """Return the bytes of a tensor."""
-    return math.prod(argument.shape) * DTYPES[argument.dtype][1]
 
 
 def argument_of(instruction: Instruction) -> int | None:

@@ -86,6 +86,8 @@ def _accesses(call: Call) -> Iterator[Access]:
     for number, (argument, tensor) in enumerate(
         zip(call.function.arguments, call.tensors, strict=True)
     ):
+        if tensor.argument is None:
+            continue
         span = (tensor.offset, tensor.offset + tensor.size)
         units = frozenset({Unit.DMA_OUT if argument.is_output else Unit.DMA_IN})
         nobody: frozenset[Unit] = frozenset()

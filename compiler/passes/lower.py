@@ -10,7 +10,8 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 from ...target.arch import Arch
 from ...target.errors import CapacityError, UnsupportedError
 from ...target.isa.program import Function, Program
-from ..kinds.registry import Origin, emit, emit_tile, from_attribute, kind_of, scheduled
+from ..emit.state import Room
+from ..kinds.registry import emit, emit_tile, from_attribute, kind_of, scheduled
 from ..link.calls import Runs
 from ..operators import ATTRIBUTE
 from ..partition.graph import function_calls, function_names, op_name
@@ -172,16 +173,16 @@ class Emitted:
             layer = self.layers[symbol].layer
             self.progress(len(self.functions), len(self.layers), layer)
 
-    def at(self, symbol: str, origin: Origin | None = None) -> Function:
-        """Return a function with its buffers from an origin on."""
+    def at(self, symbol: str, room: Room | None = None) -> Function:
+        """Return a function with its buffers where a room says."""
         attribute, weights = self.sources[symbol]
         layer = self.layers[symbol].layer
         if attribute in self.schedules:
             schedule = self.schedules[attribute]
-            return emit(schedule, self.arch, symbol, layer, weights, origin)
+            return emit(schedule, self.arch, symbol, layer, weights, room)
         operator = from_attribute(attribute)
         tile = kind_of(operator).default_tile(operator, self.arch)
-        return emit_tile(operator, tile, self.arch, symbol, layer, weights, origin)
+        return emit_tile(operator, tile, self.arch, symbol, layer, weights, room)
 
 
 @mutator

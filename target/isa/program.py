@@ -4,6 +4,7 @@ The saved form is versioned, checksummed and read by Python and C++ alike; loadi
 nothing. All numbers are little-endian.
 """
 
+import math
 import struct
 import zlib
 from collections.abc import Iterator
@@ -65,6 +66,10 @@ class Buffer:
         Bytes.
     writers, readers : frozenset of Unit
         Who fills it and who takes from it.
+    argument : int or None
+        Whose tiles it holds, of an argument that may lie on the chip as a whole.
+    kept : bool
+        It does, and this is all of it.
     """
 
     name: str
@@ -73,6 +78,13 @@ class Buffer:
     size: int
     writers: frozenset[Unit]
     readers: frozenset[Unit]
+    argument: int | None = None
+    kept: bool = False
+
+
+def size_of(argument: Argument) -> int:
+    """Return the bytes of a tensor."""
+    return math.prod(argument.shape) * DTYPES[argument.dtype][1]
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from ....target.errors import IsaError
 from ....target.isa.program import Function
 from ...link.calls import Call, Runs
 from ...link.join import join
-from ...link.places import origins
+from ...link.places import Source, keep, rooms
 from ...partition.graph import function_names, static_shape
 from .runs import Run, called, runs, viewed
-from .tensors import Source, bind, with_tensors
+from .tensors import bind, readers_of, with_tensors
 
 
 def one_program(
@@ -120,9 +120,10 @@ class _Joined:
         bindings = [binding for binding in bindings if binding.var in sources]
         outside, wanted = self.outside(bindings, function, sources)
         functions = [self.emitted.functions[each] for each in names]
-        places = origins(functions, self.arch)
+        readers = readers_of(given, sources)
+        places = rooms(keep(functions, readers, self.arch), readers, set(outside))
         moved = [self.emitted.at(each, place) for each, place in zip(names, places, strict=True)]
-        bound = bind(moved, given, sources, outside)
+        bound = bind(moved, given, sources, outside, places)
         calls = with_tensors(moved, bound)
         self.functions[symbol] = join(symbol, bound.arguments, calls)
         self.runs[symbol] = tuple(calls)

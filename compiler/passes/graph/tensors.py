@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 from tvm import relax
 
-from ....target.isa.program import Argument, Function
-from ...link.calls import Call, Tensor, size_of
+from ....target.isa.program import Argument, Function, size_of
+from ...emit.state import Room
+from ...link.calls import Call, Tensor
+from ...link.places import Source, argument_number
 from ...link.workspace import Life, shared_places
 
 WORKSPACE = "workspace"
 """The argument that holds what only the run itself reads."""
-Source = tuple[int, int]
-"""A result: number of its call in the run, and of the result."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,22 @@ class Bound:
     calls: list[tuple[Tensor, ...]]
 
 
+def readers_of(given: list[list], sources: dict) -> dict[Source, list[tuple[int, int]]]:
+    """Return which arguments of which calls read each result that any call of the run reads."""
+    found: dict[Source, list[tuple[int, int]]] = {}
+    for number, exprs in enumerate(given):
+        for argument, expr in enumerate(exprs):
+            if isinstance(expr, relax.Var) and expr in sources:
+                found.setdefault(sources[expr], []).append((number, argument))
+    return found
+
+
 def bind(
-    functions: list[Function], given: list[list], sources: dict, outside: list[Source]
+    functions: list[Function],
+    given: list[list],
+    sources: dict,
+    outside: list[Source],
+    rooms: list[Room],
 ) -> Bound:
     """Return what a run's function takes and gives, and where its calls' tensors lie.
 
@@ -49,6 +63,8 @@ def bind(
         Variables of the run, through views.
     outside : list of Source
         Results that are read outside of the run.
+    rooms : list of Room
+        By call, what of its tensors stays on the chip.
     """
     inputs: list = []
     places: dict = {}
@@ -68,6 +84,8 @@ def bind(
         argument = results[source]
         tensors[source] = Tensor(len(arguments), 0, size_of(argument))
         arguments.append(_named(argument, f"out{number}", True))
+    stay = {source: _stays(source, results[source], functions, rooms) for source in results}
+    tensors |= {source: place for source, place in stay.items() if place is not None}
     inner = [source for source in results if source not in tensors]
     lives = [_life(source, results[source], given, sources) for source in inner]
     offsets, total = shared_places(lives)
@@ -83,10 +101,23 @@ def bind(
             else places[expr if isinstance(expr, relax.Var) else expr.value]
             for expr in exprs
         ]
+        for at, address in rooms[number].kept.items():
+            if at < len(exprs):
+                taken[at] = Tensor(None, address, taken[at].size)
         made = len(function.arguments) - len(exprs)
         taken += [tensors[(number, index)] for index in range(made)]
         calls.append(tuple(taken))
     return Bound(tuple(arguments), inputs, outside, calls)
+
+
+def _stays(
+    source: Source, argument: Argument, functions: list[Function], rooms: list[Room]
+) -> Tensor | None:
+    """Return the place of a result that never leaves the chip, None of one that does."""
+    room, number = rooms[source[0]], argument_number(functions[source[0]], source)
+    if number not in room.kept or number in room.stored:
+        return None
+    return Tensor(None, room.kept[number], size_of(argument))
 
 
 def _named(argument: Argument, name: str, is_output: bool) -> Argument:

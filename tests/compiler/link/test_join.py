@@ -9,15 +9,15 @@ import tvm_ffi
 
 from microscopiq import runtime
 from microscopiq.compiler.kinds.registry import emit_tile, kind_of
-from microscopiq.compiler.link.calls import Call, Tensor, executed, size_of
+from microscopiq.compiler.link.calls import Call, Tensor, argument_of, executed
 from microscopiq.compiler.link.join import join
-from microscopiq.compiler.link.places import origins
+from microscopiq.compiler.link.places import keep, rooms
 from microscopiq.compiler.operators import Gemm, Quantize
 from microscopiq.runtime.reference.run import run
 from microscopiq.target.arch import load_arch
 from microscopiq.target.errors import IsaError, SimError
 from microscopiq.target.isa import instructions as isa
-from microscopiq.target.isa.program import Argument, Program
+from microscopiq.target.isa.program import Argument, Program, size_of
 from microscopiq.target.packing import pack
 from microscopiq.target.segment import panel_bytes, shape_only
 from tests.runtime.gemm_program import random_weight
@@ -42,26 +42,45 @@ def operators():
 
 
 def functions(places=None):
-    """Return them emitted, each from its own origin on."""
+    """Return them emitted, each in its own room."""
     weights = [b"", SEGMENTS[0], b"", SEGMENTS[1]]
     return [
-        emit_tile(op, kind_of(op).default_tile(op, TINY), TINY, f"f{n}", f"layer {n}", w, origin)
-        for n, (op, w, origin) in enumerate(
+        emit_tile(op, kind_of(op).default_tile(op, TINY), TINY, f"f{n}", f"layer {n}", w, room)
+        for n, (op, w, room) in enumerate(
             zip(operators(), weights, places or [None] * 4, strict=True)
         )
     ]
 
 
-def calls(moved=True):
+READERS = {(0, 0): [(1, 0)], (0, 1): [(1, 1)], (1, 0): [(2, 0)], (2, 0): [(3, 0)], (2, 1): [(3, 1)]}
+"""Which arguments of which calls read each result."""
+MODES = ("in place", "moved", "kept", "kept and stored")
+"""Where calls have their buffers: all from 0 on; behind one another; results on the chip, too."""
+
+
+def calls(mode="moved"):
     """Return the calls of a chain; what one gives another lies in the workspace, places reused."""
     codes, exponents, values = Tensor(3, 0, M * K), Tensor(3, 128, M), Tensor(3, 192, 4 * M * N)
+    again = Tensor(3, 0, M * N)
     given = [
         (Tensor(0, 0, 4 * M * K), codes, exponents),
         (codes, exponents, Tensor(1, 0, 4 * N), values),
-        (values, Tensor(3, 0, M * N), exponents),
-        (Tensor(3, 0, M * N), exponents, Tensor(2, 0, 4 * M * K)),
+        (values, again, exponents),
+        (again, exponents, Tensor(2, 0, 4 * M * K)),
     ]
-    made = functions(origins(functions(), TINY) if moved else None)
+    if mode == "in place":
+        made = functions()
+    else:
+        plan = keep(functions(), READERS if mode[:4] == "kept" else {}, TINY)
+        places = rooms(plan, READERS, set(READERS) if mode == "kept and stored" else set())
+        made = functions(places)
+        given = [
+            tuple(
+                Tensor(None, room.kept[n], t.size) if n in room.kept.keys() - room.stored else t
+                for n, t in enumerate(tensors)
+            )
+            for tensors, room in zip(given, places, strict=True)
+        ]
     return [Call(function, tensors) for function, tensors in zip(made, given, strict=True)]
 
 
@@ -93,10 +112,10 @@ def one_by_one():
     return out
 
 
-@pytest.mark.parametrize("moved", [True, False])
-def test_bits_of_single_calls_in_every_mode(moved):
+@pytest.mark.parametrize("mode", MODES)
+def test_bits_of_single_calls_in_every_mode(mode):
     """Tests run in debug mode, which refuses what nothing orders."""
-    function = join("all", ARGUMENTS, calls(moved))
+    function = join("all", ARGUMENTS, calls(mode))
     wanted = one_by_one()
     given = arrays()
     run(function, TINY, list(given))
@@ -115,9 +134,9 @@ def seam_tokens(function):
     }
 
 
-@pytest.mark.parametrize("moved", [True, False])
-def test_debug_mode_refuses_it_without_them(moved):
-    function = join("all", ARGUMENTS, calls(moved))
+@pytest.mark.parametrize("mode", MODES)
+def test_debug_mode_refuses_it_without_them(mode):
+    function = join("all", ARGUMENTS, calls(mode))
     between = seam_tokens(function)
     assert between
     keep = [
@@ -125,6 +144,16 @@ def test_debug_mode_refuses_it_without_them(moved):
     ]
     with pytest.raises(SimError, match="in no defined order"):
         simulated(dataclasses.replace(function, code=tuple(keep), notes={}, parts=()))
+
+
+def test_what_is_kept_is_not_moved():
+    """Loads of what the program gives and stores of what it returns are all that is left."""
+    kinds = {mode: join("all", ARGUMENTS, calls(mode)).code for mode in MODES}
+    moves = {mode: [argument_of(i) for i in code] for mode, code in kinds.items()}
+    found = {mode: sorted(n for n in numbers if n is not None) for mode, numbers in moves.items()}
+    assert found["kept"] == [0, 1, 2]
+    assert found["kept and stored"] == [0, 1, 2, 3, 3, 3, 3, 3]
+    assert found["moved"] == found["in place"] == sorted(found["kept and stored"] + [3] * 5)
 
 
 def test_weights_wait_for_nothing_but_their_place():

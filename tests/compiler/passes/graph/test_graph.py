@@ -27,7 +27,10 @@ def network(emit, x):
     third = emit(op.add(x, emit(op.matmul(second, make.const(24, 24, seed=3)))))
     norm = emit(op.nn.layer_norm(third, make.const(24, seed=4), make.const(24, seed=5), -1))
     rows = emit(op.nn.softmax(emit(op.reshape(third, (3, 8, 5))), -1))
-    return relax.Tuple([norm, rows, first])
+    heads = emit(op.reshape(third, (3, 5, 8)))
+    pairs = emit(op.matmul(heads, rows))
+    joined = emit(op.concat([pairs, emit(op.exp(pairs))], -1))
+    return relax.Tuple([norm, rows, first, joined])
 
 
 def compiled(mod, **options):
@@ -65,7 +68,8 @@ def test_bits_of_llvm_and_of_single_operators(built, inputs, mode):
         np.testing.assert_array_equal(have.view(np.uint32), llvm.view(np.uint32))
         np.testing.assert_array_equal(have.view(np.uint32), alone.view(np.uint32))
     assert found.cycles < plain.cycles
-    assert (found.macs, found.bytes_moved) == (plain.macs, plain.bytes_moved)
+    assert found.macs == plain.macs
+    assert all(found.bytes_moved[way] < plain.bytes_moved[way] for way in ("read", "written"))
 
 
 def test_numpy_gives_the_same_bits(built, inputs):
@@ -79,10 +83,13 @@ def test_layers_have_records_of_their_own(built, inputs, tmp_path):
     alone = {call["name"]: call for call in Session(single.executable).run(*inputs).calls}
     assert {call["name"] for call in result.calls} == alone.keys()
     for call in result.calls:
-        same = ("layer", "macs", "vector_ops", "dram_bytes", "memory_bytes", "weight_format")
+        same = ("layer", "macs", "vector_ops", "accesses", "weight_format")
         assert {key: call[key] for key in same} == {key: alone[call["name"]][key] for key in same}
-        busy = {unit: causes["busy"] for unit, causes in call["units"].items()}
-        assert busy == {u: c["busy"] for u, c in alone[call["name"]]["units"].items()}
+        for unit in ("wload", "array", "vector"):
+            busy = alone[call["name"]]["units"][unit]["busy"]
+            assert call["units"][unit]["busy"] == busy, unit
+        for way, moved in call["dram_bytes"].items():
+            assert moved <= alone[call["name"]]["dram_bytes"][way]
     assert sum(call["cycles"] for call in result.calls) == result.cycles
     for unit, causes in result.unit_cycles.items():
         assert sum(causes.values()) == result.cycles, unit
@@ -107,7 +114,10 @@ def test_each_layer_is_checked(built, inputs, monkeypatch):
     assert {check.symbol for check in checks} == single.program.functions.keys()
     assert sum(check.different for check in checks) == 0
     monkeypatch.setattr("microscopiq.compiler.verify._different", lambda want, have: want.size)
-    assert all(check.different == check.elements for check in verify_layers(joined, inputs))
+    checks = verify_layers(joined, inputs)
+    assert all(check.different == check.elements for check in checks)
+    # What never leaves the chip can't be seen, and there is both.
+    assert {check.elements > 0 for check in checks} == {True, False}
 
 
 def test_the_plan_has_every_place(built):
@@ -122,7 +132,6 @@ def test_the_plan_has_every_place(built):
     shared = [row for row in plan["tensors"] if "workspace" in row["tensor"] and row["layer"]]
     dram = plan["peaks"]["dram"]
     assert max(row["offset"] + row["size"] for row in shared) == dram["workspace_bytes"]
-    assert sum(row["size"] for row in shared) > dram["workspace_bytes"]
     assert dram["peak_bytes"] == dram["weight_bytes"] + dram["tensor_bytes"]
 
 
@@ -160,7 +169,7 @@ def test_several_functions_and_a_result_that_is_also_read():
 def test_without_vector_operators_the_host_lies_in_between(inputs):
     state = compile_model(make.module(network, (5, 24)), Options("int8", TINY, graph=True))
     parts = [[p.name for p in f.parts] for f in state.program.functions.values()]
-    assert all(len(names) in (0, 2) for names in parts) and any(parts)
+    assert all(len(names) in (0, 2, 3) for names in parts) and any(parts)
     for have, want in zip(Session(state.executable).run(*inputs).outputs,
                           run_reference(state, inputs), strict=True):  # fmt: skip
         np.testing.assert_array_equal(have.view(np.uint32), want.view(np.uint32))
