@@ -12,6 +12,9 @@ import numpy as np
 PASSED = ("array", "host")
 """Results of tests that pass: with products on the array, or with none that it could run."""
 RECIPE = "int8"
+ALL, PART, DIFFERS = "all", "part", "differs"
+"""How much of a test runs on the machine when the vector unit is given what it can run: all of its
+operators, not all, or it doesn't pass then."""
 LEAST_DB = 20.0
 """Of results that went through 8-bit operands, against the wanted ones."""
 
@@ -37,40 +40,54 @@ def operators(tests: Mapping[str, Any]) -> dict[str, str]:
 
 
 def verdict(test: Any) -> dict[str, str]:
-    """Return ``result`` (array, host, refused or fails), and the ``reason`` of the latter two."""
+    """Return ``result`` (array, host, refused or fails), and the ``reason`` of the latter two.
+
+    Of tests that pass also how much of them the ``machine`` runs.
+    """
     from microscopiq.target.errors import UnsupportedError
 
     words = io.StringIO()
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(words):
             warnings.simplefilter("ignore")
-            return {"result": _run(test)}
+            return {"result": _run(test)[0], "machine": _on_machine(test)}
     except UnsupportedError as error:
         return {"result": "refused", "reason": short(error)}
     except Exception as error:
         return {"result": "fails", "reason": f"{type(error).__name__}: {short(error)}"}
 
 
-def _run(test: Any) -> str:
+def _on_machine(test: Any) -> str:
+    """Return how much of a test that passes the machine runs, with the vector unit's part."""
+    try:
+        return ALL if _run(test, vector=True)[1] else PART
+    except Exception:
+        return DIFFERS
+
+
+def _run(test: Any, **options: Any) -> tuple[str, bool]:
+    """Return where a test's products ran, and whether all of its operators ran on the machine."""
     import tvm  # noqa: F401  (it loads this backend)
 
     from microscopiq.compiler.onnx_backend import MicroscopiqBackend
     from microscopiq.target.errors import ConfigError
 
     try:
-        return _judged(MicroscopiqBackend.prepare(test.model, recipe=RECIPE), test)
+        return _judged(MicroscopiqBackend.prepare(test.model, recipe=RECIPE, **options), test)
     except ConfigError as error:
         # Such a model takes no recipe.
         if "the model comes quantized" not in str(error):
             raise
-        return _judged(MicroscopiqBackend.prepare(test.model), test)
+        return _judged(MicroscopiqBackend.prepare(test.model, **options), test)
 
 
-def _judged(model: Any, test: Any) -> str:
-    on_array = False
+def _judged(model: Any, test: Any) -> tuple[str, bool]:
+    on_array, alone = False, True
     for inputs, wanted in test.data_sets:
-        found = model.run(inputs)
+        result = model.simulate(inputs)
+        found = tuple(result.outputs)
         assert model.compilation is not None
+        alone &= bool(result.calls) and not model.compilation.host
         on_array = any(record.macs for record in model.compilation.layers.values())
         try:
             compare(found, wanted, test.rtol, test.atol)
@@ -81,7 +98,7 @@ def _judged(model: Any, test: Any) -> str:
             for one, other, want in zip(found, model.run_reference(inputs), wanted, strict=True):
                 np.testing.assert_array_equal(one, other)
                 assert sqnr_db(want, one) > LEAST_DB, "the machine is far from the wanted values"
-    return "array" if on_array else "host"
+    return "array" if on_array else "host", alone
 
 
 def compare(found: Any, wanted: Any, rtol: float, atol: float) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from onnx.backend.base import Backend, BackendRep
 
+from ..runtime.results.result import RunResult
 from ..runtime.session import Session
 from ..target.errors import InputError, UnsupportedError
 from .driver import Compilation, compile_model
@@ -60,9 +61,13 @@ class PreparedModel(BackendRep):
         InputError
             For a number of inputs or names other than the model's.
         """
+        return tuple(self.simulate(inputs).outputs)
+
+    def simulate(self, inputs: Any) -> RunResult:
+        """Return what `run` does with what it cost."""
         rest = self._compiled_for(inputs)
         assert self.session is not None
-        return tuple(self.session.run(*rest).outputs)
+        return self.session.run(*rest)
 
     def run_source(self, inputs: Any) -> tuple[np.ndarray, ...]:
         """Return the outputs of the model as it was imported, in its own precision, on LLVM."""

@@ -8,7 +8,16 @@ import pytest
 
 from benchmarks import onnx_llvm
 from benchmarks.onnx_backend import read_csv
-from benchmarks.onnx_suite import LEAST_DB, PASSED, compare, node_tests, sqnr_db, verdict
+from benchmarks.onnx_suite import (
+    ALL,
+    LEAST_DB,
+    PART,
+    PASSED,
+    compare,
+    node_tests,
+    sqnr_db,
+    verdict,
+)
 from microscopiq.compiler.onnx_backend import MicroscopiqBackend
 from microscopiq.target.errors import InputError
 from tests.compiler.frontend.onnx_models import model, value
@@ -51,6 +60,15 @@ def run():
 @pytest.mark.parametrize("name", SAMPLE)
 def test_what_passed_passes(name, suite, run):
     assert verdict(suite[name])["result"] == run[name]["result"]
+
+
+@pytest.mark.slow
+def test_how_much_the_machine_runs(suite):
+    """All of a product and of a softmax, not of what sorts, and nothing of what moves nothing."""
+    found = [verdict(suite[f"test_{name}"])["machine"] for name in ("softmax_axis_1", "top_k")]
+    assert found == [ALL, PART]
+    assert verdict(suite["test_matmul_2d"])["machine"] == ALL
+    assert verdict(suite["test_reshape_negative_dim"])["machine"] == PART
 
 
 @pytest.mark.slow
