@@ -79,9 +79,12 @@ def verify_layers(
     def observe(symbol, number):
         call = compilation.runs[symbol][number]
         inputs, found = _tensors(call, [np.from_dlpack(a) for a in joined[symbol]], on_chip)
-        reference = references[call.function.name]
-        expected = reference.expect(inputs)
-        checks.append(reference.compare(expected, found))
+        expected = inputs
+        for number, function in enumerate(call.of):
+            if number:
+                expected = [expected[0].reshape(function.arguments[0].shape)]
+            expected = references[function.name].expect(expected)
+        checks.append(_compare(call.function, expected, found))
         results = [n for n, a in enumerate(call.function.arguments) if a.is_output]
         on_chip.update(
             (place, array)
@@ -164,7 +167,7 @@ def _references(compilation: Compilation, program: Program) -> dict[str, "_Refer
 def _single(compilation: Compilation, program: Program) -> dict[str, Function]:
     """Return the functions of single operators, those that others are made of too."""
     alone = {name: f for name, f in program.functions.items() if name not in compilation.runs}
-    parts = {c.function.name: c.function for calls in compilation.runs.values() for c in calls}
+    parts = {f.name: f for calls in compilation.runs.values() for c in calls for f in c.of}
     return alone | parts
 
 
@@ -178,7 +181,7 @@ class _Reference:
 
     def check(self, tensors: list[np.ndarray]) -> LayerCheck:
         outputs = sum(argument.is_output for argument in self.function.arguments)
-        return self.compare(self.expect(tensors[:-outputs]), tensors[-outputs:])
+        return _compare(self.function, self.expect(tensors[:-outputs]), tensors[-outputs:])
 
     def expect(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
         """Return what the operator gives for inputs."""
@@ -188,12 +191,15 @@ class _Reference:
         self.run(*[tvm.runtime.tensor(np.ascontiguousarray(a)) for a in arguments], *expected)
         return [array.numpy() for array in expected]
 
-    def compare(self, expected: list[np.ndarray], found: Sequence[np.ndarray | None]) -> LayerCheck:
-        """Return how results compare, without those that aren't known."""
-        pairs = [(w, h) for w, h in zip(expected, found, strict=True) if h is not None]
-        different = sum(_different(want, have) for want, have in pairs)
-        elements = sum(have.size for _, have in pairs)
-        return LayerCheck(self.function.name, self.function.layer, different, elements)
+
+def _compare(
+    function: Function, expected: list[np.ndarray], found: Sequence[np.ndarray | None]
+) -> LayerCheck:
+    """Return how results compare, without those that aren't known."""
+    pairs = [(w, h) for w, h in zip(expected, found, strict=True) if h is not None]
+    different = sum(_different(want.reshape(have.shape), have) for want, have in pairs)
+    elements = sum(have.size for _, have in pairs)
+    return LayerCheck(function.name, function.layer, different, elements)
 
 
 def _different(want: np.ndarray, have: np.ndarray) -> int:

@@ -46,7 +46,7 @@ def lower_gemm(emitter: Emitter, _weights: bytes) -> Lowered:
     }
     for name, function in GEMM_STAGES.items():
         stages[name] = partial(function, op, index)
-    stages["out"] = partial(_store, emitter.tile.store_pieces, op, index)
+    stages["out"] = partial(store, emitter.tile.store_pieces, "y", op, index)
     return Lowered(arguments, buffers, stages, _whole(op, index))
 
 
@@ -61,12 +61,12 @@ def _whole(op: Gemm, index: dict[str, int]) -> dict[int, dict[str, int]]:
     return {index[name]: dict([row]) for name, row in pitches.items() if name in index}
 
 
-def _row(op: Gemm, stage: StageNode, first: int = 0) -> Linear:
+def first_row(op: Gemm, stage: StageNode, first: int = 0) -> Linear:
     """Return the row of a tile among those of all images."""
     return stage["i"] * op.m + stage["m"] + first
 
 
-def _column(stage: StageNode) -> Linear:
+def first_column(stage: StageNode) -> Linear:
     """Return the first column of a tile."""
     return stage["nb"] * MACRO_BLOCK
 
@@ -101,7 +101,7 @@ def _drain(op: Gemm, _index, stage: StageNode):
     def build(emitter, path):
         packed = bool(op.weight_format)
         return isa.Drain(
-            dst=emitter.at("y", _row(op, stage), _column(stage), path),
+            dst=emitter.at("y", first_row(op, stage), first_column(stage), path),
             dst_pitch=emitter.pitch("y"),
             src=emitter.at("acc", m, ZERO, path),
             src_pitch=emitter.pitch("acc"),
@@ -124,12 +124,12 @@ def _drain(op: Gemm, _index, stage: StageNode):
 
 def _exponent_place(op: Gemm, stage: StageNode) -> tuple[Linear, Linear]:
     """Return row and column of the first exponent of a tile."""
-    return (ZERO, ZERO) if op.by_image else (_row(op, stage), stage["g"])
+    return (ZERO, ZERO) if op.by_image else (first_row(op, stage), stage["g"])
 
 
 def _add(source: str, pitch: int | None, op: Gemm, _index, stage: StageNode):
     nb, m = stage["nb"], stage["m"]
-    place = (_row(op, stage), _column(stage))
+    place = (first_row(op, stage), first_column(stage))
 
     def build(emitter, path):
         return isa.Add(
@@ -149,7 +149,7 @@ def _clamp(op: Gemm, _index, stage: StageNode):
 
     def build(emitter, path):
         return isa.Clamp(
-            dst=emitter.at("y", _row(op, stage), _column(stage), path),
+            dst=emitter.at("y", first_row(op, stage), first_column(stage), path),
             dst_pitch=emitter.pitch("y"),
             low=float("-inf") if op.low is None else op.low,
             high=float("inf") if op.high is None else op.high,
@@ -165,9 +165,9 @@ def _requantize_exponent(op: Gemm, _index, stage: StageNode):
 
     def build(emitter, path):
         return isa.Absmax(
-            dst=emitter.at("out_exponent", _row(op, stage), nb, path),
+            dst=emitter.at("out_exponent", first_row(op, stage), nb, path),
             dst_pitch=emitter.pitch("out_exponent"),
-            src=emitter.at("y", _row(op, stage), _column(stage), path),
+            src=emitter.at("y", first_row(op, stage), first_column(stage), path),
             src_pitch=emitter.pitch("y"),
             rows=row_extent(emitter, m),
             cols=column_extent(emitter, nb),
@@ -183,11 +183,11 @@ def _requantize(op: Gemm, _index, stage: StageNode):
 
     def build(emitter, path):
         return isa.Quant(
-            dst=emitter.at("q", _row(op, stage), _column(stage), path),
+            dst=emitter.at("q", first_row(op, stage), first_column(stage), path),
             dst_pitch=emitter.pitch("q"),
-            exponent=emitter.at("out_exponent", _row(op, stage), nb, path),
+            exponent=emitter.at("out_exponent", first_row(op, stage), nb, path),
             exponent_pitch=emitter.pitch("out_exponent"),
-            src=emitter.at("y", _row(op, stage), _column(stage), path),
+            src=emitter.at("y", first_row(op, stage), first_column(stage), path),
             src_pitch=emitter.pitch("y"),
             rows=row_extent(emitter, m),
             cols=column_extent(emitter, nb),
@@ -197,9 +197,10 @@ def _requantize(op: Gemm, _index, stage: StageNode):
     return [Op(Unit.VECTOR, ("y", "out_exponent"), ("q",), build, note="requantize to int8")]
 
 
-def _store(pieces: int, op: Gemm, index, stage: StageNode):
+def store(pieces: int, result: str, op: Gemm, index, stage: StageNode):
+    """Return the ops that store a tile, in so many pieces, of a buffer unless it's requantized."""
     i, c, nb, m = (stage[axis] for axis in ("i", "c", "nb", "m"))
-    source, element = ("q", 1) if op.requantize else ("y", F32)
+    source, element = ("q", 1) if op.requantize else (result, F32)
 
     def build(first, rows, emitter, path):
         offset, pitch, step = output_offset(op, i, c, nb, m + first)
@@ -209,7 +210,7 @@ def _store(pieces: int, op: Gemm, index, stage: StageNode):
             dst_pitch=pitch * element,
             dst_step=step * element,
             mem=Mem.SPAD if op.requantize else Mem.OBUF,
-            src=emitter.at(source, _row(op, stage, first), _column(stage), path),
+            src=emitter.at(source, first_row(op, stage, first), first_column(stage), path),
             src_pitch=emitter.pitch(source),
             element=element,
             rows=emitter.clip(rows, op.m, m + first),
@@ -241,7 +242,7 @@ def _store_exponent(op: Gemm, index, stage: StageNode):
             dst_pitch=op.column_blocks,
             dst_step=1,
             mem=Mem.SPAD,
-            src=emitter.at("out_exponent", _row(op, stage), nb, path),
+            src=emitter.at("out_exponent", first_row(op, stage), nb, path),
             src_pitch=emitter.pitch("out_exponent"),
             element=1,
             rows=row_extent(emitter, m),

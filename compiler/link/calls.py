@@ -31,10 +31,13 @@ class Call:
     ----------
     tensors : tuple of Tensor
         By argument of the function.
+    of : tuple of Function
+        The functions that it does the work of, one after the other; empty of itself alone.
     """
 
     function: Function
     tensors: tuple[Tensor, ...]
+    of: tuple[Function, ...] = ()
 
 
 Runs = Mapping[str, tuple[Call, ...]]

@@ -1,5 +1,6 @@
 """Replaces quantized operators by calls into the program that the machine runs."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -8,15 +9,17 @@ from tvm import relax, tirx
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from ...target.arch import Arch
-from ...target.errors import CapacityError, UnsupportedError
+from ...target.errors import CapacityError, IsaError, UnsupportedError
 from ...target.isa.program import Function, Program
 from ..emit.state import Room
 from ..kinds.registry import emit, emit_tile, from_attribute, kind_of, scheduled
+from ..kinds.then import emit_then
 from ..link.calls import Runs
-from ..operators import ATTRIBUTE
+from ..operators import ATTRIBUTE, Gemm, Vector
 from ..partition.graph import function_calls, function_names, op_name
-from ..tiling.tile import GemmTile
-from .graph.graph import one_program
+from ..tiling.then import following
+from ..tiling.tile import TILE, GemmTile
+from .graph.graph import JOINT, one_program
 from .records import LOWERED, HostOperator, read_records, with_records
 
 WEIGHT_ARGUMENTS = slice(2, 4)
@@ -172,6 +175,30 @@ class Emitted:
         if self.progress:
             layer = self.layers[symbol].layer
             self.progress(len(self.functions), len(self.layers), layer)
+
+    def then(self, first: str, second: str, room: Room | None = None) -> Function | None:
+        """Return a product's function with the steps of a vector operator behind each tile.
+
+        None where it can't be: of other operators, and when it fits no tile.
+        """
+        op, weights = from_attribute(self.sources[first][0]), self.sources[first][1]
+        vector = from_attribute(self.sources[second][0])
+        if not isinstance(op, Gemm) or not isinstance(vector, Vector):
+            return None
+        part = following(op, vector)
+        if part is None:
+            return None
+        layers = (self.layers[first].layer, self.layers[second].layer)
+        names = (f"{first}{JOINT}{second}", f"{layers[0]} {JOINT} {layers[1]}")
+        try:
+            return emit_then(op, part, self.tile(first, op), self.arch, names, weights, room)
+        except (CapacityError, IsaError):
+            return None
+
+    def tile(self, symbol: str, op: Gemm) -> GemmTile:
+        """Return the tile of a product's schedule."""
+        schedule = self.schedules[self.sources[symbol][0]]
+        return kind_of(op).tile(**json.loads(str(schedule.attrs[TILE])))
 
     def at(self, symbol: str, room: Room | None = None) -> Function:
         """Return a function with its buffers where a room says."""

@@ -142,6 +142,8 @@ def _life(source: Source, argument: Argument, given: list[list], sources: dict) 
     return Life(size_of(argument), source[0], max(readers, default=source[0]))
 
 
-def with_tensors(functions: list[Function], bound: Bound) -> list[Call]:
+def with_tensors(
+    functions: list[Function], bound: Bound, of: list[tuple[Function, ...]]
+) -> list[Call]:
     """Return the calls of a run."""
-    return [Call(f, tensors) for f, tensors in zip(functions, bound.calls, strict=True)]
+    return [Call(*each) for each in zip(functions, bound.calls, of, strict=True)]
