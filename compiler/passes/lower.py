@@ -1,6 +1,5 @@
 """Replaces quantized operators by calls into the program that the machine runs."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -9,17 +8,15 @@ from tvm import relax, tirx
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from ...target.arch import Arch
-from ...target.errors import CapacityError, IsaError, UnsupportedError
+from ...target.errors import CapacityError, UnsupportedError
 from ...target.isa.program import Function, Program
-from ..emit.state import Room
-from ..kinds.registry import emit, emit_tile, from_attribute, kind_of, scheduled
-from ..kinds.then import emit_then
+from ..kinds.registry import from_attribute, kind_of, scheduled
 from ..link.calls import Runs
-from ..operators import ATTRIBUTE, Gemm, Vector
+from ..operators import ATTRIBUTE
 from ..partition.graph import function_calls, function_names, op_name
-from ..tiling.then import following
-from ..tiling.tile import TILE, GemmTile
-from .graph.graph import JOINT, one_program
+from ..tiling.tile import GemmTile
+from .emitted import Emitted
+from .graph.graph import one_program
 from .records import LOWERED, HostOperator, read_records, with_records
 
 WEIGHT_ARGUMENTS = slice(2, 4)
@@ -156,60 +153,6 @@ def emit_programs(
     mod = relax.transform.DeadCodeElimination()(tvm.IRModule(kept))
     mod = mod.with_attrs({**attrs, LOWERED: arch.name})
     return mod, Program.for_arch(arch, functions), runs
-
-
-class Emitted:
-    """Functions emitted so far."""
-
-    def __init__(self, arch: Arch, schedules: Mapping, layers: Mapping, progress):
-        self.arch, self.schedules, self.layers = arch, schedules, layers
-        self.progress = progress
-        self.functions: dict[str, Function] = {}
-        self.sources: dict[str, tuple[str, bytes]] = {}
-
-    def emit(self, symbol: str, attribute: str, weights: bytes) -> None:
-        if symbol in self.functions:
-            return
-        self.sources[symbol] = attribute, weights
-        self.functions[symbol] = self.at(symbol)
-        if self.progress:
-            layer = self.layers[symbol].layer
-            self.progress(len(self.functions), len(self.layers), layer)
-
-    def then(self, first: str, second: str, room: Room | None = None) -> Function | None:
-        """Return a product's function with the steps of a vector operator behind each tile.
-
-        None where it can't be: of other operators, and when it fits no tile.
-        """
-        op, weights = from_attribute(self.sources[first][0]), self.sources[first][1]
-        vector = from_attribute(self.sources[second][0])
-        if not isinstance(op, Gemm) or not isinstance(vector, Vector):
-            return None
-        part = following(op, vector)
-        if part is None:
-            return None
-        layers = (self.layers[first].layer, self.layers[second].layer)
-        names = (f"{first}{JOINT}{second}", f"{layers[0]} {JOINT} {layers[1]}")
-        try:
-            return emit_then(op, part, self.tile(first, op), self.arch, names, weights, room)
-        except (CapacityError, IsaError):
-            return None
-
-    def tile(self, symbol: str, op: Gemm) -> GemmTile:
-        """Return the tile of a product's schedule."""
-        schedule = self.schedules[self.sources[symbol][0]]
-        return kind_of(op).tile(**json.loads(str(schedule.attrs[TILE])))
-
-    def at(self, symbol: str, room: Room | None = None) -> Function:
-        """Return a function with its buffers where a room says."""
-        attribute, weights = self.sources[symbol]
-        layer = self.layers[symbol].layer
-        if attribute in self.schedules:
-            schedule = self.schedules[attribute]
-            return emit(schedule, self.arch, symbol, layer, weights, room)
-        operator = from_attribute(attribute)
-        tile = kind_of(operator).default_tile(operator, self.arch)
-        return emit_tile(operator, tile, self.arch, symbol, layer, weights, room)
 
 
 @mutator

@@ -11,11 +11,9 @@ from ...link.calls import Call, Runs
 from ...link.join import join
 from ...link.places import Source, keep, rooms
 from ...partition.graph import function_names, static_shape
+from .chains import Results, chained
 from .runs import Run, called, runs, viewed
 from .tensors import bind, readers_of, with_tensors
-
-JOINT = "+"
-"""Between the names of a product and of what follows each of its tiles."""
 
 
 def one_program(
@@ -108,14 +106,14 @@ class _Joined:
 
     def call(self, bindings: list, function: relax.Function, symbol: str) -> list:
         """Return the bindings of a run's call and of what is read of it."""
-        names: list = []
+        names: list[tuple[str, ...]] = []
         given: list[list] = []
         before: list = []
         sources: dict[relax.Var, Source] = {}
         for binding in bindings:
             if symbol_of := called(binding, self.emitted.functions):
                 sources[binding.var] = (len(names), 0)
-                names.append(symbol_of)
+                names.append((symbol_of,))
                 given.append(list(binding.value.args[1].fields))
             elif (viewed_var := viewed(binding, self.mod)) in sources:
                 sources[binding.var] = _source(binding, sources[viewed_var])
@@ -123,8 +121,9 @@ class _Joined:
                 before.append(binding)
         bindings = [binding for binding in bindings if binding.var in sources]
         outside, wanted = self.outside(bindings, function, sources)
-        chains = self.chains(names, given, sources, outside)
-        names, given, sources, outside = _chained(chains, given, sources, outside, names)
+        made = Results(names, given, sources, outside)
+        made = chained(made, lambda *pair: self.emitted.then(*pair) is not None)
+        names, given, sources, outside = made.names, made.given, made.sources, made.outside
         functions = [self.emit(chain) for chain in names]
         readers = readers_of(given, sources)
         places = rooms(keep(functions, readers, self.arch), readers, set(outside))
@@ -137,23 +136,10 @@ class _Joined:
         return before + self.call_bindings(symbol, bound, bindings, wanted, sources)
 
     def emit(self, chain: tuple[str, ...], room: Room | None = None) -> Function:
-        """Return the function of an operator, or of a product and what follows each of its tiles."""
-        if len(chain) == 1:
-            return self.emitted.functions[chain[0]] if room is None else self.emitted.at(*chain, room)
-        return self.emitted.then(*chain, room)
-
-    def chains(
-        self, names: list[str], given: list[list], sources: dict, outside: list[Source]
-    ) -> dict[int, int]:
-        """Return which calls take on, tile by tile, what the call before them alone gives them."""
-        found: dict[int, int] = {}
-        for source, readers in readers_of(given, sources).items():
-            (reader, _), *more = readers
-            alone = not more and source not in outside and source[1] == 0
-            if alone and len(given[reader]) == 1 and reader not in found:
-                if self.emitted.then(names[source[0]], names[reader]) is not None:
-                    found[reader] = source[0]
-        return found
+        """Return the function of an operator, or of a product and what takes its tiles on."""
+        if len(chain) > 1:
+            return self.emitted.then(*chain, room)
+        return self.emitted.functions[chain[0]] if room is None else self.emitted.at(*chain, room)
 
     def outside(self, bindings: list, function: relax.Function, sources: dict):
         """Return the results that are read outside, and the variables by which they are."""
@@ -202,28 +188,6 @@ class _Joined:
         if static_shape(item) == static_shape(var):
             return item
         return self.builder.normalize(relax.op.reshape(item, var.ty.shape))
-
-
-def _chained(chains: dict[int, int], given: list[list], sources: dict, outside: list, names: list):
-    """Return a run's names, inputs and sources with those calls as one that make a chain.
-
-    A name is then a tuple: of the product, and of what follows it.
-    """
-    behind = {first: second for second, first in chains.items()}
-    firsts = [number for number in range(len(names)) if number not in chains]
-    place = {number: at for at, number in enumerate(firsts)}
-    place |= {second: place[first] for second, first in chains.items()}
-    moved = {
-        var: (place[call], result)
-        for var, (call, result) in sources.items()
-        if call not in behind
-    }
-    return (
-        [(names[n], names[behind[n]]) if n in behind else (names[n],) for n in firsts],
-        [given[number] for number in firsts],
-        moved,
-        [(place[call], result) for call, result in outside],
-    )
 
 
 def _in_order(bindings: list, wanted: set) -> list:
