@@ -9,7 +9,7 @@ from ...operators import CONSTANT, GATHER, LOAD, MAP, REDUCE, Access, Part, Valu
 from .axes import flat_offset, merged, same_axes, strided
 from .blocks import Block, read_blocks
 from .cuts import cut, cut_where_read, periods_of
-from .expressions import called, loads_of, replaced
+from .expressions import called, children, loads_of, replaced
 from .gather import gather_of
 from .pieces import apart, pieces
 from .places import place_expressions
@@ -25,6 +25,7 @@ from .words import (
     FLOAT,
     INT,
     LONG,
+    QUOTIENTS,
     REDUCTIONS,
     SWAPPED,
     cast,
@@ -82,12 +83,18 @@ class _Reader:
     def __init__(self, buffers: list, blocks: list[Block]):
         self.buffers, self.blocks = buffers, blocks
         self.axes, self.renamed = same_axes(blocks)
+        whole = {axis for axis in self.axes.reduced if self.axes.extents[axis] > 1}
+        for block, names in zip(blocks, self.renamed, strict=True):
+            mine = {names[var] for var in block.reduced if block.axes[var] > 1}
+            if block.reduction and mine != whole:
+                raise Refused("it reduces along one axis and then along another")
         self.values: list[Value] = []
         # By text: 0.0 and -0.0 are equal, but not the same number.
         self.numbers: dict[str, int] = {}
         self.made: dict[tirx.Buffer, int] = {}
         self.written = {block.buffer for block in blocks}
         self.indices: set[tuple] = set()
+        self.choices = 0
         self.gathered: set[tuple] = set()
 
     def read(self) -> Part:
@@ -230,9 +237,8 @@ class _Reader:
                 return self._load(node, self.places[(node.source, at, loads[hash(node)])], visit)
             if isinstance(node, tirx.Cast):
                 return self._cast(visit(node.value), dtype_of(node.value), dtype_of(node))
-            if isinstance(node, tirx.Select):
-                parts = (node.condition, node.true_value, node.false_value)
-                return self._map("select", *map(visit, parts))
+            if isinstance(node, tirx.Select) or called(node) == "if_then_else":
+                return self._chosen(children(node), visit)
             if isinstance(node, tirx.Not):
                 return self._map("equal", visit(node.a), self._number(0.0))
             if isinstance(node, ir.Call):
@@ -251,16 +257,34 @@ class _Reader:
                 return self._map("bit_xor", visit(node.a), self._number(-1))
             if not hasattr(node, "a") or not hasattr(node, "b"):
                 raise Refused(f"the vector unit knows no {kind.__name__}")
-            return self._map(
-                operation(ARITHMETIC, dtype_of(node), kind), visit(node.a), visit(node.b)
-            )
+            name = operation(ARITHMETIC, dtype_of(node), kind)
+            return self._map(name, visit(node.a), self._safe(name, visit(node.b)))
 
         return visit(expr)
 
+    def _chosen(self, parts: list, visit) -> int:
+        condition = visit(parts[0])
+        self.choices += 1
+        one, other = map(visit, parts[1:])
+        self.choices -= 1
+        return self._map("select", condition, one, other)
+
+    def _safe(self, name: str, second: int) -> int:
+        """Return a second operand with which an operation has a result.
+
+        What a choice leaves out is computed too, and may be a shift too far, or a division by 0.
+        """
+        if self.values[second].kind == CONSTANT:
+            return second
+        if name in ("shift_left", "shift_right"):
+            return self._map("bit_and", second, self._number(31))
+        if name in QUOTIENTS.values() and self.choices:
+            nothing = self._map("int_equal", second, self._number(0))
+            return self._map("select", nothing, self._number(1), second)
+        return second
+
     def _call(self, node: ir.Call, visit) -> int:
         name = called(node)
-        if name == "if_then_else":
-            return self._map("select", *map(visit, node.args))
         return self._map(operation(CALLS, dtype_of(node), name), *map(visit, node.args))
 
     def _constant(self, node) -> int:
@@ -308,6 +332,9 @@ class _Reader:
         if (gathered := gather_of(load)) is None:
             return Value(LOAD, access=access, tall=tall, wide=wide)
         index = visit(gathered.index)
+        if self.choices:  # outside of the tensor it isn't chosen
+            index = self._map("int_max", index, self._number(0))
+            index = self._map("int_min", index, self._number(gathered.limit - 1))
         if self.values[index].kind != MAP:
             index = self._map("copy", index)
         if self.values[index].wide or self.far is not None:

@@ -18,10 +18,12 @@ TRUTH = {"maximum": tirx.Or, "minimum": tirx.And}
 def unrolled(block: Block) -> Block:
     """Return a window's reduction as one expression of its elements, in their order.
 
-    What is no window stays: rows of the vector unit's own reductions.
+    What is no window stays: rows of the vector unit's own reductions. A reduction of one element
+    is a window too: its row is none that columns are.
     """
     extents = [block.axes[var] for var in block.reduced]
-    if not block.reduced or np.prod(extents) > MOST or not _moves_with_element(block):
+    count = int(np.prod(extents))
+    if not block.reduced or count > MOST or (count > 1 and not _moves_with_element(block)):
         return block
     dtype = str(block.buffer.dtype)
     value = tirx.const(start_of(block.reduction, dtype), dtype)

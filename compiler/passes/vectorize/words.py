@@ -24,7 +24,7 @@ _FLOATS = {
     tirx.Min: "min",
 }
 _EXTREMES = {tirx.Max: "int_max", tirx.Min: "int_min"}
-_QUOTIENTS = {
+QUOTIENTS = {
     tirx.FloorDiv: "floor_divide",
     tirx.FloorMod: "floor_modulo",
     tirx.Div: "truncate_divide",
@@ -45,8 +45,8 @@ ARITHMETIC = {
         expr.BitwiseOr: "max",
         expr.BitwiseXor: "not_equal",
     },
-    INT: _WRAPPING | _QUOTIENTS | _EXTREMES | _BITS | _SHIFTS,
-    LONG: _CHECKED | _QUOTIENTS | _EXTREMES | _BITS | {expr.RShift: "shift_right"},
+    INT: _WRAPPING | QUOTIENTS | _EXTREMES | _BITS | _SHIFTS,
+    LONG: _CHECKED | QUOTIENTS | _EXTREMES | _BITS | {expr.RShift: "shift_right"},
     **dict.fromkeys(NARROW, _EXTREMES | _BITS),
 }
 """By the type of the operands."""
