@@ -58,8 +58,9 @@ def vectorize(mod: tvm.IRModule, arch: Arch) -> tvm.IRModule:
             continue
         planned = []
         for number, (sch, operator, tables) in enumerate(steps):
-            symbol = name if len(steps) == 1 else f"{name}_step{number}"
-            layer = _plain(symbol)
+            step = name if len(steps) == 1 else f"{name}_step{number}"
+            # TVM adds functions to the host's code, such as `shape_func`: none begins like that.
+            symbol, layer = f"mq_{step}", _plain(step)
             layers[symbol] = LayerRecord(layer, "vector")
             attributes = {ATTRIBUTE: to_attribute(operator), LAYER: f"{len(layers)} {layer}"}
             func = with_operands(in_order(sch), tables, operator.outputs).with_attrs(attributes)
