@@ -39,7 +39,20 @@ def operators() -> str:
     for anchor in ANCHORS:
         for constraint in CONSTRAINTS[anchor]:
             out.append(f"| `{anchor}` | `{constraint.__name__}` | {constraint.__doc__} |")
-    out += ["", "## On the host", "", "| operator | reason |", "|---|---|"]
+    out += [
+        "",
+        "## Off the array",
+        "",
+        "What is no product goes to the vector unit, as a function that TVM legalized and fused, "
+        "if its elements are read and written at strides, at indices or at places that are known. "
+        "Sorting, cumulative sums, scatters, shapes that data decide and types such as float16 "
+        "stay on the host, with the reason in the report. A model compiled with `--no-vector` "
+        "leaves all of it there, with the reasons of this table; they are also those for products "
+        "that aren't made of an operator.",
+        "",
+        "| operator | reason |",
+        "|---|---|",
+    ]
     out += [f"| `{name}` | {reason} |" for name, reason in sorted(HOST_REASONS.items())]
     out.append(f"| any other | {OTHER_REASON} |")
     out += onnx_operators()

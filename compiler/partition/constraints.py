@@ -118,9 +118,6 @@ CONSTRAINTS = {
 }
 
 HOST_REASONS = {
-    "nn.softmax": "the vector unit has no exponential",
-    "nn.gelu": "the vector unit has no error function",
-    "nn.layer_norm": "the vector unit has no mean over a row",
     **dict.fromkeys(
         ("nn.conv1d", "nn.conv3d", "nn.conv1d_transpose", "nn.conv2d_transpose"),
         "only float32, a constant weight, known shapes and channels before pixels become a conv2d",
