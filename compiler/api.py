@@ -35,7 +35,7 @@ def build(
     strict: bool = False,
     calibration=None,
     tuning_db: str | Path | None = None,
-    vector: bool = False,
+    vector: bool = True,
     graph: bool = False,
 ):
     """Return the executable of a model for an architecture.
@@ -54,8 +54,8 @@ def build(
     tuning_db : str or Path, optional
         Work folder of `tune`, whose best schedules are taken.
     vector : bool
-        Run what the vector unit can of the rest of the model too, such as softmax, norms,
-        activations and transposes. Integers, gathers and pooling stay on the host so far.
+        Run what the vector unit can of the rest of the model too; without it the host has all but
+        products.
     graph : bool
         Make one function of the program of operators that follow each other without the host in
         between: what they load before their inputs are there overlaps what is before them.

@@ -40,7 +40,7 @@ class Options:
         Samples of the model's inputs.
     vector : bool
         Give the vector unit what it can run of the rest of the model too; without it the host has
-        all of that, and no cycles of it are counted.
+        all of that.
     graph : bool
         Operators that follow each other without the host in between become one function of the
         program.
@@ -56,7 +56,7 @@ class Options:
     progress: Progress | None = None
     calibration: Any = None
     tuning_db: str | Path | None = None
-    vector: bool = False
+    vector: bool = True
     graph: bool = False
 
     def __post_init__(self):

@@ -68,8 +68,8 @@ def compile_command(
     ] = False,
     vector: Annotated[
         bool,
-        typer.Option("--vector", help="Also run what the vector unit can of the model's rest."),
-    ] = False,
+        typer.Option("--vector/--no-vector", help="Run what the vector unit can of the rest too."),
+    ] = True,
     graph: Annotated[bool, typer.Option("--graph", help="One function per run.")] = False,
     tuning_db: Annotated[
         Path | None,

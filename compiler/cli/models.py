@@ -30,8 +30,9 @@ def models(
     recipe: Recipe = "int8",
     arch: ArchName = DEFAULT_ARCH,
     vector: Annotated[
-        bool, typer.Option("--vector", help="Give the vector unit what it can run of the rest.")
-    ] = False,
+        bool,
+        typer.Option("--vector/--no-vector", help="Run what the vector unit can of the rest too."),
+    ] = True,
     page: Annotated[
         Path | None, typer.Option("--page", metavar="F.md", help="Write the table as a page.")
     ] = None,
@@ -57,7 +58,7 @@ def models(
     if page is not None:
         given = (("--only", only), ("--onnx-dir", onnx_dir and "DIR"), ("--form", form))
         asked = "".join(f" {option} '{value}'" for option, value in given if value)
-        asked += " --vector" * vector
+        asked += " --no-vector" * (not vector)
         command = f"microscopiq study models{asked} --page {page}"
         write_file(page, page_text(rows, command, str(recipe), str(arch)))
     if as_json:
