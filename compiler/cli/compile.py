@@ -68,7 +68,7 @@ def compile_command(
     ] = False,
     vector: Annotated[
         bool,
-        typer.Option("--vector/--no-vector", help="Run what the vector unit can of the rest too."),
+        typer.Option("--vector/--no-vector", help="Vector unit too, or array alone."),
     ] = True,
     graph: Annotated[bool, typer.Option("--graph", help="One function per run.")] = False,
     tuning_db: Annotated[

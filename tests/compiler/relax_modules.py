@@ -62,10 +62,13 @@ def inputs_of(mod: tvm.IRModule, function: str = "main") -> list[np.ndarray]:
     return [numbers(*map(int, shape), seed=9 + i) for i, shape in enumerate(shapes)]
 
 
-def compiled(mod: tvm.IRModule, recipe: str | None = "int8", arch: str = "tiny-4x4") -> Compilation:
+def compiled(
+    mod: tvm.IRModule, recipe: str | None = "int8", arch: str = "tiny-4x4", vector: bool = True
+) -> Compilation:
     needed = bool(recipe) and load_recipe(recipe).needs_statistics() and not is_quantized(mod)
     samples = [tuple(inputs_of(mod))] if needed else None
-    return compile_model(mod, Options(recipe=recipe, arch=arch, calibration=samples))
+    options = Options(recipe=recipe, arch=arch, calibration=samples, vector=vector)
+    return compile_model(mod, options)
 
 
 def emitted(mod: tvm.IRModule, recipe: str = "int8", arch: str = "tiny-4x4") -> Compilation:

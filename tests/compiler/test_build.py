@@ -199,7 +199,7 @@ def test_a_stage_leaves_what_it_got():
         done.append(RUN[stage](done[-1]))
     assert first.mod is mod and first.quantized is None
     assert [state.program is not None for state in done] == [False] * 5 + [True]
-    assert done[2].quantized is done[5].quantized and not done[2].schedules
+    assert done[3].quantized is done[5].quantized and not done[2].schedules
 
 
 def test_progress_counts_layers():

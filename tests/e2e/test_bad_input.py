@@ -207,7 +207,7 @@ def test_weight_format_that_the_arch_cant_decode():
 
 def test_a_model_of_which_nothing_runs_on_the_array_says_so_first(shell, tmp_path):
     onnx.save(small_model("Add", weight=np.ones((1, 1), np.float32)), tmp_path / "add.onnx")
-    options = ("compile", tmp_path / "add.onnx", "--stop-after", "emit")
+    options = ("compile", tmp_path / "add.onnx", "--stop-after", "emit", "--no-vector")
     result = shell(*options)
     assert result.code == 0
     warning = "nothing of this model runs on the array: add: not a matrix product"

@@ -42,7 +42,7 @@ def _quiet():
 def test_static_models_equal_onnx_runtime(name, how, options, kinds, tmp_path):
     given = quantized(name, how, tmp_path, reduce_range=True, **options)
     state = compile_model(given, Options(arch="tiny-4x4"))
-    found = [record.kind for record in state.layers.values()]
+    found = [record.kind for record in state.layers.values() if record.kind != "vector"]
     assert {kind: found.count(kind) for kind in found} == kinds
     assert not [row for row in state.host if row.operator in PRODUCTS]
     inputs = samples(name, 1, seed=9)[0]

@@ -66,7 +66,7 @@ def calls(result) -> dict[str, int]:
 
 
 def test_a_branch_that_is_left_out_costs_nothing():
-    session = Session(make.compiled(Branch).executable)
+    session = Session(make.compiled(Branch, vector=False).executable)
     assert calls(session.run(X, np.asarray(True))) == {"tir_exp": 1}
     assert calls(session.run(X, np.asarray(False))) == {"tir_tanh": 1}
     with pytest.raises(InputError, match=r"depend on its inputs \(if\): run it instead"):
@@ -74,7 +74,7 @@ def test_a_branch_that_is_left_out_costs_nothing():
 
 
 def test_a_loop_costs_each_time():
-    session = Session(make.compiled(Loop).executable)
+    session = Session(make.compiled(Loop, vector=False).executable)
     assert calls(session.run(X, np.asarray(0, np.int32))) == {"greater": 1}
     result = session.run(X, np.asarray(10, np.int32))
     assert calls(result) == {"tir_exp": 10, "subtract": 10, "greater": 11}
@@ -92,7 +92,7 @@ def ran():
         return emit(op.reshape(y, (2, 16)))
 
     mod = make.module(body, (4, 8))
-    session = Session(make.compiled(mod).executable)
+    session = Session(make.compiled(mod, vector=False).executable)
     return session, session.run(X)
 
 

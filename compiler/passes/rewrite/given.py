@@ -54,7 +54,8 @@ def blocks(emission: Emission, layer: Layer):
     exponent = relax.const(np.zeros(op.x_exponents, np.int8))
     sums = emit_gemm(emission, layer, op, [image, exponent], op.output_shape)
     gv = emission.helper(f"scaled_blocks_{count}x{m}x{n}", lambda: scaled_blocks(count, m, n))
-    operands = [emission.emit(sums), e, relax.const(layer.factors)]
+    exponents = emission.reshaped(e, (m, count))
+    operands = [emission.emit(sums), exponents, relax.const(layer.factors)]
     (y,) = emission.call(gv, operands, [tensor((m, n), "float32")])
     emission.host.append(BLOCKS)
     return emission.reshaped(y, static_shape(layer.root))

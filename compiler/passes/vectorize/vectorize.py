@@ -25,6 +25,10 @@ from .split import split
 HOST = {"kind": "llvm"}
 PACKED = ("call_pure_packed", "call_dps_packed", "call_inplace_packed")
 RUNTIME = "a function of TVM's runtime computes it"
+PRODUCTS = (
+    "matmul", "einsum", "attention", "conv1d", "conv2d", "conv3d", "conv1d_transpose",
+    "conv2d_transpose", "conv3d_transpose",
+)  # fmt: skip
 OPAQUE = 8
 """TVM's pattern of a function that is fused with no other."""
 
@@ -45,6 +49,9 @@ def vectorize(mod: tvm.IRModule, arch: Arch) -> tvm.IRModule:
     for gv, function in lowered.functions.items():
         name = gv.name_hint
         if not isinstance(function, tirx.PrimFunc) or name in ours:
+            continue
+        if reason := _product_of(name, records.host):
+            refused[name] = reason
             continue
         try:
             sch = inlined(function)
@@ -81,6 +88,19 @@ def vectorize(mod: tvm.IRModule, arch: Arch) -> tvm.IRModule:
     records = replace(records, layers=layers, host=tuple(host))
     attrs = dict(mod.attrs) if mod.attrs else {}
     return with_records(lowered.with_attrs(attrs), records)
+
+
+def _product_of(name: str, host: tuple[HostOperator, ...]) -> str:
+    """Return why a fused function's product isn't on the array; empty if it has none.
+
+    The vector unit could sum it, ever so slowly: who reads the report expects it on the array.
+    """
+    words = _plain(name)
+    for row in host:
+        operator = row.operator.rpartition(".")[2]
+        if operator in PRODUCTS and operator in words:
+            return row.reason
+    return ""
 
 
 def _steps(sch: s_tir.Schedule, name: str, arch: Arch) -> list[tuple]:

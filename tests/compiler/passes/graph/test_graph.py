@@ -173,7 +173,8 @@ def test_several_functions_and_a_result_that_is_also_read():
 
 
 def test_without_vector_operators_the_host_lies_in_between(inputs):
-    state = compile_model(make.module(network, (5, 24)), Options("int8", TINY, graph=True))
+    options = Options("int8", TINY, graph=True, vector=False)
+    state = compile_model(make.module(network, (5, 24)), options)
     parts = [[p.name for p in f.parts] for f in state.program.functions.values()]
     assert all(len(names) in (0, 2, 3) for names in parts) and any(parts)
     for have, want in zip(Session(state.executable).run(*inputs).outputs,
