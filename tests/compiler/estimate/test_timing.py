@@ -166,7 +166,7 @@ def test_decoder_layer_is_what_the_compiler_makes_of_it(kv_heads):
     run = mq.Session(state.executable).run(*[tensor.numpy() for tensor in inputs])
     # int4 panels cost the same whatever they hold: the estimate is exact, call by call.
     alike = [
-        [{**call, "name": "", "layer": "", "saturations": 0} for call in each.calls]
+        [{**call, "name": "", "layer": "", "function": "", "saturations": 0} for call in each.calls]
         for each in (result, run)
     ]
     assert alike[0] == alike[1]
