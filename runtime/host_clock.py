@@ -12,7 +12,7 @@ from .results.host import Called, HostRun, Rates, calls_in_order, host_run
 class HostClock:
     """What the functions of a virtual machine cost its host.
 
-    The virtual machine tells a counter in C++ of each call, which takes it 0.1 us: what a branch
+    The virtual machine tells a counter in C++ of each call, which takes it 0.3 us: what a branch
     leaves out isn't counted, and what a loop repeats is each time.
 
     Parameters
