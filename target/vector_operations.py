@@ -78,6 +78,7 @@ _F, _FF, _I, _II = (FLOAT,), (FLOAT, FLOAT), (INT,), (INT, INT)
 _WIDE = "doesn't fit 32 bits, in which the vector unit computes int64"
 _QUOTIENT = "has no 32-bit result; allowed: divisors but 0, and all but -2147483648 by -1"
 _COUNT = "shifts too far; allowed: 0 to 31 bits"
+_SCALE = "shifts too far; allowed: -30 to 31 as the last"
 
 OPERATIONS = _table(
     ("copy", (WORD,), WORD, _SIMPLE, "a"),
@@ -113,8 +114,16 @@ OPERATIONS = _table(
     ("checked_subtract", _II, INT, _SIMPLE, "a - b", _WIDE),
     ("checked_multiply", _II, INT, _SIMPLE, "a * b", _WIDE),
     *((name, row.inputs, row.output, _class(row), row.text) for name, row in CASTS.items()),
+    (
+        "dyadic",
+        (INT, INT, INT),
+        INT,
+        _SIMPLE,
+        "floor(a * b / 2**(31 + c) + 1/2) of the whole product, its lowest 32 bits",
+        _SCALE,
+    ),
 )
-"""By name: arithmetic of fp32, functions, arithmetic of int32, casts between the two."""
+"""By name: arithmetic of fp32, functions, arithmetic of int32, casts between the two, scaling."""
 
 PARTIALS = 16
 """Partial sums of a row: element n adds to the one of number n mod 16, and these add in order."""

@@ -8,14 +8,18 @@ from ...target.errors import SimError
 from ...target.vector_operations import Operation
 
 WORD = np.iinfo(np.int32)
-_Pair = Callable[[np.ndarray, np.ndarray], np.ndarray]
+_Map = Callable[..., np.ndarray]
 
 
 def _truncate_divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.sign(a) * np.sign(b) * (np.abs(a) // np.abs(b))
 
 
-INTEGERS: dict[str, _Pair] = {
+def _dyadic(value: np.ndarray, factor: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    return (value * factor + (1 << (30 + shift))) >> (31 + shift)
+
+
+INTEGERS: dict[str, _Map] = {
     "int_add": np.add,
     "int_subtract": np.subtract,
     "int_multiply": np.multiply,
@@ -33,6 +37,7 @@ INTEGERS: dict[str, _Pair] = {
     "checked_add": np.add,
     "checked_subtract": np.subtract,
     "checked_multiply": np.multiply,
+    "dyadic": _dyadic,
 }
 """Of int64 copies of the operands."""
 
@@ -45,14 +50,14 @@ def _has_no_quotient(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (b == 0) | ((a == WORD.min) & (b == -1))
 
 
-def _leaves(operation: _Pair) -> _Pair:
+def _leaves(operation: _Map) -> _Map:
     def leaves(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return (operation(a, b) < WORD.min) | (operation(a, b) > WORD.max)
 
     return leaves
 
 
-REFUSED: dict[str, _Pair] = {
+REFUSED: dict[str, _Map] = {
     "shift_left": _shifts_too_far,
     "shift_right": _shifts_too_far,
     "floor_divide": _has_no_quotient,
@@ -61,27 +66,27 @@ REFUSED: dict[str, _Pair] = {
     "truncate_modulo": _has_no_quotient,
     **{f"checked_{name}": _leaves(INTEGERS[f"int_{name}"]) for name in ("add", "subtract")},
     "checked_multiply": _leaves(np.multiply),
+    "dyadic": lambda _value, _factor, shift: (shift < -30) | (shift > 31),
 }
 """Where an operation has no result."""
 
 
-def apply_integers(row: Operation, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def apply_integers(row: Operation, *operands: np.ndarray) -> np.ndarray:
     """Return the int32 words that an operation of the table gives.
 
     Parameters
     ----------
-    a, b : numpy.ndarray
+    operands : numpy.ndarray
         int32, of one shape ``(rows, cols)``.
 
     Raises
     ------
     SimError
-        For the first pair that has no result.
+        For the first element that has no result.
     """
-    a, b = a.astype(np.int64), b.astype(np.int64)
-    if row.refused and (wrong := REFUSED[row.name](a, b)).any():
+    wide = [operand.astype(np.int64) for operand in operands]
+    if row.refused and (wrong := REFUSED[row.name](*wide)).any():
         at = tuple(np.argwhere(wrong)[0])
-        raise SimError(
-            f"row {at[0]}, column {at[1]}: {row.name} of {a[at]} and {b[at]} {row.refused}"
-        )
-    return INTEGERS[row.name](a, b).astype(np.int32)
+        given = " and ".join(str(operand[at]) for operand in operands)
+        raise SimError(f"row {at[0]}, column {at[1]}: {row.name} of {given} {row.refused}")
+    return INTEGERS[row.name](*wide).astype(np.int32)

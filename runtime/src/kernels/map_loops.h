@@ -149,6 +149,22 @@ int64_t Choose(const void* a, const void* b, const void* c, int64_t count, void*
   return count;
 }
 
+// a * b / 2^(31 + c), rounded half up.
+int64_t Dyadic(const void* a, const void* b, const void* c, int64_t count, void* out) {
+  const int32_t* value = static_cast<const int32_t*>(a);
+  const int32_t* factor = static_cast<const int32_t*>(b);
+  const int32_t* shift = static_cast<const int32_t*>(c);
+  int32_t* result = static_cast<int32_t*>(out);
+  for (int64_t n = 0; n < count; ++n) {
+    if (shift[n] < -30 || shift[n] > 31) return n;
+  }
+  for (int64_t n = 0; n < count; ++n) {
+    const int64_t product = ExactProduct(value[n], factor[n]);
+    result[n] = Wrapped((product + (int64_t{1} << (30 + shift[n]))) >> (31 + shift[n]));
+  }
+  return count;
+}
+
 int64_t Map(MapOperation operation, const void* a, const void* b, const void* c, int64_t count,
             void* out) {
   switch (operation) {
@@ -156,6 +172,8 @@ int64_t Map(MapOperation operation, const void* a, const void* b, const void* c,
       return EachPair<uint32_t, uint32_t>(a, a, count, out, [](uint32_t x, uint32_t) { return x; });
     case MapOperation::kSelect:
       return Choose(a, b, c, count, out);
+    case MapOperation::kDyadic:
+      return Dyadic(a, b, c, count, out);
     case MapOperation::kAdd:
     case MapOperation::kSubtract:
     case MapOperation::kMultiply:

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <string>
 #include <type_traits>
 #include <vector>
 
@@ -74,10 +75,13 @@ class Spread {
 };
 
 // Ends the run: operands that an operation has no result for.
-[[noreturn]] void FailMap(const Map& op, int64_t address, uint32_t a, uint32_t b) {
+[[noreturn]] void FailMap(const Map& op, int64_t address, const std::vector<uint32_t>& operands) {
+  std::string given;
+  for (const uint32_t operand : operands) {
+    given += (given.empty() ? "" : " and ") + std::to_string(static_cast<int32_t>(operand));
+  }
   Fail(kSimError, "obuf address ", Hex{address}, ": ", kMapOperationNames[op.operation], " of ",
-       static_cast<int32_t>(a), " and ", static_cast<int32_t>(b), " ",
-       kMapOperationRefused[op.operation]);
+       given, " ", kMapOperationRefused[op.operation]);
 }
 
 }  // namespace
@@ -329,9 +333,13 @@ Machine::Outcome Machine::Execute(const Map& op) {
         if (function >= 0) {
           return ActiveKernels().functions[function](first, second, v.cols(), out[row]);
         }
+        const uint32_t* third = count > 2 ? c[row] : first;
         const int64_t col =
-            ActiveKernels().Map(operation, first, second, c[row], v.cols(), out[row]);
-        if (col < v.cols()) FailMap(op, out.address(row) + 4 * col, first[col], second[col]);
+            ActiveKernels().Map(operation, first, second, third, v.cols(), out[row]);
+        if (col == v.cols()) return;
+        std::vector<uint32_t> operands{first[col], second[col]};
+        if (count > 2) operands.push_back(third[col]);
+        FailMap(op, out.address(row) + 4 * col, operands);
       },
       LaneCycles(kMapOperationClass[op.operation]));
 }

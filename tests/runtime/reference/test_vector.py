@@ -74,6 +74,8 @@ def some_ints(row: Operation, number: int, rng: np.random.Generator) -> np.ndarr
         odd = rng.random(250) < 0.5
         anything = rng.integers(-(2**31), 2**31, 250)
         return np.where(odd, rng.choice(INTS, 250), anything)
+    if row.name == "dyadic":
+        return rng.integers(-30, 32, 250) if number == 2 else rng.integers(-(2**31), 2**31, 250)
     right = RIGHT[row.name.split("_")[0]]
     if number == 1 or row.name.startswith("checked"):
         return rng.choice(right, 250)
@@ -131,6 +133,40 @@ REFUSED = [
     ("shift_left", 1, 32, "shifts too far; allowed: 0 to 31 bits"),
     ("shift_right", 1, -1, "shifts too far; allowed: 0 to 31 bits"),
 ]
+
+
+DYADIC = OPERATIONS["dyadic"].code
+
+
+@pytest.mark.parametrize(
+    ("value", "factor", "shift", "expected"),
+    [
+        (1000, 2**30, 0, 500),
+        (3, 2**30, 0, 2),
+        (-3, 2**30, 0, -1),
+        (5, 2**30, 2, 1),
+        (5, 2**30, -3, 20),
+        (MOST, MOST, 31, 1),
+        (LEAST, LEAST, 0, LEAST),
+    ],
+)
+def test_dyadic_by_hand(core, value, factor, shift, expected):
+    filled = contents(0)
+    filled[Mem.OBUF].view(np.int32)[:3] = value, factor, shift
+    code = isa.Map(DYADIC, Affine(64), 4, Affine(), 0, 4, Affine(4), 0, 4, Affine(8), 0, 4, 0, 1)
+    found = core(around([*clips(1, 1), code]), TINY, filled)[Mem.OBUF].view(np.int32)[16]
+    assert found == expected
+
+
+def test_dyadic_refuses_shifts(core):
+    filled = contents(0)
+    filled[Mem.OBUF].view(np.int32)[:3] = 7, 8, 32
+    code = isa.Map(DYADIC, Affine(64), 4, Affine(), 0, 4, Affine(4), 0, 4, Affine(8), 0, 4, 0, 1)
+    text = "dyadic of 7 and 8 and 32 shifts too far; allowed: -30 to 31 as the last"
+    with pytest.raises(SimError, match=f"row 0, column 0: {text}"):
+        core(around([*clips(1, 1), code]), TINY, filled)
+    with pytest.raises(SimError, match=f"obuf address 0x40: {text}"):
+        run_core(around([*clips(1, 1), code]), TINY, filled)
 
 
 def pair(name: str, a: int, b: int) -> tuple:
