@@ -98,6 +98,8 @@ class Gemm:
     side_by_side : int
         Groups of the source's convolution that are one group here, along the diagonal of its W;
         what W holds beside them is 0. Their columns have exponents of their own.
+    integers : bool
+        X and W are whole numbers, and so is Y, in int32: none has exponents or scales.
     by_pixel : bool
         A convolution's pixels are the rows: each has exponents of its own, as those of a linear
         layer, where it would have them by image.
@@ -119,6 +121,7 @@ class Gemm:
     outliers: bool = True
     side_by_side: int = 1
     by_pixel: bool = False
+    integers: bool = False
 
     @property
     def group(self) -> int:
@@ -142,6 +145,11 @@ class Gemm:
     def by_image(self) -> bool:
         """All of an image that a conv's group of channels reads shares an exponent."""
         return self.conv is not None and not self.by_pixel
+
+    @property
+    def output_dtype(self) -> str:
+        """Type of Y's elements."""
+        return "int8" if self.requantize else "int32" if self.integers else "float32"
 
     @property
     def column_blocks(self) -> int:

@@ -79,23 +79,43 @@ def gemm_arguments(op: Gemm) -> tuple[Argument, ...]:
         arguments = [Argument("x", "int8", image)]
     else:
         arguments = [Argument("x", "int8", (op.batch, op.m, op.k))]
-    arguments.append(Argument("x_exponent", "int8", op.x_exponents))
+    if not op.integers:
+        arguments.append(Argument("x_exponent", "int8", op.x_exponents))
     if not op.weight_format:
         arguments.append(Argument("w", "int8", (op.batch, op.n, op.k)))
+    if not (op.weight_format or op.integers):
         arguments.append(Argument("w_exponent", "int8", (op.batch, op.n, op.groups)))
     if op.bias:
         arguments.append(Argument("bias", "float32", (op.conv_groups * op.n,)))
     if op.residual:
         arguments.append(Argument("residual", "float32", op.output_shape))
-    dtype = "int8" if op.requantize else "float32"
-    arguments.append(Argument("out", dtype, op.output_shape, True))
+    arguments.append(Argument("out", op.output_dtype, op.output_shape, True))
     if op.requantize:
         shape = (op.batch, op.m, op.column_blocks)
         arguments.append(Argument("out_exponent", "int8", shape, True))
     return tuple(arguments)
 
 
-def _drain(op: Gemm, _index, stage: StageNode):
+def _drain_int(_op: Gemm, _index, stage: StageNode):
+    nb, m, g = stage["nb"], stage["m"], stage["g"]
+
+    def build(emitter, path):
+        return isa.DrainInt(
+            dst=emitter.at("y", m, ZERO, path),
+            dst_pitch=emitter.pitch("y"),
+            src=emitter.at("acc", m, ZERO, path),
+            src_pitch=emitter.pitch("acc"),
+            rows=row_extent(emitter, m),
+            cols=column_extent(emitter, nb),
+            accumulate=affine(g, path),
+        )
+
+    return [Op(Unit.VECTOR, ("acc", "y"), ("y",), build, note="integer sums of a group")]
+
+
+def _drain(op: Gemm, index, stage: StageNode):
+    if op.integers:
+        return _drain_int(op, index, stage)
     nb, m, g = stage["nb"], stage["m"], stage["g"]
 
     def build(emitter, path):

@@ -12,15 +12,12 @@ from ...target.errors import CapacityError, UnsupportedError
 from ...target.isa.program import Function, Program
 from ..kinds.registry import from_attribute, kind_of, scheduled
 from ..link.calls import Runs
-from ..operators import ATTRIBUTE
+from ..operators import ATTRIBUTE, Gemm
 from ..partition.graph import function_calls, function_names, op_name
 from ..tiling.tile import GemmTile
 from .emitted import Emitted
 from .graph.graph import one_program
 from .records import LOWERED, HostOperator, read_records, with_records
-
-WEIGHT_ARGUMENTS = slice(2, 4)
-"""Decoded weights and scales among a GEMM's arguments: the program has them packed instead."""
 
 TWO_ACTIVATIONS = "the PEs take no int8 weights, and a second activation is int8"
 """Why a product of two activations stays on the host of a machine without that format."""
@@ -174,15 +171,23 @@ class _CallProgram(PyExprMutator):
         attribute = str(attrs[ATTRIBUTE])
         operator, weights = from_attribute(attribute), b""
         if operator.weight_format:
-            weights = packed_behind(self.lookup_binding, call)
-            del args[WEIGHT_ARGUMENTS]
+            weights = packed_behind(self.lookup_binding, call, operator)
+            del args[weight_arguments(operator)]
         self.emitted.emit(gv.name_hint, attribute, weights)
         types = call.ty_args[0]
         types = list(types.fields) if isinstance(types, relax.TupleType) else types
         return self.builder_.normalize(relax.op.call_dps_packed(gv.name_hint, args, types))
 
 
-def packed_behind(bound: Callable, call: relax.Call) -> bytes:
+def weight_arguments(op: Gemm) -> slice:
+    """Return where a product's arguments have its decoded weights, and scales where it has some.
+
+    The program has them packed instead.
+    """
+    return slice(1, 2) if op.integers else slice(2, 4)
+
+
+def packed_behind(bound: Callable, call: relax.Call, op: Gemm) -> bytes:
     """Return the packed bytes of a call's decoded weights; `bound` gives what a variable is."""
-    item = bound(call.args[1].fields[WEIGHT_ARGUMENTS.start])
+    item = bound(call.args[1].fields[weight_arguments(op).start])
     return bound(item.tuple_value).args[1].fields[0].value.numpy().tobytes()

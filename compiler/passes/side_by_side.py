@@ -25,7 +25,7 @@ from ..partition.graph import Graph, function_names, op_name
 from ..quant.grids.alignment import panels_too_wide
 from ..tiling.tile import array_limits
 from ..tir.unpack import unpack
-from .lower import WEIGHT_ARGUMENTS, packed_behind, quantized_functions
+from .lower import packed_behind, quantized_functions, weight_arguments
 from .rewrite.gemm import LAYER
 
 
@@ -45,7 +45,7 @@ def side_by_side(mod: tvm.IRModule, arch: Arch) -> tvm.IRModule:
             name = call.args[0].name_hint if op_name(call) == "call_tir" else ""
             op = operators.get(name)
             if isinstance(op, Gemm) and op.conv and op.conv_groups > 1 and name not in placed:
-                found = _placed(op, packed_behind(graph.value, call), arch)
+                found = _placed(op, packed_behind(graph.value, call, op), arch)
                 placed |= {name: found} if found else {}
     return _replaced(mod, placed) if placed else mod
 
@@ -89,7 +89,8 @@ class _Place(PyExprMutator):
             function = kind_of(op).expression(op).with_attr(LAYER, self.replaced[name].attrs[LAYER])
             self.made[name] = self.builder_.add_func(_private(function), name)
         arguments = list(call.args[1].fields)
-        arguments[WEIGHT_ARGUMENTS] = self.decoded(op, segment)
+        place = weight_arguments(op)
+        arguments[place] = self.decoded(op, segment)[: place.stop - place.start]
         called = [self.made[name], relax.Tuple(arguments), *call.args[2:]]
         return self.builder_.normalize(relax.Call(call.op, called, call.attrs, call.ty_args))
 

@@ -85,19 +85,20 @@ def _stages(op: Gemm, tile: str, x_home: str, w_home: str, plane: str) -> dict[s
         Stage("w_tile", (lead, "nb", "g", "nj", "kk"), w_home, "w", feeds=CORE),
         Stage("x_tile", ("i", "c", "g", "m", "kk"), x_home, "x", feeds=CORE),
     ]
-    if not op.weight_format:
+    if not (op.weight_format or op.integers):
         axes = ("i", "nb", "nj", "g")
         stages.append(Stage("w_exponent_tile", axes, "nb", "w_exponent", feeds="y"))
     side = ("side",) if op.side_by_side > 1 else ()
     exponents = ("i", "c", *side) if op.by_image else ("i", "m", "g")
-    stages.append(Stage("x_exponent_tile", exponents, "m", "x_exponent", feeds="y"))
+    if not op.integers:
+        stages.append(Stage("x_exponent_tile", exponents, "m", "x_exponent", feeds="y"))
     sums = ("i", "c", "g", "nb", "m")
     stages += [
         Stage("psum_init", (*sums, "nj"), "g", "acc"),
         # Where its sums start, then its weights.
         Stage(CORE, (*sums, "ns", lead, "nb", "g", "ns", "ks"), plane, "acc"),
     ]
-    if op.weight_format:
+    if op.weight_format and not op.integers:
         stages.append(Stage("w_scale_tile", ("c", "nb", "g", "nj"), "g", "w", feeds="y"))
     stages.append(Stage("y", (*result, "g"), "g", "y", reduced=1))
     if op.bias:

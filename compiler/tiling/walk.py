@@ -85,6 +85,7 @@ class _Walk:
         self.w_exponent, self.bias, self.residual = _ring(loads), _ring(loads), _ring(loads)
         self.acc, self.y, self.planes = _ring(results), _ring(results), _ring(2)
         self.x_there = self.w_there = self.scales_there = self.drained = 0.0
+        self.exponents_there = 0.0
         self.short = self.narrow = False
         self.round = max(loads, results)
         self.rates: dict[tuple, float] = {}
@@ -179,7 +180,8 @@ class _Walk:
         if tile.w_home == "block":
             panels = op.groups if op.weight_format else 1
             self.w_there = self.load(self.w, work.w_block[last], work.w_readers, panels)
-        if not op.weight_format:
+        exponents = not (op.weight_format or op.integers)
+        if exponents:
             self.scales_there = self.load(self.w_exponent, work.w_exponent[last])
         bias = op.bias and tile.order == "columns"
         if bias:
@@ -190,7 +192,7 @@ class _Walk:
             self.result()
         if tile.w_home == "block":
             self.release_w()
-        if not op.weight_format:
+        if exponents:
             self.w_exponent.append(self.drained)
         if bias:
             self.bias.append(self.vector_free)
@@ -201,14 +203,16 @@ class _Walk:
         self.clock += self.clips * self.tick
         if tile.x_home == "tile":
             self.x_there = self.load(self.x, self.x_tile[last])
-        self.exponents_there = self.load(self.x_exponent, self.x_exponent_tile[last])
+        if not self.op.integers:
+            self.exponents_there = self.load(self.x_exponent, self.x_exponent_tile[last])
         if tile.order == "columns":
             self.result()
         else:
             self.repeat("columns", self.op.column_blocks, self.columns)
         if tile.x_home == "tile":
             self.x.append(self.array_read)
-        self.x_exponent.append(self.drained)
+        if not self.op.integers:
+            self.x_exponent.append(self.drained)
 
     def result(self) -> None:
         """Walk a tile of results: its groups of inputs, and what follows them."""

@@ -24,6 +24,7 @@ def gemm(op: Gemm, tile: GemmTile | None = None) -> tirx.PrimFunc:
 
     Parameters, in order: x int8, x exponents int8, w (int32, or int8 at run time), w scale
     (fp32, or int8 exponents), bias, residual; then the output, or int8 rows and exponents.
+    Of integers x and w alone, and the output.
     """
     return _GemmBuilder(op, tile).build()
 
@@ -108,6 +109,8 @@ class _GemmBuilder:
     def x_exponent_stage(self):
         """Return e(i, c, m, nj, g)."""
         op = self.op
+        if op.integers:
+            return _nothing
         e, beside = self.argument("x_exponent", op.x_exponents, "int8"), op.side_by_side
         if beside > 1:
             stage = self.staged("x_exponent_tile", lambda i, c, s: e[i, c * beside + s], _nothing)
@@ -134,6 +137,10 @@ class _GemmBuilder:
             lambda b, nb, g, nj, kk: w[b, nb * MACRO_BLOCK + nj, g * op.group + kk],
             lambda b, nb, g, nj, kk: self.n_inside(nb, nj) + self.k_inside(g, kk),
         )
+        if op.integers:
+            if op.weight_format:
+                return lambda i, c, nb, nj, g, kk: w_tile(c, nb, g, nj, kk), _nothing
+            return lambda i, c, nb, nj, g, kk: w_tile(i, nb, g, nj, kk), _nothing
         if op.weight_format:
             s = self.argument("w_scale", (lead, op.groups, op.n), "float32")
             s_tile = self.staged(
@@ -199,16 +206,15 @@ class _GemmBuilder:
             name="psum",
         )
         g = te.reduce_axis((0, op.groups), "g")
-        y = te.compute(
-            shape,
-            lambda i, c, nb, m, nj: _ordered_sum(
-                psum[i, c, g, nb, m, nj].astype("float32")
-                * w_scale(i, c, nb, nj, g)
-                * power_of_two(x_exponent(i, c, m, nj, g)),
-                axis=g,
-            ),
-            name="y",
-        )
+
+        def total(i, c, nb, m, nj):
+            one = psum[i, c, g, nb, m, nj]
+            if op.integers:
+                return te.sum(one, axis=g)
+            scaled = one.astype("float32") * w_scale(i, c, nb, nj, g)
+            return _ordered_sum(scaled * power_of_two(x_exponent(i, c, m, nj, g)), axis=g)
+
+        y = te.compute(shape, total, name="y")
         y = self.epilogue(y, shape)
         outputs = self.requantized(y, shape) if op.requantize else [self.stored(y, shape)]
         return _prim_func(op, [*self.arguments, *outputs])

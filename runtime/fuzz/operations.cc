@@ -279,8 +279,18 @@ void Generator::Drained() {
   Box(&rows, &cols);
   const bool by_panel = last_panel_ && (!has_rows_ || OneIn(random_, 2));
   if (by_panel && cols > last_panel_->cols) writer_.Extent(kCols, cols = last_panel_->cols);
-  Drain drain{};
   const int64_t pitch = Pitch(4 * cols);
+  if (OneIn(random_, 3)) {
+    DrainInt sums{};
+    sums.dst = InMemory(arch_.obuf_bytes, rows, pitch, 4 * cols, 4);
+    sums.src = InMemory(arch_.acc_bytes, rows, pitch, 4 * cols, 4);
+    sums.dst_pitch = sums.src_pitch = static_cast<uint32_t>(pitch);
+    sums.rows = kM;
+    sums.cols = kCols;
+    sums.accumulate = writer_.Within(1);
+    return writer_.Do(sums);
+  }
+  Drain drain{};
   drain.dst = InMemory(arch_.obuf_bytes, rows, pitch, 4 * cols, 4);
   drain.dst_pitch = static_cast<uint32_t>(pitch);
   drain.src = InMemory(arch_.acc_bytes, rows, pitch, 4 * cols, 4);

@@ -111,6 +111,14 @@ def drain(state: State, i: Instruction) -> None:
     state.store(Mem.OBUF, i.dst, i.dst_pitch, total)
 
 
+def drain_int(state: State, i: Instruction) -> None:
+    if box := state.box(i):
+        total = state.load(Mem.ACC, i.src, i.src_pitch, box[0], 4 * box[1]).view("<i4")
+        if state.at(i.accumulate):
+            total = total + _floats(state, i.dst, i.dst_pitch, box).view("<i4")
+        state.store(Mem.OBUF, i.dst, i.dst_pitch, total)
+
+
 def _weight_scale(state: State, i: Instruction, cols: int) -> np.ndarray | np.float32:
     """Return the float32 weight scale of each column of a drain, or one for all."""
     if i.format == ROWS_INT8:
@@ -196,6 +204,7 @@ EXECUTE = {
     "recon.config": recon_config,
     "matmul": matmul,
     "drain": drain,
+    "drain.int": drain_int,
     "add": add,
     "clamp": clamp,
     "absmax": absmax,

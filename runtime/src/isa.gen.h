@@ -1193,6 +1193,43 @@ struct Quant {
   }
 };
 
+struct DrainInt {
+  static constexpr uint16_t kOpcode = 0x45;
+  static constexpr uint16_t kBytes = 176;
+  static constexpr const char* kMnemonic = "drain.int";
+  static constexpr Unit kUnit = Unit::kVector;
+  Affine dst;
+  uint32_t dst_pitch;
+  Affine src;
+  uint32_t src_pitch;
+  uint8_t rows;
+  uint8_t cols;
+  Affine accumulate;
+  template <typename Reader>
+  void Read(Reader* reader) {
+    reader->affine(&dst);
+    reader->u32(&dst_pitch);
+    reader->affine(&src);
+    reader->u32(&src_pitch);
+    reader->extent(&rows);
+    reader->extent(&cols);
+    reader->affine(&accumulate);
+  }
+  template <typename Visitor>
+  void Show(Visitor* visitor) const {
+    visitor->affine("dst", dst);
+    visitor->u32("dst_pitch", dst_pitch);
+    visitor->affine("src", src);
+    visitor->u32("src_pitch", src_pitch);
+    visitor->extent("rows", rows);
+    visitor->extent("cols", cols);
+    visitor->affine("accumulate", accumulate);
+  }
+  template <typename Refuse>
+  void Check(Refuse /*refuse*/) const {
+  }
+};
+
 struct Fill {
   static constexpr uint16_t kOpcode = 0x48;
   static constexpr uint16_t kBytes = 68;
@@ -1423,6 +1460,7 @@ struct ReducePart {
   X(Clamp) \
   X(Absmax) \
   X(Quant) \
+  X(DrainInt) \
   X(Fill) \
   X(Map) \
   X(Reduce) \

@@ -341,6 +341,19 @@ REDUCE_CODES = range(1, len(REDUCTIONS) + 1)
 PARTIAL_CODES = tuple(row.code for row in REDUCTIONS.values() if row.inputs == (row.output,))
 
 
+@instruction(0x45, "drain.int", Unit.VECTOR, reads=("acc", "obuf"), writes=("obuf",))
+class DrainInt(Instruction):
+    """obuf = [obuf +] acc in int32, which wraps around: sums that no scale belongs to."""
+
+    dst: object = operand(AFFINE, "int32 (row 0, column 0) in obuf")
+    dst_pitch: int = operand(U32, "bytes between obuf rows")
+    src: object = operand(AFFINE, "int32 (row 0, column 0) in acc")
+    src_pitch: int = operand(U32, "bytes between acc rows")
+    rows: int = operand(EXTENT, "rows")
+    cols: int = operand(EXTENT, "columns")
+    accumulate: object = operand(AFFINE, "0: overwrite, else add to what is there")
+
+
 @instruction(0x48, "fill", Unit.VECTOR, writes=("obuf",))
 class Fill(Instruction):
     """obuf = value: constants that further instructions read."""

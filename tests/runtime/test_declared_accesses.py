@@ -72,6 +72,7 @@ CASES = {
             at(1),
         ),
     ),
+    isa.DrainInt: (FILL, isa.DrainInt(at(), 16, at(), 16, FOUR, FOUR, at(1))),
     isa.Add: (FILL, isa.Add(at(), 16, at(64), 16, FOUR, FOUR)),
     isa.Clamp: (FILL, isa.Clamp(at(), 16, 0.0, 1.0, FOUR, FOUR)),
     isa.Absmax: (FILL, isa.Absmax(at(), 1, *BOX, at(1), 8)),

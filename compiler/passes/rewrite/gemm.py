@@ -19,7 +19,13 @@ LAYER = "microscopiq.layer"
 
 
 def product(
-    emission: Emission, layer: Layer, batch: int, m: int, n: int, k: int, conv: Conv | None = None
+    emission: Emission,
+    layer: Layer,
+    batch: int,
+    m: int,
+    n: int,
+    k: int,
+    conv: Conv | None = None,
 ) -> Gemm:
     """Return the operator of a layer from its sizes."""
     packed = emission.shared.packed.get(layer.number)
@@ -69,7 +75,7 @@ def emit_gemm(
         emission.requantized[layer.number] = emission.call(gv, operands, types, 2)
         # Only dead operators read it: their types must stay right until they are removed.
         return normalize(relax.op.zeros(shape, "float32"))
-    (y,) = emission.call(gv, operands, [tensor(op.output_shape, "float32")])
+    (y,) = emission.call(gv, operands, [tensor(op.output_shape, op.output_dtype)])
     if order.rows is not None and not order.folded:
         y = emission.gather(y, np.argsort(order.rows))
     return y if op.output_shape == shape else normalize(relax.op.reshape(y, shape))
@@ -81,7 +87,8 @@ def _unpacked(emission: Emission, op: Gemm, packed: Packed) -> list:
     gv = emission.helper(name, lambda: unpack(packed.format, groups, out, inputs))
     segment = relax.const(np.frombuffer(packed.segment, np.uint8).copy())
     types = [tensor((groups, out, inputs), "int32"), tensor((groups, op.groups, out), "float32")]
-    return emission.call(gv, [segment], types, 2)
+    decoded = emission.call(gv, [segment], types, 2)
+    return decoded[:1] if op.integers else decoded
 
 
 def _record(

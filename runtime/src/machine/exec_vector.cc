@@ -223,6 +223,20 @@ Machine::Outcome Machine::Execute(const Drain& op) {
   });
 }
 
+Machine::Outcome Machine::Execute(const DrainInt& op) {
+  VectorOp v(this, op);
+  const bool accumulate = At(op.accumulate) != 0;
+  const auto sums = v.Read<int32_t>(Mem::kAcc, op.src, op.src_pitch);
+  const auto out = v.Update<int32_t>(Mem::kObuf, op.dst, op.dst_pitch, accumulate);
+  return v.Each([&](int64_t row) {
+    if (accumulate) {
+      ActiveKernels().Map(MapOperation::kIntAdd, out[row], sums[row], nullptr, v.cols(), out[row]);
+    } else {
+      std::copy_n(sums[row], v.cols(), out[row]);
+    }
+  });
+}
+
 Machine::Outcome Machine::Execute(const Add& op) {
   VectorOp v(this, op);
   const auto in = v.Read<float>(Mem::kObuf, op.src, op.src_pitch);

@@ -118,6 +118,14 @@ def test_drain(core, box, name, accumulate, spread, shared, seed):
 
 
 @quick
+@given(boxes(4, width=30), bits, seeds)
+def test_drain_of_integers(core, box, accumulate, seed):
+    rows, cols, dst, pitch = box
+    drain = isa.DrainInt(Affine(dst), pitch, Affine(seed % 512 * 4), 256, 0, 1, Affine(accumulate))
+    core(around([*clips(rows, cols), drain]), TINY, contents(seed))
+
+
+@quick
 @given(boxes(4, end=2048), st.integers(0, 200), bits, bits, seeds)
 @pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
 def test_add(core, box, source, repeat, same, seed):
