@@ -12,8 +12,10 @@ from tvm import relax, tirx
 from ..runtime.whole_file import make_folder, write_file
 from ..target.arch import Arch, load_arch
 from ..target.errors import ConfigError, MicroscopiqError, UnsupportedError, last_line
+from ..target.formats import DEFAULT_ACTIVATION
 from ..target.isa.program import Program
 from .calibration.collect import Calibration, collect
+from .calibration.samples import model_inputs
 from .frontend.load import load_model
 from .frontend.repair import repair
 from .link.calls import Runs
@@ -21,6 +23,7 @@ from .llvm import fewer_checks
 from .options import STAGES, Options
 from .partition.given import source_products
 from .partition.graph import function_names
+from .passes.integer_only.rewrite import to_integers
 from .passes.integers.take import take_integers
 from .passes.lower import emit_programs, leave_to_host, quantized_functions, schedule_operators
 from .passes.products.rewrite import as_products
@@ -32,9 +35,10 @@ from .passes.records import (
     lowered_for,
     read_records,
     recipe_of,
+    with_recipe,
 )
 from .passes.side_by_side import side_by_side
-from .passes.vectorize.vectorize import vectorize
+from .passes.vectorize.vectorize import has_kernels, vectorize
 from .quant.defaults import recipe_for, source_recipe
 from .quant.recipe import Recipe, load_recipe
 
@@ -103,6 +107,8 @@ def run_quantize(state: Compilation) -> Compilation:
     if not is_quantized(state.mod):
         taken = take_integers(state.mod)
         recipe = _of_source(taken, state.options) or recipe or recipe_for(state.arch)
+        if recipe.integers_only:
+            return _integers_only(state, recipe)
         report = _stage_progress(state.options, "quantize")
         calibrate = _calibration(state.options)
         mod = quantize_model(taken, recipe, state.options.strict, report, calibrate)
@@ -115,6 +121,24 @@ def run_quantize(state: Compilation) -> Compilation:
     if recipe is not None:
         _check_same(recipe, state.mod)
     return replace(state, quantized=state.mod)
+
+
+def _integers_only(state: Compilation, recipe: Recipe) -> Compilation:
+    """Write the model in integers, and give the array its products."""
+    samples = state.options.calibration
+    if samples is None:
+        raise ConfigError(
+            f"recipe '{recipe.name}' takes its scales from samples: give `calibration` some inputs "
+            "of the model"
+        )
+    chosen = samples if isinstance(samples, Calibration) else Calibration(samples)
+    inputs, _ = model_inputs(state.mod, chosen.function)
+    mod = to_integers(state.mod, chosen.calls(inputs))
+    products = replace(recipe, activation=DEFAULT_ACTIVATION)
+    report = _stage_progress(state.options, "quantize")
+    mod = quantize_model(mod, products, state.options.strict, report)
+    mod = with_recipe(mod, recipe.name, repr(recipe))
+    return replace(state, mod=mod, quantized=mod)
 
 
 def _of_source(mod: tvm.IRModule, options: Options) -> Recipe | None:
@@ -146,7 +170,7 @@ def _check_same(recipe: Recipe, mod: tvm.IRModule) -> None:
 
 def run_vectorize(state: Compilation) -> Compilation:
     """Give the vector unit what is left, where that was asked for."""
-    if not state.options.vector:
+    if not (state.options.vector or has_kernels(state.mod)):
         return state
     mod = vectorize(state.mod, state.arch)
     return replace(state, mod=mod, quantized=mod)

@@ -7,6 +7,8 @@ SQNR_DB = {
     # a bell-shaped group loses (its largest is at 2.5 to 3 sigma), less activations and layers.
     "int8": 30.0,
     "int4": 12.0,
+    # One scale for a whole tensor instead.
+    "integer-only": 25.0,
     # Scales are powers of two: up to 6 dB below a scale that fits.
     "microscopiq-w4a8": 10.0,
     "microscopiq-w2a8": 2.0,

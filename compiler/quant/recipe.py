@@ -16,11 +16,13 @@ from .solve import Compensation
 
 RECIPE_DIR = Path(__file__).parent / "recipes"
 DEFAULT_RECIPE = "microscopiq-w4a8"
+STATIC = "int8-static"
+"""Activation format of models in integers alone: one scale for a tensor, known while compiling."""
 FP32 = "fp32"
 """Activation format of recipes for weights alone: their layers stay on the host."""
 HOST_ACTIVATIONS = (FP32, *STUDY_ACTIVATIONS)
 """Activation formats that the array doesn't multiply."""
-ACTIVATIONS = (*ACTIVATION_FORMATS, *HOST_ACTIVATIONS)
+ACTIVATIONS = (*ACTIVATION_FORMATS, STATIC, *HOST_ACTIVATIONS)
 CACHES = (FP32, *KV_FORMATS)
 OUTPUT_ORDERS = ("source", "norm")
 """Orders of a linear layer's output channels: the model's, or macro-blocks by norm."""
@@ -94,9 +96,15 @@ class Recipe:
         """Whether no layer runs on the array, because of its activations."""
         return self.activation in HOST_ACTIVATIONS
 
+    @property
+    def integers_only(self) -> bool:
+        """Whether nothing between a model's inputs and outputs is fp32."""
+        return self.activation == STATIC
+
     def needs_statistics(self) -> bool:
         """Tell whether its migration or a method that it names needs calibration data."""
         needed = any(METHODS[name].needs_statistics for name in self._methods())
+        needed = needed or self.integers_only
         return needed or self.migration is not None
 
     def compensates(self) -> bool:

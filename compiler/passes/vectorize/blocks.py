@@ -10,6 +10,9 @@ from tvm_ffi import structural_equal, structural_walk
 from .expressions import called, loads_of
 from .refusal import Refused
 
+KEPT = "microscopiq.kept"
+"""Annotation of blocks that stay: each reader reads them several times."""
+
 
 @dataclass(frozen=True, eq=False)
 class Block:
@@ -85,6 +88,8 @@ def _inline(sch: s_tir.Schedule, block) -> bool:
 def _is_cheap(sch: s_tir.Schedule, block) -> bool:
     """Tell whether computing a block again for each reader costs nothing, or is the only way."""
     stmt = sch.get(block)
+    if KEPT in stmt.annotations:
+        return False
     if any(int(var.iter_type) != tirx.IterVar.DataPar for var in stmt.iter_vars):
         return False
     readers = sch.get_consumers(block)

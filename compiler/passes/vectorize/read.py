@@ -22,6 +22,7 @@ from .words import (
     CALLS,
     COMPARE,
     DTYPES,
+    DYADIC,
     FLOAT,
     INT,
     LONG,
@@ -32,6 +33,7 @@ from .words import (
     comparison,
     dtype_of,
     operation,
+    scaled_by,
 )  # fmt: skip
 
 MOST_OUTER = 5
@@ -285,6 +287,8 @@ class _Reader:
 
     def _call(self, node: ir.Call, visit) -> int:
         name = called(node)
+        if name == DYADIC:
+            return self._map("dyadic", *map(visit, scaled_by(node)))
         return self._map(operation(CALLS, dtype_of(node), name), *map(visit, node.args))
 
     def _constant(self, node) -> int:

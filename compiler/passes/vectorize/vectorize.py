@@ -22,6 +22,8 @@ from .reference import in_order
 from .refusal import Refused
 from .split import split
 
+KERNEL = "microscopiq.kernel"
+"""PrimFunc attribute of functions that a pass made for the vector unit."""
 HOST = {"kind": "llvm"}
 PACKED = ("call_pure_packed", "call_dps_packed", "call_inplace_packed")
 RUNTIME = "a function of TVM's runtime computes it"
@@ -45,7 +47,7 @@ def vectorize(mod: tvm.IRModule, arch: Arch) -> tvm.IRModule:
     layers = dict(records.layers)
     refused: dict[str, str] = {}
     plans: dict[str, Plan] = {}
-    ours = {gv.name_hint for gv in mod.get_global_vars()}
+    ours = {gv.name_hint for gv, each in mod.functions.items() if KERNEL not in (each.attrs or {})}
     for gv, function in lowered.functions.items():
         name = gv.name_hint
         if not isinstance(function, tirx.PrimFunc) or name in ours:
@@ -124,6 +126,11 @@ def _steps(sch: s_tir.Schedule, name: str, arch: Arch) -> list[tuple]:
     # Whether registers and semaphores are enough, only emission knows.
     emit_tile(operator, tile, arch, name, "", b"")
     return [(sch, operator, tables)]
+
+
+def has_kernels(mod: tvm.IRModule) -> bool:
+    """Tell whether a pass made functions for the vector unit."""
+    return any(KERNEL in (function.attrs or {}) for function in mod.functions.values())
 
 
 def _functions(mod: tvm.IRModule) -> tvm.IRModule:

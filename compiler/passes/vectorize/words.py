@@ -54,12 +54,28 @@ COMPARE = {tirx.LT: "less", tirx.LE: "less_equal", tirx.EQ: "equal", tirx.NE: "n
 SWAPPED = {tirx.GT: "less", tirx.GE: "less_equal"}
 CALLS = {FLOAT: {"round": "nearbyint", **{name: name for name in NUMBERS}}}
 """Intrinsics by name."""
+DYADIC = "q_multiply_shift_per_axis"
+"""The intrinsic of a product with a dyadic number."""
 REDUCTIONS = {
     FLOAT: {name: name for name in ("sum", "maximum", "minimum")},
     BOOL: {name: name for name in ("maximum", "minimum")},
     INT: {name: f"int_{name}" for name in ("sum", "maximum", "minimum")},
     **{key: {name: f"int_{name}" for name in ("maximum", "minimum")} for key in (LONG, *NARROW)},
 }
+
+
+def scaled_by(call) -> list:
+    """Return what a dyadic product multiplies, its factor, and its shift behind 31 bits.
+
+    Raises
+    ------
+    Refused
+        For one that shifts to the left first, or has another point than that of 31 bits.
+    """
+    value, factor, left, right, point, shifts_left = call.args[:6]
+    if int(point) != 31 or int(shifts_left):
+        raise Refused(f"the vector unit has no {DYADIC} with point {point} and left shift {left}")
+    return [value, factor, right]
 
 
 def dtype_of(expr) -> str:

@@ -1,0 +1,1 @@
+"""Models in integers alone: static scales, dyadic requantization, integer softmax and norms."""
