@@ -71,6 +71,7 @@ def _left(emission: Emission, expr: relax.Expr) -> relax.Expr:
     value = emission.values[hash(expr)]
     if not isinstance(value, Codes):
         return value
+    value = emission.wide(expr)
     wide = emission.emit(op.astype(value.codes, "float32"))
     return emission.emit(op.multiply(wide, relax.const(value.scale.astype(np.float32))))
 
