@@ -6,7 +6,9 @@ from tvm import relax
 from tvm.relax import op
 
 from microscopiq import Session
-from microscopiq.compiler.driver import build_host
+from microscopiq.compiler.driver import build_host, compile_model
+from microscopiq.compiler.options import Options
+from microscopiq.compiler.verify import verify_layers
 from microscopiq.target.errors import SimError
 from tests.compiler import relax_modules as make
 from tests.compiler.vectorize.judge import check, compiled
@@ -111,3 +113,12 @@ def test_what_has_no_result_is_an_error(name, ids, says):
     session = Session(build_host(compiled(of_ids(INTEGERS[name])).mod))
     with pytest.raises(SimError, match=says):
         session.run(np.array(ids, np.int64))
+
+
+def test_each_call_is_held_against_llvm_whatever_its_types():
+    mod = of_ids(INTEGERS["embedding"])
+    checks = verify_layers(compile_model(mod, Options("int8")), [np.zeros((2, 6), np.int64)])
+    assert checks and not any(check.different for check in checks)
+    mod = of_ids(INTEGERS["truth"])
+    checks = verify_layers(compile_model(mod, Options("int8")), [np.zeros((2, 6), np.int64)])
+    assert checks and not any(check.different for check in checks)
