@@ -1,6 +1,6 @@
 """onnx.backend.test on the machine: which of its node tests pass, and why the others don't.
 
-    python -m benchmarks.onnx_backend                         all node tests: two hours of one core
+    python -m benchmarks.onnx_backend                         all node tests: an hour of one core
     python -m benchmarks.onnx_backend --only reduce --only lstm
     python -m benchmarks.onnx_backend --csv tests/e2e/onnx_backend.csv      what is committed
     python -m benchmarks.onnx_backend --against tests/e2e/onnx_backend.csv  1 if a test has left it
@@ -10,8 +10,8 @@ A test passes when each output has the dtype, the shape and, within the suite's 
 values that the suite wants. Products on the array have 8-bit operands, and can't come that near:
 there the imported fp32 module on LLVM has to, and the machine has to give the bits of its quantized
 module on LLVM, at least 20 dB from the wanted values. What doesn't pass can be tried by TVM's own
-importer and plain LLVM, which is what the column `llvm` says. What passes is compiled once more,
-with `vector=True`: the column `machine` is `all` where that leaves nothing on the host.
+importer and plain LLVM, which is what the column `llvm` says. The column `machine` is `all` where
+a test that passes leaves nothing on the host.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from . import onnx_llvm, onnx_suite
-from .onnx_suite import ALL, DIFFERS, PASSED, node_tests, operators
+from .onnx_suite import ALL, PASSED, node_tests, operators
 
 FIELDS = ("test", "operator", "result", "machine", "reason", "llvm")
 Judge = Callable[[Any], dict[str, str]]
@@ -127,8 +127,6 @@ def main() -> None:
     print(f"{sum(row['result'] in PASSED for row in rows)} of {len(rows)} pass")
     on_machine = Counter(row.get("machine") for row in rows)
     print(f"{on_machine[ALL]} of them with all of their operators on the machine")
-    if on_machine[DIFFERS]:
-        print(f"{on_machine[DIFFERS]} pass only without the vector unit")
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     if options.csv:

@@ -12,9 +12,8 @@ import numpy as np
 PASSED = ("array", "host")
 """Results of tests that pass: with products on the array, or with none that it could run."""
 RECIPE = "int8"
-ALL, PART, DIFFERS = "all", "part", "differs"
-"""How much of a test runs on the machine when the vector unit is given what it can run: all of its
-operators, not all, or it doesn't pass then."""
+ALL, PART = "all", "part"
+"""How much of a test runs on the machine: all of its operators, or not all."""
 LEAST_DB = 20.0
 """Of results that went through 8-bit operands, against the wanted ones."""
 
@@ -50,22 +49,15 @@ def verdict(test: Any) -> dict[str, str]:
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(words):
             warnings.simplefilter("ignore")
-            return {"result": _run(test)[0], "machine": _on_machine(test)}
+            result, alone = _run(test)
+            return {"result": result, "machine": ALL if alone else PART}
     except UnsupportedError as error:
         return {"result": "refused", "reason": short(error)}
     except Exception as error:
         return {"result": "fails", "reason": f"{type(error).__name__}: {short(error)}"}
 
 
-def _on_machine(test: Any) -> str:
-    """Return how much of a test that passes the machine runs, with the vector unit's part."""
-    try:
-        return ALL if _run(test, vector=True)[1] else PART
-    except Exception:
-        return DIFFERS
-
-
-def _run(test: Any, **options: Any) -> tuple[str, bool]:
+def _run(test: Any) -> tuple[str, bool]:
     """Return where a test's products ran, and whether all of its operators ran on the machine."""
     import tvm  # noqa: F401  (it loads this backend)
 
@@ -73,12 +65,12 @@ def _run(test: Any, **options: Any) -> tuple[str, bool]:
     from microscopiq.target.errors import ConfigError
 
     try:
-        return _judged(MicroscopiqBackend.prepare(test.model, recipe=RECIPE, **options), test)
+        return _judged(MicroscopiqBackend.prepare(test.model, recipe=RECIPE), test)
     except ConfigError as error:
         # Such a model takes no recipe.
         if "the model comes quantized" not in str(error):
             raise
-        return _judged(MicroscopiqBackend.prepare(test.model, **options), test)
+        return _judged(MicroscopiqBackend.prepare(test.model), test)
 
 
 def _judged(model: Any, test: Any) -> tuple[str, bool]:
