@@ -76,7 +76,8 @@ void CallRecord::Add(const CallRecord& part) {
 }
 
 std::string CallRecord::ToJson() const {
-  std::string out = "{\"function\": " + Quote(function) + ", \"name\": " + Quote(name) + ", \"layer\": " + Quote(layer);
+  std::string out = "{\"function\": " + Quote(function) + ", \"name\": " + Quote(name) +
+                    ", \"layer\": " + Quote(layer);
   out += ", " + Pair("cycles", cycles) + ", " + Pair("array_window", array_window);
   out += ", " + Pair("instructions", instructions) + ", " + Pair("macs", macs);
   out += ", " + Pair("weight_bits", weight_bits) + ", " + Pair("outlier_rows", outlier_rows);

@@ -166,7 +166,7 @@ class Machine {
   std::function<void(size_t)> watch_part_;
   int64_t executed_ = 0;  // instructions of the call
   int64_t cycles_ = 0;    // of the call, once it has ended
-  bool values_ = true;  // false: timing only, nothing but weight panels moves
+  bool values_ = true;    // false: timing only, nothing but weight panels moves
   bool use_timing_ = true;
   bool use_structure_ = false;
   StuckSwitch stuck_switch_;

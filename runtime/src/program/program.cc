@@ -162,8 +162,7 @@ void ReadParts(ByteReader* reader, Function* function) {
     part.layer = reader->Text();
     part.macs = reader->Number<uint64_t>();
     part.first = reader->Number<uint32_t>();
-    if (part.first < wanted || (i == 0 && part.first > 0) ||
-        part.first >= function->code.size()) {
+    if (part.first < wanted || (i == 0 && part.first > 0) || part.first >= function->code.size()) {
       Fail(kIsaError, "part ", i, " starts at instruction ", part.first,
            "; allowed: 0 of the first, then ", wanted, " to ",
            static_cast<int64_t>(function->code.size()) - 1);
