@@ -224,6 +224,8 @@ def decode(code: bytes, offset: int) -> tuple[Instruction, int]:
     for name, kind, _ in cls.operands():
         values[name] = _unpack(kind, code, position)
         position += struct.calcsize(kind.format)
+        if kind is F32 and values[name] != values[name]:  # its bits don't survive
+            raise IsaError(f"{cls.mnemonic} at {offset:#x}: {name} is NaN; allowed: numbers")
     found = cls(**values)
     try:
         same = found.encode() == code[offset:end]

@@ -1,9 +1,12 @@
 """tests/fuzz: a small share of what `make fuzz` runs, and that its check can fail."""
 
+import struct
+
 import pytest
 import tvm_ffi
 
 from microscopiq import runtime
+from microscopiq.target.errors import IsaError
 from microscopiq.target.isa.program import Program
 
 from .loaders import HEAD, disagreement, fuzz, seal
@@ -27,3 +30,16 @@ def test_a_disagreement_shows():
     # A layer's name, which both read as text.
     changed = seal(data[HEAD:].replace(b"seed", b"weed"))
     assert "other bytes" in disagreement(changed, program, create(changed))
+
+
+def test_a_number_that_is_none_is_refused_by_both():
+    """A signalling NaN's bits don't survive a reader of numbers: no operand may be NaN."""
+    runtime.load()
+    create = tvm_ffi.get_global_func("microscopiq.runtime.create")
+    data = seeds()["ms4"]  # it clamps at 6
+    low, high = struct.pack("<f", 6.0), struct.pack("<I", 0x7FA00001)
+    assert data.count(low) == 1
+    changed = seal(data[HEAD:].replace(low, high))
+    for load in (Program.from_bytes, create):
+        with pytest.raises(IsaError, match="is NaN; allowed: numbers"):
+            load(changed)

@@ -24,7 +24,11 @@ class OperandReader {
   void u32(uint32_t* value) { Get(value); }
   void i32(int32_t* value) { Get(value); }
   void i64(int64_t* value) { Get(value); }
-  void f32(float* value) { Get(value); }
+  void f32(float* value) {
+    Get(value);
+    // Its bits needn't survive a reader of numbers.
+    if (*value != *value) Fail(kIsaError, "operand ", operand_, " is NaN; allowed: numbers");
+  }
   void extent(uint8_t* value) { Below(value, 0, kExtentRegisters, "extent register"); }
   void mem(uint8_t* value) { Below(value, 0, std::size(kMemNames), "memory"); }
   void unit(uint8_t* value) { Below(value, 1, std::size(kUnitNames), "unit"); }
