@@ -146,11 +146,13 @@ def read_blocks(sch: s_tir.Schedule) -> list[Block]:
     Refused
         For a block that is more than one store, or that not every iteration of its loops runs.
     """
+    if not _all_run(sch):
+        raise Refused("it leaves out some turns of its loops")
     root = sch.get_sblock("root")
-    return [one for block in sch.get_child_blocks(root) for one in _of_block(sch, block)]
+    return [one for block in sch.get_child_blocks(root) for one in blocks_of(sch, block)]
 
 
-def _of_block(sch: s_tir.Schedule, which) -> list[Block]:
+def blocks_of(sch: s_tir.Schedule, which) -> list[Block]:
     """Return a block's stores as blocks: those that reduce several things at once have several."""
     stmt = sch.get(which)
     name = stmt.name_hint

@@ -8,16 +8,19 @@ from tvm import s_tir, tirx
 
 from ....target.vector_operations import PARTIALS
 from ...tir.functions import with_functions
+from .blocks import blocks_of
+from .windows import is_window
 
 
 def in_order(sch: s_tir.Schedule) -> tirx.PrimFunc:
     """Return the function with every long reduction as partial results that are put together.
 
-    Up to `PARTIALS` elements one after the other are the same.
+    Up to `PARTIALS` elements one after the other are the same. A window's elements join one after
+    the other, however many there are.
     """
     for block in sch.get_child_blocks(sch.get_sblock("root")):
         kinds = [int(var.iter_type) for var in sch.get(block).iter_vars]
-        if tirx.IterVar.CommReduce not in kinds:
+        if tirx.IterVar.CommReduce not in kinds or all(map(is_window, blocks_of(sch, block))):
             continue
         loops = sch.get_loops(block)
         reduced = [

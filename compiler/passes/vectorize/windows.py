@@ -18,13 +18,11 @@ TRUTH = {"maximum": tirx.Or, "minimum": tirx.And}
 def unrolled(block: Block) -> Block:
     """Return a window's reduction as one expression of its elements, in their order.
 
-    What is no window stays: rows of the vector unit's own reductions. A reduction of one element
-    is a window too: its row is none that columns are.
+    What is no window stays: rows of the vector unit's own reductions.
     """
-    extents = [block.axes[var] for var in block.reduced]
-    count = int(np.prod(extents))
-    if not block.reduced or count > MOST or (count > 1 and not _moves_with_element(block)):
+    if not is_window(block):
         return block
+    extents = [block.axes[var] for var in block.reduced]
     dtype = str(block.buffer.dtype)
     value = tirx.const(start_of(block.reduction, dtype), dtype)
     join = (TRUTH if dtype == "bool" else JOIN)[block.reduction]
@@ -36,6 +34,17 @@ def unrolled(block: Block) -> Block:
         value = join(value, replaced(block.value, here))
     axes = {var: extent for var, extent in block.axes.items() if var not in block.reduced}
     return replace(block, axes=axes, reduced=(), value=value, reduction="")
+
+
+def is_window(block: Block) -> bool:
+    """Tell whether a block reduces a window that moves with the element, and is small.
+
+    A reduction of one element is a window too: its row is none that columns are.
+    """
+    count = int(np.prod([block.axes[var] for var in block.reduced]))
+    if not block.reduced or count > MOST:
+        return False
+    return count == 1 or _moves_with_element(block)
 
 
 def _moves_with_element(block: Block) -> bool:

@@ -74,6 +74,7 @@ MODELS = {
         (1, 3, 9, 8),
     ),
     "avg pool, ceiling": (pool("avg", 3, strides=2, ceil_mode=True), (1, 3, 8, 8)),
+    "avg pool of 25": (pool("avg", 5, strides=5), (1, 2, 10, 10)),
     "rotary": (rotated, (1, 12, 8)),
     "gates": (gates, (5, 12)),
     "shuffle": (shuffled, (1, 3, 5, 4)),
