@@ -52,7 +52,6 @@ std::string AffineText(const Affine& affine) {
 
 // The shortest decimal that reads back as the same double, laid out as Python's `repr` does.
 std::string FloatText(double value) {
-  if (std::isnan(value)) return "nan";
   if (std::isinf(value)) return value < 0 ? "-inf" : "inf";
   char text[40];
   // Not `printf` at a growing precision: it rounds the exact value, which for some powers of two

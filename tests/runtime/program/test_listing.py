@@ -40,7 +40,7 @@ KINDS = {
     "u32": integers(32),
     "i32": integers(32, True),
     "i64": integers(64, True),
-    "f32": st.floats(width=32),
+    "f32": st.floats(width=32, allow_nan=False),
     "affine": AFFINES,
     "extent": st.integers(0, 15),
     "mem": st.sampled_from(list(Mem)),
@@ -66,7 +66,7 @@ def clamp(*values: float):
 
 @settings(max_examples=200)
 @given(st.lists(any_instruction(), max_size=20))
-@example(clamp(0.0, 6.0, math.inf, math.nan, 0.1, 1e-5, 1e16, 1e15, 123456.78, 1e-45, 3.4e38, 1e-4))
+@example(clamp(0.0, 6.0, math.inf, 0.1, 1e-5, 1e16, 1e15, 123456.78, 1e-45, 3.4e38, 1e-4))
 def test_both_print_the_same(body):
     code = [*[isa.Loop(1)] * LOOP_DEPTH, *body, *[isa.EndLoop()] * LOOP_DEPTH, isa.End()]
     function = Function("f", "test", (Argument("x", "int8", (1,), True),), tuple(code))
@@ -82,7 +82,7 @@ def test_floats_are_the_shortest_that_read_back():
     values += [exact(10.0**power) for power in range(-45, 39)]
     largest = (2 - 2.0**-23) * 2.0**127
     values += [largest, 2.0**-126 - 2.0**-149, *map(exact, (0.1, 1 / 3, 123456.78, 9999999.0))]
-    values += [0.0, math.inf, math.nan]
+    values += [0.0, math.inf]
     code = (*clamp(*values), isa.End())
     function = Function("f", "test", (Argument("x", "int8", (1,), True),), code)
     module = create(Program.for_arch(TINY, {"f": function}).to_bytes())
