@@ -38,6 +38,8 @@ from .words import (
 
 MOST_OUTER = 5
 """Loops around rows and columns that a program has room for."""
+MOST_HALVES = 1 << 15
+"""Of 16 bits, that 32 bits hold the sum of."""
 
 
 def read_vector(sch) -> tuple[Vector, Tables]:
@@ -125,10 +127,7 @@ class _Reader:
         for at, block in enumerate(self.blocks):
             value = self._visit(block.value, at)
             if block.reduction:
-                value = self._wide(value)
-                tall, dtype = self.values[value].tall, dtype_of(block.value)
-                name = operation(REDUCTIONS, dtype, block.reduction)
-                value = self._add(Value(REDUCE, name, (value,), tall=tall))
+                value = self._reduced(block, self._wide(value))
             self.made[block.buffer] = value
             if block.buffer in self.buffers:
                 access = self.places[(block.buffer, at, -1)]
@@ -145,6 +144,27 @@ class _Reader:
             tuple(self.values),
             tuple(stores),
         )
+
+    def _reduced(self, block: Block, value: int) -> int:
+        """Return the value of each row's elements together."""
+        dtype = dtype_of(block.value)
+        if (dtype, block.reduction) == (LONG, "sum"):
+            return self._long_sum(block, value)
+        return self._reduce(operation(REDUCTIONS, dtype, block.reduction), value)
+
+    def _long_sum(self, block: Block, value: int) -> int:
+        """Return a sum of int64, of halves of words: together they fit, or the unit refuses it."""
+        if math.prod(block.axes[var] for var in block.reduced) > MOST_HALVES:
+            raise Refused(f"it sums more than {MOST_HALVES} elements of int64")
+        low = self._map("bit_and", value, self._number((1 << 16) - 1))
+        high = self._map("shift_right", value, self._number(16))
+        low, high = (self._reduce("int_sum", half) for half in (low, high))
+        return self._map(
+            "checked_add", self._map("checked_multiply", high, self._number(1 << 16)), low
+        )
+
+    def _reduce(self, name: str, value: int) -> int:
+        return self._add(Value(REDUCE, name, (value,), tall=self.values[value].tall))
 
     def _wide(self, number: int) -> int:
         """Return a value that has a number for each column, to be reduced."""

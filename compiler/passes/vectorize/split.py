@@ -1,21 +1,40 @@
-"""Cuts a function behind its first reduction, where rows are too long to wait for it on the chip.
+"""Splits a function between its loops: what the first part finds goes through DRAM to the second.
 
-What the first function finds of a row goes through DRAM to the second, which reads the row again.
+Rows may be too long to wait for a reduction on the chip, and then are read again; or the loops as
+a whole may be more than one operator does.
 """
 
 from tvm import ir, s_tir, tirx
 from tvm_ffi import structural_walk
 
 
-def split(func: tirx.PrimFunc) -> tuple[tirx.PrimFunc, tirx.PrimFunc] | None:
+def split_behind_reduction(func: tirx.PrimFunc) -> tuple[tirx.PrimFunc, tirx.PrimFunc] | None:
     """Return a function's part up to its first reduction, and the rest; None without a rest."""
-    root = func.body.block
-    nests = list(root.body.seq) if isinstance(root.body, tirx.SeqStmt) else [root.body]
+    nests = _nests(func)
     at = next((n for n, nest in enumerate(nests) if _reduces(nest)), len(nests)) + 1
-    if at >= len(nests):
-        return None
     # What the next loops make of the sums alone is as short as they are.
+    return split_at(func, at) if at < len(nests) else None
+
+
+def split_at(func: tirx.PrimFunc, at: int) -> tuple[tirx.PrimFunc, tirx.PrimFunc]:
+    """Return a function's first `at` nests of loops, and those behind them."""
+    nests = _nests(func)
     return _step(func, nests[:at], nests[at:]), _step(func, nests[at:], [])
+
+
+def nests_in(func: tirx.PrimFunc) -> int:
+    """Return the number of nests of loops, one behind the other; 1 of a program."""
+    return len(_nests(func)) if isinstance(func.body, s_tir.stmt.SBlockRealize) else 1
+
+
+def stored_in(func: tirx.PrimFunc) -> set[tirx.Buffer]:
+    """Return the buffers that a function writes."""
+    return _stored([func.body])
+
+
+def _nests(func: tirx.PrimFunc) -> list:
+    body = func.body.block.body
+    return list(body.seq) if isinstance(body, tirx.SeqStmt) else [body]
 
 
 def _step(func: tirx.PrimFunc, nests: list, later: list) -> tirx.PrimFunc:

@@ -63,7 +63,7 @@ def tabled(block: Block, tables: Tables) -> Block:
     value = structural_map(
         block.value, (ir.TensorLoad, lambda load: _by_index(load, block.axes, tables))
     )
-    return replace(block, value=_with_tables(value, block.axes, tables))
+    return replace(block, value=_with_tables(value, block, tables))
 
 
 def _by_index(load, axes: dict, tables: Tables):
@@ -81,24 +81,24 @@ def _may_be_strided(index) -> bool:
     return all(isinstance(node, STRIDED) and is_integer(node) for node in found)
 
 
-def _with_tables(value, axes: dict, tables: Tables):
+def _with_tables(value, block: Block, tables: Tables):
     if isinstance(value, tirx.FloatImm | tirx.IntImm | ir.TensorLoad):
         return value
     if not loads_of(value) and variables_of(value):
-        if is_integer(value) and _is_cut(value, axes):
+        if is_integer(value) and _is_cut(value, block):
             return value
-        if not is_integer(value) and all(_is_cut(part, axes) for part in _integers(value)):
+        if not is_integer(value) and all(_is_cut(part, block) for part in _integers(value)):
             return value
         if str(value.ty.dtype) == "bool":
             chosen = tirx.Select(value, tirx.const(1, "int32"), tirx.const(0, "int32"))
-            return tirx.NE(tables.load(chosen, axes), tirx.const(0, "int32"))
-        table = tables.load(value, axes)
+            return tirx.NE(tables.load(chosen, block.axes), tirx.const(0, "int32"))
+        table = tables.load(value, block.axes)
         return tirx.Cast(str(value.ty.dtype), table) if is_integer(value) else table
     parts = children(value)
     # What keeps loads inside of a tensor can't be a number among others.
     first = 1 if called(value) == "if_then_else" else 0
     return _rebuilt(
-        value, parts[:first] + [_with_tables(part, axes, tables) for part in parts[first:]]
+        value, parts[:first] + [_with_tables(part, block, tables) for part in parts[first:]]
     )
 
 
@@ -109,11 +109,13 @@ def _integers(value) -> list:
     return [found for child in children(value) for found in _integers(child)]
 
 
-def _is_cut(expr, axes: dict) -> bool:
-    """Tell whether a few cuts across axes settle an expression."""
+def _is_cut(expr, block: Block) -> bool:
+    """Tell whether a few cuts across axes settle an expression; what is summed stays whole."""
     try:
-        places = changes(expr, axes)
+        places = changes(expr, block.axes)
     except Refused:
+        return False
+    if any(places.get(var) for var in block.reduced):
         return False
     return math.prod(len(each) + 1 for each in places.values()) <= FEW
 

@@ -8,19 +8,17 @@ import tvm
 from tvm import relax, s_tir, tirx
 
 from ....target.arch import Arch
-from ....target.errors import CapacityError, IsaError
-from ...kinds.registry import emit_tile, kind_of
 from ...operators import ATTRIBUTE, to_attribute
 from ...partition.graph import function_calls, function_names, op_name
 from ..records import HostOperator, LayerRecord, read_records, with_records
 from ..rewrite.gemm import LAYER
-from .blocks import inlined
 from .constants import folded
+from .masked import masked
 from .operands import Plan, Planned, follow_plans, with_operands
-from .read import read_vector
 from .reference import in_order
 from .refusal import Refused
-from .split import split
+from .split import stored_in
+from .steps import Step, steps_of
 
 KERNEL = "microscopiq.kernel"
 """PrimFunc attribute of functions that a pass made for the vector unit."""
@@ -45,7 +43,7 @@ def vectorize(mod: tvm.IRModule, arch: Arch) -> tvm.IRModule:
     lowered = _functions(mod)
     host: list[HostOperator] = []
     layers = dict(records.layers)
-    refused: dict[str, str] = {}
+    refused: dict[str, HostOperator] = {}
     plans: dict[str, Plan] = {}
     ours = {gv.name_hint for gv, each in mod.functions.items() if KERNEL not in (each.attrs or {})}
     for gv, function in lowered.functions.items():
@@ -53,40 +51,33 @@ def vectorize(mod: tvm.IRModule, arch: Arch) -> tvm.IRModule:
         if not isinstance(function, tirx.PrimFunc) or name in ours:
             continue
         if reason := _product_of(name, records.host):
-            refused[name] = reason
+            refused[name] = HostOperator("", _plain(name), reason, 1)
             continue
         try:
-            sch = inlined(function)
-            moved = sch.mod["main"].with_attr("global_symbol", name)
-            if relax.analysis.has_reshape_pattern(moved):
-                lowered.update_func(gv, moved.without_attr("global_symbol"))
-                continue
-            steps = _steps(sch, name, arch)
-        except (Refused, CapacityError, IsaError) as refusal:
-            refused[name] = str(refusal)
+            steps = steps_of(function, name, arch)
+        except Refused as refusal:
+            refused[name] = HostOperator("", _plain(name), str(refusal), 1)
+            continue
+        if len(steps) == 1 and steps[0].operator is None:
+            view = steps[0].sch.mod["main"].with_attr("global_symbol", name)
+            lowered.update_func(gv, view.without_attr("global_symbol"))
             continue
         planned = []
-        for number, (sch, operator, tables) in enumerate(steps):
-            step = name if len(steps) == 1 else f"{name}_step{number}"
-            # TVM adds functions to the host's code, such as `shape_func`: none begins like that.
-            symbol, layer = f"mq_{step}", _plain(step)
-            layers[symbol] = LayerRecord(layer, "vector")
-            attributes = {ATTRIBUTE: to_attribute(operator), LAYER: f"{len(layers)} {layer}"}
-            func = with_operands(in_order(sch), tables, operator.outputs).with_attrs(attributes)
-            params = list(sch.mod["main"].params)
-            at = len(params) - operator.outputs
-            numbers = [numbers for _, numbers in tables.made]
-            planned.append(Planned(symbol, func, params[:at], params[at:], numbers))
+        for number, step in enumerate(steps):
+            title = name if len(steps) == 1 else f"{name}_step{number}"
+            planned.append(_planned(step, title, layers))
+            if step.reason:
+                refused[title] = HostOperator("", _loops_of(step.sch), step.reason, 1)
         made = {buffer for step in planned for buffer in step.writes}
-        params = list(moved.params)
+        params = list(function.params)
         plans[name] = Plan(params, sum(buffer in made for buffer in params), planned)
     lowered = follow_plans(lowered, plans)
     for gv in function_names(lowered):
         host += _not_legalized(gv.name_hint, lowered[gv], records.host)
         calls = function_calls(lowered[gv])
-        for name, reason in refused.items():
+        for name, row in refused.items():
             if times := calls.count(name):
-                host.append(HostOperator(gv.name_hint, _plain(name), reason, times))
+                host.append(row._replace(function=gv.name_hint, times=times))
     records = replace(records, layers=layers, host=tuple(host))
     attrs = dict(mod.attrs) if mod.attrs else {}
     return with_records(lowered.with_attrs(attrs), records)
@@ -105,27 +96,26 @@ def _product_of(name: str, host: tuple[HostOperator, ...]) -> str:
     return ""
 
 
-def _steps(sch: s_tir.Schedule, name: str, arch: Arch) -> list[tuple]:
-    """Return what a function becomes: of each step the schedule, the operator, and tables.
+def _planned(step: Step, name: str, layers: dict[str, LayerRecord]) -> Planned:
+    """Return the function of a step; one that the machine runs gets a row among the layers."""
+    params = list(step.sch.mod["main"].params)
+    stored = stored_in(step.sch.mod["main"])
+    at = sum(buffer not in stored for buffer in params)
+    if step.operator is None or step.tables is None:
+        return Planned(name, step.sch.mod["main"], params[:at], params[at:], [])
+    # TVM adds functions to the host's code, such as `shape_func`: none begins like that.
+    symbol, layer = f"mq_{name}", _plain(name)
+    layers[symbol] = LayerRecord(layer, "vector")
+    attributes = {ATTRIBUTE: to_attribute(step.operator), LAYER: f"{len(layers)} {layer}"}
+    func = with_operands(in_order(step.sch), step.tables, step.operator.outputs)
+    numbers = [numbers for _, numbers in step.tables.made]
+    return Planned(symbol, func.with_attrs(attributes), params[:at], params[at:], numbers)
 
-    It's one, unless its rows are too long for the chip.
 
-    Raises
-    ------
-    Refused, CapacityError, IsaError
-        With the reason why the machine can't run it.
-    """
-    operator, tables = read_vector(sch)
-    try:
-        tile = kind_of(operator).default_tile(operator, arch)
-    except CapacityError:
-        parts = split(sch.mod["main"])
-        if parts is None:
-            raise
-        return [one for part in parts for one in _steps(inlined(part), name, arch)]
-    # Whether registers and semaphores are enough, only emission knows.
-    emit_tile(operator, tile, arch, name, "", b"")
-    return [(sch, operator, tables)]
+def _loops_of(sch: s_tir.Schedule) -> str:
+    """Return what the loops of a function compute, by the names that TVM gave it."""
+    blocks = sch.get_child_blocks(sch.get_sblock("root"))
+    return _plain("_".join(sch.get(block).name_hint.removeprefix("T_") for block in blocks))
 
 
 def has_kernels(mod: tvm.IRModule) -> bool:
@@ -151,7 +141,7 @@ def _functions(mod: tvm.IRModule) -> tvm.IRModule:
         ]
     )
     with tvm.target.Target(HOST):
-        legal = relax.transform.LegalizeOps()(tvm.IRModule(apart, attrs=mod.attrs))
+        legal = relax.transform.LegalizeOps()(masked(tvm.IRModule(apart, attrs=mod.attrs)))
         return passes(folded(legal, ours))
 
 
