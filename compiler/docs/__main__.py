@@ -18,6 +18,8 @@ from ...target.formats import (
     WEIGHT_FORMATS,
 )
 from ..partition.constraints import ANCHORS, CONSTRAINTS, HOST_REASONS, OTHER_REASON
+from ..passes.vectorize.forms import MOST
+from ..passes.vectorize.legal import known_forms
 from .energy import energy
 from .onnx_operators import onnx_operators
 from .recipes import recipes
@@ -45,14 +47,20 @@ def operators() -> str:
         "",
         "What is no product goes to the vector unit, as a function that TVM legalized and fused, "
         "if its elements are read and written at strides, at indices or at places that are known. "
-        "Sorting, cumulative sums, scatters, shapes that data decide and types such as float16 "
-        "stay on the host, with the reason in the report. A model compiled with `--no-vector` "
+        "Operators that step from element to element take the forms below, as long as their "
+        f"results look at no more than {MOST:,} elements in all; longer ones, shapes that data "
+        "decide and types such as float16 stay on the host, with the reason in the report. A "
+        "model compiled with `--no-vector` "
         "leaves all of it there, with the reasons of this table; they are also those for products "
         "that aren't made of an operator.",
         "",
-        "| operator | reason |",
+        "| operator | what each result does |",
         "|---|---|",
     ]
+    for name, form in sorted(known_forms().items()):
+        text = " ".join((form.__doc__ or "").split())
+        out.append(f"| `{name}` | {text[0].lower()}{text[1:].rstrip('.')} |")
+    out += ["", "| operator | reason |", "|---|---|"]
     out += [f"| `{name}` | {reason} |" for name, reason in sorted(HOST_REASONS.items())]
     out.append(f"| any other | {OTHER_REASON} |")
     out += onnx_operators()

@@ -1,66 +1,15 @@
-"""Operators that go from element to element, as reductions in which each result skips some.
-
-TVM writes a cumulative sum or a scatter as a program that the vector unit has no operator for. A
-result that looks at every element, and takes those that count, is more work, and a transfer or two:
-up to `MOST` looks it's still less than to hand the tensor to the host and back.
-"""
+"""Cumulative sums, scatters, places of extremes, and pools, as reductions that skip elements."""
 
 import math
 from collections.abc import Callable
 
 import numpy as np
-import tvm
 from tvm import relax, te, tirx, topi
-from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from ...partition.graph import function_names, op_name, static_shape
+from ...partition.graph import op_name
+from .forms import MOST, dtype_in, form, shape_in
 
-MOST = 1 << 20
-"""Elements that all results together look at."""
 INTEGERS = ("bool", "int8", "uint8", "int32", "int64")
-
-Form = Callable[[relax.BlockBuilder, relax.Call], "relax.Expr | None"]
-"""Returns what computes the same as a call whose shapes are known, None to leave it."""
-FORMS: dict[str, Form] = {}
-"""By the operator's name."""
-
-
-def form(name: str) -> Callable[[Form], Form]:
-    """Register a function as the form of an operator."""
-
-    def register(function: Form) -> Form:
-        FORMS[name] = function
-        return function
-
-    return register
-
-
-def masked(mod: tvm.IRModule) -> tvm.IRModule:
-    """Return the module with the operators of `FORMS` as functions of blocks, where that pays."""
-    change = _Masked(mod)
-    for gv in function_names(mod):
-        change.builder_.update_func(gv, change.visit_expr(mod[gv]))
-    return change.builder_.get()
-
-
-@mutator
-class _Masked(PyExprMutator):
-    def visit_call_(self, call):
-        call = self.visit_expr_post_order(call)
-        make = FORMS.get(op_name(call))
-        tensors = [arg for arg in call.args if isinstance(arg.ty, relax.TensorType)]
-        if make is None or not all(map(static_shape, tensors)):
-            return call
-        made = make(self.builder_, call)
-        return call if made is None else made
-
-
-def _shape(expr: relax.Expr) -> tuple[int, ...]:
-    return tuple(int(size) for size in expr.ty.shape.values)
-
-
-def _dtype(expr: relax.Expr) -> str:
-    return str(expr.ty.dtype)
 
 
 @form("cumsum")
@@ -68,7 +17,7 @@ def cumsum(builder: relax.BlockBuilder, call: relax.Call):
     """Sum for each place of a row all elements up to it."""
     if call.attrs.axis is None:
         return None
-    (x,), shape, dtype = call.args, _shape(call), _dtype(call)
+    (x,), shape, dtype = call.args, shape_in(call), dtype_in(call)
     axis, behind = int(call.attrs.axis) % len(shape), int(bool(call.attrs.exclusive))
     if math.prod(shape) * shape[axis] > MOST:
         return None
@@ -90,9 +39,9 @@ def cumsum(builder: relax.BlockBuilder, call: relax.Call):
 def scatter_nd(builder: relax.BlockBuilder, call: relax.Call):
     """Take for each row the last update with its index, or add all of them."""
     data, indices, updates = call.args
-    shape, width = _shape(data), _shape(indices)[-1]
+    shape, width = shape_in(data), shape_in(indices)[-1]
     rows, columns = math.prod(shape[:width]), math.prod(shape[width:])
-    count, add = math.prod(_shape(indices)[:-1]), str(call.attrs.reduction) == "add"
+    count, add = math.prod(shape_in(indices)[:-1]), str(call.attrs.reduction) == "add"
     looks = rows * count * (columns if add else 1)
     if str(call.attrs.reduction) not in ("update", "add") or not 0 < looks <= MOST:
         return None
@@ -131,7 +80,7 @@ def scatter_nd(builder: relax.BlockBuilder, call: relax.Call):
 def scatter_elements(builder: relax.BlockBuilder, call: relax.Call):
     """Add for each element all updates with its index."""
     data, indices, updates = call.args
-    shape, count = _shape(data), _shape(indices)
+    shape, count = shape_in(data), shape_in(indices)
     axis = int(call.attrs.axis) % len(shape)
     others = (shape[:axis] + shape[axis + 1 :]) == (count[:axis] + count[axis + 1 :])
     looks = math.prod(shape) * count[axis]
@@ -163,14 +112,13 @@ def _added(data: te.Tensor, k, counts: Callable, value: Callable) -> te.Tensor:
     return topi.add(data, sums)
 
 
-@form("argmax")
-@form("argmin")
+@form("argmax", "argmin")
 def argument(builder: relax.BlockBuilder, call: relax.Call):
     """Find the first integer of a row that is its extreme; the unit has it for fp32 as it is."""
     (x,), axis = call.args, call.attrs.axis
-    if _dtype(x) not in INTEGERS or axis is None:
+    if dtype_in(x) not in INTEGERS or axis is None:
         return None
-    shape, dtype = _shape(x), _dtype(call)
+    shape, dtype = shape_in(x), dtype_in(call)
     axis, keep = int(axis) % len(shape), bool(call.attrs.keepdims)
     extreme = te.max if op_name(call) == "argmax" else te.min
     kept = (*shape[:axis], 1, *shape[axis + 1 :])
@@ -191,7 +139,7 @@ def argument(builder: relax.BlockBuilder, call: relax.Call):
             "first",
         )
         out = topi.cast(first, dtype)
-        return out if keep else topi.reshape(out, _shape(call))
+        return out if keep else topi.reshape(out, shape_in(call))
 
     return builder.call_te(found, x, primfunc_name_hint=op_name(call))
 
@@ -199,10 +147,10 @@ def argument(builder: relax.BlockBuilder, call: relax.Call):
 @form("nn.adaptive_avg_pool2d")
 def adaptive_avg_pool2d(builder: relax.BlockBuilder, call: relax.Call):
     """Average windows of several sizes: each result takes what is in its own, of all pixels."""
-    (x,), shape = call.args, _shape(call.args[0])
-    size = _shape(call)[2:]
+    (x,), shape = call.args, shape_in(call.args[0])
+    size = shape_in(call)[2:]
     even = all(whole % parts == 0 for whole, parts in zip(shape[2:], size, strict=True))
-    looks = math.prod(_shape(call)) * math.prod(shape[2:])
+    looks = math.prod(shape_in(call)) * math.prod(shape[2:])
     if str(call.attrs.layout) != "NCHW" or even or not 0 < looks <= MOST:
         return None
     ends = [_windows(whole, parts) for whole, parts in zip(shape[2:], size, strict=True)]
@@ -215,14 +163,14 @@ def adaptive_avg_pool2d(builder: relax.BlockBuilder, call: relax.Call):
         )
         none = tirx.const(0, x.dtype)
         sums = te.compute(
-            _shape(call),
+            shape_in(call),
             lambda n, c, i, j: te.sum(
                 tirx.Select(inside[i, j, h, w] > 0, x[n, c, h, w], none), axis=[h, w]
             ),
             "sums",
         )
         return te.compute(
-            _shape(call), lambda n, c, i, j: sums[n, c, i, j] / areas[i, j], "averages"
+            shape_in(call), lambda n, c, i, j: sums[n, c, i, j] / areas[i, j], "averages"
         )
 
     constants = [relax.const(each.astype("float32")) for each in (inside, areas)]
@@ -241,8 +189,8 @@ def _windows(whole: int, parts: int) -> np.ndarray:
 def avg_pool2d(builder: relax.BlockBuilder, call: relax.Call):
     """Average an image as a whole where the window is larger than it."""
     (x,), attrs = call.args, call.attrs
-    image = _shape(x)[2:]
-    if str(attrs.layout) != "NCHW" or _shape(call)[2:] != (1, 1):
+    image = shape_in(x)[2:]
+    if str(attrs.layout) != "NCHW" or shape_in(call)[2:] != (1, 1):
         return None
     covers = all(int(side) >= whole for side, whole in zip(attrs.pool_size, image, strict=True))
     same = tuple(map(int, attrs.pool_size)) == image

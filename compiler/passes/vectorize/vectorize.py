@@ -13,7 +13,7 @@ from ...partition.graph import function_calls, function_names, op_name
 from ..records import HostOperator, LayerRecord, read_records, with_records
 from ..rewrite.gemm import LAYER
 from .constants import folded
-from .masked import masked
+from .legal import formed
 from .operands import Plan, Planned, follow_plans, with_operands
 from .reference import in_order
 from .refusal import Refused
@@ -141,7 +141,7 @@ def _functions(mod: tvm.IRModule) -> tvm.IRModule:
         ]
     )
     with tvm.target.Target(HOST):
-        legal = relax.transform.LegalizeOps()(masked(tvm.IRModule(apart, attrs=mod.attrs)))
+        legal = relax.transform.LegalizeOps()(formed(tvm.IRModule(apart, attrs=mod.attrs)))
         return passes(folded(legal, ours))
 
 

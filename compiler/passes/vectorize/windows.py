@@ -24,14 +24,17 @@ def unrolled(block: Block) -> Block:
         return block
     extents = [block.axes[var] for var in block.reduced]
     dtype = str(block.buffer.dtype)
-    value = tirx.const(start_of(block.reduction, dtype), dtype)
+    # What is above all integers, or below, needs more bits than the unit has, and changes nothing.
+    without = block.reduction != "sum" and "int" in dtype
+    value = None if without else tirx.const(start_of(block.reduction, dtype), dtype)
     join = (TRUTH if dtype == "bool" else JOIN)[block.reduction]
     for places in itertools.product(*map(range, extents)):
         here = {
             var: tirx.const(place, str(var.ty.dtype))
             for var, place in zip(block.reduced, places, strict=True)
         }
-        value = join(value, replaced(block.value, here))
+        one = replaced(block.value, here)
+        value = one if value is None else join(value, one)
     axes = {var: extent for var, extent in block.axes.items() if var not in block.reduced}
     return replace(block, axes=axes, reduced=(), value=value, reduction="")
 

@@ -48,7 +48,9 @@ class Row:
     sqnr_db : float or None
         The quantized model beside the source.
     macs_share, time_share : float or None
-        Of multiply-accumulates, and of the latency, on the machine; None without any.
+        Of multiply-accumulates, and of the operators' time, on the machine; None without any.
+    latency_share : float or None
+        The machine's of the whole latency, of which hand-overs are a part.
     host : tuple of (str, str, int)
         Operators on the host, why, and how many.
     """
@@ -62,6 +64,7 @@ class Row:
     sqnr_db: float | None = None
     macs_share: float | None = None
     time_share: float | None = None
+    latency_share: float | None = None
     host: tuple[tuple[str, str, int], ...] = ()
 
     def to_record(self) -> dict:
@@ -91,6 +94,7 @@ def measure(source: Source, options: Options) -> Row:
     except (RuntimeError, ValueError, TypeError, KeyError, AssertionError,
             AttributeError, NotImplementedError, IndexError, ImportError) as error:  # fmt: skip
         return Row(source.name, source.form, stage, last_line(error))
+    working = result.seconds + result.host_seconds
     macs = result.macs + sum(row["macs"] for row in result.host_calls)
     return Row(
         row.name,
@@ -100,7 +104,8 @@ def measure(source: Source, options: Options) -> Row:
         # Random networks can end at 1e-27.
         sqnr_db=distance_db(given.expected, result.outputs, unit=0.0),
         macs_share=result.macs / macs if macs else None,
-        time_share=result.seconds / result.latency_seconds if result.latency_seconds else None,
+        time_share=result.seconds / working if working else None,
+        latency_share=result.seconds / result.latency_seconds if result.latency_seconds else None,
         host=tuple(
             (one.operator, one.reason, one.times)
             for one in compilation.host

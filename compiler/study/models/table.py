@@ -12,13 +12,14 @@ HEADINGS = (
     "SQNR dB",
     "MACs %",
     "time %",
+    "latency %",
 )
 
 
 def cells(row: Row) -> tuple[str, ...]:
     """Return what stands under `HEADINGS`; of a row that failed, where it did."""
     if row.stage:
-        return (row.name, row.form, f"{row.stage} fails", "", "", "", "")
+        return (row.name, row.form, f"{row.stage} fails", "", "", "", "", "")
     return (
         row.name,
         row.form,
@@ -27,6 +28,7 @@ def cells(row: Row) -> tuple[str, ...]:
         decibels(row.sqnr_db),
         _percent(row.macs_share),
         _percent(row.time_share),
+        _percent(row.latency_share),
     )
 
 
@@ -71,10 +73,11 @@ def page(rows: list[Row], command: str, recipe: str, arch: str) -> str:
         "`torch.onnx.export(dynamo=True)`. *import dB*: the imported fp32 module on LLVM beside",
         "the source. *equal*: the simulator's outputs are LLVM's in every bit. *SQNR dB*: the",
         "quantized model beside the source; weights are random, so it says little of trained ones.",
-        "*MACs %*: multiply-accumulates on the array. *time %*: the machine's share of the latency",
-        "of the whole model, beside the host and the hand-overs that the architecture describes",
-        "([architectures.md](architectures.md)); models as tiny as these spend most of it outside",
-        "of products.",
+        "*MACs %*: multiply-accumulates on the array. *time %*: of the time of all operators, the",
+        "machine's share. *latency %*: its share of the whole latency; the rest is the host's, and",
+        "that of hand-overs as the architecture describes them",
+        "([architectures.md](architectures.md)): each run starts and ends on the host, which is",
+        "long beside models as tiny as these.",
         "",
         f"{len(rows)} rows, of which {len(failed)} fail.",
         "",

@@ -105,7 +105,10 @@ def test_products_and_time_on_the_host_count():
 
     mod = module(body, (3, 10))
     row = row_of(mod, run_llvm(mod, inputs_of(mod)))
-    assert row.macs_share == 1 and 0 < row.time_share < 1
+    assert row.macs_share == 1 and row.time_share == 1 and 0 < row.latency_share < 1
+    mod = module(lambda emit, x: emit(op.cumprod(emit(op.matmul(x, const(10, 8))))), (3, 10))
+    row = row_of(mod, run_llvm(mod, inputs_of(mod)))
+    assert row.macs_share == 1 and row.latency_share < row.time_share < 1
 
 
 def test_words_of_the_table():
