@@ -1,11 +1,9 @@
 """From a PrimFunc to an operator of the vector unit, or the reason why it stays on the host."""
 
-import math
-
 from tvm import ir, tirx
 from tvm.ir.prim.expr import BitwiseNot
 
-from ...operators import CONSTANT, GATHER, LOAD, MAP, REDUCE, Access, Part, Value, Vector
+from ...operators import GATHER, LOAD, MAP, Access, Part, Value, Vector
 from .axes import flat_offset, merged, same_axes, strided
 from .blocks import Block, read_blocks
 from .cuts import cut, cut_where_read, periods_of
@@ -15,6 +13,7 @@ from .pieces import apart, pieces
 from .places import place_expressions
 from .refusal import Refused
 from .tables import Tables, tabled
+from .values import Values
 from .windows import unrolled
 from .words import (
     ARITHMETIC,
@@ -25,11 +24,7 @@ from .words import (
     DYADIC,
     FLOAT,
     INT,
-    LONG,
-    QUOTIENTS,
-    REDUCTIONS,
     SWAPPED,
-    cast,
     comparison,
     dtype_of,
     operation,
@@ -38,8 +33,6 @@ from .words import (
 
 MOST_OUTER = 5
 """Loops around rows and columns that a program has room for."""
-MOST_HALVES = 1 << 15
-"""Of 16 bits, that 32 bits hold the sum of."""
 
 
 def read_vector(sch) -> tuple[Vector, Tables]:
@@ -92,9 +85,7 @@ class _Reader:
             mine = {names[var] for var in block.reduced if block.axes[var] > 1}
             if block.reduction and mine != whole:
                 raise Refused("it reduces along one axis and then along another")
-        self.values: list[Value] = []
-        # By text: 0.0 and -0.0 are equal, but not the same number.
-        self.numbers: dict[str, int] = {}
+        self.values = Values()
         self.made: dict[tirx.Buffer, int] = {}
         self.written = {block.buffer for block in blocks}
         self.indices: set[tuple] = set()
@@ -105,20 +96,12 @@ class _Reader:
         accesses = self._accesses()
         self.axes, flat = strided([offset for _, offset in accesses], self.axes)
         self.axes, _ = merged(self.axes, [strides for _, strides in flat])
-        self.indexed = {
-            var
+        moving = [
+            (key, [var for var, step in strides.items() if step])
             for (key, _), (_, strides) in zip(accesses, flat, strict=True)
-            if key in self.indices
-            for var, stride in strides.items()
-            if stride
-        }
-        self.fixed = {
-            var
-            for (key, _), (_, strides) in zip(accesses, flat, strict=True)
-            if key in self.gathered
-            for var, stride in strides.items()
-            if stride
-        }
+        ]
+        self.indexed = {var for key, axes in moving if key in self.indices for var in axes}
+        self.fixed = {var for key, axes in moving if key in self.gathered for var in axes}
         self.outer, self.row, self.column = self._shape()
         self.places = {}
         for (key, _), (offset, strides) in zip(accesses, flat, strict=True):
@@ -127,13 +110,13 @@ class _Reader:
         for at, block in enumerate(self.blocks):
             value = self._visit(block.value, at)
             if block.reduction:
-                value = self._reduced(block, self._wide(value))
+                value = self.values.reduced(block, self.values.wide(value))
             self.made[block.buffer] = value
             if block.buffer in self.buffers:
                 access = self.places[(block.buffer, at, -1)]
                 if str(block.buffer.dtype) == BOOL:  # a byte is an integer before
-                    value = self._cast(value, BOOL, INT)
-                stores.append((self._spread(value, access), access))
+                    value = self.values.cast(value, BOOL, INT)
+                stores.append((self.values.spread(value, access.row != 0, _wide(access)), access))
         extent = {**self.axes.extents, None: 1}
         near = extent[self.column]
         return Part(
@@ -141,45 +124,9 @@ class _Reader:
             extent[self.row],
             near * extent[self.far],
             near,
-            tuple(self.values),
+            tuple(self.values.found),
             tuple(stores),
         )
-
-    def _reduced(self, block: Block, value: int) -> int:
-        """Return the value of each row's elements together."""
-        dtype = dtype_of(block.value)
-        if (dtype, block.reduction) == (LONG, "sum"):
-            return self._long_sum(block, value)
-        return self._reduce(operation(REDUCTIONS, dtype, block.reduction), value)
-
-    def _long_sum(self, block: Block, value: int) -> int:
-        """Return a sum of int64, of halves of words: together they fit, or the unit refuses it."""
-        if math.prod(block.axes[var] for var in block.reduced) > MOST_HALVES:
-            raise Refused(f"it sums more than {MOST_HALVES} elements of int64")
-        low = self._map("bit_and", value, self._number((1 << 16) - 1))
-        high = self._map("shift_right", value, self._number(16))
-        low, high = (self._reduce("int_sum", half) for half in (low, high))
-        return self._map(
-            "checked_add", self._map("checked_multiply", high, self._number(1 << 16)), low
-        )
-
-    def _reduce(self, name: str, value: int) -> int:
-        return self._add(Value(REDUCE, name, (value,), tall=self.values[value].tall))
-
-    def _wide(self, number: int) -> int:
-        """Return a value that has a number for each column, to be reduced."""
-        value = self.values[number]
-        if value.wide:
-            return number
-        return self._add(Value(MAP, "copy", (number,), tall=value.tall, wide=True))
-
-    def _spread(self, number: int, access: Access) -> int:
-        """Return a value that has a number for each element that is stored."""
-        value = self.values[number]
-        tall, wide = access.row != 0, _wide(access)
-        if (value.tall or not tall) and (value.wide or not wide):
-            return number
-        return self._add(Value(MAP, "copy", (number,), tall=tall, wide=wide))
 
     def _accesses(self) -> list[tuple[tuple, ir.Expr]]:
         """Return what each load and store of an argument is at, by (buffer, block, number)."""
@@ -234,53 +181,43 @@ class _Reader:
         row, column, far = (strides.get(var, 0) for var in (self.row, self.column, self.far))
         return Access(argument, offset, outer, row, column, far)
 
-    def _add(self, value: Value) -> int:
-        key = repr(value)
-        if key not in self.numbers:
-            self.numbers[key] = len(self.values)
-            self.values.append(value)
-        return self.numbers[key]
-
-    def _map(self, operation: str, *operands: int) -> int:
-        given = [self.values[number] for number in operands]
-        tall, wide = any(one.tall for one in given), any(one.wide for one in given)
-        return self._add(Value(MAP, operation, operands, tall=tall, wide=wide))
-
     def _visit(self, expr: ir.Expr, at: int) -> int:
         loads = {hash(load): number for number, load in enumerate(loads_of(self.blocks[at].value))}
 
         def visit(node) -> int:
             kind = type(node)
             if isinstance(node, tirx.FloatImm | tirx.IntImm):
-                return self._constant(node)
+                return self.values.constant(node)
             if isinstance(node, ir.TensorLoad):
                 if node.source in self.made:
                     return self.made[node.source]
                 return self._load(node, self.places[(node.source, at, loads[hash(node)])], visit)
             if isinstance(node, tirx.Cast):
-                return self._cast(visit(node.value), dtype_of(node.value), dtype_of(node))
+                return self.values.cast(visit(node.value), dtype_of(node.value), dtype_of(node))
             if isinstance(node, tirx.Select) or called(node) == "if_then_else":
                 return self._chosen(children(node), visit)
             if isinstance(node, tirx.Not):
-                return self._map("equal", visit(node.a), self._number(0.0))
+                return self.values.map("equal", visit(node.a), self.values.number(0.0))
             if isinstance(node, ir.Call):
                 return self._call(node, visit)
             if kind in COMPARE:
-                return self._map(
+                return self.values.map(
                     comparison(COMPARE[kind], dtype_of(node.a)), visit(node.a), visit(node.b)
                 )
             if kind in SWAPPED:
-                return self._map(
+                return self.values.map(
                     comparison(SWAPPED[kind], dtype_of(node.a)), visit(node.b), visit(node.a)
                 )
             if isinstance(node, BitwiseNot):
                 if dtype_of(node) == BOOL:
-                    return self._map("equal", visit(node.a), self._number(0.0))
-                return self._map("bit_xor", visit(node.a), self._number(-1))
+                    return self.values.map("equal", visit(node.a), self.values.number(0.0))
+                return self.values.map("bit_xor", visit(node.a), self.values.number(-1))
             if not hasattr(node, "a") or not hasattr(node, "b"):
                 raise Refused(f"the vector unit knows no {kind.__name__}")
             name = operation(ARITHMETIC, dtype_of(node), kind)
-            return self._map(name, visit(node.a), self._safe(name, visit(node.b)))
+            return self.values.map(
+                name, visit(node.a), self.values.safe(name, visit(node.b), self.choices > 0)
+            )
 
         return visit(expr)
 
@@ -289,67 +226,19 @@ class _Reader:
         self.choices += 1
         one, other = map(visit, parts[1:])
         self.choices -= 1
-        return self._map("select", condition, one, other)
-
-    def _safe(self, name: str, second: int) -> int:
-        """Return a second operand with which an operation has a result.
-
-        What a choice leaves out is computed too, and may be a shift too far, or a division by 0.
-        """
-        if self.values[second].kind == CONSTANT:
-            return second
-        if name in ("shift_left", "shift_right"):
-            return self._map("bit_and", second, self._number(31))
-        if name in QUOTIENTS.values() and self.choices:
-            nothing = self._map("int_equal", second, self._number(0))
-            return self._map("select", nothing, self._number(1), second)
-        return second
+        return self.values.map("select", condition, one, other)
 
     def _call(self, node: ir.Call, visit) -> int:
         name = called(node)
         if name == DYADIC:
-            return self._map("dyadic", *map(visit, scaled_by(node)))
-        return self._map(operation(CALLS, dtype_of(node), name), *map(visit, node.args))
-
-    def _constant(self, node) -> int:
-        if isinstance(node, tirx.FloatImm):
-            if math.isnan(float(node)) or dtype_of(node) != FLOAT:
-                raise Refused(f"the vector unit has no constant {node} of {dtype_of(node)}")
-            return self._number(float(node))
-        number = int(node)
-        if dtype_of(node) == BOOL:
-            return self._number(float(number))
-        if not -(1 << 31) <= number < 1 << 31:
-            raise Refused(f"{number} doesn't fit the vector unit's 32 bits")
-        return self._number(number)
-
-    def _number(self, number: float | int) -> int:
-        return self._add(Value(CONSTANT, number=number))
-
-    def _cast(self, value: int, source: str, target: str) -> int:
-        given = value
-        for name, second in cast(source, target):
-            operands = () if second is None else (self._number(second),)
-            value = self._map(name, value, *operands)
-        return self._fits(given, value) if (source, target) == (FLOAT, LONG) else value
-
-    def _fits(self, given: int, number: int) -> int:
-        """Return fp32 as integers; one more than 32 bits hold is refused by the unit."""
-        edge = self._number(2.0**31)
-        for name, operands in (
-            ("checked_add", (edge, given)),
-            ("checked_subtract", (given, self._map("subtract", self._number(0.0), edge))),
-        ):
-            beyond = "less_equal" if name == "checked_add" else "less"
-            one = self._map("float32_to_int32", self._map(beyond, *operands))
-            number = self._map(name, number, one)
-        return number
+            return self.values.map("dyadic", *map(visit, scaled_by(node)))
+        return self.values.map(operation(CALLS, dtype_of(node), name), *map(visit, node.args))
 
     def _load(self, load, access: Access, visit) -> int:
         given = self._given(load, access, visit)
-        value = self._add(given)
+        value = self.values.add(given)
         # Bytes become integers while they are loaded; truth is a number of fp32.
-        return self._cast(value, INT, FLOAT) if dtype_of(load) == BOOL else value
+        return self.values.cast(value, INT, FLOAT) if dtype_of(load) == BOOL else value
 
     def _given(self, load, access: Access, visit) -> Value:
         tall, wide = access.row != 0, _wide(access)
@@ -357,10 +246,10 @@ class _Reader:
             return Value(LOAD, access=access, tall=tall, wide=wide)
         index = visit(gathered.index)
         if self.choices:  # outside of the tensor it isn't chosen
-            index = self._map("int_max", index, self._number(0))
-            index = self._map("int_min", index, self._number(gathered.limit - 1))
+            index = self.values.map("int_max", index, self.values.number(0))
+            index = self.values.map("int_min", index, self.values.number(gathered.limit - 1))
         if self.values[index].kind != MAP:
-            index = self._map("copy", index)
+            index = self.values.map("copy", index)
         if self.values[index].wide or self.far is not None:
             raise Refused("an index for each element of a row")
         if access.row:
