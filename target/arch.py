@@ -17,9 +17,13 @@ TEMPORAL_BITS = 3
 """Widest weight of a temporal PE: a sign and a count of up to 3 additions."""
 
 
-def key(doc: str, low: int, high: int):
-    """Declare an integer key of the TOML with its allowed range, ends included."""
-    return dataclasses.field(metadata={"doc": doc, "low": low, "high": high})
+def key(doc: str, low: int, high: int, default: int | None = None):
+    """Declare an integer key of the TOML with its allowed range, ends included.
+
+    A file may leave out one with a default.
+    """
+    meta = {"doc": doc, "low": low, "high": high}
+    return dataclasses.field(metadata=meta if default is None else {**meta, "default": default})
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,25 @@ class Arch:
     obuf_bytes: int = key("fp32 output buffer of the vector unit", 64, 1 << 30)
     dram_bandwidth_bytes_per_cycle: int = key("off-chip bandwidth; 0: unlimited", 0, 1 << 16)
     dram_latency_cycles: int = key("cycles before a transfer's first byte", 0, 1 << 16)
+    dram_channels: int = key(
+        "DRAM channels; 0: a transfer is bytes over bandwidth, without bursts or rows", 0, 64, 0
+    )
+    dram_interleave_bytes: int = key("bytes in a row of one channel", 0, 1 << 16, 0)
+    dram_banks: int = key("banks of a channel", 0, 256, 0)
+    dram_row_bytes: int = key("bytes of a bank that are open at once", 0, 1 << 16, 0)
+    dram_burst_bytes: int = key("bytes of a burst: the least that crosses a bus", 0, 1024, 0)
+    dram_burst_cycles: int = key("cycles of a bus for a burst", 0, 64, 0)
+    dram_bank_groups: int = key("groups of banks, one row after the other; 0: one", 0, 16, 0)
+    dram_group_burst_cycles: int = key("from a burst to another of its bank group", 0, 64, 0)
+    dram_read_cycles: int = key("from a read to its first byte, with its row closed", 0, 1024, 0)
+    dram_write_cycles: int = key("from a write to its first byte, with its row closed", 0, 1024, 0)
+    dram_row_cycles: int = key("from one row of a bank to another", 0, 1024, 0)
+    dram_four_rows_cycles: int = key("in which a channel opens four rows at most", 0, 1024, 0)
+    dram_turnaround_cycles: int = key("of a bus for 32 writes among reads", 0, 1024, 0)
+    dram_refresh_interval_cycles: int = key("between two refreshes; 0: none", 0, 1 << 20, 0)
+    dram_refresh_cycles: int = key("that a refresh takes", 0, 1 << 16, 0)
+    dram_queue: int = key("bursts that wait in a channel's queue", 0, 1 << 16, 0)
+    dram_window: int = key("bursts of a transfer that are under way; 0: any number", 0, 1 << 16, 0)
     vector_lanes: int = key("fp32 lanes of the vector unit; 0: unlimited", 0, 4096)
     vector_latency_cycles: int = key("cycles from a vector unit's operand to its result", 0, 1024)
     vector_divide_cycles: int = key("cycles of a lane for a division or a square root", 1, 256)
@@ -120,6 +143,7 @@ def from_table(table: dict, where: str) -> Arch:
     """Return an architecture from a parsed table, or raise with every mistake in it."""
     mistakes = []
     known = {f.name: f for f in dataclasses.fields(Arch)}
+    table = {n: f.metadata["default"] for n, f in known.items() if "default" in f.metadata} | table
     for name in sorted(table.keys() - known.keys()):
         mistakes.append(unknown_name("key", name, known))
     for name in sorted(known.keys() - table.keys()):
@@ -168,6 +192,8 @@ def _contradictions(arch: Arch) -> list[str]:
         )
     if arch.temporal_cycles:
         found += _temporal_contradictions(arch)
+    if arch.dram_channels:
+        found += _dram_contradictions(arch)
     for name in arch.weight_formats:
         row = WEIGHT_FORMATS[name]
         if row.has_outliers and not arch.recon_units:
@@ -182,6 +208,39 @@ def _contradictions(arch: Arch) -> list[str]:
                 f"weight format {name}: {row.bits} bits leave {arch.columns(row.bits)} columns; "
                 f"a micro-block has {MICRO_BLOCK}, and any plane at least 2"
             )
+    return found
+
+
+def _dram_contradictions(arch: Arch) -> list[str]:
+    """Return what channels and bursts that don't go into each other make impossible."""
+    here = f"dram_channels = {arch.dram_channels}"
+    needed = (
+        "dram_interleave_bytes", "dram_banks", "dram_row_bytes", "dram_burst_bytes",
+        "dram_burst_cycles", "dram_queue",
+    )  # fmt: skip
+    found = [
+        f"{here} with {name} = 0: allowed 1 or more" for name in needed if not getattr(arch, name)
+    ]
+    if found:
+        return found
+    for part, whole in (("burst", "interleave"), ("interleave", "row")):
+        names = f"dram_{part}_bytes", f"dram_{whole}_bytes"
+        small, large = (getattr(arch, name) for name in names)
+        if large % small:
+            found.append(f"{names[1]} = {large}: allowed multiples of {names[0]} = {small}")
+    peak = arch.dram_channels * arch.dram_burst_bytes
+    if peak != arch.dram_bandwidth_bytes_per_cycle * arch.dram_burst_cycles:
+        found.append(
+            f"dram_bandwidth_bytes_per_cycle = {arch.dram_bandwidth_bytes_per_cycle}: allowed "
+            f"{peak / arch.dram_burst_cycles:g}, what {here} move in bursts"
+        )
+    if arch.dram_refresh_interval_cycles and (
+        arch.dram_refresh_cycles >= arch.dram_refresh_interval_cycles
+    ):
+        found.append(
+            f"dram_refresh_cycles = {arch.dram_refresh_cycles}: allowed less than "
+            f"dram_refresh_interval_cycles = {arch.dram_refresh_interval_cycles}"
+        )
     return found
 
 

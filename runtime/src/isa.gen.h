@@ -327,6 +327,23 @@ struct ArchNumbers {
   int64_t obuf_bytes = -1;
   int64_t dram_bandwidth_bytes_per_cycle = -1;
   int64_t dram_latency_cycles = -1;
+  int64_t dram_channels = -1;
+  int64_t dram_interleave_bytes = -1;
+  int64_t dram_banks = -1;
+  int64_t dram_row_bytes = -1;
+  int64_t dram_burst_bytes = -1;
+  int64_t dram_burst_cycles = -1;
+  int64_t dram_bank_groups = -1;
+  int64_t dram_group_burst_cycles = -1;
+  int64_t dram_read_cycles = -1;
+  int64_t dram_write_cycles = -1;
+  int64_t dram_row_cycles = -1;
+  int64_t dram_four_rows_cycles = -1;
+  int64_t dram_turnaround_cycles = -1;
+  int64_t dram_refresh_interval_cycles = -1;
+  int64_t dram_refresh_cycles = -1;
+  int64_t dram_queue = -1;
+  int64_t dram_window = -1;
   int64_t vector_lanes = -1;
   int64_t vector_latency_cycles = -1;
   int64_t vector_divide_cycles = -1;
@@ -341,7 +358,7 @@ struct ArchNumbers {
   int64_t host_bytes_per_ns = -1;
   int64_t handover_ns = -1;
 };
-constexpr int kArchKeys = 27;
+constexpr int kArchKeys = 44;
 template <typename Visit>
 void VisitArch(ArchNumbers* arch, Visit visit) {
   visit("array_rows", &arch->array_rows, 2, 1024);
@@ -358,6 +375,23 @@ void VisitArch(ArchNumbers* arch, Visit visit) {
   visit("obuf_bytes", &arch->obuf_bytes, 64, 1073741824);
   visit("dram_bandwidth_bytes_per_cycle", &arch->dram_bandwidth_bytes_per_cycle, 0, 65536);
   visit("dram_latency_cycles", &arch->dram_latency_cycles, 0, 65536);
+  visit("dram_channels", &arch->dram_channels, 0, 64);
+  visit("dram_interleave_bytes", &arch->dram_interleave_bytes, 0, 65536);
+  visit("dram_banks", &arch->dram_banks, 0, 256);
+  visit("dram_row_bytes", &arch->dram_row_bytes, 0, 65536);
+  visit("dram_burst_bytes", &arch->dram_burst_bytes, 0, 1024);
+  visit("dram_burst_cycles", &arch->dram_burst_cycles, 0, 64);
+  visit("dram_bank_groups", &arch->dram_bank_groups, 0, 16);
+  visit("dram_group_burst_cycles", &arch->dram_group_burst_cycles, 0, 64);
+  visit("dram_read_cycles", &arch->dram_read_cycles, 0, 1024);
+  visit("dram_write_cycles", &arch->dram_write_cycles, 0, 1024);
+  visit("dram_row_cycles", &arch->dram_row_cycles, 0, 1024);
+  visit("dram_four_rows_cycles", &arch->dram_four_rows_cycles, 0, 1024);
+  visit("dram_turnaround_cycles", &arch->dram_turnaround_cycles, 0, 1024);
+  visit("dram_refresh_interval_cycles", &arch->dram_refresh_interval_cycles, 0, 1048576);
+  visit("dram_refresh_cycles", &arch->dram_refresh_cycles, 0, 65536);
+  visit("dram_queue", &arch->dram_queue, 0, 65536);
+  visit("dram_window", &arch->dram_window, 0, 65536);
   visit("vector_lanes", &arch->vector_lanes, 0, 4096);
   visit("vector_latency_cycles", &arch->vector_latency_cycles, 0, 1024);
   visit("vector_divide_cycles", &arch->vector_divide_cycles, 1, 256);

@@ -126,6 +126,24 @@ void WriteColumns(const Columns& columns, int64_t rows, int64_t count, int64_t p
 
 }  // namespace
 
+PixelBox PixelsOf(const DmaIm2col& op, const Im2colTile& tile) {
+  const int64_t last = tile.row0 + tile.rows - 1;
+  const int64_t first_y = tile.row0 / op.out_width, last_y = last / op.out_width;
+  const auto reach = [](int64_t at, int64_t stride, int64_t pad) { return at * stride - pad; };
+  const int64_t high = int64_t{op.kernel_h - 1} * op.dilation_h;
+  const int64_t wide = int64_t{op.kernel_w - 1} * op.dilation_w;
+  const int64_t top = std::max<int64_t>(0, reach(first_y, op.stride_h, op.pad_top));
+  const int64_t bottom =
+      std::min<int64_t>(op.height, reach(last_y, op.stride_h, op.pad_top) + high + 1);
+  int64_t left = 0, right = op.width;
+  if (first_y == last_y) {
+    left = std::max(left, reach(tile.row0 % op.out_width, op.stride_w, op.pad_left));
+    right = std::min(right, reach(last % op.out_width, op.stride_w, op.pad_left) + wide + 1);
+  }
+  if (top >= bottom || left >= right) return {0, 0, 0};
+  return {top * op.width + left, bottom - top, right - left};
+}
+
 int64_t CountInside(const DmaIm2col& op, const Im2colTile& tile) {
   const int64_t kernel = int64_t{op.kernel_h} * op.kernel_w;
   int64_t total = 0;

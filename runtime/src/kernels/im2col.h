@@ -14,6 +14,16 @@ struct Im2colTile {
   int64_t cols;
 };
 
+// Pixels of a channel that a tile needs: rows of an image's width, from the first pixel on.
+struct PixelBox {
+  int64_t first;
+  int64_t rows;  // 0: padding alone
+  int64_t cols;
+};
+
+// The smallest box with all pixels of a tile's windows; whole rows where it has several of outputs.
+PixelBox PixelsOf(const DmaIm2col& op, const Im2colTile& tile);
+
 // Elements of a tile that lie inside the image; the others are padding and move no byte.
 int64_t CountInside(const DmaIm2col& op, const Im2colTile& tile);
 

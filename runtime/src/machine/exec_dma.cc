@@ -12,15 +12,50 @@ namespace {
 
 // Larger rows and columns of an im2col matrix could overflow the addresses made from them.
 constexpr int64_t kMaxIm2colIndex = 1 << 29;
+// Bytes that a memory with channels and rows has addresses for.
+constexpr int64_t kMostDram = int64_t{1} << 48;
 
 }  // namespace
 
-Work Machine::Transfer(int64_t bytes) const {
-  const int64_t bandwidth = arch_.dram_bandwidth_bytes_per_cycle;
+void Machine::PlaceInDram() {
+  dram_bases_.clear();
+  if (!arch_.dram_channels) return;
+  // One behind the other, each from the first channel on.
+  const int64_t align = arch_.dram_row_bytes * arch_.dram_channels;
+  int64_t next = 0;
+  for (const Tensor& tensor : arguments_) {
+    dram_bases_.push_back(next);
+    next = std::min(next, kMostDram) + (std::min(tensor.bytes, kMostDram) / align + 1) * align;
+  }
+  if (next > kMostDram) {
+    Fail(kSimError, "arguments of ", next, " bytes; allowed: ", kMostDram, ", what has addresses");
+  }
+  panel_places_.clear();
+  for (uint32_t panel = 0; panel < function_->weights.panels; ++panel) {
+    panel_places_.push_back(next);
+    next += function_->weights.panel(panel).count;
+  }
+}
+
+DramSpan Machine::SpanOf(int arg, const DramBox& box) const {
+  const int64_t address = dram_bases_[arg] + box.base;
+  if (box.step == box.element) {
+    return {address, box.rows, box.pitch, 1, 0, box.cols * box.element};
+  }
+  return {address, box.rows, box.pitch, box.cols, box.step, box.element};
+}
+
+template <typename Spans>
+Work Machine::Transfer(int64_t bytes, bool write, Spans spans) const {
   Work work;
-  work.busy = bandwidth ? (bytes + bandwidth - 1) / bandwidth : 0;
-  work.latency = arch_.dram_latency_cycles;
   work.dram = true;
+  work.latency = arch_.dram_latency_cycles;
+  if (arch_.dram_channels) {
+    work.transfer = std::make_shared<const DramTransfer>(DramTransfer{spans(), write});
+    return work;
+  }
+  const int64_t bandwidth = arch_.dram_bandwidth_bytes_per_cycle;
+  work.busy = bandwidth ? (bytes + bandwidth - 1) / bandwidth : 0;
   return work;
 }
 
@@ -87,7 +122,8 @@ Machine::Outcome Machine::Execute(const DmaLoad& op) {
             cols);
   }
   record_.dram.read += rows * cols * op.element;
-  return Transfer(rows * cols * op.element);
+  return Transfer(rows * cols * op.element, false,
+                  [&] { return std::vector<DramSpan>{SpanOf(op.arg, box)}; });
 }
 
 Machine::Outcome Machine::Execute(const DmaGather& op) {
@@ -121,8 +157,17 @@ Machine::Outcome Machine::Execute(const DmaGather& op) {
     }
   }
   record_.dram.read += rows * cols * op.element;
-  // Rows lie anywhere: none shares a cycle of the channel with another.
-  Work work = Transfer(cols * op.element);
+  // Rows lie anywhere: none shares a cycle of the channel with another. Cycles depend on no
+  // values, so where bursts count, the rows are spread evenly.
+  Work work = Transfer(cols * op.element, false, [&] {
+    std::vector<DramSpan> spans;
+    for (int64_t row = 0; row < rows; ++row) {
+      const int64_t index = row * int64_t{op.limit} / rows;
+      const int64_t base = At(op.src) + index * op.src_pitch;
+      spans.push_back(SpanOf(op.arg, {base, 1, 0, cols, op.src_step, op.element}));
+    }
+    return spans;
+  });
   work.busy *= rows;
   return work;
 }
@@ -141,7 +186,8 @@ Machine::Outcome Machine::Execute(const DmaStore& op) {
   }
   const uint8_t* src =
       memories_[op.mem].Read({At(op.src), op.src_pitch, rows, row_bytes, op.convert ? 4 : 1});
-  uint8_t* dst = Dram(op.arg, {At(op.dst), rows, op.dst_pitch, cols, op.dst_step, op.element});
+  const DramBox box{At(op.dst), rows, op.dst_pitch, cols, op.dst_step, op.element};
+  uint8_t* dst = Dram(op.arg, box);
   const Layout to{op.dst_pitch, op.dst_step};
   if (values_ && op.convert) {
     FromWords(op.convert, src, op.src_pitch, dst, to, rows, cols);
@@ -149,7 +195,8 @@ Machine::Outcome Machine::Execute(const DmaStore& op) {
     CopyBox(op.element, src, {op.src_pitch, op.element}, dst, to, rows, cols);
   }
   record_.dram.written += rows * cols * op.element;
-  return Transfer(rows * cols * op.element);
+  return Transfer(rows * cols * op.element, true,
+                  [&] { return std::vector<DramSpan>{SpanOf(op.arg, box)}; });
 }
 
 Machine::Outcome Machine::Execute(const DmaIm2col& op) {
@@ -171,7 +218,16 @@ Machine::Outcome Machine::Execute(const DmaIm2col& op) {
   if (values_) GatherIm2col(op, tile, src, src + (first_channel + channels) * image, dst);
   const int64_t moved = CountInside(op, tile);
   record_.dram.read += moved;
-  return Transfer(moved);
+  return Transfer(moved, false, [&] {
+    const PixelBox pixels = PixelsOf(op, tile);
+    std::vector<DramSpan> spans;
+    for (int64_t channel = 0; channel < (pixels.rows ? channels : 0); ++channel) {
+      const int64_t first = (first_channel + channel) * image + pixels.first;
+      spans.push_back(
+          SpanOf(op.arg, {At(op.src) + first, pixels.rows, op.width, pixels.cols, 1, 1}));
+    }
+    return spans;
+  });
 }
 
 Machine::Outcome Machine::Execute(const DmaWeight& op) {
@@ -189,7 +245,8 @@ Machine::Outcome Machine::Execute(const DmaWeight& op) {
   std::memcpy(wbuf().Write({At(op.dst), 0, 1, bytes}), data, bytes);
   if (weights.shape_only) recon_settings_.Load(At(op.dst), data, bytes);
   record_.dram.read += bytes;
-  return Transfer(bytes);
+  return Transfer(bytes, false,
+                  [&] { return std::vector<DramSpan>{{panel_places_[panel], 1, 0, 1, 0, bytes}}; });
 }
 
 }  // namespace microscopiq

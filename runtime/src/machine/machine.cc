@@ -17,6 +17,7 @@ void Machine::Reset(const Function& function, const std::vector<Tensor>& argumen
                     const RunOptions& options) {
   function_ = &function;
   arguments_ = arguments;
+  PlaceInDram();
   values_ = options.values;
   use_timing_ = options.timing;
   use_structure_ = options.structural;

@@ -104,7 +104,12 @@ class Machine {
 #undef MICROSCOPIQ_EXECUTE
 
   // exec_dma.cc
-  Work Transfer(int64_t bytes) const;
+  // Gives each argument a place in the memory, and the weights one behind them.
+  void PlaceInDram();
+  DramSpan SpanOf(int arg, const DramBox& box) const;
+  // `spans` returns where the bytes lie: called where bursts count.
+  template <typename Spans>
+  Work Transfer(int64_t bytes, bool write, Spans spans) const;
   // Throws SimError unless all of a box of an argument lies inside.
   void CheckDram(int arg, const DramBox& box) const;
   // First byte of a box of an argument that an instruction reads or writes, checked.
@@ -161,6 +166,7 @@ class Machine {
   // State of the call that runs.
   const Function* function_ = nullptr;
   std::vector<Tensor> arguments_;
+  std::vector<int64_t> dram_bases_, panel_places_;
   CallRecord record_;  // of the part that runs
   std::vector<CallRecord> parts_;
   std::function<void(size_t)> watch_part_;

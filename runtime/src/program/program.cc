@@ -52,6 +52,27 @@ ArchNumbers ReadArch(ByteReader* reader) {
   return arch;
 }
 
+// What would divide by nothing, or leave a span of a burst without a channel.
+void CheckDram(const ArchNumbers& arch) {
+  const auto whole = [](int64_t large, int64_t small) { return small > 0 && large % small == 0; };
+  const bool possible = arch.dram_banks > 0 && arch.dram_queue > 0 && arch.dram_row_bytes > 0 &&
+                        arch.dram_interleave_bytes > 0 && arch.dram_burst_cycles > 0 &&
+                        whole(arch.dram_interleave_bytes, arch.dram_burst_bytes) &&
+                        whole(arch.dram_row_bytes, arch.dram_interleave_bytes);
+  if (!possible) {
+    Fail(kIsaError, "architecture: dram_channels = ", arch.dram_channels, " with ", arch.dram_banks,
+         " banks, rows of ", arch.dram_row_bytes, " bytes, ", arch.dram_interleave_bytes,
+         " bytes a channel and bursts of ", arch.dram_burst_bytes, " in ", arch.dram_burst_cycles,
+         " cycles, a queue of ", arch.dram_queue,
+         "; allowed: numbers above 0, each of these sizes a multiple of the next");
+  }
+  const int64_t pause = arch.dram_refresh_cycles, every = arch.dram_refresh_interval_cycles;
+  if (every && pause >= every) {
+    Fail(kIsaError, "architecture: dram_refresh_cycles = ", pause, "; allowed: less than ", every,
+         ", dram_refresh_interval_cycles");
+  }
+}
+
 void CheckArch(ArchNumbers arch) {
   VisitArch(&arch, [](const char* key, const int64_t* value, int64_t low, int64_t high) {
     if (*value < low || *value > high) {
@@ -65,6 +86,7 @@ void CheckArch(ArchNumbers arch) {
          ", because a micro-block's halves meet inside one segment");
   }
   // A temporal PE counts magnitudes of 2 bits: any other weight would get wrong cycles.
+  if (arch.dram_channels) CheckDram(arch);
   if (arch.temporal_cycles &&
       (arch.pe_weight_bits > kTemporalBits || arch.multi_precision || arch.recon_units)) {
     Fail(kIsaError, "architecture: temporal_cycles = ", arch.temporal_cycles,

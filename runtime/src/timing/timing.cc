@@ -32,7 +32,7 @@ Cause TailOf(Unit unit) { return unit == Unit::kArray ? Cause::kFillDrain : Work
 }  // namespace
 
 Timing::Timing(const ArchNumbers& arch)
-    : arch_(arch), traffic_(static_cast<int>(arch.array_rows)) {}
+    : arch_(arch), traffic_(static_cast<int>(arch.array_rows)), dram_(arch) {}
 
 void Timing::Reset(std::vector<Span>* trace, bool keep_array_starts) {
   trace_ = trace;
@@ -40,6 +40,7 @@ void Timing::Reset(std::vector<Span>* trace, bool keep_array_starts) {
   array_starts_.clear();
   origin_ = started_ = {};
   traffic_.Clear();
+  dram_.Reset();
   clock_ = channel_free_ = last_start_ = 0;
   for (UnitState& state : states_) {
     state.queue.clear();
@@ -82,12 +83,12 @@ Timing::Op Timing::MakeOp(Kind kind, int sem, Work work) const {
 }
 
 void Timing::RunAlone(Unit unit, Work work) {
-  const int64_t start = clock_, busy = work.busy;
+  const int64_t start = clock_;
   running_ = parts_.size() - 1;
   started_ = origin_;
   StartWork(unit, std::move(work), start);
   clock_ = states_[static_cast<int>(unit)].all_done;
-  Spend(unit, TailOf(unit), start + busy, clock_);
+  Spend(unit, TailOf(unit), states_[static_cast<int>(unit)].free, clock_);
   if (unit != Unit::kArray) Spend(Unit::kArray, WorkOf(unit), start, clock_);
   states_[static_cast<int>(unit)].free = clock_;
   Control();
@@ -122,7 +123,7 @@ int64_t Timing::HeadStart(int unit) {
   const Op& op = state.queue.front();
   int64_t start = std::max(state.free, op.dispatched);
   if (op.kind == Kind::kWork) {
-    if (op.work.dram) start = std::max(start, channel_free_);
+    if (op.work.dram && !op.work.transfer) start = std::max(start, channel_free_);
     if (unit == static_cast<int>(Unit::kArray)) {
       start = traffic_.EarliestStart(start, op.work.recon_plan.get(), op.work.rows);
     }
@@ -200,7 +201,11 @@ void Timing::Start(int number, int64_t start) {
 
 void Timing::StartWork(Unit unit, Work work, int64_t start) {
   UnitState& state = states_[static_cast<int>(unit)];
-  if (work.dram) {
+  if (work.transfer) {
+    const Dram::Times times = dram_.Run(*work.transfer, start);
+    work.busy = times.free - start;
+    work.latency += times.done - times.free;
+  } else if (work.dram) {
     channel_free_ = start + work.busy;
     for (UnitState& other : states_) {
       if (!other.queue.empty() && other.queue.front().work.dram) other.stale = true;

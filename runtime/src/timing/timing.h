@@ -15,6 +15,7 @@
 #include "isa.gen.h"
 #include "recon/traffic.h"
 #include "stats.h"
+#include "timing/dram.h"
 #include "timing/ring.h"
 
 namespace microscopiq {
@@ -27,7 +28,9 @@ struct Work {
   int64_t temporal = 0;  // part of `busy` in which PEs add a row again: weights beyond +-1
   int64_t hold = 0;      // further cycles until the operands have been read
   bool dram = false;     // holds the DRAM channel while busy
-  int64_t adds = 0;      // of temporal PEs
+  // Where bursts count: what it moves, which says when it starts how long it is busy.
+  std::shared_ptr<const DramTransfer> transfer;
+  int64_t adds = 0;  // of temporal PEs
   // Of a matmul: rows streamed (by temporal PEs once in each cycle of a row), array rows of its
   // plane, and if that has outliers their plan.
   int64_t streamed = 0;
@@ -158,6 +161,7 @@ class Timing {
   std::vector<PartTimes> parts_;
   size_t running_ = 0;  // the part of what starts
   ReconTraffic traffic_;
+  Dram dram_;
   std::vector<Span>* trace_ = nullptr;
   bool keep_array_starts_ = false;
   std::vector<ArrayStart> array_starts_;
