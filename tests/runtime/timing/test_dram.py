@@ -75,6 +75,27 @@ def test_the_bus_turns_once_for_32_writes_among_reads():
     assert cycles(LINE, Move(0, cols=2 * KB - 64, write=True)) == 2 + 62 + 19
 
 
+def test_what_is_left_of_a_batch_of_writes_counts_later():
+    # 96 writes are three batches, though no transfer has a whole one.
+    part = Move(0, cols=24 * 64, write=True)
+    assert cycles(LINE, part, part, part, part) == 2 + 96 * 2 + 3 * 28 + 19
+
+
+def test_transfers_share_the_rows_that_a_channel_may_open():
+    assert cycles(*[Move(16 * KB * n, cols=64) for n in range(5)]) == 4 * 30 // 4 + 2 + 29
+
+
+def test_a_transfer_starts_when_the_rest_of_the_last_fits_the_queue():
+    # 128 bursts of one channel in 256 cycles, of which the queue holds the last 96.
+    first, second = (Move(at, 4, 16 * KB, 2 * KB) for at in (0, 2 * KB))
+    assert cycles(first, second) == 256 - 96 + 256 + 29
+
+
+def test_a_transfer_waits_for_a_refresh_that_is_under_way():
+    # The 63rd instruction is dispatched in cycle 62 x 64, a refresh lasts from 3,900 to 4,210.
+    assert cycles(*[LINE] * 21, sequencer_cycles=64) == 4210 + 2 + 29
+
+
 def test_bursts_of_a_bank_group_lie_apart():
     assert cycles(Move(0, cols=512), config="ddr4") == 4 + 7 * 8 + 45
     # The queue's 48 bursts of one group, and the first of the next.
