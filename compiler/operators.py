@@ -17,6 +17,7 @@ from ..target.formats import (
     WEIGHT_FORMATS,
 )
 from ..target.weight import blocks
+from .symbolic import Quotient, Symbol, Symbolic, Terms
 
 ATTRIBUTE = "microscopiq.operator"
 """PrimFunc attribute: the text form of its descriptor."""
@@ -383,4 +384,36 @@ class Vector:
 
 def to_attribute(operator) -> str:
     """Return the text form of a descriptor."""
-    return json.dumps({"kind": type(operator).__name__, **dataclasses.asdict(operator)})
+    fields = _plain(dataclasses.asdict(operator))
+    return json.dumps({"kind": type(operator).__name__, **fields})
+
+
+def _plain(value):
+    """Return what JSON has a form for: numbers that follow sizes are lists of terms."""
+    if isinstance(value, Symbolic):
+        return {"number": int(value), "terms": _plain(value.terms)}
+    if isinstance(value, Symbol | Quotient):
+        return {type(value).__name__: [_plain(each) for each in vars(value).values()]}
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, tuple | list) else value
+
+
+def fields_of(text: str) -> dict:
+    """Return the fields of the text form of a descriptor, and its `kind`."""
+    return json.loads(text, object_hook=_symbolic)
+
+
+def _symbolic(fields: dict):
+    if "terms" in fields:
+        return Symbolic(fields["number"], _terms(fields["terms"]))
+    if "Symbol" in fields:
+        return Symbol(*fields["Symbol"])
+    if "Quotient" in fields:
+        terms, divisor = fields["Quotient"]
+        return Quotient(_terms(terms), divisor)
+    return fields
+
+
+def _terms(given: list) -> Terms:
+    return tuple((tuple(product), coefficient) for product, coefficient in given)

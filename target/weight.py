@@ -66,7 +66,7 @@ class QuantizedWeight:
 
 def blocks(length: int, block: int) -> int:
     """Return how many blocks cover a length."""
-    return -(-length // block)
+    return (length + block - 1) // block
 
 
 def empty(format_name: str, out: int, inputs: int) -> QuantizedWeight:

@@ -15,6 +15,7 @@ from ...target.isa.spec import LOOP_DEPTH, Instruction, Unit
 from ..tiling.nest import Nest
 from .allocate import Placed, affine, allocate, common_path
 from .planes import PLANES
+from .sizes import with_sizes
 from .state import Emitter, Lowered, Op, Room, ScheduledTree
 from .tree import Linear, LoopNode
 
@@ -72,13 +73,15 @@ def emit_tree(
     emitter.kept = frozenset(kept)
     _add_tokens(emitter, root, homes)
     code, notes = _linearize(emitter, root)
-    macs = tree.operator.macs
+    macs = int(tree.operator.macs)
     argument_of = {name: n for n, names in lowered.whole.items() for name in names}
     plan = tuple(
         _plan(emitter.placed[name], ops, argument_of.get(name), kept, lowered)
         for name in emitter.placed
     )
-    return Function(name, layer, lowered.arguments, code, weights, macs, notes, buffers=plan)
+    return with_sizes(
+        Function(name, layer, lowered.arguments, code, weights, macs, notes, buffers=plan)
+    )
 
 
 def _kept(lowered: Lowered, room: Room) -> dict[str, int]:

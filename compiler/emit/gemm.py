@@ -131,7 +131,7 @@ def _drain(op: Gemm, index, stage: StageNode):
             else emitter.at("w_exponent", ZERO, g, path),
             wscale_pitch=0 if packed else op.groups,
             xexp=emitter.at("x_exponent", *_exponent_place(op, stage), path),
-            xexp_pitch=0 if op.by_image else op.groups,
+            xexp_pitch=0 if op.by_image else emitter.pitch("x_exponent"),
             rows=row_extent(emitter, m),
             cols=column_extent(emitter, nb),
             accumulate=affine(g, path),

@@ -7,6 +7,7 @@ from ...target.isa import instructions as isa
 from ...target.isa.spec import Affine, Unit
 from ...target.weight import blocks
 from ..operators import Gemm
+from ..symbolic import Symbolic
 from .allocate import affine
 from .loads import ZERO, panel_number, row_extent
 from .state import Emitter, Op
@@ -86,9 +87,10 @@ def _left_out(op: Gemm, stage: StageNode) -> dict[LoopNode, int]:
 
     Only the last group can end before its last plane. There, where columns are the outer loop,
     planes of several columns follow each other at another distance than in the groups before; where
-    that puts them into other slots of the ring, no operand can tell, and the empty planes stay.
+    that puts them into other slots of the ring, no operand can tell, and the empty planes stay. So
+    they do where only a call knows how many there are.
     """
-    if not stage["g"].terms or not stage["ks"].terms:
+    if not stage["g"].terms or not stage["ks"].terms or isinstance(op.k, Symbolic):
         return {}
     (groups, _), (rows, _) = stage["g"].terms[0], stage["ks"].terms[0]
     at, inner = stage.loops.index(groups), stage.loops.index(rows)

@@ -9,6 +9,7 @@ from ...target.arch import Arch
 from ...target.errors import IsaError
 from ...target.isa.program import Argument
 from ...target.isa.spec import EXTENT_REGISTERS, SEMAPHORES, Affine, Instruction, Mem, Unit
+from ..symbolic import Symbolic
 from ..tiling.nest import Buffer, Nest
 from .allocate import Placed, address
 from .tree import Linear, LoopNode
@@ -117,7 +118,8 @@ class Emitter:
     def clip(self, tile: int, limit: int, start: Linear) -> int:
         """Return the extent register that holds min(tile, limit - start)."""
         last = start.base + sum(step * (loop.extent - 1) for loop, step in start.terms)
-        if last + tile <= limit:
+        rest = limit - (last + tile)
+        if rest >= 0 and not isinstance(rest, Symbolic):
             start = Linear()  # never ragged: one clip outside the loops serves
         key = (tile, limit, start)
         if key not in self.extents:

@@ -12,7 +12,8 @@ from ...target.isa.program import Function
 from ..emit.emit import Lower, emit_tree
 from ..emit.state import Room, ScheduledTree
 from ..emit.tree import nest_tree, read_tree
-from ..operators import ATTRIBUTE
+from ..operators import ATTRIBUTE, fields_of
+from ..symbolic import largest
 from ..tiling.nest import Nest
 from ..tiling.tile import TILE
 
@@ -92,13 +93,16 @@ def cost_of(op, tile, arch: Arch):
 
 def from_attribute(text: str):
     """Return the descriptor of a text form."""
-    fields = json.loads(text)
+    fields = fields_of(text)
     return KINDS[fields.pop("kind")].read(fields)
 
 
 def scheduled(op, arch: Arch, tile=None) -> s_tir.Schedule:
-    """Return the operator's tiled PrimFunc, by the default schedule unless a tile is given."""
-    kind = kind_of(op)
+    """Return the operator's tiled PrimFunc, by the default schedule unless a tile is given.
+
+    Of sizes that only a call knows the largest ones are scheduled.
+    """
+    kind, op = kind_of(op), largest(op)
     return kind.schedule(op, tile or kind.default_tile(op, arch))
 
 

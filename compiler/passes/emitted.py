@@ -10,6 +10,7 @@ from ..emit.state import Room
 from ..kinds.registry import emit, emit_tile, from_attribute, kind_of
 from ..kinds.then import emit_then
 from ..operators import Gemm, Vector
+from ..symbolic import largest, symbols_of
 from ..tiling.then import following
 from ..tiling.tile import TILE, GemmTile
 
@@ -63,9 +64,11 @@ class Emitted:
         """Return a function with its buffers where a room says."""
         attribute, weights = self.sources[symbol]
         layer = self.layers[symbol].layer
-        if attribute in self.schedules:
-            schedule = self.schedules[attribute]
+        schedule, operator = self.schedules.get(attribute), from_attribute(attribute)
+        if schedule is not None and not symbols_of(operator):
             return emit(schedule, self.arch, symbol, layer, weights, room)
-        operator = from_attribute(attribute)
-        tile = kind_of(operator).default_tile(operator, self.arch)
+        if schedule is not None:  # it's that of the largest sizes
+            tile = kind_of(operator).tile(**json.loads(str(schedule.attrs[TILE])))
+        else:
+            tile = kind_of(operator).default_tile(largest(operator), self.arch)
         return emit_tile(operator, tile, self.arch, symbol, layer, weights, room)

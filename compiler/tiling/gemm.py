@@ -58,8 +58,9 @@ def _axes(op: Gemm, tile: GemmTile | None) -> dict[str, Axis]:
 @functools.lru_cache(maxsize=256)
 def _fixed_axes(op: Gemm, array_n: int, array_k: int) -> dict[str, Axis]:
     """Return the axes on which no decision about rows bears."""
-    block = round_up(min(op.n, MACRO_BLOCK), array_n)
-    group = round_up(min(op.k, op.group), array_k)
+    # What lies within a tile is there for the largest sizes.
+    block = round_up(min(int(op.n), MACRO_BLOCK), array_n)
+    group = round_up(min(int(op.k), op.group), array_k)
     return {
         "i": Axis("images", op.batch, 1),
         "c": Axis("conv groups", op.conv_groups, 1),

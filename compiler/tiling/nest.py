@@ -156,8 +156,8 @@ class Nest:
         return tuple(self._covered(axis, around) for axis in self.stages[stage].axes)
 
     def _covered(self, axis: str, around: tuple[str, ...]) -> int:
-        """Return how much of an axis is covered inside of some loops."""
-        return self.axes[axis].step if axis in around else self.axes[axis].extent
+        """Return how much of an axis is covered inside of some loops, at most."""
+        return int(self.axes[axis].step if axis in around else self.axes[axis].extent)
 
     def shape(self, stage: str) -> tuple[int, ...]:
         """Return the shape of a stage's result, over all tiles."""

@@ -39,7 +39,7 @@ def quantize_nest(op: Quantize, tile: QuantizeTile) -> Nest:
     A group that is longer than the buffer is read twice, because its exponent is known only at its
     end: once for the exponent, once for the codes.
     """
-    group = blocks(min(op.group, op.length), tile.tile_length) * tile.tile_length
+    group = blocks(min(op.group, int(op.length)), tile.tile_length) * tile.tile_length
     rows = blocks(op.rows, tile.tile_rows) * tile.tile_rows
     axes = {
         "b": Axis("batch", op.batch, 1),

@@ -11,6 +11,7 @@ from ...target.formats import MACRO_BLOCK
 from ..operators import ATTRIBUTE, Gemm, to_attribute
 from ..tiling.gemm import gemm_nest
 from ..tiling.tile import GemmTile
+from .sizes import Extents
 from .quantize import exponent_bits, exponent_of, power_of_two, quantized
 
 # fp32 sum that starts at -0.0, the only start that changes no first summand, not even -0.0.
@@ -33,16 +34,22 @@ class _GemmBuilder:
     """Builds the stages; names of stages are what schedules and the emitter look up."""
 
     def __init__(self, op: Gemm, tile: GemmTile | None):
-        self.op, self.tile, self.nest = op, tile, gemm_nest(op, tile)
+        self.tile, self.nest, self.attribute = tile, gemm_nest(op, tile), to_attribute(op)
         self.group = self.nest.axes["kk"].extent
         self.block = self.nest.axes["nj"].extent
-        self.rows = self.nest.axes["m"].extent
+        self.padded = tile is not None and self.nest.axes["m"].extent > op.m
+        self.extents = Extents()
+        self.op: Gemm = self.extents(op)
         self.arguments: list[te.Tensor] = []
 
     def argument(self, name, shape, dtype):
         tensor = te.placeholder(shape, dtype, name)
         self.arguments.append(tensor)
         return tensor
+
+    def shape(self, stage):
+        """Return the shape of a stage's result."""
+        return self.extents(self.nest.shape(stage))
 
     def staged(self, name, body, inside):
         """Return body, as a padded stage when tiled, guarded where it would read outside."""
@@ -52,26 +59,26 @@ class _GemmBuilder:
             zero = tirx.const(0, value.dtype)
             return tirx.if_then_else(tirx.all(*inside(*index)), value, zero)
 
-        shape = self.nest.shape(name)
+        shape = self.shape(name)
         compute = guarded if inside(*[te.var() for _ in shape]) else body
         return te.compute(shape, compute, name=name) if self.tile else compute
 
     def k_inside(self, g, kk):
         """Conditions that hold for a real input channel, none when all are."""
         op = self.op
-        if op.k % self.group == 0 and self.group <= op.group:
+        if isinstance(op.k, int) and op.k % self.group == 0 and self.group <= op.group:
             return []
         conditions = [kk < op.group] if self.group > op.group else []
         return [*conditions, g * op.group + kk < op.k]
 
     def n_inside(self, nb, nj):
         op = self.op
-        if op.n % self.block == 0 and self.block <= MACRO_BLOCK:
+        if isinstance(op.n, int) and op.n % self.block == 0 and self.block <= MACRO_BLOCK:
             return []
         return [nb * MACRO_BLOCK + nj < op.n]
 
     def m_inside(self, m):
-        return [m < self.op.m] if self.rows > self.op.m else []
+        return [m < self.op.m] if self.padded else []
 
     def x_stage(self):
         op = self.op
@@ -196,10 +203,10 @@ class _GemmBuilder:
         op = self.op
         x, x_exponent = self.x_stage(), self.x_exponent_stage()
         w, w_scale = self.w_stages()
-        shape = self.nest.shape("y")
+        shape = self.shape("y")
         kk = te.reduce_axis((0, self.group), "kk")
         psum = te.compute(
-            self.nest.shape("psum_init"),
+            self.shape("psum_init"),
             lambda i, c, g, nb, m, nj: te.sum(
                 x(i, c, g, m, kk).astype("int32") * w(i, c, nb, nj, g, kk).astype("int32"), axis=kk
             ),
@@ -217,7 +224,8 @@ class _GemmBuilder:
         y = te.compute(shape, total, name="y")
         y = self.epilogue(y, shape)
         outputs = self.requantized(y, shape) if op.requantize else [self.stored(y, shape)]
-        return _prim_func(op, [*self.arguments, *outputs])
+        function = te.create_prim_func([*self.arguments, *outputs])
+        return function.with_attr(ATTRIBUTE, self.attribute)
 
     def stored(self, y, shape):
         op = self.op
@@ -248,7 +256,7 @@ class _GemmBuilder:
             bits = tirx.if_then_else(tirx.all(*inside), bits, 0) if inside else bits
             return te.max(bits, axis=nj)
 
-        rows = self.nest.shape("bits")
+        rows = self.shape("bits")
         bits = te.compute(rows, row_bits, name="bits")
         exponent = te.compute(
             rows, lambda *p: exponent_of(bits(*p), op.activation), name="exponent"
@@ -275,10 +283,6 @@ class _GemmBuilder:
                 name="out_exponent",
             ),
         ]
-
-
-def _prim_func(op, tensors) -> tirx.PrimFunc:
-    return te.create_prim_func(tensors).with_attr(ATTRIBUTE, to_attribute(op))
 
 
 def _nothing(*_):

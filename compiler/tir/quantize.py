@@ -4,8 +4,10 @@ from tvm import te, tirx
 
 from ...target.formats import ACTIVATION_FORMATS, EXPONENT_MIN
 from ..operators import ATTRIBUTE, Quantize, to_attribute
+from ..symbolic import Symbolic
 from ..tiling.quantize import QuantizeTile, quantize_nest
 from ..tiling.tile import TILE, to_text
+from .sizes import Extents
 
 
 def quantize(op: Quantize, tile: QuantizeTile | None = None) -> tirx.PrimFunc:
@@ -13,8 +15,9 @@ def quantize(op: Quantize, tile: QuantizeTile | None = None) -> tirx.PrimFunc:
 
     With a tile, outputs keep the tiled shape ``(batch, rows, groups, chunks, tile_length)``.
     """
-    x = te.placeholder(op.shape, "float32", "x")
-    return _reference(op, x) if tile is None else _tiled(op, x, tile)
+    if tile is None:
+        return _reference(op)
+    return _tiled(op, te.placeholder(op.shape, "float32", "x"), tile)
 
 
 def _place(op: Quantize, b, r, j) -> tuple:
@@ -22,12 +25,15 @@ def _place(op: Quantize, b, r, j) -> tuple:
     return (b, j, r) if op.across else (b, r, j)
 
 
-def _reference(op, x):
-    j = te.reduce_axis((0, min(op.group, op.length)), "j")
+def _reference(given: Quantize):
+    op: Quantize = Extents()(given)
+    x = te.placeholder(op.shape, "float32", "x")
+    j = te.reduce_axis((0, min(given.group, int(given.length))), "j")
+    ragged = isinstance(given.length, Symbolic) or (given.length % op.group and op.groups > 1)
 
     def bits_at(b, r, g):
         value = exponent_bits(x[_place(op, b, r, g * op.group + j)])
-        if op.length % op.group and op.groups > 1:
+        if ragged:
             value = tirx.if_then_else(g * op.group + j < op.length, value, 0)
         return te.max(value, axis=j)
 
@@ -40,7 +46,7 @@ def _reference(op, x):
         return quantized(x[index], exponent[b, r, j // op.group], op.activation)
 
     q = te.compute(op.shape, code, name="q")
-    return _prim_func(op, [x, q, exponent])
+    return _prim_func(given, [x, q, exponent])
 
 
 def _tiled(op, x, tile):

@@ -33,9 +33,19 @@ def run(function: Function, arch: Arch, arguments: list[np.ndarray]) -> None:
     SimError
         For an illegal action, with the instruction that did it.
     """
+    function = _at_sizes(function, arguments)
     ends = _matching_ends(function.code)
     state = State(function, arch, _argument_bytes(function, arguments))
     _block(state, 0, len(function.code), ends)
+
+
+def _at_sizes(function: Function, arguments: list[np.ndarray]) -> Function:
+    """Return the function for the sizes that its arguments tell."""
+    declared = [argument.shape for argument in function.arguments]
+    given = [array.shape for array in arguments]
+    if not function.sizes or list(map(len, declared)) != list(map(len, given)):
+        return function
+    return function.at(function.sizes.of(given))
 
 
 def _argument_bytes(function: Function, arguments: list[np.ndarray]) -> list[np.ndarray]:

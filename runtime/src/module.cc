@@ -97,6 +97,26 @@ Tensor CheckTensor(const Function& function, size_t index, const DLTensor& given
           argument.is_output};
 }
 
+// The sizes of a call; each argument that tells one must have its rank.
+std::vector<int64_t> SizesOf(const Function& function, const std::vector<const DLTensor*>& given) {
+  if (function.sizes.empty()) return {};
+  std::vector<const int64_t*> shapes;
+  for (size_t i = 0; i < given.size(); ++i) {
+    const size_t ndim = function.arguments[i].shape.size();
+    if (given[i]->ndim != static_cast<int>(ndim)) {
+      Fail(kInputError, "function '", function.name, "', argument ", i, " '",
+           function.arguments[i].name, "': expected ", ndim, " dimensions, given ",
+           Describe(given[i]->dtype, given[i]->shape, given[i]->ndim));
+    }
+    shapes.push_back(given[i]->shape);
+  }
+  try {
+    return SolveSizes(function.sizes, shapes);
+  } catch (const Error& error) {
+    Fail(error.kind(), "function '", function.name, "', ", error.message());
+  }
+}
+
 // Whether a signal came and its handler in Python raised: Ctrl-C, mostly.
 bool SignalRaised() { return TVMFFIEnvCheckSignals() != 0; }
 
@@ -209,16 +229,19 @@ class ProgramModule : public ffi::ModuleObj {
       Fail(kInputError, "function '", function.name,
            "' has only the shapes of its weights; allowed: to time it (microscopiq.time)");
     }
-    std::vector<Tensor> tensors;
+    std::vector<const DLTensor*> given;
     for (int i = 0; i < args.size(); ++i) {
       auto tensor = args[i].try_cast<DLTensor*>();
       if (!tensor.has_value()) {
         Fail(kInputError, "function '", function.name, "', argument ", i, " '",
              function.arguments[i].name, "': expected a tensor, given ", args[i].GetTypeKey());
       }
-      tensors.push_back(CheckTensor(function, i, **tensor));
+      given.push_back(*tensor);
     }
-    simulator_.Run(function, tensors);
+    const std::shared_ptr<const Function> sized = simulator_.At(function, SizesOf(function, given));
+    std::vector<Tensor> tensors;
+    for (size_t i = 0; i < given.size(); ++i) tensors.push_back(CheckTensor(*sized, i, *given[i]));
+    simulator_.Run(*sized, tensors);
   }
 
   // The spans of each call as they lie in memory; runtime/reports/trace.py knows their layout.

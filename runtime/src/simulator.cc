@@ -9,6 +9,9 @@ namespace {
 
 using Lock = std::lock_guard<std::mutex>;
 
+// Functions for sizes that are kept, so that a model whose sizes vary needs no memory without end.
+constexpr size_t kMostSized = 1024;
+
 int64_t Limit(const char* name, int64_t value) {
   if (value < 0) Fail(kConfigError, name, " = ", value, "; allowed: at least 1, or 0 for no limit");
   return value ? value : kNoLimit;
@@ -24,6 +27,27 @@ const Function& Simulator::FunctionOf(const std::string& name) const {
     Fail(kInputError, "no function '", name, "' in the program");
   }
   return found->second;
+}
+
+std::shared_ptr<const Function> Simulator::At(const Function& function,
+                                              const std::vector<int64_t>& sizes) {
+  if (function.sizes.empty()) return {std::shared_ptr<const Function>(), &function};
+  Lock lock(mutex_);
+  const auto key = std::make_pair(function.name, sizes);
+  const auto found = sized_.find(key);
+  if (found != sized_.end()) return found->second;
+  if (sized_.size() == kMostSized) sized_.clear();
+  std::shared_ptr<const Function> made;
+  try {
+    made = std::make_shared<const Function>(AtSizes(function, sizes));
+  } catch (const Error& error) {
+    std::string given;
+    for (size_t i = 0; i < sizes.size(); ++i) {
+      given += (i ? ", " : "") + function.sizes.sizes[i].name + " = " + std::to_string(sizes[i]);
+    }
+    Fail(error.kind(), "function '", function.name, "' for ", given, ": ", error.message());
+  }
+  return sized_[key] = made;
 }
 
 Machine& Simulator::machine() {

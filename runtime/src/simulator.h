@@ -27,6 +27,8 @@ class Simulator {
   // Throws InputError for a name that no function has.
   const Function& FunctionOf(const std::string& name) const;
 
+  // The function for sizes; itself where it has none. Throws IsaError.
+  std::shared_ptr<const Function> At(const Function& function, const std::vector<int64_t>& sizes);
   // A call; its record is kept. Throws what `Machine::Run` throws.
   void Run(const Function& function, const std::vector<Tensor>& tensors);
   // A call without tensors: no values, but every cycle and count.
@@ -58,6 +60,8 @@ class Simulator {
 
   const Program program_;
   std::mutex mutex_;                  // over all that follows
+  // Of functions and sizes that were called.
+  std::map<std::pair<std::string, std::vector<int64_t>>, std::shared_ptr<const Function>> sized_;
   std::unique_ptr<Machine> machine_;  // made at the first run: its memories may be large
   Guard guard_;
   std::vector<CallRecord> records_;  // of parts, where a function has any

@@ -7,17 +7,19 @@ nothing. All numbers are little-endian.
 import math
 import struct
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from ..arch import Arch, integer_keys
 from ..errors import IsaError
 from ..segment import check_segment, is_shape_only, panel_bytes
 from . import instructions as _registered  # noqa: F401  (a program is nothing without them)
+from . import sizes as of_sizes
+from .sizes import Sizes
 from .spec import ARG, Instruction, Mem, Unit, decode
 
 MAGIC = b"MSCOPIQ\0"
-VERSION = 7
+VERSION = 8
 DTYPES = {
     "float32": (1, 4),
     "int8": (2, 1),
@@ -104,6 +106,9 @@ class Function:
         Comment for the instruction with that index: which tile a block belongs to.
     parts : tuple of Part
         The operators, none of a function of one.
+    sizes : Sizes
+        What a call's arguments tell by their shapes, and what follows from it; all else is as it is
+        for the largest sizes.
     buffers : tuple of Buffer
         What was placed on the chip; empty once the function was saved.
     """
@@ -116,7 +121,20 @@ class Function:
     macs: int = 0
     notes: dict[int, str] = field(default_factory=dict)
     parts: tuple[Part, ...] = ()
+    sizes: Sizes = Sizes()
     buffers: tuple[Buffer, ...] = field(default=(), compare=False, repr=False)
+
+    def at(self, sizes: Mapping[str, int]) -> "Function":
+        """Return the function for sizes by name; one without sizes is the same for all."""
+        if not self.sizes:
+            return self
+        values = self.sizes.values(sizes)
+        shapes = self.sizes.shapes([arg.shape for arg in self.arguments], values)
+        arguments = tuple(
+            replace(arg, shape=shape) for arg, shape in zip(self.arguments, shapes, strict=True)
+        )
+        code = self.sizes.code(self.code, values)
+        return replace(self, arguments=arguments, code=code, sizes=Sizes())
 
     @property
     def operators(self) -> Iterator[tuple[Part, tuple[Instruction, ...]]]:
@@ -211,11 +229,15 @@ def function_listing(function: Function) -> str:
         shape = "x".join(map(str, arg.shape))
         role = "out" if arg.is_output else "in"
         lines.append(f"  ; arg{index} {arg.name}: {arg.dtype}[{shape}] {role}")
+    for size in function.sizes.sizes:
+        where = f"arg{size.argument}, dimension {size.dimension}"
+        lines.append(f"  ; {size.name}: {size.least} to {size.most}, {size.extent} is {where}")
     if function.weights:
         kind = "shapes of " if is_shape_only(function.weights) else ""
         size = int(panel_bytes(function.weights).sum()) if kind else len(function.weights)
         lines.append(f"  ; {kind}weights: {size:,} bytes")
     starts = {part.first: part for part in function.parts}
+    formulas = function.sizes.formulas()
     depth, offset = 0, 0
     for index, instruction in enumerate(function.code):
         if index in starts:
@@ -224,6 +246,8 @@ def function_listing(function: Function) -> str:
         text = f"  {offset:05x}  {'  ' * depth}{instruction}"
         if index in function.notes:
             text = f"{text:<60} ; {function.notes[index]}"
+        if index in formulas:
+            text += f"  ; follows {formulas[index]}"
         lines.append(text)
         depth += instruction.mnemonic == "loop"
         offset += len(instruction.encode())
@@ -251,6 +275,7 @@ def _function_bytes(function: Function) -> bytes:
     out.append(struct.pack("<I", len(function.parts)))
     for part in function.parts:
         out += [_text(part.name), _text(part.layer), struct.pack("<QI", part.macs, part.first)]
+    out.append(of_sizes.to_bytes(function.sizes))
     return b"".join(out)
 
 
@@ -300,13 +325,13 @@ class _Reader:
     def function(self) -> Function:
         name, layer, macs = self.text(), self.text(), self.number("<Q")
         arguments = tuple(self.argument() for _ in range(self.count()))
-        code = self.raw(self.number("<Q"))
+        raw = self.raw(self.number("<Q"))
         weights = self.raw(self.number("<Q"))
         check_segment(weights)
         instructions, offset = [], 0
-        while offset < len(code):
+        while offset < len(raw):
             at = offset
-            instruction, offset = decode(code, at)
+            instruction, offset = decode(raw, at)
             _check_arguments(instruction, len(arguments), at)
             instructions.append(instruction)
         notes: dict[int, str] = {}
@@ -321,7 +346,9 @@ class _Reader:
             notes[index] = self.text()
             last = index
         parts = self.parts(instructions)
-        return Function(name, layer, arguments, tuple(instructions), weights, macs, notes, parts)
+        sizes = of_sizes.read_sizes(self, [arg.shape for arg in arguments], instructions)
+        code = tuple(instructions)
+        return Function(name, layer, arguments, code, weights, macs, notes, parts, sizes)
 
     def parts(self, code: list[Instruction]) -> tuple[Part, ...]:
         found: list[Part] = []

@@ -1,5 +1,6 @@
 // Bytes to instructions, and every check that needs no run.
 #include <algorithm>
+#include <limits>
 #include <optional>
 #include <sstream>
 
@@ -13,17 +14,70 @@ namespace {
 constexpr int64_t kMaxBase = int64_t{1} << 60;
 static_assert(kMaxDynamicInstructions <= uint64_t{1} << 28);
 
+// What follows a function's sizes, as decoding gets to it.
+class Sized {
+ public:
+  Sized(const Sizes* sizes, const std::vector<int64_t>& values, bool same)
+      : values_(values), same_(same) {
+    if (sizes) operands_ = &sizes->operands;
+  }
+
+  // Sets a number of the instruction that is decoded, if it is one of these.
+  template <typename T>
+  void Set(int operand, int place, T* number) {
+    if (!Here(operand, place)) return;
+    const uint32_t index = (*operands_)[next_++].value;
+    if (same_) CheckStored(index, values_, *number);
+    const int64_t value = values_[index];
+    if (value < std::numeric_limits<T>::min() ||
+        (value > 0 && static_cast<uint64_t>(value) > uint64_t{std::numeric_limits<T>::max()})) {
+      Fail(kIsaError, "operand ", operand + 1, ": ", value, " doesn't fit its ", 8 * sizeof(T),
+           " bits");
+    }
+    *number = static_cast<T>(value);
+  }
+
+  // Ends an instruction.
+  void Next() {
+    if (operands_ && next_ < operands_->size() && (*operands_)[next_].instruction == instruction_) {
+      Fail(kIsaError, "operand ", (*operands_)[next_].operand, ", place ",
+           (*operands_)[next_].place, " follows no size, or twice");
+    }
+    ++instruction_;
+  }
+  void Finish() const {
+    if (operands_ && next_ < operands_->size()) {
+      Fail(kIsaError, "value for instruction ", (*operands_)[next_].instruction,
+           "; allowed: those that there are, in order");
+    }
+  }
+
+ private:
+  bool Here(int operand, int place) const {
+    if (!operands_ || next_ == operands_->size()) return false;
+    const SizedOperand& wanted = (*operands_)[next_];
+    return wanted.instruction == instruction_ && wanted.operand == static_cast<uint32_t>(operand) &&
+           wanted.place == static_cast<uint32_t>(place);
+  }
+
+  const std::vector<SizedOperand>* operands_ = nullptr;
+  const std::vector<int64_t>& values_;
+  bool same_;
+  size_t next_ = 0;
+  uint32_t instruction_ = 0;
+};
+
 // The reader that the generated `Read` methods call, one call per operand.
 class OperandReader {
  public:
-  OperandReader(ByteReader* bytes, int depth, size_t arguments)
-      : bytes_(bytes), depth_(depth), arguments_(arguments) {}
+  OperandReader(ByteReader* bytes, int depth, size_t arguments, Sized* sized)
+      : bytes_(bytes), depth_(depth), arguments_(arguments), sized_(sized) {}
 
   void u8(uint8_t* value) { Get(value); }
-  void u16(uint16_t* value) { Get(value); }
-  void u32(uint32_t* value) { Get(value); }
-  void i32(int32_t* value) { Get(value); }
-  void i64(int64_t* value) { Get(value); }
+  void u16(uint16_t* value) { Follow(value); }
+  void u32(uint32_t* value) { Follow(value); }
+  void i32(int32_t* value) { Follow(value); }
+  void i64(int64_t* value) { Follow(value); }
   void f32(float* value) {
     Get(value);
     // Its bits needn't survive a reader of numbers.
@@ -40,7 +94,7 @@ class OperandReader {
   }
 
   void affine(Affine* value) {
-    ++operand_;
+    const int operand = operand_++;
     value->base = bytes_->Number<int64_t>();
     for (int32_t& stride : value->strides) stride = bytes_->Number<int32_t>();
     for (uint8_t& turn : value->turns) turn = bytes_->Number<uint8_t>();
@@ -48,6 +102,13 @@ class OperandReader {
     uint8_t padding = bytes_->Number<uint8_t>();
     value->slot_step = bytes_->Number<uint32_t>();
     if (padding) Fail(kIsaError, "operand ", operand_, ": padding isn't zero");
+    sized_->Set(operand, 0, &value->base);
+    for (int level = 0; level < kLoopDepth; ++level) {
+      sized_->Set(operand, 1 + level, &value->strides[level]);
+    }
+    for (int level = 0; level < kLoopDepth; ++level) {
+      sized_->Set(operand, 1 + kLoopDepth + level, &value->turns[level]);
+    }
     if (value->base < -kMaxBase || value->base > kMaxBase) {
       Fail(kIsaError, "operand ", operand_, ": base ", Hex{value->base}, "; allowed up to 2^60");
     }
@@ -65,6 +126,12 @@ class OperandReader {
     *value = bytes_->Number<T>();
     ++operand_;
   }
+  template <typename T>
+  void Follow(T* value) {
+    const int operand = operand_;
+    Get(value);
+    sized_->Set(operand, 0, value);
+  }
   void Below(uint8_t* value, int low, int end, const char* what) {
     Get(value);
     if (*value < low || *value >= end) {
@@ -75,15 +142,16 @@ class OperandReader {
   ByteReader* bytes_;
   int depth_;
   size_t arguments_;  // of the function
+  Sized* sized_;
   int operand_ = 0;
 };
 
 template <typename T>
-Operation DecodeAs(const uint8_t* bytes, uint64_t size, int depth, size_t arguments) {
+Operation DecodeAs(const uint8_t* bytes, uint64_t size, int depth, size_t arguments, Sized* sized) {
   if (size != T::kBytes) Fail(kIsaError, "says ", size, " bytes; it has ", T::kBytes);
   ByteReader reader(bytes, size);
   reader.Raw(4);
-  OperandReader operands(&reader, depth, arguments);
+  OperandReader operands(&reader, depth, arguments, sized);
   T op;
   op.Read(&operands);
   while (reader.left()) {
@@ -96,7 +164,7 @@ Operation DecodeAs(const uint8_t* bytes, uint64_t size, int depth, size_t argume
 }
 
 Operation DecodeOne(const uint8_t* bytes, uint64_t left, int depth, size_t arguments,
-                    uint64_t* size) {
+                    Sized* sized, uint64_t* size) {
   if (left < 4) Fail(kIsaError, "truncated instruction: ", left, " bytes left");
   uint16_t opcode, length;
   std::memcpy(&opcode, bytes, 2);
@@ -109,7 +177,7 @@ Operation DecodeOne(const uint8_t* bytes, uint64_t left, int depth, size_t argum
   case Type::kOpcode:                                                       \
     mnemonic = Type::kMnemonic;                                             \
     if (length > left) Fail(kIsaError, "truncated: ", left, " bytes left"); \
-    return DecodeAs<Type>(bytes, length, depth, arguments);
+    return DecodeAs<Type>(bytes, length, depth, arguments, sized);
       MICROSCOPIQ_INSTRUCTIONS(MICROSCOPIQ_DECODE)
 #undef MICROSCOPIQ_DECODE
     }
@@ -169,16 +237,20 @@ class LoopMatcher {
 
 }  // namespace
 
-std::vector<Instruction> DecodeCode(const uint8_t* code, uint64_t length, size_t arguments) {
+std::vector<Instruction> DecodeCode(const uint8_t* code, uint64_t length, size_t arguments,
+                                    const Sizes* sizes, const std::vector<int64_t>& values,
+                                    bool same) {
   if (length > UINT32_MAX) Fail(kIsaError, "code of ", length, " bytes; allowed below 2^32");
   std::vector<Instruction> decoded;
   LoopMatcher loops;
+  Sized sized(sizes, values, same);
   for (uint64_t pc = 0; pc < length;) {
     uint64_t size = 0;
     try {
       Instruction instruction;
       instruction.pc = static_cast<uint32_t>(pc);
-      instruction.operation = DecodeOne(code + pc, length - pc, loops.depth(), arguments, &size);
+      instruction.operation = DecodeOne(code + pc, length - pc, loops.depth(), arguments, &sized, &size);
+      sized.Next();
       decoded.push_back(std::move(instruction));
       loops.Visit(&decoded);
     } catch (const Error& error) {
@@ -187,6 +259,7 @@ std::vector<Instruction> DecodeCode(const uint8_t* code, uint64_t length, size_t
     pc += size;
   }
   loops.Finish();
+  sized.Finish();
   return decoded;
 }
 

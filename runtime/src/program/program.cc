@@ -96,6 +96,19 @@ void CheckArch(ArchNumbers arch) {
   }
 }
 
+// Sets the bytes of an argument from its shape.
+void SetBytes(Argument* arg) {
+  arg->bytes = kDtypeBytes[arg->dtype];
+  for (size_t i = 0; i < arg->shape.size(); ++i) {
+    const int64_t extent = arg->shape[i];
+    if (extent < 0 || __builtin_mul_overflow(arg->bytes, extent, &arg->bytes) ||
+        arg->bytes > int64_t{1} << 48) {
+      Fail(kIsaError, "argument '", arg->name, "': dimension ", i, " = ", extent,
+           "; allowed: at least 0 and 2^48 bytes in all");
+    }
+  }
+}
+
 Argument ReadArgument(ByteReader* reader) {
   Argument arg;
   arg.name = reader->Text();
@@ -108,16 +121,8 @@ Argument ReadArgument(ByteReader* reader) {
          int{is_output}, ", ", ndim, " dimensions");
   }
   arg.is_output = is_output;
-  arg.bytes = kDtypeBytes[arg.dtype];
-  for (uint32_t i = 0; i < ndim; ++i) {
-    int64_t extent = reader->Number<int64_t>();
-    arg.shape.push_back(extent);
-    if (extent < 0 || __builtin_mul_overflow(arg.bytes, extent, &arg.bytes) ||
-        arg.bytes > int64_t{1} << 48) {
-      Fail(kIsaError, "argument '", arg.name, "': dimension ", i, " = ", extent,
-           "; allowed: at least 0 and 2^48 bytes in all");
-    }
-  }
+  for (uint32_t i = 0; i < ndim; ++i) arg.shape.push_back(reader->Number<int64_t>());
+  SetBytes(&arg);
   return arg;
 }
 
@@ -215,9 +220,9 @@ Function ReadFunction(ByteReader* reader) {
       Fail(kIsaError, "argument '", function.arguments[i].name, "': an input after an output");
     }
   }
-  uint64_t code_bytes = reader->Number<uint64_t>();
-  const uint8_t* code = reader->Raw(code_bytes);
-  function.code = DecodeCode(code, code_bytes, function.arguments.size());
+  function.length = reader->Number<uint64_t>();
+  function.bytes = reader->Raw(function.length);
+  function.code = DecodeCode(function.bytes, function.length, function.arguments.size());
   uint64_t weight_bytes = reader->Number<uint64_t>();
   function.weights = CheckWeights(reader->Raw(weight_bytes), weight_bytes);
   uint32_t notes = reader->Number<uint32_t>();
@@ -232,6 +237,13 @@ Function ReadFunction(ByteReader* reader) {
     reader->Text();
   }
   ReadParts(reader, &function);
+  function.sizes = ReadSizes(reader, function.arguments);
+  if (!function.sizes.empty() || !function.sizes.operands.empty()) {
+    std::vector<int64_t> largest;
+    for (const Size& size : function.sizes.sizes) largest.push_back(size.most);
+    DecodeCode(function.bytes, function.length, function.arguments.size(), &function.sizes,
+               function.sizes.At(largest), true);
+  }
   return function;
 }
 
@@ -263,6 +275,19 @@ uint32_t Crc32(const uint8_t* data, uint64_t length) {
   }
   for (; length > 0; --length, ++data) crc = tables[0][(crc ^ *data) & 255] ^ (crc >> 8);
   return ~crc;
+}
+
+Function AtSizes(const Function& function, const std::vector<int64_t>& sizes) {
+  const std::vector<int64_t> values = function.sizes.At(sizes);
+  Function found = function;
+  for (const SizedExtent& extent : function.sizes.extents) {
+    found.arguments[extent.argument].shape[extent.dimension] = values[extent.value];
+  }
+  for (Argument& argument : found.arguments) SetBytes(&argument);
+  found.code = DecodeCode(function.bytes, function.length, function.arguments.size(),
+                          &function.sizes, values);
+  found.sizes = {};
+  return found;
 }
 
 PanelBytes WeightSegment::panel(int64_t number) const {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "isa.gen.h"
+#include "program/sizes.h"
 
 namespace microscopiq {
 
@@ -63,6 +64,9 @@ struct Function {
   std::vector<Instruction> code;
   WeightSegment weights;
   std::vector<Part> parts;  // none of a function of one operator
+  Sizes sizes;
+  const uint8_t* bytes = nullptr;  // of the code, in the program's blob
+  uint64_t length = 0;
 };
 
 struct Program {
@@ -102,7 +106,13 @@ uint32_t Crc32(const uint8_t* data, uint64_t length);
 Program ParseProgram(const uint8_t* blob, uint64_t length);
 
 // Decodes the instructions of a function with so many arguments and checks everything that is known
-// before it runs.
-std::vector<Instruction> DecodeCode(const uint8_t* code, uint64_t length, size_t arguments);
+// before it runs. With `values` operands of `sizes` get these; with `same` they have to be those
+// that are there.
+std::vector<Instruction> DecodeCode(const uint8_t* code, uint64_t length, size_t arguments,
+                                    const Sizes* sizes = nullptr,
+                                    const std::vector<int64_t>& values = {}, bool same = false);
+
+// The function for such sizes, with none left, and checked as any other. Throws IsaError.
+Function AtSizes(const Function& function, const std::vector<int64_t>& sizes);
 
 }  // namespace microscopiq
