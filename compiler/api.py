@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..runtime.session import load_executable, program_of
@@ -37,6 +38,7 @@ def build(
     tuning_db: str | Path | None = None,
     vector: bool = True,
     graph: bool = False,
+    max_sizes: Mapping[str, int] | None = None,
 ):
     """Return the executable of a model for an architecture.
 
@@ -59,6 +61,9 @@ def build(
     graph : bool
         Make one function of the program of operators that follow each other without the host in
         between: what they load before their inputs are there overlaps what is before them.
+    max_sizes : mapping of str to int, optional
+        Largest values of sizes that a call decides (symbolic dimensions), by name; without it those
+        of the module's attribute `tir_var_upper_bound`. One program serves all sizes up to them.
 
     Returns
     -------
@@ -78,6 +83,7 @@ def build(
         tuning_db=tuning_db,
         vector=vector,
         graph=graph,
+        max_sizes=max_sizes or {},
     )
     return compile_model(mod, options).executable
 

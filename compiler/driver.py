@@ -18,6 +18,7 @@ from .calibration.collect import Calibration, collect
 from .calibration.samples import model_inputs
 from .frontend.load import load_model
 from .frontend.repair import repair
+from .frontend.size_bounds import with_size_bounds
 from .link.calls import Runs
 from .llvm import fewer_checks
 from .options import STAGES, Options
@@ -41,6 +42,7 @@ from .passes.side_by_side import side_by_side
 from .passes.vectorize.vectorize import has_kernels, vectorize
 from .quant.defaults import recipe_for, source_recipe
 from .quant.recipe import Recipe, load_recipe
+from .sizes import bounded, with_bounds
 
 
 @dataclass(frozen=True)
@@ -225,13 +227,17 @@ def run_stages(mod: tvm.IRModule, options: Options) -> Compilation:
         )
     if options.dump_dir:
         make_folder(options.dump_dir)
-    for stage in STAGES:
-        state = RUN[stage](state)
-        _verify(state, stage)
-        if options.dump_dir:
-            _dump(state, stage, Path(options.dump_dir))
-        if stage == options.stop_after:
-            break
+    known = bounded(mod, options.max_sizes)
+    if known:
+        state = replace(state, mod=with_size_bounds(mod, known))
+    with with_bounds(known):
+        for stage in STAGES:
+            state = RUN[stage](state)
+            _verify(state, stage)
+            if options.dump_dir:
+                _dump(state, stage, Path(options.dump_dir))
+            if stage == options.stop_after:
+                break
     return state
 
 

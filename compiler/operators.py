@@ -382,6 +382,16 @@ class Vector:
         return " + ".join(part.size for part in self.parts)
 
 
+def own_sizes(operator):
+    """Return a descriptor each of whose numbers that follow sizes is a size of its own.
+
+    So it says nothing of the model's sizes, and equal ones are equal operators.
+    """
+    fields = {name: value for name, value in vars(operator).items() if isinstance(value, Symbolic)}
+    sizes = {name: Symbol(name, 1, int(value)).number for name, value in fields.items()}
+    return dataclasses.replace(operator, **sizes) if sizes else operator
+
+
 def to_attribute(operator) -> str:
     """Return the text form of a descriptor."""
     fields = _plain(dataclasses.asdict(operator))

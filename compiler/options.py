@@ -1,7 +1,7 @@
 """Options of a compilation, checked in one place."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,9 @@ class Options:
     graph : bool
         Operators that follow each other without the host in between become one function of the
         program.
+    max_sizes : mapping of str to int
+        Largest values of sizes that a call decides, by name; a module says its own by TVM's
+        attribute `tir_var_upper_bound`.
     tuning_db : Path or None
         Work folder of `tune`: its best schedules; those of `with database:` unless given.
     """
@@ -58,6 +61,7 @@ class Options:
     tuning_db: str | Path | None = None
     vector: bool = True
     graph: bool = False
+    max_sizes: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self):
         if self.stop_after is not None and self.stop_after not in STAGES:

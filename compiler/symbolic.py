@@ -1,8 +1,8 @@
 """Integers that follow sizes which only a call knows.
 
 Such a number is the one for the largest sizes wherever somebody asks for a number, so that all
-decisions are made for these; and it remembers its terms, so that what was made of it tells by itself
-what it is for other sizes.
+decisions are made for these; and it remembers its terms, so that what was made of it tells by
+itself what it is for other sizes.
 """
 
 import dataclasses

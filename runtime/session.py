@@ -21,6 +21,9 @@ from .outputs import PREFIX as OUTPUTS
 from .outputs import decoded
 from .reports.trace import write_trace
 from .results.result import RunResult, total
+from .sizes import PREFIX as SIZES
+from .sizes import Table, check_sizes
+from .sizes import decoded as decoded_sizes
 from .state import State, state_among
 from .whole_file import check_folder
 
@@ -206,6 +209,14 @@ class Session:
         with self._lock:
             return decoded(self.vm[name]().numpy())
 
+    def _sizes(self, function: str) -> Table | None:
+        """Return which sizes a function's inputs may have, None of one for known shapes."""
+        name = SIZES + function
+        if not self.vm.module.implements_function(name):
+            return None
+        with self._lock:
+            return decoded_sizes(self.vm[name]().numpy())
+
     def state(self, function: str = "main") -> dict[str, np.ndarray]:
         """Return copies of what a function keeps from call to call, by the source's names."""
         with self._lock:
@@ -233,7 +244,8 @@ class Session:
         Parameters
         ----------
         inputs : numpy.ndarray, torch.Tensor or tvm.runtime.Tensor
-            In the order of the model's inputs, of the compiled shapes and dtypes.
+            In the order of the model's inputs, of the compiled shapes and dtypes. A dimension that
+            was symbolic may be of any size up to its bound.
         trace : str or Path, optional
             File for the timeline (`runtime.trace`): JSON that Perfetto opens, compressed if the
             name ends in .gz.
@@ -257,6 +269,8 @@ class Session:
                 f"{function} takes {len(names)} input(s) ({', '.join(names)}); given {len(inputs)}"
             )
         given = {name: tensor(name, value) for name, value in zip(names, inputs, strict=True)}
+        if (table := self._sizes(function)) is not None:
+            check_sizes(table, given)
         kept = self._state_names(self._parameters(function))
         with self._lock:
             self._prepare(trace is not None)
@@ -302,8 +316,8 @@ class Session:
     def time(self, function: str = "main") -> RunResult:
         """Return what one call of a function of the model costs, without inputs.
 
-        Cycles, counts and calls are those of `run`, on the host as well. The result has no outputs
-        and no saturations.
+        Cycles, counts and calls are those of `run`, on the host as well; of sizes that a call
+        decides, for the largest. The result has no outputs and no saturations.
 
         Raises
         ------

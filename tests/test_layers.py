@@ -15,12 +15,13 @@ FLOORS = (
     ("target",),
     ("target/isa",),
     ("runtime/__init__", "runtime/whole_file", "runtime/bytecode", "runtime/arguments",
-     "runtime/budget", "runtime/state", "runtime/outputs", "runtime/host_costs"),
+     "runtime/budget", "runtime/state", "runtime/outputs", "runtime/sizes", "runtime/host_costs"),
     ("runtime/reference", "runtime/results"),
     ("runtime/reports", "runtime/host_clock"),
     ("runtime/session",),
-    ("compiler/__init__", "compiler/names", "compiler/operators", "compiler/files",
+    ("compiler/__init__", "compiler/names", "compiler/symbolic", "compiler/files",
      "compiler/workers"),
+    ("compiler/operators", "compiler/sizes"),
     ("compiler/llvm",),
     ("compiler/quant",),
     ("compiler/options", "compiler/tiling"),
@@ -52,8 +53,8 @@ CORE_FLOORS = (
     ("module", "counter"),
 )
 """The same of runtime/src."""
-PURE = ("names", "operators", "quant", "tiling", "tir", "emit", "kinds", "link", "partition",
-        "passes")  # fmt: skip
+PURE = ("names", "symbolic", "sizes", "operators", "quant", "tiling", "tir", "emit", "kinds",
+        "link", "partition", "passes")  # fmt: skip
 """What of the compiler makes a program and never runs one."""
 HEAVY = {
     "target": {"tvm", "tvm_ffi", "torch", "onnx"},

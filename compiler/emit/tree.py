@@ -99,7 +99,7 @@ def _fill(nest: Nest, depth: int, body: list, path: tuple[LoopNode, ...], starts
         (body if early else after).append(node)
     if depth < len(nest.loops):
         axis = nest.axes[nest.loops[depth]]
-        if axis.trips == 1:
+        if int(axis.trips) == 1:  # for the largest sizes, so for all
             _fill(nest, depth + 1, body, path, starts)
         else:
             loop = LoopNode(axis.label, axis.trips)

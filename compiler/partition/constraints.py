@@ -3,10 +3,11 @@
 Every constraint is a function whose docstring is the reason a user reads when it fails.
 """
 
-import numpy as np
+import math
 
+from ..symbolic import symbols_of
 from .given import fits, is_given
-from .graph import Graph, shape_of, static_shape
+from .graph import Graph, shape_of, sized_shape
 from .integers import EXACT, is_integer, largest_sum
 
 ANCHORS = ("matmul", "nn.conv2d")
@@ -29,11 +30,14 @@ LONGEST_SIDE = (1 << 16) - 1
 """Pixels that the gather's operands count."""
 
 
-def static_shapes(_graph: Graph, call) -> bool:
-    """all shapes must be known while compiling"""
-    return static_shape(call) is not None and all(
-        static_shape(arg) is not None for arg in call.args
-    )
+def bounded_shapes(_graph: Graph, call) -> bool:
+    """all shapes must be known while compiling, or follow from sizes that have a bound"""
+    return all(sized_shape(expr) is not None for expr in (call, *call.args))
+
+
+def known_image(_graph: Graph, call) -> bool:
+    """of a convolution only the batch may be a size that a call decides"""
+    return not any(symbols_of(shape_of(expr)[1:]) for expr in (call, *call.args))
 
 
 def number_types(_graph: Graph, call) -> bool:
@@ -85,6 +89,12 @@ def exact_sums(graph: Graph, call) -> bool:
     return not is_integer(call) or largest_sum(graph, call) <= EXACT
 
 
+def known_integers(graph: Graph, call) -> bool:
+    """a product of given integers must have shapes that are known while compiling"""
+    given = is_integer(call) or is_given(graph, call)
+    return not given or not any(symbols_of(shape_of(each)) for each in (call, *call.args))
+
+
 def given_weights(graph: Graph, call) -> bool:
     """weights given as integers must have 8 bits without zero points; a kernel a scale a channel"""
     return not is_given(graph, call) or fits(graph, call)
@@ -92,25 +102,28 @@ def given_weights(graph: Graph, call) -> bool:
 
 def not_empty(_graph: Graph, call) -> bool:
     """a tensor without elements has nothing to compute"""
-    return all(int(np.prod(shape_of(expr))) > 0 for expr in (call, *call.args))
+    return all(math.prod(shape_of(expr)) > 0 for expr in (call, *call.args))
 
 
 CONSTRAINTS = {
     "matmul": (
-        static_shapes,
+        bounded_shapes,
         number_types,
         not_constant_left,
         matrix_operands,
         equal_batches,
+        known_integers,
         given_weights,
         not_empty,
     ),
     "nn.conv2d": (
-        static_shapes,
+        bounded_shapes,
+        known_image,
         number_types,
         constant_kernel,
         nchw_layout,
         short_sides,
+        known_integers,
         exact_sums,
         given_weights,
         not_empty,

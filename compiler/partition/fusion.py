@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from tvm import relax
 
-from .graph import Graph, op_name, shape_of, static_shape
+from .graph import Graph, op_name, shape_of, sized_shape
 from .layer import Layer
 
 Step = Callable[[Graph, relax.Var, relax.Call, Layer], Layer | None]
@@ -58,7 +58,7 @@ def add(graph: Graph, var, call, layer: Layer) -> Layer | None:
     if constant is not None:
         bias = None if layer.bias is not None else _bias(constant, call, layer)
         return None if bias is None else replace(layer, bias=bias)
-    same = static_shape(other) == static_shape(call) == static_shape(var)
+    same = sized_shape(other) == sized_shape(call) == sized_shape(var) is not None
     return replace(layer, residual=other) if same and not other.same_as(var) else None
 
 
@@ -94,7 +94,7 @@ def minimum(graph: Graph, var, call, layer: Layer) -> Layer | None:
 def _bound(graph: Graph, var, call) -> float | None:
     """Return the finite constant that an operator compares all of a result with."""
     value = graph.constant(call.args[1] if call.args[0].same_as(var) else call.args[0])
-    if value is None or value.size != 1 or static_shape(call) != static_shape(var):
+    if value is None or value.size != 1 or sized_shape(call) != sized_shape(var):
         return None
     return float(value.reshape(())) if np.isfinite(value).all() else None
 

@@ -5,6 +5,7 @@ import tvm
 from tvm import relax
 
 from ...target.errors import UnsupportedError
+from ..sizes import number_of
 
 LAYOUT = ("permute_dims", "reshape", "expand_dims", "squeeze")
 """Operators that only move elements."""
@@ -28,17 +29,29 @@ def static_shape(expr) -> tuple[int, ...] | None:
         return None
 
 
+def sized_shape(expr) -> tuple[int, ...] | None:
+    """Return the shape of a tensor expression, whose extents may follow sizes (`symbolic.py`).
+
+    None when there's an extent that follows from no size with a bound.
+    """
+    shape = getattr(getattr(expr, "ty", None), "shape", None)
+    if not isinstance(shape, relax.ShapeExpr):
+        return None
+    found = tuple(map(number_of, shape.values))
+    return None if None in found else found  # type: ignore[return-value]
+
+
 def shape_of(expr) -> tuple[int, ...]:
-    """Return the shape of an expression of which a constraint has settled that it's known.
+    """Return the shape of an expression, like `sized_shape`, of which a constraint settled it.
 
     Raises
     ------
     UnsupportedError
-        When it isn't.
+        When it isn't known.
     """
-    shape = static_shape(expr)
+    shape = sized_shape(expr)
     if shape is None:
-        raise UnsupportedError(f"all shapes must be known while compiling; this one isn't: {expr}")
+        raise UnsupportedError(f"a shape must follow from the inputs' shapes; this doesn't: {expr}")
     return shape
 
 

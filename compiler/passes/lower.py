@@ -169,6 +169,8 @@ class _CallProgram(PyExprMutator):
         if ATTRIBUTE not in attrs:
             return call
         attribute = str(attrs[ATTRIBUTE])
+        # The program's functions take sizes from their tensors' shapes.
+        args = [arg for arg in args if isinstance(arg.ty, relax.TensorType)]
         operator, weights = from_attribute(attribute), b""
         if operator.weight_format:
             weights = packed_behind(self.lookup_binding, call, operator)

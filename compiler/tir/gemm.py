@@ -11,8 +11,8 @@ from ...target.formats import MACRO_BLOCK
 from ..operators import ATTRIBUTE, Gemm, to_attribute
 from ..tiling.gemm import gemm_nest
 from ..tiling.tile import GemmTile
-from .sizes import Extents
 from .quantize import exponent_bits, exponent_of, power_of_two, quantized
+from .sizes import Extents
 
 # fp32 sum that starts at -0.0, the only start that changes no first summand, not even -0.0.
 _ordered_sum = te.comm_reducer(

@@ -22,6 +22,21 @@ std::string Since(const std::string& bytes, uint64_t begin, const ByteReader& re
   return bytes.substr(begin, reader.position() - begin);
 }
 
+void SkipSizes(ByteReader* reader) {
+  for (uint32_t left = Count(reader); left > 0; --left) {
+    Skip(reader, Count);
+    reader->Raw(40);
+  }
+  for (uint32_t rows = Count(reader); rows > 0; --rows) {
+    reader->Raw(8);
+    for (uint32_t terms = Count(reader); terms > 0; --terms) {
+      reader->Raw(8);
+      reader->Raw(4 * uint64_t{Count(reader)});
+    }
+  }
+  for (uint64_t width : {12, 16}) reader->Raw(width * Count(reader));
+}
+
 FunctionParts SplitFunction(const std::string& payload, ByteReader* reader) {
   FunctionParts parts;
   uint64_t begin = reader->position();
@@ -57,6 +72,7 @@ FunctionParts SplitFunction(const std::string& payload, ByteReader* reader) {
     Skip(reader, Count);
     reader->Raw(12);
   }
+  SkipSizes(reader);
   parts.tail = Since(payload, begin, *reader);
   return parts;
 }

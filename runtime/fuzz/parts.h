@@ -10,7 +10,7 @@ struct FunctionParts {
   std::string head;  // name, layer, macs, arguments
   std::vector<std::string> code;
   std::string weights;
-  std::string tail;  // notes, and where operators start
+  std::string tail;  // notes, where operators start, sizes
 };
 
 struct ProgramParts {

@@ -158,6 +158,16 @@ std::string Reason(const std::string& message) {
   return reason;
 }
 
+// Sizes that a call of the function may have.
+std::vector<int64_t> SmallerSizes(const Function& function, uint32_t choice) {
+  std::vector<int64_t> sizes;
+  for (const Size& size : function.sizes.sizes) {
+    sizes.push_back(size.least + choice % (size.most - size.least + 1));
+    choice = choice >> 3 | choice << 29;
+  }
+  return sizes;
+}
+
 // Runs what was loaded.
 Verdict RunProgram(const Program& program, uint32_t choice, Modes modes, std::string* message,
                    Tally* tally) {
@@ -180,10 +190,14 @@ Verdict RunProgram(const Program& program, uint32_t choice, Modes modes, std::st
     if (Listing(function).empty() != function.code.empty()) throw std::logic_error(name);
     try {
       worst = std::max(worst, RunFunction(&machine, function, options, choice, modes, tally));
+      if (function.sizes.empty()) continue;
+      const Function sized = AtSizes(function, SmallerSizes(function, choice));
+      worst = std::max(worst, RunFunction(&machine, sized, options, choice, modes, tally));
     } catch (const Error& error) {
       *message = error.message();
       const bool limited = std::strcmp(error.kind(), kBudgetError) == 0;
-      if (!limited && std::strcmp(error.kind(), kSimError) != 0) throw;
+      const bool sized = !function.sizes.empty() && std::strcmp(error.kind(), kIsaError) == 0;
+      if (!limited && !sized && std::strcmp(error.kind(), kSimError) != 0) throw;
       worst = std::max(worst, limited ? Verdict::kLimited : Verdict::kStopped);
     }
   }

@@ -59,7 +59,7 @@ class Simulator {
   void Keep(CallRecord record);
 
   const Program program_;
-  std::mutex mutex_;                  // over all that follows
+  std::mutex mutex_;  // over all that follows
   // Of functions and sizes that were called.
   std::map<std::pair<std::string, std::vector<int64_t>>, std::shared_ptr<const Function>> sized_;
   std::unique_ptr<Machine> machine_;  // made at the first run: its memories may be large

@@ -15,7 +15,7 @@ from ..errors import IsaError
 from ..segment import check_segment, is_shape_only, panel_bytes
 from . import instructions as _registered  # noqa: F401  (a program is nothing without them)
 from . import sizes as of_sizes
-from .sizes import Sizes
+from .sizes import NO_SIZES, Sizes
 from .spec import ARG, Instruction, Mem, Unit, decode
 
 MAGIC = b"MSCOPIQ\0"
@@ -106,11 +106,11 @@ class Function:
         Comment for the instruction with that index: which tile a block belongs to.
     parts : tuple of Part
         The operators, none of a function of one.
+    buffers : tuple of Buffer
+        What was placed on the chip; empty once the function was saved.
     sizes : Sizes
         What a call's arguments tell by their shapes, and what follows from it; all else is as it is
         for the largest sizes.
-    buffers : tuple of Buffer
-        What was placed on the chip; empty once the function was saved.
     """
 
     name: str
@@ -121,8 +121,8 @@ class Function:
     macs: int = 0
     notes: dict[int, str] = field(default_factory=dict)
     parts: tuple[Part, ...] = ()
-    sizes: Sizes = Sizes()
     buffers: tuple[Buffer, ...] = field(default=(), compare=False, repr=False)
+    sizes: Sizes = NO_SIZES
 
     def at(self, sizes: Mapping[str, int]) -> "Function":
         """Return the function for sizes by name; one without sizes is the same for all."""
@@ -134,7 +134,7 @@ class Function:
             replace(arg, shape=shape) for arg, shape in zip(self.arguments, shapes, strict=True)
         )
         code = self.sizes.code(self.code, values)
-        return replace(self, arguments=arguments, code=code, sizes=Sizes())
+        return replace(self, arguments=arguments, code=code, sizes=NO_SIZES)
 
     @property
     def operators(self) -> Iterator[tuple[Part, tuple[Instruction, ...]]]:
@@ -229,9 +229,9 @@ def function_listing(function: Function) -> str:
         shape = "x".join(map(str, arg.shape))
         role = "out" if arg.is_output else "in"
         lines.append(f"  ; arg{index} {arg.name}: {arg.dtype}[{shape}] {role}")
-    for size in function.sizes.sizes:
-        where = f"arg{size.argument}, dimension {size.dimension}"
-        lines.append(f"  ; {size.name}: {size.least} to {size.most}, {size.extent} is {where}")
+    for each in function.sizes.sizes:
+        where = f"arg{each.argument}, dimension {each.dimension}"
+        lines.append(f"  ; {each.name}: {each.least} to {each.most}, {each.extent} is {where}")
     if function.weights:
         kind = "shapes of " if is_shape_only(function.weights) else ""
         size = int(panel_bytes(function.weights).sum()) if kind else len(function.weights)
@@ -348,7 +348,7 @@ class _Reader:
         parts = self.parts(instructions)
         sizes = of_sizes.read_sizes(self, [arg.shape for arg in arguments], instructions)
         code = tuple(instructions)
-        return Function(name, layer, arguments, code, weights, macs, notes, parts, sizes)
+        return Function(name, layer, arguments, code, weights, macs, notes, parts, sizes=sizes)
 
     def parts(self, code: list[Instruction]) -> tuple[Part, ...]:
         found: list[Part] = []

@@ -143,6 +143,9 @@ class Sizes:
         return {at: ", ".join(dict.fromkeys(each)) for at, each in found.items()}
 
 
+NO_SIZES = Sizes()
+
+
 def _within(value: int, number: int) -> int:
     if not -LIMIT < number < LIMIT:
         raise IsaError(f"value {value} leaves 62 bits")

@@ -22,6 +22,7 @@ import tvm_ffi
 from microscopiq import runtime
 from microscopiq.target.errors import IsaError
 from microscopiq.target.isa.program import MAGIC, VERSION, Function, Program, function_listing
+from microscopiq.target.isa.sizes import NO_SIZES
 
 from .seeds import seeds
 
@@ -87,7 +88,7 @@ def disagreement(data: bytes, program: Program | None, module) -> str:
 def assembly(function: Function) -> str:
     """Return a function's instructions alone: what names and notes hold is free text."""
     nothing = {"name": "", "layer": "", "arguments": (), "weights": b"", "notes": {}, "parts": ()}
-    bare = dataclasses.replace(function, **nothing)
+    bare = dataclasses.replace(function, **nothing, sizes=NO_SIZES)
     return "".join(f"{line}\n" for line in function_listing(bare).split("\n")[2:])
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from microscopiq.compiler.kinds.registry import emit, scheduled
+from microscopiq.compiler.kinds.registry import emit, emit_tile, kind_of, scheduled
 from microscopiq.compiler.operators import Conv, Gemm, Quantize
 from microscopiq.compiler.quant import methods  # noqa: F401  (registers the quantizers)
 from microscopiq.compiler.quant.base import quantize_weight
+from microscopiq.compiler.symbolic import Symbol, Symbolic, largest, symbols_of
 from microscopiq.target.arch import load_arch
 from microscopiq.target.isa.program import Program
 from microscopiq.target.packing import pack
@@ -20,6 +21,12 @@ from microscopiq.target.segment import panel_bytes, panels, shape_only
 from tests.runtime.gemm_program import gemm, random_weight
 
 TINY = load_arch("tiny-4x4")
+
+
+def _size(name: str, most: int) -> Symbolic:
+    return Symbol(name, 1, most).number
+
+
 METHOD = {"int4": "rtn", "int8": "rtn", "ms2": "microscopiq", "ms4": "microscopiq"}
 # Channels, image, kernel, strides, padding, dilation.
 CONV = Conv(2, 5, 4, 3, 2, 2, 1, 1, 0, 2, 1, 1, 2)
@@ -36,6 +43,8 @@ OPERATORS = {
     "quantize_4_bits": Quantize(5, 130, 128, "mx-int4"),
     "quantize_image": Quantize(2, 50, 50),
     "quantize_pixels": Quantize(20, 130, 128, batch=2, across=True),
+    "sized_attention": Gemm(_size("batch", 2), 1, _size("m", 5), _size("n", 7), _size("k", 9), ""),
+    "sized_quantize": Quantize(_size("rows", 5), _size("length", 130), 128),
 }
 
 
@@ -46,7 +55,11 @@ def program(op: Gemm | Quantize) -> Program:
         real = (rng.standard_t(3, (op.conv_groups, op.n, op.k)) * 0.05).astype(np.float32)
         method, name = METHOD[op.weight_format], op.weight_format
         segment = pack([quantize_weight(method, weight, name, "seed")[0] for weight in real])
-    function = emit(scheduled(op, TINY).mod["main"], TINY, "f", "seed", segment)
+    if symbols_of(op):
+        tile = kind_of(op).default_tile(largest(op), TINY)
+        function = emit_tile(op, tile, TINY, "f", "seed", segment)
+    else:
+        function = emit(scheduled(op, TINY).mod["main"], TINY, "f", "seed", segment)
     return Program.for_arch(TINY, {"f": function})
 
 

@@ -155,7 +155,7 @@ def test_notes_that_no_writer_makes(notes, wrong):
     assert Program.from_bytes(data).functions[name].notes == order
     end = b"".join(struct.pack("<II", index, 0) for index in notes)
     with pytest.raises(IsaError, match=f"note for instruction {wrong}; allowed: .* in ascending"):
-        Program.from_bytes(_seal(data[HEAD : -len(end) - 4] + end + data[-4:]))
+        Program.from_bytes(_seal(data[HEAD : -len(end) - 20] + end + data[-20:]))
 
 
 BAD_SEGMENTS = {

@@ -74,7 +74,9 @@ class _Joined:
 
     def bindings(self, bindings, function: relax.Function, name: str) -> list:
         """Return the bindings of a block with its runs as calls."""
-        program = self.emitted.functions
+        # One of sizes that a call decides stays by itself: a workspace has places for known ones.
+        functions = self.emitted.functions.items()
+        program = {name for name, function in functions if not function.sizes}
         steps = runs(
             list(bindings),
             lambda binding: bool(called(binding, program)),

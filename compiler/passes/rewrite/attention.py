@@ -1,6 +1,7 @@
 """A product of two activations, both quantized at run time."""
 
-import numpy as np
+import math
+
 from tvm import relax
 
 from ...partition.graph import op_name, shape_of
@@ -12,7 +13,7 @@ from .gemm import emit_gemm, product
 def on_array(emission: Emission, layer: Layer):
     """Emit it in integers; the second operand's columns become rows."""
     left, right = shape_of(layer.x), shape_of(layer.other)
-    batch, (m, k), n = int(np.prod(left[:-2])), left[-2:], right[-1]
+    batch, (m, k), n = math.prod(left[:-2]), left[-2:], right[-1]
     op = product(emission, layer, batch, m, n, k)
     operands = emission.rows(layer, emission.visit_expr(layer.x), (batch, m, k), op.group)
     columns = transposed(emission, emission.visit_expr(layer.other), right)

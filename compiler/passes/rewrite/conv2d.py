@@ -1,5 +1,6 @@
 """A convolution, as a product with gathered rows."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -30,7 +31,7 @@ def images(emission: Emission, layer: Layer, op: Gemm) -> list:
         group = min(shape[1], op.group)
         q, e = emission.quantize(emission.visit_expr(layer.x), (*shape[:2], op.m), group, True)
         return [emission.reshaped(q, shape), e]
-    length = int(np.prod(shape[1:])) // layer.groups
+    length = math.prod(shape[1:]) // layer.groups
     rows = (shape[0] * layer.groups, length)
     q, e = emission.quantize(emission.visit_expr(layer.x), rows, length)
     return [emission.reshaped(q, shape), emission.reshaped(e, op.x_exponents)]
@@ -66,8 +67,8 @@ def convolution(
 def on_host(emission: Emission, layer: Layer, values: np.ndarray):
     """Emit it with the values of its weights ``(groups, out, in)``."""
     shape = shape_of(layer.x)
-    x = emission.rounded(emission.visit_expr(layer.x), shape[0], int(np.prod(shape[1:])))
-    x = emission.emit(relax.op.reshape(x, shape))
+    x = emission.rounded(emission.visit_expr(layer.x), shape[0], math.prod(shape[1:]))
+    x = emission.reshaped(x, shape)
     weight = relax.const(values.reshape(layer.matrix.shape))
     y = emission.emit(relax.Call(layer.call.op, [x, weight], layer.call.attrs))
     return emit_behind(emission, layer, y, (1, -1, 1, 1))

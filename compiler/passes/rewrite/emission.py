@@ -1,5 +1,6 @@
 """What the kinds of layers share while they are replaced: functions, activations, their rows."""
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,10 +14,12 @@ from ....target.errors import UnsupportedError
 from ....target.formats import MACRO_BLOCK
 from ....target.weight import blocks
 from ...kinds.registry import kind_of
-from ...operators import Quantize
-from ...partition.graph import op_name, static_shape
+from ...operators import Quantize, own_sizes
+from ...partition.graph import op_name, sized_shape
 from ...partition.layer import Layer, Partition
 from ...quant.host_formats import STUDY_ACTIVATIONS
+from ...symbolic import Symbolic
+from ...tir.sizes import Extents
 from ...tir.tokens import rounded_tokens
 from ..pack import Packed
 from ..records import LayerRecord
@@ -56,9 +59,10 @@ class Emission(PyExprMutator):
         Operators on the host that replacing adds, each with the reason.
     """
 
-    def __init__(self, mod, part: Partition, shared: Shared):
+    def __init__(self, mod, part: Partition, shared: Shared, variables: dict[str, tirx.Var]):
         super().__init__(mod)
         self.part, self.shared = part, shared
+        self.extents = Extents(variables)
         self.host: list[tuple[str, str]] = []
         self.quantized: dict = {}
         self.requantized: dict[int, list] = {}
@@ -87,9 +91,13 @@ class Emission(PyExprMutator):
 
     def reshaped(self, expr, shape):
         """Return an expression in a shape."""
-        if static_shape(expr) == tuple(shape):
+        if sized_shape(expr) == tuple(shape):
             return expr
-        return self.emit(relax.op.reshape(expr, shape))
+        return self.emit(relax.op.reshape(expr, self.extents(tuple(shape))))
+
+    def tensor(self, shape, dtype: str) -> relax.TensorType:
+        """Return the type of a tensor."""
+        return relax.TensorType(self.extents(tuple(shape)), dtype)
 
     def gather(self, expr, channels: np.ndarray):
         """Return a ``(batch, rows, channels)`` value with its channels in another order."""
@@ -104,7 +112,7 @@ class Emission(PyExprMutator):
         shape : tuple of int
             ``(..., length)``; of rows that lie across ``(batch, length, rows)``.
         """
-        batch, rows, length = 1, int(np.prod(shape[:-1])), shape[-1]
+        batch, rows, length = 1, math.prod(shape[:-1]), shape[-1]
         if across:
             batch, length, rows = shape
         # Torch exports a view of a linear layer's input for each layer that reads it.
@@ -113,9 +121,11 @@ class Emission(PyExprMutator):
             op = Quantize(rows, length, group, self.shared.activation, batch, across)
             name = f"quantize_{rows}x{length}_g{group}"
             name += f"_pixels_b{batch}" if across else ""
-            gv = self.helper(name, lambda: kind_of(op).expression(op))
+            own = own_sizes(op)
+            gv = self.helper(name, lambda: kind_of(own).expression(own))
             self.shared.records.setdefault(gv.name_hint, LayerRecord(name, "quantize"))
-            types = [tensor(op.shape, "int8"), tensor((batch, rows, op.groups), "int8")]
+            exponents = (batch, rows, op.groups)
+            types = [self.tensor(op.shape, "int8"), self.tensor(exponents, "int8")]
             self.quantized[key] = self.call(gv, [self.reshaped(x, op.shape)], types, 2)
         return self.quantized[key]
 
@@ -138,7 +148,7 @@ class Emission(PyExprMutator):
                 )
             q, e = self.requantized[layer.source]
         else:
-            q, e = self.quantize(x, shape, min(k, group))
+            q, e = self.quantize(x, shape, group if isinstance(k, Symbolic) else min(k, group))
         groups = blocks(k, group)
         return [self.reshaped(q, shape), self.reshaped(e, (*shape[:-1], groups))]
 
@@ -147,12 +157,17 @@ class Emission(PyExprMutator):
         activation = self.shared.activation
         if activation not in STUDY_ACTIVATIONS:
             return self.reshaped(x, (rows, length))
+        if isinstance(rows, Symbolic) or isinstance(length, Symbolic):
+            raise UnsupportedError(
+                f"activations rounded to {activation}, to compare, must have known sizes; these "
+                f"have {rows} x {length}"
+            )
         key = (hash(self.unshaped(x)), rows, length, activation)
         if key not in self.quantized:
             name = f"{activation}_{rows}x{length}"
             gv = self.helper(name, lambda: rounded_tokens(rows, length, activation))
             flat = self.reshaped(x, (rows, length))
-            self.quantized[key] = self.call(gv, [flat], [tensor((rows, length), "float32")])
+            self.quantized[key] = self.call(gv, [flat], [self.tensor((rows, length), "float32")])
             self.host.append(("quantize", f"rounds activations to {activation}, to compare"))
         return self.quantized[key][0]
 
@@ -164,8 +179,3 @@ class Emission(PyExprMutator):
     def bound(self, expr):
         """Return what a variable of the new function is bound to, another expression as it is."""
         return self.lookup_binding(expr) if isinstance(expr, relax.Var) else expr
-
-
-def tensor(shape, dtype: str) -> relax.TensorType:
-    """Return the type of a tensor."""
-    return relax.TensorType(shape, dtype)

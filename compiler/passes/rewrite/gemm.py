@@ -6,13 +6,14 @@ from tvm import relax
 from ....target.formats import ACTIVATION_FORMATS
 from ....target.packing import bits_per_weight
 from ...kinds.registry import kind_of
-from ...operators import Conv, Gemm
-from ...partition.graph import static_shape
+from ...operators import Conv, Gemm, own_sizes
+from ...partition.graph import shape_of
 from ...partition.layer import Layer, Ordering
+from ...symbolic import largest
 from ...tir.unpack import unpack
 from ..pack import Packed
 from ..records import LayerRecord, Weights, Work
-from .emission import Emission, tensor
+from .emission import Emission
 
 LAYER = "microscopiq.layer"
 """PrimFunc attribute: number and name of the layer in the source model."""
@@ -61,24 +62,27 @@ def emit_gemm(
         operands.append(residual if order.rows is None else emission.gather(residual, order.rows))
     # Equal functions would be shared, but each layer has a program function of its own; two
     # layers of two functions, or with equal biases, can have the same name.
+    own = own_sizes(op)
     function = (
-        kind_of(op).expression(op).with_attr(LAYER, f"{len(emission.shared.records)} {layer.name}")
+        kind_of(op).expression(own).with_attr(LAYER, f"{len(emission.shared.records)} {layer.name}")
     )
     gv = emission.add(function, layer.name)
     placed = emission.shared.migration.get(layer.number, "")
-    emission.shared.records[gv.name_hint] = _record(layer, op, packed, order, placed)
-    shape = static_shape(layer.root) if shape is None else shape
+    emission.shared.records[gv.name_hint] = _record(layer, largest(op), packed, order, placed)
+    shape = shape_of(layer.root) if shape is None else shape
     normalize = emission.builder_.normalize
     if op.requantize:
         exponents = (op.batch, op.m, op.column_blocks)
-        types = [tensor(op.output_shape, "int8"), tensor(exponents, "int8")]
+        types = [emission.tensor(op.output_shape, "int8"), emission.tensor(exponents, "int8")]
         emission.requantized[layer.number] = emission.call(gv, operands, types, 2)
         # Only dead operators read it: their types must stay right until they are removed.
-        return normalize(relax.op.zeros(shape, "float32"))
-    (y,) = emission.call(gv, operands, [tensor(op.output_shape, op.output_dtype)])
+        return normalize(relax.op.zeros(emission.extents(shape), "float32"))
+    (y,) = emission.call(gv, operands, [emission.tensor(op.output_shape, op.output_dtype)])
     if order.rows is not None and not order.folded:
         y = emission.gather(y, np.argsort(order.rows))
-    return y if op.output_shape == shape else normalize(relax.op.reshape(y, shape))
+    if op.output_shape == shape:
+        return y
+    return normalize(relax.op.reshape(y, emission.extents(shape)))
 
 
 def _unpacked(emission: Emission, op: Gemm, packed: Packed) -> list:
@@ -86,7 +90,8 @@ def _unpacked(emission: Emission, op: Gemm, packed: Packed) -> list:
     name = f"unpack_{packed.format}_{groups}x{out}x{inputs}"
     gv = emission.helper(name, lambda: unpack(packed.format, groups, out, inputs))
     segment = relax.const(np.frombuffer(packed.segment, np.uint8).copy())
-    types = [tensor((groups, out, inputs), "int32"), tensor((groups, op.groups, out), "float32")]
+    scales = (groups, op.groups, out)
+    types = [emission.tensor(packed.shape, "int32"), emission.tensor(scales, "float32")]
     decoded = emission.call(gv, [segment], types, 2)
     return decoded[:1] if op.integers else decoded
 

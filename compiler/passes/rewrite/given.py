@@ -1,5 +1,7 @@
 """Products of activations with weights that the source gave as integers and scales."""
 
+import math
+
 import numpy as np
 from tvm import relax
 
@@ -8,7 +10,7 @@ from ...partition.graph import shape_of, static_shape
 from ...partition.layer import Layer
 from ...tir.blocks import scaled_blocks
 from .conv2d import convolution, images
-from .emission import Emission, tensor
+from .emission import Emission
 from .gemm import emit_gemm, product
 
 SCALES = ("multiply", "the source's scales are fp32, the array's fp16")
@@ -19,7 +21,7 @@ BLOCKS = ("sum", "adds blocks of inputs, each with an fp32 scale of the source")
 def linear(emission: Emission, layer: Layer):
     """Emit a product whose weights have a scale per output channel."""
     n, k = layer.given.shape
-    m = int(np.prod(shape_of(layer.x))) // k
+    m = math.prod(shape_of(layer.x)) // k
     op = product(emission, layer, 1, m, n, k)
     rows = emission.rows(layer, emission.visit_expr(layer.x), (1, m, k), op.group)
     return _scaled(emission, emit_gemm(emission, layer, op, rows), layer.factors)
@@ -46,7 +48,7 @@ def blocks(emission: Emission, layer: Layer):
     """
     count, (out, length) = layer.groups, layer.given.shape[:2]
     n, k = out // count, count * length
-    m = int(np.prod(shape_of(layer.x))) // k
+    m = math.prod(shape_of(layer.x)) // k
     q, e = emission.quantize(emission.visit_expr(layer.x), (m, k), length)
     image = emission.emit(relax.op.permute_dims(emission.reshaped(q, (m, k))))
     image = emission.emit(relax.op.reshape(image, (1, k, m, 1)))
@@ -56,7 +58,7 @@ def blocks(emission: Emission, layer: Layer):
     gv = emission.helper(f"scaled_blocks_{count}x{m}x{n}", lambda: scaled_blocks(count, m, n))
     exponents = emission.reshaped(e, (m, count))
     operands = [emission.emit(sums), exponents, relax.const(layer.factors)]
-    (y,) = emission.call(gv, operands, [tensor((m, n), "float32")])
+    (y,) = emission.call(gv, operands, [emission.tensor((m, n), "float32")])
     emission.host.append(BLOCKS)
     return emission.reshaped(y, static_shape(layer.root))
 

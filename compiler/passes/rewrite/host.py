@@ -2,7 +2,7 @@
 
 from tvm import relax
 
-from ...partition.graph import static_shape
+from ...partition.graph import shape_of
 from ...partition.layer import Layer
 from .emission import Emission
 
@@ -18,10 +18,11 @@ def emit_behind(emission: Emission, layer: Layer, y, channels: tuple[int, ...]):
     if layer.bias is not None:
         y = emission.emit(relax.op.add(y, relax.const(layer.bias.reshape(channels))))
     if layer.residual is not None:
-        residual = relax.op.reshape(emission.visit_expr(layer.residual), static_shape(y))
-        y = emission.emit(relax.op.add(y, emission.emit(residual)))
+        residual = emission.reshaped(emission.visit_expr(layer.residual), shape_of(y))
+        y = emission.emit(relax.op.add(y, residual))
     if layer.low is not None or layer.high is not None:
         low = float("-inf") if layer.low is None else layer.low
         high = float("inf") if layer.high is None else layer.high
         y = emission.emit(relax.op.clip(y, low, high))
-    return emission.builder_.normalize(relax.op.reshape(y, static_shape(layer.root)))
+    shape = emission.extents(shape_of(layer.root))
+    return emission.builder_.normalize(relax.op.reshape(y, shape))

@@ -8,6 +8,7 @@ from tvm.relax.expr_functor import mutator
 
 from ...partition.layer import Layer
 from ...partition.partition import Partitions
+from ...sizes import variables_of
 from ..pack import Packed
 from ..records import HostOperator, Records
 from .emission import Emission, Shared
@@ -31,7 +32,7 @@ def replace_layers(
     shared = Shared(packed, migration, activation)
     host: list[HostOperator] = []
     for gv, part in parts.items():
-        replace = _ReplaceLayers(mod, part, shared)
+        replace = _ReplaceLayers(mod, part, shared, variables_of(mod[gv]))
         replace.builder_.update_func(gv, replace.visit_expr(mod[gv]))
         mod = replace.builder_.get()
         counted = Counter([*part.host, *replace.host])
@@ -43,8 +44,8 @@ def replace_layers(
 class _ReplaceLayers(Emission):
     """Replaces the root of each layer by its quantized operators; the rest becomes dead."""
 
-    def __init__(self, mod, part, shared: Shared):
-        super().__init__(mod, part, shared)
+    def __init__(self, mod, part, shared: Shared, variables):
+        super().__init__(mod, part, shared, variables)
         self.roots = {hash(layer.root): layer for layer in part.layers}
 
     def visit_call_(self, call):

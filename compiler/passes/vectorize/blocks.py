@@ -105,8 +105,8 @@ def _reads_elsewhere(stmt, buffer: tirx.Buffer) -> bool:
 
     def is_own(index, size) -> bool:
         if isinstance(index, tirx.Var) and index in extents:
-            return int(extents[index]) == int(size)
-        return int(size) == 1
+            return structural_equal(extents[index], size) or _is(extents[index], size)
+        return _is(size, 1)
 
     loads = [load for load in loads_of(stmt.body) if load.source.same_as(buffer)]
     return not all(
@@ -114,6 +114,12 @@ def _reads_elsewhere(stmt, buffer: tirx.Buffer) -> bool:
         for load in loads
         for index, size in zip(load.indices, buffer.shape, strict=True)
     )
+
+
+def _is(size, number) -> bool:
+    """Tell whether two sizes are known, and equal."""
+    known = isinstance(size, int | tirx.IntImm) and isinstance(number, int | tirx.IntImm)
+    return known and int(size) == int(number)
 
 
 def _moves(sch: s_tir.Schedule, block) -> bool:
@@ -152,13 +158,20 @@ def read_blocks(sch: s_tir.Schedule) -> list[Block]:
     return [one for block in sch.get_child_blocks(root) for one in blocks_of(sch, block)]
 
 
-def blocks_of(sch: s_tir.Schedule, which) -> list[Block]:
-    """Return a block's stores as blocks: those that reduce several things at once have several."""
+def blocks_of(sch: s_tir.Schedule, which, unknown: int | None = None) -> list[Block]:
+    """Return a block's stores as blocks: those that reduce several things at once have several.
+
+    Parameters
+    ----------
+    unknown : int, optional
+        What stands for an extent that only a call knows; without it there may be none.
+    """
     stmt = sch.get(which)
     name = stmt.name_hint
     starts = {init.buffer: init.value for init in _stores(name, stmt.init)} if stmt.init else {}
     return [
-        _block(name, stmt, store, starts.get(store.buffer)) for store in _stores(name, stmt.body)
+        _block(name, stmt, store, starts.get(store.buffer), unknown)
+        for store in _stores(name, stmt.body)
     ]
 
 
@@ -181,13 +194,14 @@ def _stores(name: str, body) -> list[tirx.BufferStore]:
     return found
 
 
-def _block(name: str, stmt, store: tirx.BufferStore, start) -> Block:
+def _block(name: str, stmt, store: tirx.BufferStore, start, unknown: int | None) -> Block:
     axes = {}
     for var in stmt.iter_vars:
         low, extent = var.dom.min, var.dom.extent
-        if not isinstance(low, tirx.IntImm) or int(low) or not isinstance(extent, tirx.IntImm):
+        known = int(extent) if isinstance(extent, tirx.IntImm) else unknown
+        if not isinstance(low, tirx.IntImm) or int(low) or known is None:
             raise Refused(f"{name} has sizes that are known at run time only")
-        axes[var.var] = int(extent)
+        axes[var.var] = known
     kinds = {int(var.iter_type) for var in stmt.iter_vars}
     if not kinds <= {tirx.IterVar.DataPar, tirx.IterVar.CommReduce}:
         raise Refused(f"{name} goes through its elements one after another")

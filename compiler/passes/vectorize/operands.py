@@ -83,9 +83,13 @@ class _FollowPlans(PyExprMutator):
         inputs = plan.params[: len(plan.params) - plan.outputs]
         known = dict(zip(inputs, call.args[1].fields, strict=True))
         for step in plan.steps:
-            made = self.called(step, known)
             if step.writes == plan.params[len(inputs) :]:
-                return made
+                return self.called(step, known, call.ty_args[0])
+            types = [
+                relax.TensorType([int(size) for size in buffer.shape], str(buffer.dtype))
+                for buffer in step.writes
+            ]
+            made = self.called(step, known, types if len(types) > 1 else types[0])
             made = self.builder_.emit(made)
             if len(step.writes) == 1:
                 known[step.writes[0]] = made
@@ -95,13 +99,7 @@ class _FollowPlans(PyExprMutator):
         results = [known[buffer] for buffer in plan.params[len(inputs) :]]
         return relax.Tuple(results) if len(results) > 1 else results[0]
 
-    def called(self, step: Planned, known: dict):
+    def called(self, step: Planned, known: dict, types):
         given = [known[buffer] for buffer in step.reads]
         more = [relax.const(numbers) for numbers in step.tables]
-        types = [
-            relax.TensorType([int(size) for size in buffer.shape], str(buffer.dtype))
-            for buffer in step.writes
-        ]
-        return relax.call_tir(
-            self.functions[step.name], [*given, *more], types if len(types) > 1 else types[0]
-        )
+        return relax.call_tir(self.functions[step.name], [*given, *more], types)

@@ -11,6 +11,9 @@ from ...tir.functions import with_functions
 from .blocks import blocks_of
 from .windows import is_window
 
+UNKNOWN = 1 << 30
+"""In the place of an extent that only a call knows: more than any window has."""
+
 
 def in_order(sch: s_tir.Schedule) -> tirx.PrimFunc:
     """Return the function with every long reduction as partial results that are put together.
@@ -20,14 +23,17 @@ def in_order(sch: s_tir.Schedule) -> tirx.PrimFunc:
     """
     for block in sch.get_child_blocks(sch.get_sblock("root")):
         kinds = [int(var.iter_type) for var in sch.get(block).iter_vars]
-        if tirx.IterVar.CommReduce not in kinds or all(map(is_window, blocks_of(sch, block))):
+        if tirx.IterVar.CommReduce not in kinds or all(
+            map(is_window, blocks_of(sch, block, UNKNOWN))
+        ):
             continue
         loops = sch.get_loops(block)
         reduced = [
             loop for loop, kind in zip(loops, kinds, strict=True) if kind == tirx.IterVar.CommReduce
         ]
         whole = sch.fuse(*reduced) if len(reduced) > 1 else reduced[0]
-        if int(sch.get(whole).extent) > PARTIALS:
+        extent = sch.get(whole).extent
+        if not isinstance(extent, tirx.IntImm) or int(extent) > PARTIALS:
             _, lane = sch.split(whole, [None, PARTIALS])
             sch.rfactor(lane, len(loops) - len(reduced))
     return with_functions(sch.mod["main"])

@@ -8,9 +8,11 @@ from ....target.arch import Arch
 from ....target.errors import CapacityError, IsaError
 from ...kinds.registry import emit_tile, kind_of
 from ...operators import Vector
+from ...symbolic import largest
 from .blocks import inlined
 from .read import read_vector
 from .refusal import Refused
+from .sized import read_sized, variables_in
 from .split import nests_in, split_at, split_behind_reduction
 from .tables import Tables
 
@@ -49,6 +51,8 @@ def steps_of(function: tirx.PrimFunc, name: str, arch: Arch) -> list[Step]:
     try:
         return _readable(function, name, arch)
     except (Refused, CapacityError, IsaError) as refusal:
+        if variables_in(function):  # a part of it needn't have the tensors that tell its sizes
+            raise Refused(str(refusal)) from None
         steps = _apart(function, name, arch, str(refusal))
     if all(step.operator is None for step in steps):
         raise Refused(next(step.reason for step in steps if step.reason))
@@ -60,11 +64,15 @@ def _readable(function: tirx.PrimFunc, name: str, arch: Arch) -> list[Step]:
     sch = inlined(function)
     if relax.analysis.has_reshape_pattern(sch.mod["main"].with_attr("global_symbol", name)):
         return [Step(sch)]
-    operator, tables = read_vector(sch)
+    variables = variables_in(function)
+    if variables:
+        operator, tables = read_sized(function, variables), Tables()
+    else:
+        operator, tables = read_vector(sch)
     try:
-        tile = kind_of(operator).default_tile(operator, arch)
+        tile = kind_of(operator).default_tile(largest(operator), arch)
     except CapacityError:
-        parts = split_behind_reduction(sch.mod["main"])
+        parts = None if variables else split_behind_reduction(sch.mod["main"])
         if parts is None:
             raise
         return [step for part in parts for step in _readable(part, name, arch)]

@@ -163,8 +163,8 @@ Operation DecodeAs(const uint8_t* bytes, uint64_t size, int depth, size_t argume
   return op;
 }
 
-Operation DecodeOne(const uint8_t* bytes, uint64_t left, int depth, size_t arguments,
-                    Sized* sized, uint64_t* size) {
+Operation DecodeOne(const uint8_t* bytes, uint64_t left, int depth, size_t arguments, Sized* sized,
+                    uint64_t* size) {
   if (left < 4) Fail(kIsaError, "truncated instruction: ", left, " bytes left");
   uint16_t opcode, length;
   std::memcpy(&opcode, bytes, 2);
@@ -249,7 +249,8 @@ std::vector<Instruction> DecodeCode(const uint8_t* code, uint64_t length, size_t
     try {
       Instruction instruction;
       instruction.pc = static_cast<uint32_t>(pc);
-      instruction.operation = DecodeOne(code + pc, length - pc, loops.depth(), arguments, &sized, &size);
+      instruction.operation =
+          DecodeOne(code + pc, length - pc, loops.depth(), arguments, &sized, &size);
       sized.Next();
       decoded.push_back(std::move(instruction));
       loops.Visit(&decoded);

@@ -39,10 +39,10 @@ Size ReadSize(ByteReader* reader, const std::vector<Argument>& arguments) {
   size.dimension = reader->Number<uint32_t>();
   size.factor = reader->Number<int64_t>();
   size.rest = reader->Number<int64_t>();
-  const bool there = size.argument < arguments.size() &&
-                     size.dimension < arguments[size.argument].shape.size();
-  const bool fits = size.factor >= 1 && size.factor <= kLargest && size.rest > -kLimit &&
-                    size.rest < kLimit;
+  const bool there =
+      size.argument < arguments.size() && size.dimension < arguments[size.argument].shape.size();
+  const bool fits =
+      size.factor >= 1 && size.factor <= kLargest && size.rest > -kLimit && size.rest < kLimit;
   if (!there || !fits ||
       arguments[size.argument].shape[size.dimension] != size.factor * size.most + size.rest) {
     Fail(kIsaError, "size '", size.name, "': argument ", size.argument, ", dimension ",
@@ -159,7 +159,8 @@ std::vector<int64_t> SolveSizes(const Sizes& sizes, const std::vector<const int6
     const int64_t scaled = extent - size.rest;
     const int64_t value = scaled / size.factor;
     if (scaled % size.factor || value < size.least || value > size.most) {
-      std::string text = size.factor == 1 ? size.name : std::to_string(size.factor) + "*" + size.name;
+      std::string text =
+          size.factor == 1 ? size.name : std::to_string(size.factor) + "*" + size.name;
       if (size.rest) text += (size.rest > 0 ? "+" : "") + std::to_string(size.rest);
       Fail(kInputError, "argument ", size.argument, ", dimension ", size.dimension, ": ", extent,
            "; allowed: ", text, " with ", size.name, " from ", size.least, " to ", size.most);

@@ -185,7 +185,7 @@ def test_input_of_two_dataflow_blocks():
     assert str(state.quantized).count("call_tir(cls.mq_quantize") == 1
 
 
-def test_unknown_batch_stays_on_the_host():
+def test_unbounded_batch_stays_on_the_host():
     rows = tvm.tirx.Var("n", "int64")
 
     def body(emit, x, y):
@@ -193,7 +193,8 @@ def test_unknown_batch_stays_on_the_host():
 
     mod = make.module(body, (rows, 4), (5, 10))
     state = make.compiled(mod)
-    assert ("main", "matmul", "all shapes must be known while compiling", 1) in state.host
+    reason = "all shapes must be known while compiling, or follow from sizes that have a bound"
+    assert ("main", "matmul", reason, 1) in state.host
     for n in (1, 7):
         inputs = [make.numbers(n, 4), make.numbers(5, 10)]
         found = Session(state.executable).run(*inputs).outputs
