@@ -33,6 +33,7 @@ SMALL = dataclasses.replace(
 )
 HEAD = len(MAGIC) + struct.calcsize("<IIQ")
 NO_PARTS = struct.pack("<I", 0)
+NO_SIZES = NO_PARTS * 4
 """How each function of one operator ends."""
 
 
@@ -444,7 +445,8 @@ def test_notes_that_no_writer_makes():
     for notes, wrong in (((0, 0), 0), ((1, 0), 0), ((1, 2), 2)):
         end = b"".join(struct.pack("<II", index, 0) for index in notes)
         with pytest.raises(IsaError, match=f"note for instruction {wrong}; allowed: "):
-            create(_seal(payload[: -len(end + NO_PARTS)] + end + NO_PARTS))
+            rest = NO_PARTS + NO_SIZES
+            create(_seal(payload[: -len(end + rest)] + end + rest))
 
 
 PARTS = {
@@ -459,13 +461,13 @@ PARTS = {
 def test_parts_that_no_writer_makes(message):
     code = (isa.Sem(0, 0), isa.Loop(2), isa.Sem(0, 0), isa.EndLoop(), isa.End())
     function = Function("f", "", (), code)
-    payload = Program.for_arch(SMALL, {"f": function}).to_bytes()[HEAD : -len(NO_PARTS)]
+    payload = Program.for_arch(SMALL, {"f": function}).to_bytes()[HEAD : -len(NO_PARTS + NO_SIZES)]
     starts = PARTS[message]
     end = struct.pack("<I", len(starts))
     end += b"".join(struct.pack("<IIQI", 0, 0, 0, first) for first in starts)
     for load in (create, Program.from_bytes):
         with pytest.raises(IsaError, match=message):
-            load(_seal(payload + end))
+            load(_seal(payload + end + NO_SIZES))
 
 
 def test_each_part_has_a_record():

@@ -1,0 +1,108 @@
+"""Sizes that a call decides: one program against builds for each size, in every bit."""
+
+import numpy as np
+import pytest
+
+import microscopiq as mq
+from microscopiq.target.errors import ConfigError, InputError
+
+torch = pytest.importorskip("torch")
+nn = torch.nn
+
+
+class Mlp(nn.Module):
+    """Rows through two layers with functions of the vector unit between and behind them."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(40, 150), nn.Linear(150, 10)
+
+    def forward(self, x):
+        return torch.softmax(self.second(torch.tanh(self.first(x))), -1)
+
+
+def exported(model, example, **dimensions):
+    """Return a program whose dimensions are open up to bounds, by input's position."""
+    shapes = dimensions.get("shapes")
+    with torch.no_grad():
+        return torch.export.export(model.eval(), example, dynamic_shapes=shapes)
+
+
+def batch(most: int, rank: int = 1) -> tuple:
+    return tuple({0: torch.export.Dim("batch", min=1, max=most)} for _ in range(rank))
+
+
+def assert_equal(dynamic, model, calls, modes=("fast",), **options):
+    """Compare calls of a program with those of builds for their sizes."""
+    for example in calls:
+        static = mq.build(exported(model, example), **options)
+        wanted = mq.Session(static).run(*example).outputs
+        for mode in modes:
+            found = mq.Session(dynamic, mode=mode).run(*example)
+            for one, other in zip(found.outputs, wanted, strict=True):
+                assert one.shape == other.shape and one.tobytes() == other.tobytes(), mode
+
+
+@pytest.fixture(scope="module")
+def mlp():
+    torch.manual_seed(0)
+    return Mlp()
+
+
+@pytest.fixture(scope="module")
+def built(mlp):
+    program = exported(mlp, (torch.randn(4, 40),), shapes=batch(70))
+    return mq.build(program, recipe="int8")
+
+
+def test_batch_of_an_mlp(mlp, built):
+    calls = [(torch.randn(n, 40),) for n in (1, 3, 70)]
+    assert_equal(built, mlp, calls, ("fast", "structural"), recipe="int8")
+
+
+def test_nothing_of_it_is_on_the_host(built):
+    result = mq.Session(built).run(np.zeros((5, 40), np.float32))
+    assert result.outputs[0].shape == (5, 10) and not result.host_calls
+    text = mq.disassemble(built)
+    assert "; rows: 1 to 70, rows is arg0, dimension 1" in text
+
+
+def test_costs_are_those_of_the_sizes(built):
+    session = mq.Session(built)
+    few, many = (session.run(np.zeros((n, 40), np.float32)) for n in (2, 70))
+    assert few.macs * 35 == many.macs and few.cycles < many.cycles
+    assert session.time().cycles == many.cycles
+
+
+@pytest.mark.parametrize("size", [0, 71])
+def test_sizes_out_of_bounds(built, size):
+    with pytest.raises(InputError, match=rf"'x', dimension 0 .*: {size}; allowed: 1 to 70"):
+        mq.Session(built).run(np.zeros((size, 40), np.float32))
+
+
+def test_the_bare_virtual_machine_refuses_them_too(built):
+    import tvm
+
+    machine = tvm.relax.VirtualMachine(built, tvm.cpu())
+    with pytest.raises(InputError, match="dimension 1: 71; allowed: rows with rows from 1 to 70"):
+        machine["main"](tvm.runtime.tensor(np.zeros((71, 40), np.float32)))
+
+
+def test_one_program_for_the_graph_has_the_same_bits(mlp, built):
+    program = exported(mlp, (torch.randn(4, 40),), shapes=batch(70))
+    joined = mq.build(program, recipe="int8", graph=True)
+    x = torch.randn(9, 40)
+    one, other = (mq.Session(each).run(x).outputs[0] for each in (built, joined))
+    assert one.tobytes() == other.tobytes()
+
+
+def test_bounds_that_the_user_gives(mlp):
+    program = exported(mlp, (torch.randn(4, 40),), shapes=batch(70))
+    (name,) = (str(each) for each in program.range_constraints)
+    less = mq.build(program, recipe="int8", max_sizes={name: 6})
+    with pytest.raises(InputError, match="7; allowed: 1 to 6"):
+        mq.Session(less).run(np.zeros((7, 40), np.float32))
+    with pytest.raises(ConfigError, match=f"max_sizes: {name} = 71; allowed: 1 to 70"):
+        mq.build(program, max_sizes={name: 71})
+    with pytest.raises(ConfigError, match="max_sizes: unknown size 'rows'"):
+        mq.build(program, max_sizes={"rows": 7})
