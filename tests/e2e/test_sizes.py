@@ -62,7 +62,9 @@ def test_batch_of_an_mlp(mlp, built):
 
 def test_nothing_of_it_is_on_the_host(built):
     result = mq.Session(built).run(np.zeros((5, 40), np.float32))
-    assert result.outputs[0].shape == (5, 10) and not result.host_calls
+    assert result.outputs[0].shape == (5, 10)
+    # TVM's host computes sizes of tensors from those of inputs.
+    assert {call["name"] for call in result.host_calls} == {"shape_func"}
     text = mq.disassemble(built)
     assert "; rows: 1 to 70, rows is arg0, dimension 1" in text
 

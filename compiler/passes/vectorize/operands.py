@@ -84,13 +84,12 @@ class _FollowPlans(PyExprMutator):
         known = dict(zip(inputs, call.args[1].fields, strict=True))
         for step in plan.steps:
             if step.writes == plan.params[len(inputs) :]:
-                return self.called(step, known, call.ty_args[0])
+                return self.called(step, known, _types(call.ty_args[0]))
             types = [
                 relax.TensorType([int(size) for size in buffer.shape], str(buffer.dtype))
                 for buffer in step.writes
             ]
-            made = self.called(step, known, types if len(types) > 1 else types[0])
-            made = self.builder_.emit(made)
+            made = self.builder_.emit(self.called(step, known, types))
             if len(step.writes) == 1:
                 known[step.writes[0]] = made
                 continue
@@ -99,7 +98,13 @@ class _FollowPlans(PyExprMutator):
         results = [known[buffer] for buffer in plan.params[len(inputs) :]]
         return relax.Tuple(results) if len(results) > 1 else results[0]
 
-    def called(self, step: Planned, known: dict, types):
+    def called(self, step: Planned, known: dict, types: list):
         given = [known[buffer] for buffer in step.reads]
         more = [relax.const(numbers) for numbers in step.tables]
-        return relax.call_tir(self.functions[step.name], [*given, *more], types)
+        only = types if len(types) > 1 else types[0]
+        return relax.call_tir(self.functions[step.name], [*given, *more], only)
+
+
+def _types(results) -> list:
+    """Return the types of a call's results."""
+    return list(results.fields) if isinstance(results, relax.TupleType) else [results]
