@@ -9,10 +9,15 @@ import tvm
 
 NAMES = "microscopiq.names"
 """Module attribute: JSON of parameter names by content digest, from the frontend."""
+SYMBOL = "mq_"
+"""What the names of functions begin with that passes make."""
 CHECK = "check_indices"
 """What the names of functions begin with that check indices: no operators of the model."""
 CHECKED = "microscopiq.indices"
-"""Attribute of the PrimFuncs that check indices, by an assertion: their results are right."""
+"""Attribute of the PrimFuncs that check indices, by an assertion: their results are right.
+
+JSON of `sizes`, whether `negative` ones count from the end, and what it is an index `of`.
+"""
 
 
 def digest(value: np.ndarray) -> str:

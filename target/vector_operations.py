@@ -79,6 +79,7 @@ _WIDE = "doesn't fit 32 bits, in which the vector unit computes int64"
 _QUOTIENT = "has no 32-bit result; allowed: divisors but 0, and all but -2147483648 by -1"
 _COUNT = "shifts too far; allowed: 0 to 31 bits"
 _SCALE = "shifts too far; allowed: -30 to 31 as the last"
+_INDEX = "is outside; allowed: from the last to the second less 1"
 
 OPERATIONS = _table(
     ("copy", (WORD,), WORD, _SIMPLE, "a"),
@@ -122,6 +123,7 @@ OPERATIONS = _table(
         "floor(a * b / 2**(31 + c) + 1/2) of the whole product, its lowest 32 bits",
         _SCALE,
     ),
+    ("index", (INT, INT, INT), INT, _SIMPLE, "a, or a + b where a is below 0", _INDEX),
 )
 """By name: arithmetic of fp32, functions, arithmetic of int32, casts between the two, scaling."""
 

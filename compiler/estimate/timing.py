@@ -19,6 +19,7 @@ from ...target.formats import ACTIVATION_FORMATS, DEFAULT_ACTIVATION
 from ...target.isa.program import Function, Program
 from ...target.technology import Technology, load_technology
 from ..kinds.registry import emit, scheduled
+from ..names import SYMBOL
 from ..operators import Gemm, Operator, Quantize
 from ..passes.lower import check_format, on_host
 from .products import FormatOf, parse_product
@@ -147,7 +148,7 @@ def _function(task: Task, symbol: str, arch: Arch, flagged_share: float) -> Func
 
 
 def _symbol(name: str, taken: dict[str, Function]) -> str:
-    symbol = base = "mq_" + re.sub(r"\W+", "_", name)
+    symbol = base = SYMBOL + re.sub(r"\W+", "_", name)
     number = 1
     while symbol in taken:
         number += 1

@@ -4,6 +4,7 @@ TVM's gathers and scatters trust their indices, and read and write outside of a 
 constants are settled while a model is imported, and what a run computes goes through a check.
 """
 
+import json
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -179,6 +180,7 @@ def check_function(
         Let negative ones count from the end.
     """
     dtype = str(kind.dtype)
+    negative = negative and not dtype.startswith("uint")
     shape = [int(dim) if isinstance(dim, int | tirx.IntImm) else dim for dim in kind.shape.values]
     source = tirx.decl_buffer(shape, dtype, "indices")
     result = tirx.decl_buffer(shape, dtype, "right")
@@ -203,4 +205,6 @@ def check_function(
     # TVM's passes expect a root block around whatever a Relax module calls.
     root = SBlock([], [], [], "root", body)
     function = tirx.PrimFunc([source, result], SBlockRealize([], True, root))
-    return function.with_attrs({CHECKED: 1, "tirx.noalias": True, "s_tir": True})
+    # The way to the same elsewhere, with the text that says whose index it is.
+    told = json.dumps({"sizes": list(sizes), "negative": negative, "of": where.rstrip(",")})
+    return function.with_attrs({CHECKED: told, "tirx.noalias": True, "s_tir": True})

@@ -38,6 +38,7 @@ INTEGERS: dict[str, _Map] = {
     "checked_subtract": np.subtract,
     "checked_multiply": np.multiply,
     "dyadic": _dyadic,
+    "index": lambda index, size, _least: np.where(index < 0, index + size, index),
 }
 """Of int64 copies of the operands."""
 
@@ -67,6 +68,7 @@ REFUSED: dict[str, _Map] = {
     **{f"checked_{name}": _leaves(INTEGERS[f"int_{name}"]) for name in ("add", "subtract")},
     "checked_multiply": _leaves(np.multiply),
     "dyadic": lambda _value, _factor, shift: (shift < -30) | (shift > 31),
+    "index": lambda index, size, least: (index < least) | (index >= size),
 }
 """Where an operation has no result."""
 

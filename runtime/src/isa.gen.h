@@ -163,19 +163,20 @@ enum class MapOperation : uint8_t {
   kFloat32ToInt32 = 55,
   kInt32ToFloat32 = 56,
   kDyadic = 57,
+  kIndex = 58,
 };  // operands, `OperationClass`, and number among the functions of each code
-constexpr int kMapOperationOperands[58] = {
+constexpr int kMapOperationOperands[59] = {
     0, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 1, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
-    1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1, 3};
-constexpr int kMapOperationClass[58] = {
+    1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1, 3, 3};
+constexpr int kMapOperationClass[59] = {
     0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1, 0, 0, 0,
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 2, 0, 0};
-constexpr int kMapOperationFunction[58] = {
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 2, 0, 0, 0};
+constexpr int kMapOperationFunction[59] = {
     0, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13,
     14, 15, 16, 17, 18, 19, 20, 21, 22, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
-    -1, -1, -1, -1, -1, -1, -1, -1, 23, 26, -1};
+    -1, -1, -1, -1, -1, -1, -1, -1, 23, 26, -1, -1};
 // What is wrong with operands that have no result, null if all have one.
-constexpr const char* kMapOperationRefused[58] = {
+constexpr const char* kMapOperationRefused[59] = {
     nullptr,
     nullptr,
     nullptr,
@@ -234,8 +235,9 @@ constexpr const char* kMapOperationRefused[58] = {
     nullptr,
     nullptr,
     "shifts too far; allowed: -30 to 31 as the last",
+    "is outside; allowed: from the last to the second less 1",
 };
-constexpr const char* kMapOperationNames[58] = {
+constexpr const char* kMapOperationNames[59] = {
     "",
     "copy",
     "add",
@@ -294,6 +296,7 @@ constexpr const char* kMapOperationNames[58] = {
     "float32_to_int32",
     "int32_to_float32",
     "dyadic",
+    "index",
 };
 enum class Reduction : uint8_t {
   kSum = 1,
@@ -1350,7 +1353,7 @@ struct Map {
   }
   template <typename Refuse>
   void Check(Refuse refuse) const {
-    if (operation < 1 || operation >= 58) refuse("operation", operation, "1..57");
+    if (operation < 1 || operation >= 59) refuse("operation", operation, "1..58");
     if (a_step != 0 && a_step != 4) refuse("a_step", a_step, "0, 4");
     if (b_step != 0 && b_step != 4) refuse("b_step", b_step, "0, 4");
     if (c_step != 0 && c_step != 4) refuse("c_step", c_step, "0, 4");

@@ -14,6 +14,7 @@ from ....target.errors import UnsupportedError
 from ....target.formats import MACRO_BLOCK
 from ....target.weight import blocks
 from ...kinds.registry import kind_of
+from ...names import SYMBOL
 from ...operators import Quantize, own_sizes
 from ...partition.graph import op_name, sized_shape
 from ...partition.layer import Layer, Partition
@@ -73,7 +74,7 @@ class Emission(PyExprMutator):
 
     def add(self, func: tirx.PrimFunc, hint: str) -> GlobalVar:
         """Add a PrimFunc under a readable name; equal helpers are shared."""
-        symbol = "mq_" + re.sub(r"\W+", "_", hint)
+        symbol = SYMBOL + re.sub(r"\W+", "_", hint)
         return self.builder_.add_func(func.without_attr("global_symbol"), symbol)
 
     def helper(self, name: str, make: Callable[[], tirx.PrimFunc]) -> GlobalVar:

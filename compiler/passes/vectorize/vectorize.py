@@ -8,11 +8,13 @@ import tvm
 from tvm import relax, s_tir, tirx
 
 from ....target.arch import Arch
+from ...names import CHECK, CHECKED, SYMBOL
 from ...operators import ATTRIBUTE, to_attribute
 from ...partition.graph import function_calls, function_names, op_name
 from ..records import HostOperator, LayerRecord, read_records, with_records
 from ..rewrite.gemm import LAYER
 from .constants import folded
+from .indices import check_of
 from .legal import formed
 from .operands import Plan, Planned, follow_plans, with_operands
 from .reference import in_order
@@ -45,10 +47,21 @@ def vectorize(mod: tvm.IRModule, arch: Arch) -> tvm.IRModule:
     layers = dict(records.layers)
     refused: dict[str, HostOperator] = {}
     plans: dict[str, Plan] = {}
-    ours = {gv.name_hint for gv, each in mod.functions.items() if KERNEL not in (each.attrs or {})}
+    ours = {gv.name_hint for gv, each in mod.functions.items() if _is_ours(gv.name_hint, each)}
     for gv, function in lowered.functions.items():
         name = gv.name_hint
-        if not isinstance(function, tirx.PrimFunc) or name in ours:
+        if not isinstance(function, tirx.PrimFunc):
+            continue
+        if CHECKED in (function.attrs or {}):
+            try:
+                step, of = check_of(function, name, arch)
+            except Refused as refusal:
+                refused[name] = HostOperator("", CHECK, str(refusal), 1)
+                continue
+            params = list(function.params)
+            plans[name] = Plan(params, 1, [_planned(step, name, of, layers)])
+            continue
+        if name in ours:
             continue
         if reason := _product_of(name, records.host):
             refused[name] = HostOperator("", _plain(name), reason, 1)
@@ -65,7 +78,7 @@ def vectorize(mod: tvm.IRModule, arch: Arch) -> tvm.IRModule:
         planned = []
         for number, step in enumerate(steps):
             title = name if len(steps) == 1 else f"{name}_step{number}"
-            planned.append(_planned(step, title, layers))
+            planned.append(_planned(step, title, _plain(title), layers))
             if step.reason:
                 refused[title] = HostOperator("", _loops_of(step.sch), step.reason, 1)
         made = {buffer for step in planned for buffer in step.writes}
@@ -83,6 +96,12 @@ def vectorize(mod: tvm.IRModule, arch: Arch) -> tvm.IRModule:
     return with_records(lowered.with_attrs(attrs), records)
 
 
+def _is_ours(name: str, function) -> bool:
+    """Tell whether passes made a function for the array, or for LLVM alone: not importers."""
+    attrs = function.attrs or {}
+    return ATTRIBUTE in attrs or (name.startswith(SYMBOL) and KERNEL not in attrs)
+
+
 def _product_of(name: str, host: tuple[HostOperator, ...]) -> str:
     """Return why a fused function's product isn't on the array; empty if it has none.
 
@@ -96,7 +115,7 @@ def _product_of(name: str, host: tuple[HostOperator, ...]) -> str:
     return ""
 
 
-def _planned(step: Step, name: str, layers: dict[str, LayerRecord]) -> Planned:
+def _planned(step: Step, name: str, layer: str, layers: dict[str, LayerRecord]) -> Planned:
     """Return the function of a step; one that the machine runs gets a row among the layers."""
     params = list(step.sch.mod["main"].params)
     stored = stored_in(step.sch.mod["main"])
@@ -104,7 +123,7 @@ def _planned(step: Step, name: str, layers: dict[str, LayerRecord]) -> Planned:
     if step.operator is None or step.tables is None:
         return Planned(name, step.sch.mod["main"], params[:at], params[at:], [])
     # TVM adds functions to the host's code, such as `shape_func`: none begins like that.
-    symbol, layer = f"mq_{name}", _plain(name)
+    symbol = f"{SYMBOL}{name}"
     layers[symbol] = LayerRecord(layer, "vector")
     attributes = {ATTRIBUTE: to_attribute(step.operator), LAYER: f"{len(layers)} {layer}"}
     func = with_operands(in_order(step.sch), step.tables, step.operator.outputs)

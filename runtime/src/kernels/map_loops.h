@@ -165,6 +165,21 @@ int64_t Dyadic(const void* a, const void* b, const void* c, int64_t count, void*
   return count;
 }
 
+// Indices below 0 count from the end; none may be outside of c to b - 1.
+int64_t Index(const void* a, const void* b, const void* c, int64_t count, void* out) {
+  const int32_t* index = static_cast<const int32_t*>(a);
+  const int32_t* size = static_cast<const int32_t*>(b);
+  const int32_t* least = static_cast<const int32_t*>(c);
+  int32_t* result = static_cast<int32_t*>(out);
+  for (int64_t n = 0; n < count; ++n) {
+    if (index[n] < least[n] || index[n] >= size[n]) return n;
+  }
+  for (int64_t n = 0; n < count; ++n) {
+    result[n] = index[n] < 0 ? Wrapped(ExactSum(index[n], size[n])) : index[n];
+  }
+  return count;
+}
+
 int64_t Map(MapOperation operation, const void* a, const void* b, const void* c, int64_t count,
             void* out) {
   switch (operation) {
@@ -174,6 +189,8 @@ int64_t Map(MapOperation operation, const void* a, const void* b, const void* c,
       return Choose(a, b, c, count, out);
     case MapOperation::kDyadic:
       return Dyadic(a, b, c, count, out);
+    case MapOperation::kIndex:
+      return Index(a, b, c, count, out);
     case MapOperation::kAdd:
     case MapOperation::kSubtract:
     case MapOperation::kMultiply:

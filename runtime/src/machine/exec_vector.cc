@@ -353,6 +353,7 @@ Machine::Outcome Machine::Execute(const Map& op) {
         if (col == v.cols()) return;
         std::vector<uint32_t> operands{first[col], second[col]};
         if (count > 2) operands.push_back(third[col]);
+        if (operation == MapOperation::kIndex) FailIndex(operands);
         FailMap(op, out.address(row) + 4 * col, operands);
       },
       LaneCycles(kMapOperationClass[op.operation]));

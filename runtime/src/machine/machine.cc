@@ -83,6 +83,7 @@ CallRecord Machine::Run(const Function& function, const std::vector<Tensor>& arg
       std::visit([this](const auto& op) { Step(op); }, current->operation);
     }
   } catch (const Error& error) {
+    if (error.kind() == kInputError) throw;
     Fail(error.kind(), Place(current), ": ", error.message());
   }
   EndPart();
@@ -125,6 +126,18 @@ CallRecord Machine::Total() {
   total.array_window = window.array_window();
   if (function_->parts.empty()) parts_.clear();
   return total;
+}
+
+const std::string& Machine::Layer() const {
+  return function_->parts.empty() ? function_->layer : function_->parts[parts_.size()].layer;
+}
+
+void Machine::FailIndex(const std::vector<uint32_t>& operands) const {
+  const auto [index, size, least] =
+      std::array{static_cast<int32_t>(operands[0]), static_cast<int32_t>(operands[1]),
+                 static_cast<int32_t>(operands[2])};
+  Fail(kInputError, Layer(), ", is outside; allowed: ", least, " to ", int64_t{size} - 1,
+       "; given ", index);
 }
 
 std::string Machine::Place(const Instruction* current) const {

@@ -104,6 +104,10 @@ class Machine {
 #undef MICROSCOPIQ_EXECUTE
 
   // exec_dma.cc
+  // Ends the run: an index that a caller gave is outside; the layer says of what it is.
+  [[noreturn]] void FailIndex(const std::vector<uint32_t>& operands) const;
+  // What runs is of this layer.
+  const std::string& Layer() const;
   // Gives each argument a place in the memory, and the weights one behind them.
   void PlaceInDram();
   DramSpan SpanOf(int arg, const DramBox& box) const;

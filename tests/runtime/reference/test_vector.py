@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from microscopiq import runtime
-from microscopiq.target.errors import SimError
+from microscopiq.target.errors import InputError, SimError
 from microscopiq.target.isa import instructions as isa
 from microscopiq.target.isa.program import Program
 from microscopiq.target.isa.spec import Affine, Mem
@@ -76,6 +76,8 @@ def some_ints(row: Operation, number: int, rng: np.random.Generator) -> np.ndarr
         return np.where(odd, rng.choice(INTS, 250), anything)
     if row.name == "dyadic":
         return rng.integers(-30, 32, 250) if number == 2 else rng.integers(-(2**31), 2**31, 250)
+    if row.name == "index":
+        return rng.integers(*[(-5, 6), (6, 60), (-60, -4)][number], 250)
     right = RIGHT[row.name.split("_")[0]]
     if number == 1 or row.name.startswith("checked"):
         return rng.choice(right, 250)
@@ -166,6 +168,32 @@ def test_dyadic_refuses_shifts(core):
     with pytest.raises(SimError, match=f"row 0, column 0: {text}"):
         core(around([*clips(1, 1), code]), TINY, filled)
     with pytest.raises(SimError, match=f"obuf address 0x40: {text}"):
+        run_core(around([*clips(1, 1), code]), TINY, filled)
+
+
+INDEX = OPERATIONS["index"].code
+
+
+@pytest.mark.parametrize(
+    ("index", "least", "expected"), [(9, -10, 9), (-10, -10, 0), (-1, -10, 9), (0, 0, 0)]
+)
+def test_index_by_hand(core, index, least, expected):
+    filled = contents(0)
+    filled[Mem.OBUF].view(np.int32)[:3] = index, 10, least
+    code = isa.Map(INDEX, Affine(64), 4, Affine(), 0, 4, Affine(4), 0, 4, Affine(8), 0, 4, 0, 1)
+    found = core(around([*clips(1, 1), code]), TINY, filled)[Mem.OBUF].view(np.int32)[16]
+    assert found == expected
+
+
+@pytest.mark.parametrize(("index", "least"), [(10, -10), (-11, -10), (-1, 0)])
+def test_index_refuses_what_is_outside(core, index, least):
+    filled = contents(0)
+    filled[Mem.OBUF].view(np.int32)[:3] = index, 10, least
+    code = isa.Map(INDEX, Affine(64), 4, Affine(), 0, 4, Affine(4), 0, 4, Affine(8), 0, 4, 0, 1)
+    with pytest.raises(SimError, match=f"index of {index} and 10 and {least} is outside"):
+        core(around([*clips(1, 1), code]), TINY, filled)
+    # Whoever runs a model gave the index.
+    with pytest.raises(InputError, match=f"is outside; allowed: {least} to 9; given {index}"):
         run_core(around([*clips(1, 1), code]), TINY, filled)
 
 
