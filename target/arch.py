@@ -50,6 +50,14 @@ class Arch:
     recon_segment_columns: int = key(
         "columns of a ReCoN segment, which arbitrates alone; 0: one network", 0, 1024
     )
+    weight_planes: int = key("weight planes of the array, which take turns", 2, 64)
+    weight_buses: int = key(
+        "weight buses; each loads a row a cycle into its share of the array rows", 1, 1024
+    )
+    row_release: int = key(
+        "1: each row of a plane is loaded anew behind its last activation; 0: the plane as a whole",
+        0, 1,
+    )  # fmt: skip
     spad_bytes: int = key("activation scratchpad", 64, 1 << 30)
     wbuf_bytes: int = key("weight buffer", 64, 1 << 30)
     acc_bytes: int = key("accumulator memory", 64, 1 << 30)
@@ -94,6 +102,15 @@ class Arch:
         if self.multi_precision:
             return self.array_cols * self.pe_weight_bits // slot_bits(bits)
         return self.array_cols
+
+    @property
+    def bus_rows(self) -> int:
+        """Array rows that one weight bus loads: the n-th bus those of the n-th share."""
+        return -(-self.array_rows // self.weight_buses)
+
+    def load_cycles(self, rows: int) -> int:
+        """Return the cycles that loading so many rows of a plane takes."""
+        return min(rows if self.edge_trimming else self.array_rows, self.bus_rows)
 
     @property
     def hash(self) -> str:
@@ -189,6 +206,10 @@ def _contradictions(arch: Arch) -> list[str]:
         found.append(
             f"recon_segment_columns = {segment}: allowed 0 and powers of two from {MICRO_BLOCK}, "
             "because a micro-block's halves meet inside one segment"
+        )
+    if arch.weight_buses > arch.array_rows:
+        found.append(
+            f"weight_buses = {arch.weight_buses}: allowed up to array_rows = {arch.array_rows}"
         )
     if arch.temporal_cycles:
         found += _temporal_contradictions(arch)

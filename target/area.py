@@ -4,8 +4,9 @@ import math
 from dataclasses import dataclass
 
 from .arch import Arch
-from .formats import WEIGHT_FORMATS
+from .formats import MICRO_BLOCK, WEIGHT_FORMATS
 from .technology import Entry, Technology, load_technology
+from .weight import blocks
 
 COMPUTE = ("array", "recon", "control")
 """Components that papers call compute area: no memories, no vector unit."""
@@ -42,7 +43,7 @@ def area(arch: Arch, technology: Technology | None = None) -> list[Part]:
     A unit without limit (`vector_lanes = 0`) has no area; a memory has no port of its own.
     """
     table = technology or load_technology(arch.technology)
-    parts = _array(arch, table)
+    parts = _array(arch, table) + _weight_loading(arch, table)
     if arch.recon_units:
         segments, columns = recon_segments(arch)
         # MicroScopiQ A3: n (log2 n + 1) switches; FIFOs of depths n - 1 to 0 undo the array's skew.
@@ -105,17 +106,60 @@ def to_json(arch: Arch, technology: Technology, parts: list[Part]) -> dict:
     }
 
 
+def pe_side_um(numbers: dict[str, int], table: Technology) -> float:
+    """Return the side of a square as large as what multiplies in one array row and column."""
+    return math.sqrt(sum(entry.value * count for _, count, entry in _pe(numbers, table)))
+
+
+def bus_bits(numbers: dict[str, int]) -> int:
+    """Return the wires of a weight bus: an array row, and what goes with it.
+
+    A micro-block of columns gets the row's address, the plane and an enable, 16 bits, on its way
+    along the row; of a machine with ReCoN an outlier's scale and permutation list, 4 bytes.
+    """
+    columns = numbers["array_cols"]
+    merges = 32 if numbers["recon_units"] else 0
+    return columns * numbers["pe_weight_bits"] + 16 * blocks(columns, MICRO_BLOCK) + merges
+
+
+def _weight_loading(arch: Arch, table: Technology) -> list[Part]:
+    """Return what planes beyond the second and buses beyond the first add.
+
+    The first ones are part of the array's figures. Wires lie over the cells, as all others do: a
+    bus has a register and a driver for each at the array's edge.
+    """
+    bit, bits = table.weight_register_um2_per_bit, arch.array_cols * arch.pe_weight_bits
+    planes, buses = arch.weight_planes - 2, arch.weight_buses - 1
+    parts = []
+    if planes:
+        parts.append(Part("array", "plane bit", planes * arch.array_rows * bits, bit))
+    if buses:
+        parts.append(Part("array", "weight bus bit", buses * bus_bits(arch.numbers()), bit))
+    return parts
+
+
 def _array(arch: Arch, table: Technology) -> list[Part]:
     pes = arch.array_rows * arch.array_cols
+    parts = [
+        Part("array", name, count * pes, entry)
+        for name, count, entry in _pe(arch.numbers(), table)
+    ]
     if arch.temporal_cycles:
-        decoders = Part("array", "group decoder", arch.array_cols, table.group_decoder_um2)
-        return [Part("array", "temporal PE", pes, table.temporal_pe_um2), decoders]
-    if arch.multi_precision:
+        parts.append(Part("array", "group decoder", arch.array_cols, table.group_decoder_um2))
+    return parts
+
+
+def _pe(numbers: dict[str, int], table: Technology) -> list[tuple[str, int, Entry]]:
+    """Return the parts of what multiplies in one array row and column, and how many of each."""
+    bits = numbers["pe_weight_bits"]
+    if numbers["temporal_cycles"]:
+        return [("temporal PE", 1, table.temporal_pe_um2)]
+    if numbers["multi_precision"]:
         # The PE of the tables takes 4 bits; a wider one is several.
-        pes *= -(-arch.pe_weight_bits // 4)
+        count = blocks(bits, 4)
         return [
-            Part("array", "multi-precision PE", pes, table.multi_precision_pe_um2),
-            Part("array", "multi-precision unit", pes, table.multi_precision_unit_um2),
+            ("multi-precision PE", count, table.multi_precision_pe_um2),
+            ("multi-precision unit", count, table.multi_precision_unit_um2),
         ]
-    plain = table.plain_pe_4bit_um2 if arch.pe_weight_bits <= 4 else table.plain_pe_8bit_um2
-    return [Part("array", "plain PE", pes, plain)]
+    plain = table.plain_pe_4bit_um2 if bits <= 4 else table.plain_pe_8bit_um2
+    return [("plain PE", 1, plain)]

@@ -37,6 +37,9 @@ class Technology:
     plain_pe_8bit_um2: Annotated[Entry, "multiply-accumulate PE for weights of up to 8 bits"]
     temporal_pe_um2: Annotated[Entry, "PE of temporal coding: sign-controlled adder, no multiplier"]
     group_decoder_um2: Annotated[Entry, "decoder of FineQ's 7-byte groups, one per array column"]
+    weight_register_um2_per_bit: Annotated[
+        Entry, "bit of a third weight plane and more, or of a second weight bus and more"
+    ]
     recon_switch_um2: Annotated[Entry, "ReCoN switch with two inputs and two outputs"]
     sync_buffer_word_um2: Annotated[Entry, "place of a partial sum that waits for ReCoN"]
     control_um2: Annotated[Entry, "controller of the array"]
@@ -47,6 +50,7 @@ class Technology:
     ]
     add_pj_per_bit: Annotated[Entry, "integer adder"]
     register_pj_per_bit: Annotated[Entry, "write of a pipeline register, with its clock"]
+    weight_bus_pj_per_bit_per_mm: Annotated[Entry, "a weight on a wire of a second bus and more"]
     recon_switch_pj_per_bit: Annotated[Entry, "one partial sum through a ReCoN switch"]
     sync_buffer_pj_per_bit: Annotated[
         Entry, "one partial sum in and out of the buffer before ReCoN"

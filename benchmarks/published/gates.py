@@ -75,6 +75,11 @@ def group_decoder() -> Cells:
     return Cells({"mux": 24 * 3 * 2}) + register(56)
 
 
+def weight_register() -> Cells:
+    """Return a bit of a further weight plane: what it holds, and whether it is multiplied by."""
+    return register(1) + Cells({"mux": 1})
+
+
 def recon_switch() -> Cells:
     """Return a ReCoN switch: two outputs of four choices, a merge of four operands, registers."""
     choices = Cells({"mux": 2 * 3 * SUM_BITS})

@@ -14,7 +14,6 @@ from ...target.isa.program import Buffer, Function, size_of
 from ...target.isa.spec import LOOP_DEPTH, Instruction, Unit
 from ..tiling.nest import Nest
 from .allocate import Placed, affine, allocate, common_path
-from .planes import PLANES
 from .sizes import with_sizes
 from .state import Emitter, Lowered, Op, Room, ScheduledTree
 from .tree import Linear, LoopNode
@@ -109,7 +108,7 @@ def _slots(emitter: Emitter) -> Callable[[str], int]:
         row.name: 1 if row.alone else tile.result_slots if row.result else tile.load_slots
         for row in emitter.nest.buffers
     }
-    return lambda buffer: slots.get(buffer, PLANES)
+    return lambda buffer: slots.get(buffer, emitter.arch.weight_planes)
 
 
 def _name_loops(nest: Nest, root: LoopNode) -> None:

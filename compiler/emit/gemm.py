@@ -46,6 +46,7 @@ def lower_gemm(emitter: Emitter, _weights: bytes) -> Lowered:
     }
     for name, function in GEMM_STAGES.items():
         stages[name] = partial(function, op, index)
+    stages["psum_update_o"] = partial(matmul, emitter.arch.weight_planes, op, index)
     stages["out"] = partial(store, emitter.tile.store_pieces, "y", op, index)
     return Lowered(arguments, buffers, stages, _whole(op, index))
 
@@ -277,7 +278,6 @@ GEMM_STAGES: dict[str, Callable] = {
     "x_exponent_tile": load_x_exponent,
     "w_tile": load_w,
     "w_exponent_tile": load_w_exponent,
-    "psum_update_o": matmul,
     "y": _drain,
     "bias_tile": load_bias,
     "y_bias": partial(_add, "bias", 0),

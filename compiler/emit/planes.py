@@ -14,15 +14,13 @@ from .state import Emitter, Op
 from .tree import LoopNode, StageNode
 
 PLANE = "plane"
-PLANES = 2
-"""Weight planes of the array: one streams while the other is loaded."""
 
 
-def matmul(op: Gemm, _index, stage: StageNode):
-    """Return the ops of one plane: its preload, its merges, the rows that stream through it."""
+def matmul(planes: int, op: Gemm, _index, stage: StageNode):
+    """Return the ops of one of so many planes: preload, merges, the rows that stream through it."""
     g, nb, m, column, k = (stage[axis] for axis in ("g", "nb", "m", "ns", "ks"))
     array_n, array_k = stage.extent("ns"), stage.extent("ks")
-    left_out = _left_out(op, stage)
+    left_out = _left_out(op, planes, stage)
 
     def input_rows(emitter):
         return emitter.clip(array_k, op.k, g * op.group + k)
@@ -82,7 +80,7 @@ def matmul(op: Gemm, _index, stage: StageNode):
     return ops
 
 
-def _left_out(op: Gemm, stage: StageNode) -> dict[LoopNode, int]:
+def _left_out(op: Gemm, planes: int, stage: StageNode) -> dict[LoopNode, int]:
     """Return how many planes without inputs a `break` leaves out of a whole loop over groups.
 
     Only the last group can end before its last plane. There, where columns are the outer loop,
@@ -98,12 +96,12 @@ def _left_out(op: Gemm, stage: StageNode) -> dict[LoopNode, int]:
     empty = op.groups * rows.extent - blocks(op.k, stage.extent("ks"))
     empty *= math.prod(loop.extent for loop in inside)
     columns = math.prod(loop.extent for loop in outside)
-    if empty == 0 or (columns > 1 and empty % PLANES):
+    if empty == 0 or (columns > 1 and empty % planes):
         return {}
     return {groups: empty * columns}
 
 
 def _plane(emitter: Emitter, path: tuple[LoopNode, ...], left_out: dict[LoopNode, int]) -> Affine:
-    """Return the operand that alternates between the two weight planes."""
+    """Return the operand that goes through the weight planes in turn."""
     ring = affine(ZERO, path, emitter.placed[PLANE], left_out)
     return Affine(0, ring.strides, ring.turns, ring.slots, 1 if ring.slots > 1 else 0)

@@ -84,7 +84,7 @@ def resources(op: Gemm, tile: GemmTile, arch: Arch) -> Resources:
     return Resources(
         array=rows * work.turns * work.row_cycles,
         recon=rows * (work.turns - work.plane_count),
-        weight_load=outside * tiles * work.load_rows,
+        weight_load=outside * tiles * work.load_cycles,
         vector=results * (op.groups + work.extra) / work.lanes,
         sequencer=work.instructions(tile) * arch.sequencer_cycles,
         dma=(read_x + read_w + read_more + written) / work.bandwidth,

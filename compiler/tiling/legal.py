@@ -66,8 +66,8 @@ def _rows(op: Gemm, arch: Arch) -> list[int]:
     balanced = {max(SMALLEST, blocks(op.m, count)) for count in TILE_COUNTS}
     whole = {rows for rows in TILE_ROWS if rows < op.m}
     rows = {r for r in balanced | whole if r <= MAX_TILE_M}
-    # Below half of the array's rows a plane takes longer to load than to use.
-    least = min(op.m, array_tile(op, arch)[1] // 2)
+    # Below half of the cycles of its load a plane takes longer to load than to use.
+    least = min(op.m, arch.load_cycles(array_tile(op, arch)[1]) // 2)
     return sorted(r for r in rows if r >= least)
 
 

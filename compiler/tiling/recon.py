@@ -49,7 +49,7 @@ class Visits:
         """Cycles by which a row's sums are later than without visits: these follow each other."""
         return float(self.count @ self.chance) * self.step
 
-    def gap(self, rows: int, alike: bool) -> float:
+    def gap(self, rows: int, alike: bool, load: float) -> float:
         """Return the cycles between the end of a plane's rows and the next plane's start.
 
         Three things keep the next one waiting, each for the numbers of visits of both:
@@ -61,12 +61,14 @@ class Visits:
           other turns than theirs a visit meets them unless they are few: of a series that starts
           `w` cycles before their end, ``w**2 / (2 span turns)`` points meet one, about one at most
           if it may start. With the same turns it takes the cycles that they leave.
-        - Its weights: it can't start before they are loaded, a cycle for each array row.
+        - Its weights: it can't start before they are loaded.
 
         Parameters
         ----------
         alike : bool
             Whether the same plane comes again.
+        load : float
+            Cycles of loading a plane.
         """
         count, chance, turns = self.count, self.chance, self.turns
         span = self.step * count + self.depth * np.maximum(0, count - 1) / (count + 1)
@@ -79,7 +81,7 @@ class Visits:
         if alike:
             wait, weight = np.diag(np.diag(order)), np.diag(chance)
         busy = (rows - 1) * turns + 1
-        taken = np.maximum(busy[:, None] + wait, self.depth)
+        taken = np.maximum(busy[:, None] + wait, load)
         return float((taken * weight).sum() - busy @ chance)
 
 

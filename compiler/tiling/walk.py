@@ -12,13 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...target.arch import Arch
+from ...target.formats import MICRO_BLOCK
 from ...target.weight import blocks
 from ..operators import Gemm
 from .tile import GemmTile
 from .work import TOKENS, Plane, work_of
 
-FEW = 4
-"""Planes of a run that are walked: the array has two, which take turns."""
 LOADED = TOKENS + 1
 """Instructions of a unit that moves data from or to another one's."""
 
@@ -83,9 +82,12 @@ class _Walk:
         loads, results = tile.load_slots, tile.result_slots
         self.x, self.x_exponent, self.w = _ring(loads), _ring(loads), _ring(loads)
         self.w_exponent, self.bias, self.residual = _ring(loads), _ring(loads), _ring(loads)
-        self.acc, self.y, self.planes = _ring(results), _ring(results), _ring(2)
+        self.acc, self.y, self.planes = _ring(results), _ring(results), _ring(arch.weight_planes)
+        # Planes of a run that are walked: they take turns.
+        self.few = arch.weight_planes + 2
         self.x_there = self.w_there = self.scales_there = self.drained = 0.0
         self.exponents_there = 0.0
+        self.rows_there = 0.0
         self.short = self.narrow = False
         self.round = max(loads, results)
         self.rates: dict[tuple, float] = {}
@@ -275,32 +277,39 @@ class _Walk:
         self.array_free = max(self.array_free, self.x_there, self.acc[0])
         self.wload_free = max(self.wload_free, self.w_there)
         for count, plane in planes:
-            starts = [self.plane(plane) for _ in range(min(count, FEW))]
-            last = starts[-1]
-            if count > FEW:
-                jump = (count - FEW) * (last - starts[-3]) / 2
+            starts = [self.plane(plane) for _ in range(min(count, self.few))]
+            last, turns = starts[-1], self.arch.weight_planes
+            if count > self.few:
+                jump = (count - self.few) * (last - starts[-1 - turns]) / turns
                 last += jump
                 self.array_free += jump
                 self.array_read += jump
                 self.array_done += jump
                 self.wload_free += jump
-                self.planes = deque((free + jump for free in self.planes), maxlen=2)
-                self.clock += (count - FEW) * self.work.load_tokens * self.tick
+                self.planes = deque((free + jump for free in self.planes), maxlen=turns)
+                self.rows_there += jump
+                self.clock += (count - self.few) * self.work.load_tokens * self.tick
             given = count * self.work.plane_tokens
             self.hand_out(self.array_queue, given, starts[0], last, self.array_done)
 
     def plane(self, plane: Plane) -> float:
         """Load a plane and stream rows through it; return when they start."""
         self.clock += self.work.load_tokens * self.tick
-        self.wload_free = max(self.wload_free, self.planes[0], self.clock) + plane.load
+        begin = max(self.wload_free, self.planes[0], self.clock)
+        self.wload_free = begin + plane.load
         start = max(self.array_free, self.wload_free, self.clock)
+        if self.arch.row_release:
+            # Rows are there one by one: behind those of the loads before on the same bus, and
+            # behind the activations of the matmul before, a micro-block later.
+            self.rows_there = max(self.rows_there + plane.load, self.planes[0] + MICRO_BLOCK)
+            start = max(start, self.rows_there)
         if self.first < 0:
             self.first = start
         end = start + plane.busy
         self.array_free = end + plane.gap
         self.array_read = end + plane.hold
         self.array_done = end + plane.latency
-        self.planes.append(self.array_read)
+        self.planes.append(end if self.arch.row_release else self.array_read + plane.late)
         if not self.arch.overlap:
             self.clock = self.array_done
         return start

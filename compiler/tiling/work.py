@@ -24,8 +24,12 @@ class Plane:
 
     Attributes
     ----------
-    load, busy : float
-        Of the weights, and of the rows.
+    load : float
+        Of the weights: cycles of the fullest bus.
+    late : float
+        Cycles that loads wait behind the rows because buses are faster, unless rows are released.
+    busy : float
+        Of the rows.
     hold : float
         From the end of `busy` until the last row has been read.
     latency : float
@@ -35,6 +39,7 @@ class Plane:
     """
 
     load: float
+    late: float
     busy: float
     hold: float
     latency: float
@@ -87,8 +92,10 @@ class Work:
         self.single = op.k <= self.array_k and op.n <= self.array_n
         planes_k, planes_n = plane_counts(op, arch)
         self.plane_count = planes_k * planes_n
-        whole = planes_k * arch.array_rows  # where partial planes aren't trimmed
-        self.load_rows = planes_n * (op.k if arch.edge_trimming else whole)
+        self.load_cycles = planes_n * sum(
+            arch.load_cycles(depth) * count
+            for depth, count in _sizes(op.k, self.array_k, op.group).items()
+        )
         self.turns = self._turns()
         self._count_empty(planes_k)
         self._parts: dict[tuple, Part] = {}
@@ -103,7 +110,7 @@ class Work:
         missing_k = op.groups * along_k - planes_k
         # A `break` where inputs end, unless planes would get into other slots (`emit.planes`).
         outer = 1 if columns_inside(op, GemmTile(2, self.array_n, self.array_k)) else along_n
-        breaks = missing_k > 0 and (outer == 1 or missing_k % 2 == 0)
+        breaks = missing_k > 0 and (outer == 1 or missing_k % self.arch.weight_planes == 0)
         # Clips of the planes' rows and columns, where any is cut short.
         self.load_tokens += (missing_k > 0 or op.k % self.array_k > 0) + breaks
         self.load_tokens += missing_n > 0 or op.n % self.array_n > 0
@@ -190,13 +197,14 @@ class Work:
     def _plane(self, rows: int, depth: int, width: int) -> Plane:
         op, arch = self.op, self.arch
         depth, width = self._trimmed(depth, width)
-        fill = depth + width - 2
+        fill, load = depth + width - 2, arch.load_cycles(depth)
+        late = (blocks(depth, arch.bus_rows) - 1) * arch.bus_rows
         visits = plane_visits(op, arch, depth, width)
         if visits is None:
-            return Plane(depth, rows * self.row_cycles, 0, fill, 0)
+            return Plane(load, late, rows * self.row_cycles, 0, fill, 0)
         busy = (rows - 1) * visits.mean_turns + 1
-        gap = visits.gap(rows, self.single)
-        return Plane(depth, busy, visits.delay, fill + visits.delay, gap)
+        gap = visits.gap(rows, self.single, load)
+        return Plane(load, late, busy, visits.delay, fill + visits.delay, gap)
 
     @property
     def row_cycles(self) -> int:

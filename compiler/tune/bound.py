@@ -18,7 +18,7 @@ from ...target.segment import panel_bytes
 from ..operators import Conv, Gemm
 from ..tiling.nest import F32
 from ..tiling.tile import array_tile
-from ..tiling.work import plane_counts
+from ..tiling.work import plane_counts, work_of
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,10 @@ def bound_of(op: Gemm, arch: Arch, segment: bytes, record: dict) -> Bound:
     return Bound(
         compute=outside * op.m * planes_k * planes_n,
         dma=least_bytes(op, segment) / bandwidth if bandwidth else 0,
-        weight_load=outside * planes_n * op.k,
+        weight_load=outside * work_of(op, arch).load_cycles,
         recon=visits,
         vector=results * (op.groups + extra) / lanes if lanes else 0,
-        latency=2 * latency + min(array_k, op.k) + last + arch.vector_latency_cycles,
+        latency=2 * latency + arch.load_cycles(min(array_k, op.k)) + last + arch.vector_latency_cycles,
         latency_dma=latency,
     )
 

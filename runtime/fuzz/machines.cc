@@ -25,6 +25,9 @@ ArchNumbers MakeMachine(Random* random) {
   arch.accumulator_bits = OneIn(random, 3) ? Between(random, 16, 31) : 32;
   arch.recon_units = OneOf(random, 1, 1, 2, 3, 5, 0);
   arch.recon_segment_columns = OneOf(random, 0, 0, 8, 16, 32);
+  arch.weight_planes = OneOf(random, 2, 2, 3, 5);
+  arch.weight_buses = OneIn(random, 2) ? 1 : Between(random, 1, arch.array_rows);
+  arch.row_release = Below(random, 2);
   if (OneIn(random, 10)) {
     arch.temporal_cycles = OneOf(random, 3, 4);
     arch.pe_weight_bits = 3;

@@ -23,7 +23,11 @@ struct PlaneShape {
 class Generator {
  public:
   Generator(const ArchNumbers& arch, const std::vector<MadePanel>& panels, Random* random)
-      : arch_(arch), panels_(panels), random_(random), writer_(!OneIn(random, 3), random) {}
+      : arch_(arch),
+        panels_(panels),
+        random_(random),
+        writer_(!OneIn(random, 3), random),
+        planes_(arch.weight_planes) {}
 
   std::vector<std::string> Make();
 
@@ -52,7 +56,7 @@ class Generator {
   const std::vector<MadePanel>& panels_;
   Random* random_;
   CodeWriter writer_;
-  PlaneShape planes_[2];
+  std::vector<PlaneShape> planes_;
   bool has_rows_ = false;  // whether int8 rows are loaded into wbuf, not panels alone
   const MadePanel* last_panel_ = nullptr;  // nothing was loaded over it
   Affine last_address_{};
@@ -128,7 +132,7 @@ void Generator::LoadPanel() {
   last_panel_ = &panel;
   last_address_ = weight.dst;
 
-  const int plane = static_cast<int>(Below(random_, 2));
+  const int plane = static_cast<int>(Below(random_, arch_.weight_planes));
   const int64_t step = panel.format->has_outliers ? kMicroBlock : 1;
   const int64_t columns = ArrayColumns(arch_, panel.format->bits);
   int64_t tile = std::min<int64_t>(Between(random_, 1, columns), panel.cols);
@@ -161,7 +165,7 @@ void Generator::LoadPanel() {
 
 void Generator::LoadRows() {
   if (!arch_.multi_precision && arch_.pe_weight_bits < 8) return;
-  const int64_t columns = ArrayColumns(arch_, 8), plane = Below(random_, 2);
+  const int64_t columns = ArrayColumns(arch_, 8), plane = Below(random_, arch_.weight_planes);
   if (columns == 0) return;
   const int64_t rows = Between(random_, 1, arch_.array_rows), cols = Between(random_, 1, columns);
   const int64_t pitch = Pitch(rows);
@@ -178,7 +182,7 @@ void Generator::LoadRows() {
 }
 
 void Generator::Multiply() {
-  const int64_t number = Below(random_, 2);
+  const int64_t number = Below(random_, arch_.weight_planes);
   if (!planes_[number].there) return LoadPanel();
   const PlaneShape plane = planes_[number];
   const int64_t m = Between(random_, 1, kMostM);

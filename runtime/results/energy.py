@@ -4,7 +4,7 @@ Dynamic energy only: no public figure of leakage at 7 nm fits these parts, and w
 are in none of the tables. What an idle part burns is therefore missing, not zero.
 """
 
-from ...target.area import MEMORIES
+from ...target.area import MEMORIES, pe_side_um
 from ...target.technology import Technology
 
 COMPONENTS = ("array", "recon", "vector", *MEMORIES, "dram", "control")
@@ -42,7 +42,7 @@ def no_energy() -> dict[str, float]:
 def _array(call: dict, numbers: dict[str, int], technology: Technology) -> float:
     """Return what PEs multiply, add and hold.
 
-    A weight is written once. Per multiply-accumulate, a PE passes an activation on and adds to
+    A weight is written once, over a bus. Per multiply-accumulate, a PE passes an activation on and adds to
     a partial sum: weights that share a PE share its activation (MicroScopiQ A3), and a weight
     over several PEs is added in each. In temporal coding a multiplication is so many additions,
     and a sum is held by each PE that it passes in every cycle of its row. Zeros count.
@@ -58,8 +58,20 @@ def _array(call: dict, numbers: dict[str, int], technology: Technology) -> float
         products * technology.multiply_pj_per_bit_product.value
         + numbers["accumulator_bits"] * (sums * add + held * register)
         + macs * pes * ACTIVATION_BITS * register
-        + call["accesses"]["weights"] * bits * register
+        + call["accesses"]["weights"] * bits * (register + _bus(numbers, technology))
     )
+
+
+def _bus(numbers: dict[str, int], technology: Technology) -> float:
+    """Return what a bit of a weight costs on the wires of buses beyond the first, on average.
+
+    The n-th of them goes past the array rows of the shares before, to the end of its own.
+    """
+    buses = numbers["weight_buses"]
+    share = -(-numbers["array_rows"] // buses)
+    rows = sum(share * (number + 1) for number in range(1, buses)) / buses
+    length_mm = rows * pe_side_um(numbers, technology) / 1000
+    return length_mm * technology.weight_bus_pj_per_bit_per_mm.value
 
 
 def _recon(call: dict, numbers: dict[str, int], technology: Technology) -> float:

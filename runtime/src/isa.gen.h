@@ -324,6 +324,9 @@ struct ArchNumbers {
   int64_t accumulator_bits = -1;
   int64_t recon_units = -1;
   int64_t recon_segment_columns = -1;
+  int64_t weight_planes = -1;
+  int64_t weight_buses = -1;
+  int64_t row_release = -1;
   int64_t spad_bytes = -1;
   int64_t wbuf_bytes = -1;
   int64_t acc_bytes = -1;
@@ -361,7 +364,7 @@ struct ArchNumbers {
   int64_t host_bytes_per_ns = -1;
   int64_t handover_ns = -1;
 };
-constexpr int kArchKeys = 44;
+constexpr int kArchKeys = 47;
 template <typename Visit>
 void VisitArch(ArchNumbers* arch, Visit visit) {
   visit("array_rows", &arch->array_rows, 2, 1024);
@@ -372,6 +375,9 @@ void VisitArch(ArchNumbers* arch, Visit visit) {
   visit("accumulator_bits", &arch->accumulator_bits, 16, 32);
   visit("recon_units", &arch->recon_units, 0, 64);
   visit("recon_segment_columns", &arch->recon_segment_columns, 0, 1024);
+  visit("weight_planes", &arch->weight_planes, 2, 64);
+  visit("weight_buses", &arch->weight_buses, 1, 1024);
+  visit("row_release", &arch->row_release, 0, 1);
   visit("spad_bytes", &arch->spad_bytes, 64, 1073741824);
   visit("wbuf_bytes", &arch->wbuf_bytes, 64, 1073741824);
   visit("acc_bytes", &arch->acc_bytes, 64, 1073741824);

@@ -337,9 +337,10 @@ ffi::Array<ffi::Map<ffi::String, Numbers>> Traffic(int array_rows, int strip_col
     const ReconPlan plan =
         PlanOf(rows, strips * strip_columns, strip_columns, ranks, units, visits);
     const ReconPlan* planned = plan.visits ? &plan : nullptr;
-    const int64_t start = traffic.EarliestStart(matmul[0], planned, rows);
+    const int64_t start = traffic.EarliestStart(matmul[0], planned, rows, nullptr);
     std::vector<std::vector<ReconVisit>> granted;
-    const ReconGrant grant = traffic.Reserve(start, planned, rows, matmul[1], &granted);
+    const ReconGrant grant =
+        traffic.Reserve(start, planned, rows, matmul[1], nullptr, {&granted, nullptr});
     Numbers table;
     for (size_t strip = 0; strip < granted.size(); ++strip) {
       for (const ReconVisit& visit : granted[strip]) {

@@ -207,7 +207,7 @@ class Preload(Instruction):
     An extent of 0 leaves an empty plane: `matmul` on it does nothing. So does `preload.rows`.
     """
 
-    plane: object = operand(AFFINE, "weight plane, 0 or 1")
+    plane: object = operand(AFFINE, "number of a weight plane")
     src: object = operand(AFFINE, "panel in wbuf")
     format: int = operand(U8, "weight format; the panel's header must agree")
     row0: object = operand(AFFINE, "first panel row (input channel)")
@@ -220,7 +220,7 @@ class Preload(Instruction):
 class PreloadRows(Instruction):
     """Load an int8 operand quantized at run time, stored (column n, row k), into a plane."""
 
-    plane: object = operand(AFFINE, "weight plane, 0 or 1")
+    plane: object = operand(AFFINE, "number of a weight plane")
     src: object = operand(AFFINE, "element (n=0, k=0) in wbuf")
     src_pitch: int = operand(U32, "bytes between columns n")
     rows: int = operand(EXTENT, "array rows in use (k)")
@@ -234,7 +234,7 @@ class ReconConfig(Instruction):
     A plane with outlier rows can't be used by `matmul` before this.
     """
 
-    plane: object = operand(AFFINE, "weight plane, 0 or 1")
+    plane: object = operand(AFFINE, "number of a weight plane")
     src: object = operand(AFFINE, "panel in wbuf")
     format: int = operand(U8, "weight format; the panel's header must agree")
     row0: object = operand(AFFINE, "first panel row")
@@ -247,7 +247,7 @@ class ReconConfig(Instruction):
 class Matmul(Instruction):
     """Stream int8 activation rows through a weight plane into int32 accumulators."""
 
-    plane: object = operand(AFFINE, "weight plane, 0 or 1")
+    plane: object = operand(AFFINE, "number of a weight plane")
     src: object = operand(AFFINE, "activation (row 0, array row 0) in spad")
     src_pitch: int = operand(U32, "bytes between activation rows")
     dst: object = operand(AFFINE, "accumulator (row 0, array column 0) in acc")

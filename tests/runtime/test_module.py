@@ -263,7 +263,7 @@ ILLEGAL = {
     "the panel at 0x0 has 8 x 8": [*LOADED, isa.Preload(at(), at(), 4, at(1), at(), 5, 5)],
     "cut a micro-block": [*LOADED, isa.Preload(at(), at(), 4, at(), at(), 5, 3)],
     "allowed: 8 x 4": [isa.PreloadRows(at(), at(), 8, 4, 5)],
-    "weight plane 2; allowed: 0, 1": [*LOADED, isa.Preload(at(2), *PART)],
+    "weight plane 2; allowed: 0 to 1": [*LOADED, isa.Preload(at(2), *PART)],
     "has no outliers; allowed": [isa.DmaWeight(at(), at(), 999), isa.ReconConfig(at(), *PART)],
     "weight panel 1; the function has 1": [isa.DmaWeight(at(), at(1), 999)],
     "bytes; allowed: 9": [isa.DmaWeight(at(), at(), 9)],

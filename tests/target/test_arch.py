@@ -65,6 +65,11 @@ def test_three_mistakes_are_named_at_once(tmp_path):
     ]
 
 
+def test_no_more_buses_than_array_rows():
+    with pytest.raises(ConfigError, match="weight_buses = 5: allowed up to array_rows = 4"):
+        from_table({**_tiny_table(), "weight_buses": 5}, "here")
+
+
 def test_unknown_architecture_gives_the_nearest_names():
     with pytest.raises(
         ConfigError, match=r"unknown architecture 'tiny-4x5'; did you mean tiny-4x4"

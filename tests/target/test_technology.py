@@ -21,7 +21,8 @@ from microscopiq.target.technology import (
     unit,
 )
 
-UNITS = {"um2", "um2 per byte", "pJ", "pJ per byte", "pJ per bit", "pJ per bit product"}
+UNITS = {"um2", "um2 per byte", "pJ", "pJ per byte", "pJ per bit", "pJ per bit product",
+         "um2 per bit", "pJ per bit per mm"}  # fmt: skip
 
 
 def _table(name: str = "tsmc7") -> dict:
@@ -57,6 +58,8 @@ def test_published_anchors_give_the_entries():
         "group_decoder_um2": 2.51 * gates.group_decoder().um2 / gates.mac_pe(4).um2,
         "recon_switch_um2": 204.68 / (64 * 7),
         "sync_buffer_word_um2": 20.45 / (64 * 63 / 2),
+        "weight_register_um2_per_bit": 0.059 * gates.weight_register().um2,
+        "weight_bus_pj_per_bit_per_mm": 200 / 256 / 10,
         "vector_lane_um2": 0.059 * (7700 + 4184),
         "sram_um2_per_byte": 8 * 0.027 / (0.021 * 31.8 * 2**20 / 1e6),
         "multiply_pj_per_bit_product": multiply,
@@ -103,6 +106,7 @@ def test_counted_cells():
         "plain_pe_8bit_um2": gates.mac_pe(8),
         "temporal_pe_um2": gates.temporal_pe(),
         "group_decoder_um2": gates.group_decoder(),
+        "weight_register_um2_per_bit": gates.weight_register(),
         "recon_switch_um2": gates.recon_switch(),
         "sync_buffer_word_um2": gates.sync_buffer_word(),
     }
@@ -123,6 +127,20 @@ def test_energy_of_a_memory_grows_with_its_size():
         for size, entry in ((8, "8kb"), (32, "32kb"), (1024, "1mb")):
             found = table.sram_pj_per_byte(size << 10)
             assert found == pytest.approx(table.entries()[f"sram_{entry}_pj_per_byte"].value)
+
+
+def test_area_of_planes_and_buses():
+    """Of 64 x 64 PEs of 4 bits: a bit for each of two more planes; seven more buses of 416 wires,
+    256 of weights, 16 for each of 8 micro-blocks, 32 of an outlier's metadata."""
+    arch, table = load_arch("microscopiq-64x64"), load_technology("tsmc7")
+    before = {part.name: part for part in area(arch)}
+    more = dataclasses.replace(arch, weight_planes=4, weight_buses=8)
+    parts = {part.name: part for part in area(more)}
+    added = {name: part.count for name, part in parts.items() if name not in before}
+    assert added == {"plane bit": 2 * 64 * 64 * 4, "weight bus bit": 7 * 416}
+    assert {parts[name].entry for name in added} == {table.weight_register_um2_per_bit}
+    plain = dataclasses.replace(more, recon_units=0, weight_formats=("int4",))
+    assert {p.name: p.count for p in area(plain)}["weight bus bit"] == 7 * 384
 
 
 def test_all_mistakes_are_named_at_once(tmp_path):

@@ -79,7 +79,7 @@ Machine::Outcome Machine::Execute(const Preload& op) {
   wbuf().CountRead(kPanelHeaderBytes + part.rows * row_bytes);
   if (!values_) {
     plane.LoadShape(panel, part);
-    return PreloadWork(bits, part.rows, part.cols);
+    return PreloadWork(op.plane, bits, part.rows, part.cols);
   }
   shifts_.assign(part.rows, 0);
   if (scaled_rows) {
@@ -96,7 +96,7 @@ Machine::Outcome Machine::Execute(const Preload& op) {
     raw_planes_[PlaneNumber(op.plane)] =
         std::make_shared<RawPlane>(ReadSlots(panel, part, slots, shifts_));
   }
-  return PreloadWork(bits, part.rows, part.cols);
+  return PreloadWork(op.plane, bits, part.rows, part.cols);
 }
 
 Work Machine::PreloadClusters(const Panel& panel, const PanelPart& part, const Affine& number,
@@ -113,7 +113,7 @@ Work Machine::PreloadClusters(const Panel& panel, const PanelPart& part, const A
     raw_planes_[PlaneNumber(number)] = std::make_shared<RawPlane>(ReadClusters(panel, part, data));
   wbuf().CountRead(kPanelHeaderBytes + bytes);
   // A decoder per column expands a group while its rows go down: a row a cycle, as in any format.
-  return PreloadWork(panel.format->bits, part.rows, part.cols);
+  return PreloadWork(number, panel.format->bits, part.rows, part.cols);
 }
 
 Machine::Outcome Machine::Execute(const PreloadRows& op) {
@@ -130,7 +130,7 @@ Machine::Outcome Machine::Execute(const PreloadRows& op) {
     raw_planes_[PlaneNumber(op.plane)] =
         std::make_shared<RawPlane>(ReadRows(values, op.src_pitch, row_count, col_count));
   }
-  return PreloadWork(8, rows, cols);
+  return PreloadWork(op.plane, 8, rows, cols);
 }
 
 Machine::Outcome Machine::Execute(const ReconConfig& op) {
@@ -162,7 +162,9 @@ Machine::Outcome Machine::Execute(const ReconConfig& op) {
   wbuf().CountRead(setting.bytes);
   record_.outlier_rows += setting.outlier_rows;
   Work work;
-  work.busy = std::max<int64_t>(1, setting.outlier_rows);
+  work.plane = number;
+  work.rows = static_cast<int>(arch_.edge_trimming ? part.rows : arch_.array_rows);
+  work.recon_plan = setting.plan;
   return work;
 }
 
@@ -216,7 +218,7 @@ Machine::Outcome Machine::Execute(const Matmul& op) {
   args.accumulate = accumulate;
   args.high = static_cast<int32_t>((int64_t{1} << (arch_.accumulator_bits - 1)) - 1);
   args.low = -args.high - 1;
-  const Work work = MatmulWork(plane, m, accumulate);
+  const Work work = MatmulWork(number, m, accumulate);
   if (!values_) return work;
   if (use_structure_) {
     StepMatmul(raw_planes_[number], args, work);
@@ -226,15 +228,17 @@ Machine::Outcome Machine::Execute(const Matmul& op) {
   return work;
 }
 
-Work Machine::PreloadWork(int bits, int64_t rows, int64_t cols) {
+Work Machine::PreloadWork(const Affine& plane, int bits, int64_t rows, int64_t cols) {
   record_.weight_bits = std::max<int64_t>(record_.weight_bits, bits);
   record_.accesses.weights += rows * cols;
   Work work;
-  work.busy = arch_.edge_trimming ? rows : arch_.array_rows;
+  work.plane = PlaneNumber(plane);
+  work.rows = static_cast<int>(arch_.edge_trimming ? rows : arch_.array_rows);
   return work;
 }
 
-Work Machine::MatmulWork(const Plane& plane, int64_t m, bool accumulate) {
+Work Machine::MatmulWork(int number, int64_t m, bool accumulate) {
+  const Plane& plane = planes_[number];
   const int64_t sums = m * plane.cols();
   record_.macs += sums * plane.rows();
   record_.accesses.activations += m * plane.rows();
@@ -244,6 +248,7 @@ Work Machine::MatmulWork(const Plane& plane, int64_t m, bool accumulate) {
   const int64_t cols = arch_.edge_trimming ? plane.cols() : ArrayColumns(arch_, plane.bits());
 
   Work work;
+  work.plane = number;
   work.busy = m;
   work.latency = rows + cols - 2;
   work.streamed = m;

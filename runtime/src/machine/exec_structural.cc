@@ -106,6 +106,8 @@ void Machine::StepTogether() {
       jobs.back().start = starts.at(end).start;
       jobs.back().visits = &starts[end].visits;
       jobs.back().depth = starts[end].depth;
+      jobs.back().load = &timing_.plane_loads()[starts[end].load];
+      jobs.back().load_number = starts[end].load;
     }
     const auto sink = [&](size_t job, const StructuralResult& result,
                           const std::vector<int64_t>& sums) {

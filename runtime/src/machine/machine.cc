@@ -8,7 +8,8 @@
 
 namespace microscopiq {
 
-Machine::Machine(const ArchNumbers& arch) : arch_(arch), timing_(arch) {
+Machine::Machine(const ArchNumbers& arch)
+    : arch_(arch), planes_(arch.weight_planes), raw_planes_(arch.weight_planes), timing_(arch) {
   const int64_t sizes[kMems] = {arch.spad_bytes, arch.wbuf_bytes, arch.acc_bytes, arch.obuf_bytes};
   for (int mem = 0; mem < kMems; ++mem) memories_.emplace_back(kMemNames[mem], sizes[mem]);
 }
@@ -170,7 +171,9 @@ int64_t Machine::Extent(int reg) const {
 
 int Machine::PlaneNumber(const Affine& affine) const {
   const int64_t plane = At(affine);
-  if (plane != 0 && plane != 1) Fail(kSimError, "weight plane ", plane, "; allowed: 0, 1");
+  if (plane < 0 || plane >= arch_.weight_planes) {
+    Fail(kSimError, "weight plane ", plane, "; allowed: 0 to ", arch_.weight_planes - 1);
+  }
   return static_cast<int>(plane);
 }
 

@@ -133,8 +133,8 @@ class Machine {
   Work PreloadClusters(const Panel& panel, const PanelPart& part, const Affine& number,
                        Plane* plane);
   void CheckArray(int bits, int64_t rows, int64_t cols) const;
-  Work PreloadWork(int bits, int64_t rows, int64_t cols);
-  Work MatmulWork(const Plane& plane, int64_t m, bool accumulate);
+  Work PreloadWork(const Affine& plane, int bits, int64_t rows, int64_t cols);
+  Work MatmulWork(int number, int64_t m, bool accumulate);
   template <typename Op>
   PanelPart CheckedPart(const Op& op, Panel* panel) const;
 
@@ -155,9 +155,9 @@ class Machine {
 
   const ArchNumbers arch_;
   std::vector<Memory> memories_;
-  std::array<Plane, 2> planes_;
+  std::vector<Plane> planes_;
   // In structural mode: the planes as they lie in their panels, and the call's matmuls.
-  std::array<std::shared_ptr<RawPlane>, 2> raw_planes_;
+  std::vector<std::shared_ptr<RawPlane>> raw_planes_;
   std::vector<SteppedMatmul> stepped_;
   PanelIndex panel_index_;
   std::vector<Outlier> outliers_;

@@ -85,6 +85,10 @@ void CheckArch(ArchNumbers arch) {
          "; allowed 0 and powers of two from ", kMicroBlock,
          ", because a micro-block's halves meet inside one segment");
   }
+  if (arch.weight_buses > arch.array_rows) {
+    Fail(kIsaError, "architecture: weight_buses = ", arch.weight_buses,
+         "; allowed: up to array_rows = ", arch.array_rows);
+  }
   // A temporal PE counts magnitudes of 2 bits: any other weight would get wrong cycles.
   if (arch.dram_channels) CheckDram(arch);
   if (arch.temporal_cycles &&

@@ -28,6 +28,12 @@ int64_t NextClear(const std::vector<uint64_t>& bits, uint64_t begin) {
   return static_cast<int64_t>(word) * 64 + __builtin_ctzll(clear);
 }
 
+// The latest of some array rows; -1 if there is none.
+int64_t Latest(const Ranks* ready, int begin, int end) {
+  if (!ready || begin >= end) return -1;
+  return *std::max_element(ready->begin() + begin, ready->begin() + end);
+}
+
 bool Visits(const ReconPlan* plan, size_t strip) {
   return plan && strip < plan->strips.size() && !plan->strips[strip].empty();
 }
@@ -77,14 +83,15 @@ const ReconTraffic::Ahead& ReconTraffic::AheadOf(size_t strip) const {
   return strip < ahead_.size() ? ahead_[strip] : bare_;
 }
 
-ReconTraffic::Entry ReconTraffic::Enter(int64_t start, const ReconPlan* plan, int rows) const {
+ReconTraffic::Entry ReconTraffic::Enter(int64_t start, const ReconPlan* plan, int rows,
+                                        const Ranks* ready) const {
   int64_t exit = -1;
   for (size_t strip = 0; strip < Strips(plan); ++strip) {
     // What a strip can't hold back in its buffers has to start later.
     const Ahead& ahead = AheadOf(strip);
     const bool visits = Visits(plan, strip);
     const int end = visits ? plan->strips[strip].front().row + 1 : rows;
-    start += ahead.Needed(start, 0, end, false);
+    start = std::max(start + ahead.Needed(start, 0, end, false), Latest(ready, 0, end));
     if (!visits) exit = std::max(exit, ahead.exit);
   }
   if (start + rows - 1 > exit) return {start, rows};
@@ -106,10 +113,10 @@ ReconTraffic::Entry ReconTraffic::GoDeeper(int64_t start, const ReconPlan* plan,
 }
 
 ReconGrant ReconTraffic::Reserve(int64_t start, const ReconPlan* plan, int rows, int64_t m,
-                                 std::vector<std::vector<ReconVisit>>* visits) {
+                                 const Ranks* ready, const ReconNotes& notes) {
   const size_t strips = plan ? plan->strips.size() : std::max<size_t>(1, ahead_.size());
   const int64_t last = start + (m - 1) * (plan ? plan->turns : 1);
-  const Entry entry{start, Enter(start, plan, rows).depth};
+  const Entry entry{start, Enter(start, plan, rows, ready).depth};
   if (ahead_.size() < strips) ahead_.resize(strips, bare_);
   ReconGrant grant;
   grant.depth = entry.depth;
@@ -117,7 +124,7 @@ ReconGrant ReconTraffic::Reserve(int64_t start, const ReconPlan* plan, int rows,
     Forget(start);
     const size_t networks = strips * plan->shape.units;
     if (networks_.size() < networks) networks_.resize(networks);
-    if (visits) visits->resize(strips);
+    if (notes.visits) notes.visits->resize(strips);
   }
   const auto pass = [&](Ahead* ahead, int64_t delay) {
     ahead->Grow(entry.depth);
@@ -129,7 +136,7 @@ ReconGrant ReconTraffic::Reserve(int64_t start, const ReconPlan* plan, int rows,
     if (!Visits(plan, strip)) {
       pass(&ahead_[strip], 0);
     } else {
-      ReserveStrip(entry, *plan, strip, m, visits ? &(*visits)[strip] : nullptr);
+      ReserveStrip(entry, *plan, strip, m, ready, notes.visits ? &(*notes.visits)[strip] : nullptr);
     }
     if (!plan) continue;
     const int last_column =
@@ -139,13 +146,25 @@ ReconGrant ReconTraffic::Reserve(int64_t start, const ReconPlan* plan, int rows,
     grant.latency = std::max(grant.latency, entry.depth - 1 + last_column + delay);
   }
   pass(&bare_, 0);
+  if (notes.passed) TellPassed(strips, entry.depth, last, notes.passed);
   delays_ =
       std::any_of(ahead_.begin(), ahead_.end(), [](const Ahead& ahead) { return ahead.delay > 0; });
   return grant;
 }
 
+void ReconTraffic::TellPassed(size_t strips, int depth, int64_t last, Ranks* passed) const {
+  passed->assign(depth + 1, last);
+  for (size_t strip = 0; strip < strips; ++strip) {
+    const Ahead& ahead = ahead_[strip];
+    for (int row = 0; row < depth; ++row) {
+      (*passed)[row] = std::max((*passed)[row], ahead.reached[row]);
+    }
+    (*passed)[depth] = std::max((*passed)[depth], ahead.exit + 1 - depth);
+  }
+}
+
 void ReconTraffic::ReserveStrip(const Entry& entry, const ReconPlan& plan, size_t strip, int64_t m,
-                                std::vector<ReconVisit>* granted) {
+                                const Ranks* ready, std::vector<ReconVisit>* granted) {
   const int64_t start = entry.start;
   Ahead& ahead = ahead_[strip];
   const std::vector<ReconVisit>& visits = plan.strips[strip];
@@ -165,7 +184,9 @@ void ReconTraffic::ReserveStrip(const Entry& entry, const ReconPlan& plan, size_
     int64_t earliest = visit.row + 1 + delay + (visit.pass == 0 ? kSyncCycles : 0);
     if (visit.pass == 0) earliest = std::max(earliest, ahead.first_pass[visit.row] + 1 - start);
     if (final) {
-      const int64_t needed = ahead.Needed(start, visit.row + 1, next, at_exit);
+      const int64_t loaded = Latest(ready, visit.row + 1, std::min(next, plan.shape.rows));
+      const int64_t needed =
+          std::max(ahead.Needed(start, visit.row + 1, next, at_exit), loaded - start);
       earliest = std::max({earliest, ahead.final_pass[visit.row] + 1 - start, needed + behind});
     }
     Series series{start + earliest, plan.turns, m};

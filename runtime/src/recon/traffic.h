@@ -15,6 +15,16 @@ struct ReconGrant {
   int depth = 0;        // array rows that its sums go through
 };
 
+// Cycles less the array row, by array row.
+using Ranks = std::vector<int64_t>;
+
+// What else to tell of a matmul that starts; what is null isn't told.
+struct ReconNotes {
+  std::vector<std::vector<ReconVisit>>* visits = nullptr;  // by strip
+  // When the last activation row gets to each array row, and when its sums are behind the last one.
+  Ranks* passed = nullptr;
+};
+
 // A plan is what a matmul needs when it has the array to itself. While the rows of earlier ones
 // are still on their way, a visit also waits until its network is free of them at each of its
 // cycles; no row of the array may be reached before the earlier ones have left it, and buffers
@@ -28,13 +38,14 @@ class ReconTraffic {
   // Whether ReCoN holds back what is on its way.
   bool delays() const { return delays_; }
   // First cycle, `start` or later, at which a matmul may start; `plan` is null without outliers.
-  int64_t EarliestStart(int64_t start, const ReconPlan* plan, int rows) const {
-    return Enter(start, plan, rows).start;
+  // `ready` has the first cycle, less the array row, at which activations may get to each row of
+  // its plane; null: at any.
+  int64_t EarliestStart(int64_t start, const ReconPlan* plan, int rows, const Ranks* ready) const {
+    return Enter(start, plan, rows, ready).start;
   }
-  // Starts a matmul of m activation rows; latency counts for its plan only. Its visits by strip
-  // are stored in `visits` unless that is null.
-  ReconGrant Reserve(int64_t start, const ReconPlan* plan, int rows, int64_t m,
-                     std::vector<std::vector<ReconVisit>>* visits = nullptr);
+  // Starts a matmul of m activation rows; latency counts for its plan only.
+  ReconGrant Reserve(int64_t start, const ReconPlan* plan, int rows, int64_t m, const Ranks* ready,
+                     const ReconNotes& notes);
 
  private:
   struct Entry {
@@ -103,13 +114,15 @@ class ReconTraffic {
   };
 
   // The least depth of those that let a matmul start soonest.
-  Entry Enter(int64_t start, const ReconPlan* plan, int rows) const;
+  Entry Enter(int64_t start, const ReconPlan* plan, int rows, const Ranks* ready) const;
   // The same when what holds whatever the depth lets it start at `start`.
   Entry GoDeeper(int64_t start, const ReconPlan* plan, int rows, int64_t exit) const;
   size_t Strips(const ReconPlan* plan) const;
   const Ahead& AheadOf(size_t strip) const;
   void ReserveStrip(const Entry& entry, const ReconPlan& plan, size_t strip, int64_t m,
-                    std::vector<ReconVisit>* granted);
+                    const Ranks* ready, std::vector<ReconVisit>* granted);
+  // Of the matmul that came last, which started its last row at `last`.
+  void TellPassed(size_t strips, int depth, int64_t last, Ranks* passed) const;
   // Moves a series to the first cycle, in a residue that the strip's own visits leave free, at
   // which one of its networks is free; returns which one.
   int Take(Series* wanted, size_t strip, const ReconPlan& plan);

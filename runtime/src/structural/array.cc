@@ -1,6 +1,7 @@
 #include "structural/array.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "errors.h"
@@ -69,6 +70,29 @@ void StructuralArray::Reset(const std::vector<StructuralJob>& jobs) {
   }
   jobs_.clear();
   for (const StructuralJob& job : jobs) AddJob(job);
+  AddLoads(jobs);
+}
+
+void StructuralArray::AddLoads(const std::vector<StructuralJob>& jobs) {
+  registers_.reset();
+  if (!jobs[0].load) return;
+  registers_.emplace(arch_, shape_.rows, shape_.cols);
+  std::set<size_t> known;
+  for (const StructuralJob& job : jobs) {
+    if (known.insert(job.load_number).second) registers_->Add(job.load_number, *job.load);
+  }
+}
+
+void StructuralArray::CheckLoaded(int64_t cycle, int row, int column, const StructuralJob& job,
+                                  bool merges) const {
+  if (!registers_ || row >= job.plane->rows || column >= job.plane->cols) return;
+  const int plane = job.load->plane;
+  const bool there = merges ? registers_->HasMerges(plane, row, column, job.load_number)
+                            : registers_->HasWeight(plane, row, column, job.load_number);
+  if (there) return;
+  Fail(kSimError, "structural mode: cycle ", cycle, ", array row ", row, ", column ", column,
+       ": plane ", plane, " has ", merges ? "merges" : "a weight",
+       " of another load than the matmul's; allowed: programs whose tokens order the two");
 }
 
 void StructuralArray::AddJob(const StructuralJob& job) {
@@ -110,10 +134,13 @@ int64_t StructuralArray::Limit() const {
 }
 
 void StructuralArray::Cycle(int64_t cycle) {
+  if (registers_) registers_->Step(cycle);
   for (size_t i = 0; i < strips_.size(); ++i) {
     const int first = static_cast<int>(i) * shape_.strip_columns;
     for (const ReconStrip::Return& back : strips_[i].Receive(cycle)) {
-      Below(cycle, back.row, first + back.column, back.sum);
+      const int column = first + back.column;
+      CheckLoaded(cycle, back.row, column, jobs_[back.sum.tag.job].job, true);
+      Below(cycle, back.row, column, back.sum);
     }
   }
   for (int row = 0; row < shape_.rows; ++row) {
@@ -184,10 +211,12 @@ void StructuralArray::Work(int64_t cycle, int row, int column) {
          ": the activation and the partial sum are of different rows");
   }
   const JobState& state = jobs_[in.tag.job];
+  CheckLoaded(cycle, row, column, state.job, false);
   Product product = state.weights[row].Multiply(column, in.x);
   const int strip = strip_of_[column], next = column + 1;
   if (row < state.job.plane->rows) product.magnitude <<= state.job.plane->shifts[row];
   if (state.visits[row * shape_.strips() + strip]) {
+    CheckLoaded(cycle, row, column, state.job, true);
     const Res res{true, product.negative, product.magnitude};
     strips_[strip].Send(cycle, column - strip * shape_.strip_columns, in.tag, in.x, res, sum.value);
   } else {

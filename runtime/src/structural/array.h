@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "guard.h"
@@ -12,6 +13,7 @@
 #include "structural/pe.h"
 #include "structural/plane.h"
 #include "structural/recon_strip.h"
+#include "structural/weight_registers.h"
 
 namespace microscopiq {
 
@@ -26,6 +28,9 @@ struct StructuralJob {
   const std::vector<std::vector<ReconVisit>>* visits = nullptr;
   // Array rows that its sums go through: those below the plane's own hold weights of 0.
   int depth = 0;
+  // What was loaded into its plane, by its number in the call; null: it is there from the start.
+  const PlaneLoad* load = nullptr;
+  size_t load_number = 0;
 };
 
 struct StructuralResult {
@@ -41,7 +46,12 @@ struct SteppedMatmul {
   uint64_t digest = 0;  // of its sums
 
   StructuralJob Job() const {
-    return {plane.get(), x.data(), plane->rows, m, 0, nullptr, plane->rows};
+    StructuralJob job;
+    job.plane = plane.get();
+    job.x = x.data();
+    job.x_pitch = job.depth = plane->rows;
+    job.m = m;
+    return job;
   }
 };
 
@@ -84,6 +94,9 @@ class StructuralArray {
 
   void Reset(const std::vector<StructuralJob>& jobs);
   void AddJob(const StructuralJob& job);
+  void AddLoads(const std::vector<StructuralJob>& jobs);
+  // Throws SimError unless a row's weights, or its merges, are those of the matmul that needs them.
+  void CheckLoaded(int64_t cycle, int row, int column, const StructuralJob& job, bool merges) const;
   void Cycle(int64_t cycle);
   void FeedRow(int64_t cycle, int row);
   void StartStrips(int64_t cycle, int row);
@@ -113,6 +126,7 @@ class StructuralArray {
   std::vector<int64_t> collected_;         // cycle of the last one
   std::vector<int> strip_of_;              // of each column
   std::vector<ReconStrip> strips_;
+  std::optional<WeightRegisters> registers_;  // if the matmuls say what was loaded
 };
 
 }  // namespace microscopiq

@@ -32,15 +32,31 @@ Cause TailOf(Unit unit) { return unit == Unit::kArray ? Cause::kFillDrain : Work
 }  // namespace
 
 Timing::Timing(const ArchNumbers& arch)
-    : arch_(arch), traffic_(static_cast<int>(arch.array_rows)), dram_(arch) {}
+    : arch_(arch),
+      traffic_(static_cast<int>(arch.array_rows)),
+      dram_(arch),
+      plane_rows_(arch),
+      current_load_(arch.weight_planes) {}
+
+// The array begins with the rows that are loaded, and loads with the rows that it's done with.
+int64_t Timing::Token::TimeFor(Unit waiter) const {
+  const bool to_array =
+      waiter == Unit::kArray && (poster == Unit::kWload || poster == Unit::kRecon);
+  const bool to_load = poster == Unit::kArray && (waiter == Unit::kWload || waiter == Unit::kRecon);
+  return to_array || to_load ? by_row : time;
+}
 
 void Timing::Reset(std::vector<Span>* trace, bool keep_array_starts) {
   trace_ = trace;
   keep_array_starts_ = keep_array_starts;
   array_starts_.clear();
   origin_ = started_ = {};
+  plane_loads_.clear();
   traffic_.Clear();
   dram_.Reset();
+  plane_rows_.Clear();
+  std::fill(current_load_.begin(), current_load_.end(), 0);
+  loads_ = 0;
   clock_ = channel_free_ = last_start_ = 0;
   for (UnitState& state : states_) {
     state.queue.clear();
@@ -60,6 +76,12 @@ void Timing::AddTokens(int sem, int64_t delta) {
 }
 
 void Timing::Dispatch(Unit unit, Work work) {
+  if (work.plane >= 0) {
+    size_t& current = current_load_[work.plane];
+    if (unit == Unit::kWload) current = loads_++;
+    work.load = current;
+    if (keep_array_starts_) plane_loads_.resize(loads_);
+  }
   if (arch_.overlap) {
     Push(unit, MakeOp(Kind::kWork, 0, std::move(work)));
   } else {
@@ -87,10 +109,11 @@ void Timing::RunAlone(Unit unit, Work work) {
   running_ = parts_.size() - 1;
   started_ = origin_;
   StartWork(unit, std::move(work), start);
-  clock_ = states_[static_cast<int>(unit)].all_done;
-  Spend(unit, TailOf(unit), states_[static_cast<int>(unit)].free, clock_);
+  UnitState& state = states_[static_cast<int>(unit)];
+  clock_ = state.all_done;
+  Spend(unit, TailOf(unit), state.free, clock_);
   if (unit != Unit::kArray) Spend(Unit::kArray, WorkOf(unit), start, clock_);
-  states_[static_cast<int>(unit)].free = clock_;
+  state.free = clock_;
   Control();
 }
 
@@ -122,17 +145,19 @@ int64_t Timing::HeadStart(int unit) {
   if (state.queue.empty()) return kNever;
   const Op& op = state.queue.front();
   int64_t start = std::max(state.free, op.dispatched);
-  if (op.kind == Kind::kWork) {
-    if (op.work.dram && !op.work.transfer) start = std::max(start, channel_free_);
-    if (unit == static_cast<int>(Unit::kArray)) {
-      start = traffic_.EarliestStart(start, op.work.recon_plan.get(), op.work.rows);
-    }
-    return start;
-  }
-  return op.kind == Kind::kWait ? WaitStart(op, start) : start;
+  if (op.kind == Kind::kWork) return WorkStart(static_cast<Unit>(unit), op.work, start);
+  return op.kind == Kind::kWait ? WaitStart(static_cast<Unit>(unit), op, start) : start;
 }
 
-int64_t Timing::WaitStart(const Op& op, int64_t start) {
+int64_t Timing::WorkStart(Unit unit, const Work& work, int64_t start) const {
+  if (work.dram) return work.transfer ? start : std::max(start, channel_free_);
+  if (work.plane < 0) return start;
+  if (unit != Unit::kArray) return plane_rows_.EarliestLoad(start, work.plane, work.rows);
+  return traffic_.EarliestStart(start, work.recon_plan.get(), work.rows,
+                                plane_rows_.Ready(work.plane));
+}
+
+int64_t Timing::WaitStart(Unit unit, const Op& op, int64_t start) {
   Semaphore& semaphore = semaphores_[op.sem];
   while (semaphore.ready < 0 && !semaphore.posted.empty()) {
     semaphore.posted.pop();
@@ -140,7 +165,7 @@ int64_t Timing::WaitStart(const Op& op, int64_t start) {
   }
   if (semaphore.ready > 0) return start;
   if (semaphore.posted.empty()) return kNever;
-  return std::max(start, semaphore.posted.top().time);
+  return std::max(start, semaphore.posted.top().TimeFor(unit));
 }
 
 bool Timing::StartNext(int64_t until) {
@@ -175,12 +200,7 @@ void Timing::Start(int number, int64_t start) {
   Spend(unit, Cause::kIdle, state.free, wanted);
   switch (op.kind) {
     case Kind::kWork:
-      if (unit == Unit::kArray) {
-        // It must not overtake what is still in the array.
-        Spend(unit, traffic_.delays() ? Cause::kRecon : Cause::kFillDrain, wanted, start);
-      } else {
-        Spend(unit, Cause::kDma, wanted, start);
-      }
+      SpendBeforeWork(unit, op.work, wanted, start);
       StartWork(unit, std::move(op.work), start);
       break;
     case Kind::kWait:
@@ -190,8 +210,13 @@ void Timing::Start(int number, int64_t start) {
     case Kind::kPost:
     case Kind::kPostRead: {
       // The unit goes on at once; the token shows up in its time.
-      const int64_t ready = op.kind == Kind::kPost ? state.all_done : state.all_read;
-      semaphores_[op.sem].posted.push({std::max(start, ready), state.free, unit});
+      // An array that posts its results means these, not its plane.
+      const bool loads = unit == Unit::kWload || unit == Unit::kRecon;
+      const int64_t ready =
+          std::max(start, op.kind == Kind::kPost ? state.all_done : state.all_read);
+      const bool by_row =
+          plane_rows_.by_row() && (loads || (unit == Unit::kArray && op.kind == Kind::kPostRead));
+      semaphores_[op.sem].posted.push({ready, by_row ? start : ready, state.free, unit});
       StaleWaiters(op.sem);
       state.free = start;
       break;
@@ -212,21 +237,9 @@ void Timing::StartWork(Unit unit, Work work, int64_t start) {
     }
   }
   if (unit == Unit::kArray) {
-    std::vector<std::vector<ReconVisit>> visits;
-    const ReconGrant grant =
-        traffic_.Reserve(start, work.recon_plan.get(), work.rows, work.streamed,
-                         keep_array_starts_ ? &visits : nullptr);
-    if (work.recon_plan) {
-      // Its rows wait for what ReCoN holds back, and so do their activations and weights.
-      work.latency = grant.latency;
-      work.hold = grant.delay;
-    } else {
-      work.latency += grant.depth - work.rows;
-    }
-    if (keep_array_starts_) {
-      const int64_t free = start + work.busy;
-      array_starts_.push_back({start, free, free + work.latency, grant.depth, std::move(visits)});
-    }
+    StartMatmul(&work, start);
+  } else if (work.plane >= 0) {
+    StartLoad(unit, &work, start);
   }
   const int64_t end = start + work.busy, worked = end - work.recon - work.temporal;
   Spend(unit, Cause::kBusy, start, worked);
@@ -241,6 +254,52 @@ void Timing::StartWork(Unit unit, Work work, int64_t start) {
   if (unit == Unit::kArray) part.array_end = state.all_done;
 }
 
+void Timing::StartMatmul(Work* work, int64_t start) {
+  std::vector<std::vector<ReconVisit>> visits;
+  ReconNotes notes;
+  if (keep_array_starts_) notes.visits = &visits;
+  if (plane_rows_.watches()) notes.passed = &passed_;
+  const ReconGrant grant = traffic_.Reserve(start, work->recon_plan.get(), work->rows,
+                                            work->streamed, plane_rows_.Ready(work->plane), notes);
+  if (notes.passed) plane_rows_.Pass(work->plane, work->rows, passed_);
+  if (work->recon_plan) {
+    // Its rows wait for what ReCoN holds back, and so do their activations and weights.
+    work->latency = grant.latency;
+    work->hold = grant.delay;
+  } else {
+    work->latency += grant.depth - work->rows;
+  }
+  if (!keep_array_starts_) return;
+  const int64_t free = start + work->busy;
+  array_starts_.push_back(
+      {start, free, free + work->latency, grant.depth, work->load, std::move(visits)});
+}
+
+void Timing::StartLoad(Unit unit, Work* work, int64_t start) {
+  PlaneLoad* load = keep_array_starts_ ? &plane_loads_[work->load] : nullptr;
+  LoadTimes times;
+  if (unit == Unit::kWload) {
+    times = plane_rows_.Load(start, work->plane, work->rows, load);
+  } else {
+    times = plane_rows_.Configure(start, work->plane, work->recon_plan.get(), load);
+  }
+  work->busy = times.busy;
+  work->latency = work->hold = times.end - start - times.busy;
+  // What the array may start with is known anew.
+  states_[static_cast<int>(Unit::kArray)].stale = true;
+}
+
+void Timing::SpendBeforeWork(Unit unit, const Work& work, int64_t wanted, int64_t start) {
+  if (unit != Unit::kArray) {
+    Spend(unit, work.dram ? Cause::kDma : Cause::kArray, wanted, start);
+    return;
+  }
+  // It must not overtake what is still in the array, nor what comes into its plane.
+  const int64_t entered = traffic_.EarliestStart(wanted, work.recon_plan.get(), work.rows, nullptr);
+  Spend(unit, traffic_.delays() ? Cause::kRecon : Cause::kFillDrain, wanted, entered);
+  Spend(unit, Cause::kWeights, entered, start);
+}
+
 void Timing::TakeToken(Unit unit, int sem, int64_t from) {
   StaleWaiters(sem);
   Semaphore& semaphore = semaphores_[sem];
@@ -250,9 +309,10 @@ void Timing::TakeToken(Unit unit, int sem, int64_t from) {
   }
   const Token token = semaphore.posted.top();
   semaphore.posted.pop();
-  const int64_t tail = std::clamp(token.busy_end, from, std::max(from, token.time));
+  const int64_t time = token.TimeFor(unit);
+  const int64_t tail = std::clamp(token.busy_end, from, std::max(from, time));
   Spend(unit, WorkOf(token.poster), from, tail);
-  Spend(unit, TailOf(token.poster), tail, token.time);
+  Spend(unit, TailOf(token.poster), tail, time);
 }
 
 void Timing::Spend(Unit unit, Cause cause, int64_t begin, int64_t end) {

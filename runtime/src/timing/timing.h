@@ -10,12 +10,14 @@
 #include <functional>
 #include <memory>
 #include <queue>
+#include <tuple>
 #include <vector>
 
 #include "isa.gen.h"
 #include "recon/traffic.h"
 #include "stats.h"
 #include "timing/dram.h"
+#include "timing/plane_rows.h"
 #include "timing/ring.h"
 
 namespace microscopiq {
@@ -36,6 +38,9 @@ struct Work {
   int64_t streamed = 0;
   int rows = 0;
   std::shared_ptr<const ReconPlan> recon_plan;
+  // Of what fills a plane or streams through it.
+  int plane = -1;
+  size_t load = 0;  // which of the call's loads, in the order of the program
 };
 
 constexpr uint32_t kNoPc = UINT32_MAX;
@@ -62,6 +67,7 @@ struct ArrayStart {
   int64_t free;  // when the next one could start
   int64_t done;  // when its last sum was there
   int depth;     // array rows that its sums went through
+  size_t load;   // what its plane holds
   std::vector<std::vector<ReconVisit>> visits;
 };
 
@@ -100,6 +106,8 @@ class Timing {
   const std::vector<PartTimes>& parts() const { return parts_; }
   // Of each matmul, in order, if they are kept.
   const std::vector<ArrayStart>& array_starts() const { return array_starts_; }
+  // What came into the planes, in the order of the program, if starts are kept.
+  const std::vector<PlaneLoad>& plane_loads() const { return plane_loads_; }
 
  private:
   enum class Kind : uint8_t { kWork, kWait, kPost, kPostRead };
@@ -124,10 +132,14 @@ class Timing {
   };
   struct Token {
     int64_t time;
+    int64_t by_row;    // for who waits for a plane whose rows are handed on one by one
     int64_t busy_end;  // from here to `time` its poster's pipeline empties
     Unit poster;
 
-    bool operator>(const Token& other) const { return time > other.time; }
+    int64_t TimeFor(Unit waiter) const;
+    bool operator>(const Token& other) const {
+      return std::tie(time, by_row) > std::tie(other.time, other.by_row);
+    }
   };
   struct Semaphore {
     int64_t ready = 0;  // tokens that were there from the start; below 0: owed
@@ -141,11 +153,15 @@ class Timing {
   void RunAlone(Unit unit, Work work);
   // Earliest start of a unit's head, kNever if it is blocked or there is none.
   int64_t HeadStart(int unit);
-  int64_t WaitStart(const Op& op, int64_t start);
+  int64_t WaitStart(Unit unit, const Op& op, int64_t start);
+  int64_t WorkStart(Unit unit, const Work& work, int64_t start) const;
   // Starts the earliest head that can start by `until`; false if there is none.
   bool StartNext(int64_t until);
   void Start(int unit, int64_t start);
   void StartWork(Unit unit, Work work, int64_t start);
+  void StartLoad(Unit unit, Work* work, int64_t start);
+  void StartMatmul(Work* work, int64_t start);
+  void SpendBeforeWork(Unit unit, const Work& work, int64_t wanted, int64_t start);
   void TakeToken(Unit unit, int sem, int64_t from);
   void Spend(Unit unit, Cause cause, int64_t begin, int64_t end);
   void SpendRest(int64_t total);
@@ -162,9 +178,14 @@ class Timing {
   size_t running_ = 0;  // the part of what starts
   ReconTraffic traffic_;
   Dram dram_;
+  PlaneRows plane_rows_;
+  Ranks passed_;                      // of the matmul that starts
+  std::vector<size_t> current_load_;  // of each plane, as instructions are dispatched
+  size_t loads_ = 0;                  // dispatched
   std::vector<Span>* trace_ = nullptr;
   bool keep_array_starts_ = false;
   std::vector<ArrayStart> array_starts_;
+  std::vector<PlaneLoad> plane_loads_;
   Origin origin_;   // of what is dispatched
   Origin started_;  // of what starts
 };

@@ -115,11 +115,35 @@ def test_gap_between_planes_by_hand():
     certain = dataclasses.replace(visits, count=visits.count[:1] * 0 + 3, chance=visits.chance[:1]
                                   * 0 + 1.0, turns=visits.turns[:1] * 0 + 3)  # fmt: skip
     # Always 3 visits of 14 cycles: the same turns, so that only order counts, a visit in 3 + 1.
-    assert certain.gap(1000, False) == certain.gap(1000, True) == pytest.approx(3 * 14 / 4)
+    assert certain.gap(1000, False, 64) == certain.gap(1000, True, 64) == pytest.approx(3 * 14 / 4)
     # Of few rows it is the next plane's load that takes longer: 64 against (2 - 1) * 3 + 1.
-    assert certain.gap(2, False) == 64 - 4
+    assert certain.gap(2, False, 64) == 64 - 4
     # In fact visits differ, and one network's last visits make the next plane's wait.
-    assert 150 < visits.gap(1000, False) < 230
+    assert 150 < visits.gap(1000, False, 64) < 230
+
+
+def test_loads_over_several_buses_by_hand():
+    """64 rows in shares of 8: a load takes 8 cycles, that of a short plane as many as it has."""
+    arch, op = dataclasses.replace(DEFAULT, weight_buses=8), Gemm(1, 1, 5, 200, 147, "int4")
+    assert [arch.load_cycles(rows) for rows in (64, 19, 8, 3)] == [8, 8, 8, 3]
+    assert resources(op, GemmTile(5, 64, 64), arch).weight_load == 4 * 3 * 8
+    full = dataclasses.replace(arch, edge_trimming=0)
+    assert full.load_cycles(3) == 8 and DEFAULT.load_cycles(3) == 3
+    # As a whole a plane is taken once the rows above its last share are through: 56 cycles later.
+    assert work_of(op, arch).plane(5, 64, 64).late == 56 and work_of(op, DEFAULT).load_tokens == 3
+    assert work_of(op, DEFAULT).plane(5, 64, 64).late == 0
+
+
+@pytest.mark.parametrize("keys", [{"weight_buses": 8}, {"row_release": 1},
+                                  {"weight_buses": 8, "row_release": 1, "weight_planes": 3}])
+def test_estimates_of_loads(keys):
+    op = Gemm(1, 1, 40, 400, 300, "int4", None, True)
+    arch = dataclasses.replace(DEFAULT, **keys)
+    tiles = random.Random(0).sample(legal_tiles(op, arch), 20)
+    errors = [
+        abs(walk(op, tile, arch).cycles / measured(op, tile, arch)["cycles"] - 1) for tile in tiles
+    ]
+    assert statistics.median(errors) <= 0.05 and max(errors) <= 0.15, sorted(errors)[-5:]
 
 
 def test_temporal_planes_by_hand():

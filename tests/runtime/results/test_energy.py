@@ -51,6 +51,14 @@ def test_every_component_by_hand():
     assert found["array"] == pytest.approx(1000 * mac + 50 * 4 * HOLD)
 
 
+def test_wires_of_weight_buses():
+    """Of 64 rows in 4 shares, three buses go past 32, 48 and 64 PEs of 3.04 um2; one goes free."""
+    found = energy(numbers={**DEFAULT, "weight_buses": 4})["array"] - energy()["array"]
+    length_mm = (32 + 48 + 64) / 4 * 3.04**0.5 / 1000
+    wire = TABLE.weight_bus_pj_per_bit_per_mm.value
+    assert found == pytest.approx(50 * 4 * length_mm * wire)
+
+
 def test_zeros_beside_groups_take_the_energy_of_products():
     assert energy(macs=300, zero_macs=700) == energy(macs=1000)
 
@@ -116,13 +124,15 @@ def test_energy_grows_with_every_count():
 def test_every_entry_of_energy_counts():
     """An entry that no component uses would be a figure without a meaning."""
     base = sum(energy().values())
-    small = {**DEFAULT, "spad_bytes": 16384}  # below 32 kB the first two sizes count
+    # Below 32 kB the first two sizes of a memory count; only buses beyond the first have wires.
+    others = {"sram_8kb_pj_per_byte": {**DEFAULT, "spad_bytes": 16384},
+              "weight_bus_pj_per_bit_per_mm": {**DEFAULT, "weight_buses": 8}}  # fmt: skip
     for name, row in TABLE.entries().items():
         if "_pj" in name:
             more = dataclasses.replace(row, value=2 * row.value)
             table = dataclasses.replace(TABLE, **{name: more})
-            numbers = small if name == "sram_8kb_pj_per_byte" else DEFAULT
-            before = sum(energy(numbers=numbers).values()) if numbers is small else base
+            numbers = others.get(name, DEFAULT)
+            before = sum(energy(numbers=numbers).values()) if name in others else base
             assert sum(energy(table=table, numbers=numbers).values()) != before, name
 
 
