@@ -141,8 +141,7 @@ def _weight_loading(arch: Arch, table: Technology) -> list[Part]:
 def _array(arch: Arch, table: Technology) -> list[Part]:
     pes = arch.array_rows * arch.array_cols
     parts = [
-        Part("array", name, count * pes, entry)
-        for name, count, entry in _pe(arch.numbers(), table)
+        Part("array", name, count * pes, entry) for name, count, entry in _pe(arch.numbers(), table)
     ]
     if arch.temporal_cycles:
         parts.append(Part("array", "group decoder", arch.array_cols, table.group_decoder_um2))

@@ -89,7 +89,10 @@ def bound_of(op: Gemm, arch: Arch, segment: bytes, record: dict) -> Bound:
         weight_load=outside * work_of(op, arch).load_cycles,
         recon=visits,
         vector=results * (op.groups + extra) / lanes if lanes else 0,
-        latency=2 * latency + arch.load_cycles(min(array_k, op.k)) + last + arch.vector_latency_cycles,
+        latency=2 * latency
+        + arch.load_cycles(min(array_k, op.k))
+        + last
+        + arch.vector_latency_cycles,
         latency_dma=latency,
     )
 

