@@ -55,9 +55,8 @@ class Arch:
         "weight buses; each loads a row a cycle into its share of the array rows", 1, 1024
     )
     row_release: int = key(
-        "1: each row of a plane is loaded anew behind its last activation; 0: the plane as a whole",
-        0, 1,
-    )  # fmt: skip
+        "1: rows of a plane are loaded and released one by one; 0: all together, by tokens", 0, 1
+    )
     spad_bytes: int = key("activation scratchpad", 64, 1 << 30)
     wbuf_bytes: int = key("weight buffer", 64, 1 << 30)
     acc_bytes: int = key("accumulator memory", 64, 1 << 30)

@@ -14,6 +14,7 @@ from ...target.isa.program import Buffer, Function, size_of
 from ...target.isa.spec import LOOP_DEPTH, Instruction, Unit
 from ..tiling.nest import Nest
 from .allocate import Placed, affine, allocate, common_path
+from .planes import PLANE
 from .sizes import with_sizes
 from .state import Emitter, Lowered, Op, Room, ScheduledTree
 from .tree import Linear, LoopNode
@@ -163,6 +164,8 @@ def _add_tokens(emitter: Emitter, root: LoopNode, homes: dict[str, tuple[LoopNod
         buffer.name: at for at, nest in enumerate(emitter.nest.parts) for buffer in nest.buffers
     }
     for key, home in homes.items():
+        if key == PLANE and emitter.arch.row_release:
+            continue  # The array itself keeps loads and products of a plane in order.
         body = (home[-1] if home else root).body
         writers: dict[Unit, list[int]] = {}
         readers: dict[Unit, list[int]] = {}

@@ -24,6 +24,8 @@ TILE_COUNTS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128, 192
 TILE_ROWS = (16, 32, 48, 64, 80, 96, 128, 160, 192, 256, 384, 512, 768, 1024)
 LOAD_SLOTS = (3, 2)
 RESULT_SLOTS = (2, 3, 1)
+MORE_LOADS, MORE_RESULTS = 10, 6
+"""Slots where planes follow each other in less time than a sum or a transfer is on its way."""
 STORE_PIECES = (1, 2, 4)
 PIECE_BYTES = 1 << 16
 """A large tile of results is stored in pieces: the channel isn't shared within a transfer, and
@@ -36,7 +38,7 @@ NEARLY_EQUAL = 0.001
 def legal_tiles(op: Gemm, arch: Arch) -> tuple[GemmTile, ...]:
     """Return every tile that may be proposed, in a fixed order; none is left out by chance."""
     found = []
-    for order, x_home, w_home, loads, results in _structures(op):
+    for order, x_home, w_home, loads, results in _structures(op, arch):
         for tile_m in _rows(op, arch):
             tile = _tile(op, arch, tile_m, order=order, x_home=x_home, w_home=w_home,
                          load_slots=loads, result_slots=results)  # fmt: skip
@@ -45,8 +47,11 @@ def legal_tiles(op: Gemm, arch: Arch) -> tuple[GemmTile, ...]:
     return tuple(found)
 
 
-def _structures(op: Gemm):
+def _structures(op: Gemm, arch: Arch):
     """Yield the choices that don't depend on the rows of a tile, without those that are alike."""
+    more = arch.row_release
+    load_slots = (*LOAD_SLOTS, MORE_LOADS) if more else LOAD_SLOTS
+    result_slots = (*RESULT_SLOTS, MORE_RESULTS) if more else RESULT_SLOTS
     for order in ORDERS if op.column_blocks > 1 else ORDERS[:1]:
         for x_home in X_HOMES:
             for w_home in W_HOMES:
@@ -54,8 +59,8 @@ def _structures(op: Gemm):
                     continue
                 if w_home == "all" and op.column_blocks == 1:
                     continue
-                for loads in LOAD_SLOTS:
-                    for results in RESULT_SLOTS:
+                for loads in load_slots:
+                    for results in result_slots:
                         yield order, x_home, w_home, loads, results
 
 
@@ -103,7 +108,8 @@ def default_gemm_tile(op: Gemm, arch: Arch) -> GemmTile:
     tiles = [
         tile
         for tile in legal_tiles(op, arch)
-        if tile.result_slots in slots and tile.store_pieces == default_pieces(op, tile.tile_m)
+        if tile.result_slots in (*slots, MORE_RESULTS)
+        and tile.store_pieces == default_pieces(op, tile.tile_m)
     ]
     return least_tile(op, arch, tiles) if tiles else plain_tile(op, arch)
 

@@ -302,7 +302,7 @@ class _Walk:
             # Rows are there one by one: behind those of the loads before on the same bus, and
             # behind the activations of the matmul before, a micro-block later.
             self.rows_there = max(self.rows_there + plane.load, self.planes[0] + MICRO_BLOCK)
-            start = max(start, self.rows_there)
+            start = max(self.array_free, self.clock, self.rows_there, begin + 1)
         if self.first < 0:
             self.first = start
         end = start + plane.busy

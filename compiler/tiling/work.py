@@ -78,8 +78,10 @@ class Work:
         self.outliers = bool(op.weight_format) and WEIGHT_FORMATS[op.weight_format].has_outliers
         # Units that read weights: they load planes, merge outliers, and scale sums.
         self.w_readers = 1 + self.outliers + bool(op.weight_format)
-        self.load_tokens = (TOKENS + 1) * (1 + self.outliers)
-        self.plane_tokens = 1 + TOKENS * (1 + self.outliers)
+        # An array that hands on rows one by one needs no tokens for its planes.
+        tokens = 0 if arch.row_release else TOKENS
+        self.load_tokens = (tokens + 1) * (1 + self.outliers)
+        self.plane_tokens = 1 + tokens * (1 + self.outliers)
         self.panel_bytes = [
             [expected_panel(op, cols, rows) for cols in self.cols] for rows in self.inputs
         ]

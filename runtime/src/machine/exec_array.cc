@@ -59,7 +59,7 @@ PanelPart Machine::CheckedPart(const Op& op, Panel* panel) const {
 
 Plane& Machine::LoadedPlane(const Affine& plane) {
   const int number = PlaneNumber(plane);
-  if (watch_) watch_->WriteSlots(number);
+  if (watch_ && !arch_.row_release) watch_->WriteSlots(number);
   return planes_[number];
 }
 
@@ -158,7 +158,7 @@ Machine::Outcome Machine::Execute(const ReconConfig& op) {
     recon_settings_.Keep(part, setting);
   }
   plane.FinishMerge(setting.outlier_rows, setting.plan, setting.switches);
-  if (watch_) watch_->WriteMerges(number);
+  if (watch_ && !arch_.row_release) watch_->WriteMerges(number);
   wbuf().CountRead(setting.bytes);
   record_.outlier_rows += setting.outlier_rows;
   Work work;
@@ -202,8 +202,8 @@ Machine::Outcome Machine::Execute(const Matmul& op) {
     Fail(kSimError, "plane ", number,
          " holds a format with outliers, and no recon.config since its preload");
   }
-  if (watch_) watch_->ReadSlots(number);
-  if (watch_ && plane.merges()) watch_->ReadMerges(number);
+  if (watch_ && !arch_.row_release) watch_->ReadSlots(number);
+  if (watch_ && !arch_.row_release && plane.merges()) watch_->ReadMerges(number);
   if (plane.empty()) return std::nullopt;
   const bool accumulate = At(op.accumulate) != 0;
   const int64_t rows = plane.rows(), cols = plane.cols();

@@ -36,15 +36,8 @@ Timing::Timing(const ArchNumbers& arch)
       traffic_(static_cast<int>(arch.array_rows)),
       dram_(arch),
       plane_rows_(arch),
+      plane_order_(arch),
       current_load_(arch.weight_planes) {}
-
-// The array begins with the rows that are loaded, and loads with the rows that it's done with.
-int64_t Timing::Token::TimeFor(Unit waiter) const {
-  const bool to_array =
-      waiter == Unit::kArray && (poster == Unit::kWload || poster == Unit::kRecon);
-  const bool to_load = poster == Unit::kArray && (waiter == Unit::kWload || waiter == Unit::kRecon);
-  return to_array || to_load ? by_row : time;
-}
 
 void Timing::Reset(std::vector<Span>* trace, bool keep_array_starts) {
   trace_ = trace;
@@ -55,6 +48,7 @@ void Timing::Reset(std::vector<Span>* trace, bool keep_array_starts) {
   traffic_.Clear();
   dram_.Reset();
   plane_rows_.Clear();
+  plane_order_.Clear();
   std::fill(current_load_.begin(), current_load_.end(), 0);
   loads_ = 0;
   clock_ = channel_free_ = last_start_ = 0;
@@ -80,6 +74,7 @@ void Timing::Dispatch(Unit unit, Work work) {
     size_t& current = current_load_[work.plane];
     if (unit == Unit::kWload) current = loads_++;
     work.load = current;
+    work.place = plane_order_.Dispatch(unit, work.plane);
     if (keep_array_starts_) plane_loads_.resize(loads_);
   }
   if (arch_.overlap) {
@@ -146,18 +141,23 @@ int64_t Timing::HeadStart(int unit) {
   const Op& op = state.queue.front();
   int64_t start = std::max(state.free, op.dispatched);
   if (op.kind == Kind::kWork) return WorkStart(static_cast<Unit>(unit), op.work, start);
-  return op.kind == Kind::kWait ? WaitStart(static_cast<Unit>(unit), op, start) : start;
+  return op.kind == Kind::kWait ? WaitStart(op, start) : start;
 }
 
 int64_t Timing::WorkStart(Unit unit, const Work& work, int64_t start) const {
   if (work.dram) return work.transfer ? start : std::max(start, channel_free_);
   if (work.plane < 0) return start;
+  if (plane_rows_.by_row()) {
+    const int64_t turn = plane_order_.Turn(unit, work.plane, work.place);
+    if (turn == kNever) return kNever;
+    start = std::max(start, turn);
+  }
   if (unit != Unit::kArray) return plane_rows_.EarliestLoad(start, work.plane, work.rows);
   return traffic_.EarliestStart(start, work.recon_plan.get(), work.rows,
                                 plane_rows_.Ready(work.plane));
 }
 
-int64_t Timing::WaitStart(Unit unit, const Op& op, int64_t start) {
+int64_t Timing::WaitStart(const Op& op, int64_t start) {
   Semaphore& semaphore = semaphores_[op.sem];
   while (semaphore.ready < 0 && !semaphore.posted.empty()) {
     semaphore.posted.pop();
@@ -165,7 +165,7 @@ int64_t Timing::WaitStart(Unit unit, const Op& op, int64_t start) {
   }
   if (semaphore.ready > 0) return start;
   if (semaphore.posted.empty()) return kNever;
-  return std::max(start, semaphore.posted.top().TimeFor(unit));
+  return std::max(start, semaphore.posted.top().time);
 }
 
 bool Timing::StartNext(int64_t until) {
@@ -210,13 +210,8 @@ void Timing::Start(int number, int64_t start) {
     case Kind::kPost:
     case Kind::kPostRead: {
       // The unit goes on at once; the token shows up in its time.
-      // An array that posts its results means these, not its plane.
-      const bool loads = unit == Unit::kWload || unit == Unit::kRecon;
-      const int64_t ready =
-          std::max(start, op.kind == Kind::kPost ? state.all_done : state.all_read);
-      const bool by_row =
-          plane_rows_.by_row() && (loads || (unit == Unit::kArray && op.kind == Kind::kPostRead));
-      semaphores_[op.sem].posted.push({ready, by_row ? start : ready, state.free, unit});
+      const int64_t ready = op.kind == Kind::kPost ? state.all_done : state.all_read;
+      semaphores_[op.sem].posted.push({std::max(start, ready), state.free, unit});
       StaleWaiters(op.sem);
       state.free = start;
       break;
@@ -234,6 +229,13 @@ void Timing::StartWork(Unit unit, Work work, int64_t start) {
     channel_free_ = start + work.busy;
     for (UnitState& other : states_) {
       if (!other.queue.empty() && other.queue.front().work.dram) other.stale = true;
+    }
+  }
+  if (work.plane >= 0) {
+    plane_order_.Start(unit, work.plane, start);
+    // Whose turn it is, and what rows there are, is known anew.
+    for (Unit other : {Unit::kWload, Unit::kRecon, Unit::kArray}) {
+      states_[static_cast<int>(other)].stale = true;
     }
   }
   if (unit == Unit::kArray) {
@@ -285,8 +287,6 @@ void Timing::StartLoad(Unit unit, Work* work, int64_t start) {
   }
   work->busy = times.busy;
   work->latency = work->hold = times.end - start - times.busy;
-  // What the array may start with is known anew.
-  states_[static_cast<int>(Unit::kArray)].stale = true;
 }
 
 void Timing::SpendBeforeWork(Unit unit, const Work& work, int64_t wanted, int64_t start) {
@@ -309,10 +309,9 @@ void Timing::TakeToken(Unit unit, int sem, int64_t from) {
   }
   const Token token = semaphore.posted.top();
   semaphore.posted.pop();
-  const int64_t time = token.TimeFor(unit);
-  const int64_t tail = std::clamp(token.busy_end, from, std::max(from, time));
+  const int64_t tail = std::clamp(token.busy_end, from, std::max(from, token.time));
   Spend(unit, WorkOf(token.poster), from, tail);
-  Spend(unit, TailOf(token.poster), tail, time);
+  Spend(unit, TailOf(token.poster), tail, token.time);
 }
 
 void Timing::Spend(Unit unit, Cause cause, int64_t begin, int64_t end) {

@@ -10,13 +10,13 @@
 #include <functional>
 #include <memory>
 #include <queue>
-#include <tuple>
 #include <vector>
 
 #include "isa.gen.h"
 #include "recon/traffic.h"
 #include "stats.h"
 #include "timing/dram.h"
+#include "timing/plane_order.h"
 #include "timing/plane_rows.h"
 #include "timing/ring.h"
 
@@ -40,7 +40,8 @@ struct Work {
   std::shared_ptr<const ReconPlan> recon_plan;
   // Of what fills a plane or streams through it.
   int plane = -1;
-  size_t load = 0;  // which of the call's loads, in the order of the program
+  size_t load = 0;          // which of the call's loads, in the order of the program
+  PlaneOrder::Place place;  // and where among the plane's others it comes
 };
 
 constexpr uint32_t kNoPc = UINT32_MAX;
@@ -132,14 +133,10 @@ class Timing {
   };
   struct Token {
     int64_t time;
-    int64_t by_row;    // for who waits for a plane whose rows are handed on one by one
     int64_t busy_end;  // from here to `time` its poster's pipeline empties
     Unit poster;
 
-    int64_t TimeFor(Unit waiter) const;
-    bool operator>(const Token& other) const {
-      return std::tie(time, by_row) > std::tie(other.time, other.by_row);
-    }
+    bool operator>(const Token& other) const { return time > other.time; }
   };
   struct Semaphore {
     int64_t ready = 0;  // tokens that were there from the start; below 0: owed
@@ -153,7 +150,7 @@ class Timing {
   void RunAlone(Unit unit, Work work);
   // Earliest start of a unit's head, kNever if it is blocked or there is none.
   int64_t HeadStart(int unit);
-  int64_t WaitStart(Unit unit, const Op& op, int64_t start);
+  int64_t WaitStart(const Op& op, int64_t start);
   int64_t WorkStart(Unit unit, const Work& work, int64_t start) const;
   // Starts the earliest head that can start by `until`; false if there is none.
   bool StartNext(int64_t until);
@@ -179,6 +176,7 @@ class Timing {
   ReconTraffic traffic_;
   Dram dram_;
   PlaneRows plane_rows_;
+  PlaneOrder plane_order_;
   Ranks passed_;                      // of the matmul that starts
   std::vector<size_t> current_load_;  // of each plane, as instructions are dispatched
   size_t loads_ = 0;                  // dispatched
