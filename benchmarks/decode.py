@@ -30,11 +30,16 @@ from microscopiq.target.isa.program import Program
 
 INPUTS, OUTPUTS, FLAGGED = 384, 1536, 0.09
 FORMATS = ("int8", "int4", "ms4", "ms2")
-MACHINES: dict[str, dict[str, int]] = {
+MACHINES: dict[str, dict[str, int]] = {  # fmt: skip
     "as it is": {},
     "8 buses": {"weight_buses": 8},
-    "8 buses, by row": {"weight_buses": 8, "row_release": 1},
-    "the same, 4 planes": {"weight_buses": 8, "row_release": 1, "weight_planes": 4},
+    "8 buses, by row": {"weight_buses": 8, "row_release": 1, "queue_depth": 64},
+    "the same, 4 planes": {
+        "weight_buses": 8,
+        "row_release": 1,
+        "queue_depth": 64,
+        "weight_planes": 4,
+    },
 }
 SEGMENTS = {"recon_units": 8, "recon_segment_columns": 8}
 GOAL = 1.3

@@ -69,6 +69,9 @@ std::string MakeProgram(Random* random) {
   if (!panels.empty()) function.weights = Segment(panels);
   Put(&function.tail, uint32_t{0});  // no notes
   Put(&function.tail, uint32_t{0});  // one operator
+  // No sizes that a call decides: none of them, nor rows, extents and operands that follow from
+  // one.
+  for (int table = 0; table < 4; ++table) Put(&function.tail, uint32_t{0});
   ProgramParts parts;
   parts.head = Head(arch);
   parts.functions.push_back(std::move(function));

@@ -16,12 +16,13 @@ int64_t OneOf(Random* random, Values... values) {
 
 ArchNumbers MakeMachine(Random* random) {
   ArchNumbers arch;
+  // What isn't made up is 0: an ideal DRAM, and no host, which is no part of a program.
+  VisitArch(&arch, [](const char*, int64_t* value, int64_t, int64_t) { *value = 0; });
   // Few PEs: structural mode steps them all. Any number of columns, whole micro-blocks or not.
   arch.array_rows = Between(random, 2, 12);
   arch.array_cols = OneIn(random, 4) ? 8 * Between(random, 1, 3) : Between(random, 2, 22);
   arch.pe_weight_bits = OneOf(random, 2, 4, 8, 8, 3);
   arch.multi_precision = Below(random, 2);
-  arch.temporal_cycles = 0;
   arch.accumulator_bits = OneIn(random, 3) ? Between(random, 16, 31) : 32;
   arch.recon_units = OneOf(random, 1, 1, 2, 3, 5, 0);
   arch.recon_segment_columns = OneOf(random, 0, 0, 8, 16, 32);
@@ -48,8 +49,6 @@ ArchNumbers MakeMachine(Random* random) {
   arch.edge_trimming = Below(random, 2);
   arch.scalesim = OneIn(random, 8);
   arch.clock_mhz = 100;
-  // What a host does is no part of a program.
-  arch.host_operations_per_ns = arch.host_bytes_per_ns = arch.handover_ns = 0;
   return arch;
 }
 

@@ -54,6 +54,7 @@ struct RunOptions {
 class Machine {
  public:
   explicit Machine(const ArchNumbers& arch);
+  const ArchNumbers& arch() const { return arch_; }
 
   // Executes one function call. Throws SimError, and what its guard throws.
   CallRecord Run(const Function& function, const std::vector<Tensor>& arguments,
