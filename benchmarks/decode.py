@@ -30,7 +30,7 @@ from microscopiq.target.isa.program import Program
 
 INPUTS, OUTPUTS, FLAGGED = 384, 1536, 0.09
 FORMATS = ("int8", "int4", "ms4", "ms2")
-MACHINES: dict[str, dict[str, int]] = {  # fmt: skip
+MACHINES: dict[str, dict[str, int]] = {
     "as it is": {},
     "8 buses": {"weight_buses": 8},
     "8 buses, by row": {"weight_buses": 8, "row_release": 1, "queue_depth": 64},
