@@ -15,6 +15,7 @@ from ..target.errors import ConfigError, MicroscopiqError, UnsupportedError, las
 from ..target.formats import DEFAULT_ACTIVATION
 from ..target.isa.program import Program
 from .calibration.collect import Calibration, collect
+from .calibration.magnitudes import largest_magnitudes
 from .calibration.samples import model_inputs
 from .frontend.load import load_model
 from .frontend.repair import repair
@@ -24,6 +25,7 @@ from .llvm import fewer_checks
 from .options import STAGES, Options
 from .partition.given import source_products
 from .partition.graph import function_names
+from .passes.integer_only.check import proved
 from .passes.integer_only.rewrite import to_integers
 from .passes.integers.take import take_integers
 from .passes.lower import emit_programs, leave_to_host, quantized_functions, schedule_operators
@@ -65,6 +67,8 @@ class Compilation:
     runs : mapping of str to tuple of Call
         What the program's functions of several operators are made of.
     executable : tvm.relax.VMExecutable or None
+    integers_only : bool
+        Nothing between the model's inputs and outputs may be fp32: emission proves it.
     """
 
     options: Options
@@ -77,6 +81,7 @@ class Compilation:
     program: Program | None = None
     runs: Runs = field(default_factory=dict)
     executable: object = None
+    integers_only: bool = False
 
     @property
     def layers(self) -> Mapping[str, LayerRecord]:
@@ -135,12 +140,13 @@ def _integers_only(state: Compilation, recipe: Recipe) -> Compilation:
         )
     chosen = samples if isinstance(samples, Calibration) else Calibration(samples)
     inputs, _ = model_inputs(state.mod, chosen.function)
-    mod = to_integers(state.mod, chosen.calls(inputs))
+    calls = chosen.calls(inputs)
+    mod = to_integers(state.mod, lambda mod: largest_magnitudes(mod, calls))
     products = replace(recipe, activation=DEFAULT_ACTIVATION)
     report = _stage_progress(state.options, "quantize")
     mod = quantize_model(mod, products, state.options.strict, report)
     mod = with_recipe(mod, recipe.name, repr(recipe))
-    return replace(state, mod=mod, quantized=mod)
+    return replace(state, mod=mod, quantized=mod, integers_only=True)
 
 
 def _of_source(mod: tvm.IRModule, options: Options) -> Recipe | None:
@@ -207,6 +213,8 @@ def run_emit(state: Compilation) -> Compilation:
     mod, program, runs = emit_programs(
         state.mod, state.arch, state.schedules, report, state.options.graph
     )
+    if state.integers_only:
+        proved(mod, program)
     create = tvm.get_global_func("microscopiq.runtime.create")
     mod = mod.with_attr("external_mods", [create(program.to_bytes())])
     return replace(state, mod=mod, program=program, runs=runs)

@@ -101,7 +101,7 @@ def _key(graph: Graph, layer: Layer, columns: np.ndarray | None) -> tuple:
         while op_name(source) == "reshape":
             source = graph.value(source.args[0])
         return "linear", hash(source), layer.matrix.shape[1], order
-    conv = _convolution(layer.call, layer.matrix)
+    conv = convolution_of(layer.call, layer.matrix)
     sizes = (conv.weight.shape[2:], conv.groups, conv.strides, conv.pads, conv.dilation)
     return "conv2d", hash(graph.value(layer.x)), *sizes
 
@@ -136,13 +136,13 @@ def _places(function: relax.Function, part: Partition, first: dict[int, Rows]):
             weight = graph.constant(value.args[1], copy=False)
             assert weight is not None, layer.name
             linear = layer.kind == "linear"
-            product = Linear(weight) if linear else _convolution(value, weight)
+            product = Linear(weight) if linear else convolution_of(value, weight)
             yield value, Place(product, (value.args[0],), first.get(layer.number), layer)
-        elif op_name(value) == "matmul" and _plain(value):
+        elif op_name(value) == "matmul" and is_plain(value):
             yield value, Place(matmul, tuple(value.args))
 
 
-def _plain(call) -> bool:
+def is_plain(call) -> bool:
     """Tell whether BLAS computes a product as it is: float32 of known shape, and not nothing."""
     return all(
         str(expr.ty.dtype) == "float32" and np.prod(static_shape(expr) or (0,)) > 0
@@ -150,7 +150,7 @@ def _plain(call) -> bool:
     )
 
 
-def _convolution(call, weight: np.ndarray) -> Convolution:
+def convolution_of(call, weight: np.ndarray) -> Convolution:
     attrs = call.attrs
     pads = [int(pad) for pad in attrs.padding]
     pads = pads if len(pads) == 4 else [pads[0], pads[-1], pads[0], pads[-1]]

@@ -9,15 +9,18 @@ its fp32 outputs; the module says that nothing but an input or an output of the 
 import tvm
 from tvm import relax
 
+from ....target.errors import UnsupportedError
 from ....target.isa import instructions as isa
 from ....target.isa.program import Function, Program
 from ....target.isa.spec import Instruction
 from ....target.vector_operations import FLOAT, OPERATIONS, REDUCTIONS, Operation
 from ...partition.graph import function_names, op_name
+from ..records import read_records
 from .ranges import bound_values, is_float
 
 FLOATING = (isa.Drain, isa.Add, isa.Clamp, isa.Absmax, isa.Quant, isa.Fill)
 """Instructions that take or give fp32, whatever their operands are."""
+MOST_SHOWN = 5
 
 
 def is_floating(instruction: Instruction) -> bool:
@@ -62,6 +65,18 @@ def problems(mod: tvm.IRModule, program: Program) -> list[str]:
                 name = op_name(value) if isinstance(value, relax.Call) else type(value).__name__
                 found.append(f"{gv.name_hint}: a value of fp32 that is no output ({name})")
     return found
+
+
+def proved(mod: tvm.IRModule, program: Program) -> None:
+    """Raise UnsupportedError with what computes with floating-point numbers, if anything does."""
+    host = [f"{row.operator} on the host ({row.reason})" for row in read_records(mod).host]
+    if found := [*host, *problems(mod, program)]:
+        more = f", and {len(found) - MOST_SHOWN} more" if len(found) > MOST_SHOWN else ""
+        raise UnsupportedError(
+            "a program in integers alone still computes with floating-point numbers, or on the "
+            f"host: {'; '.join(found[:MOST_SHOWN])}{more}; `compile --stop-after vectorize "
+            "--dump-dir DIR` shows the module"
+        )
 
 
 def _behind(function: relax.Function, outputs: set[int]) -> set[int]:

@@ -1,10 +1,12 @@
-"""Values as integers with a scale, and scales as dyadic numbers."""
+"""Values as integers with a scale and a bound, and scales as dyadic numbers."""
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
 from tvm import relax
+
+from .reference import MOST
 
 
 @dataclass(frozen=True)
@@ -17,10 +19,14 @@ class Codes:
         int8 or int32.
     scale : numpy.ndarray
         float64, of a shape that broadcasts with the codes; one for all has no axes.
+    limit : int
+        Largest magnitude that a code can have for whatever input: what proves that sums and
+        products of codes stay within 32 bits.
     """
 
     codes: relax.Expr
     scale: np.ndarray
+    limit: int
 
     @property
     def uniform(self) -> bool:
@@ -47,6 +53,35 @@ def dyadic_number(ratio: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
     if (shift < -30).any():
         raise ValueError(f"a ratio of {np.abs(ratio).max():g}; allowed: below 2**30")
     return factor.astype(np.int32), shift.astype(np.int32)
+
+
+def saturating(
+    ratio: np.ndarray, bound: int, limit: int, offset: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return ratios, and where codes have to be clipped first so that no product leaves 32 bits.
+
+    Parameters
+    ----------
+    ratio : numpy.ndarray
+        What codes are multiplied by.
+    bound : int
+        Largest magnitude of these codes.
+    limit, offset : int
+        Where their products are clipped, and the largest magnitude of what is added before that.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        None as the second where nothing has to be clipped first.
+    """
+    size = np.abs(ratio)
+    if bound * size.max(initial=0) + offset < MOST - 1:
+        return ratio, None
+    # A product of `reach` and all beyond give the same: those by more than that are cut to it.
+    reach = limit + offset
+    size = np.minimum(size, reach)
+    most = np.ceil(reach / np.maximum(size, reach / MOST))
+    return np.sign(ratio) * size, np.minimum(most, MOST).astype(np.int32)
 
 
 def step_for(largest: float, limit: int) -> float:

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from tvm import te, tirx
+from tvm import te, tirx, topi
 
 from ..vectorize.blocks import KEPT
-from .reference import MOST, STEPS
+from .reference import LONGEST_SHIFT, MOST, STEPS
 
 
 def _i32(value: int):
@@ -45,18 +45,23 @@ def _dyadic(value, factor, shift):
 
 
 def requantize(x, dyadic: list, limit: int, dtype: str) -> te.Tensor:
-    """Return ``clip(dyadic(x) + offset)``.
+    """Return ``clip(dyadic(clip(x)) + offset)``.
 
     Parameters
     ----------
     dyadic : list
-        Factor, shift and offset: numbers, or tensors that broadcast.
+        Factor, shift, offset, and where x is clipped: numbers, tensors that broadcast, or None for
+        no offset and no clip.
     """
-    factor, shift, offset = dyadic
+    factor, shift, offset, most = dyadic
 
     def code(*at):
-        value = _dyadic(x[at].astype("int32"), _broadcast(factor, at), _broadcast(shift, at))
-        if not (isinstance(offset, int) and offset == 0):
+        value = x[at].astype("int32")
+        if most is not None:
+            bound = _broadcast(most, at)
+            value = tirx.max(tirx.min(value, bound), -bound)
+        value = _dyadic(value, _broadcast(factor, at), _broadcast(shift, at))
+        if offset is not None:
             value = value + _broadcast(offset, at)
         return _clip(value, -limit, limit).astype(dtype)
 
@@ -65,11 +70,11 @@ def requantize(x, dyadic: list, limit: int, dtype: str) -> te.Tensor:
 
 def _shift_exp(x, unit: int, bits: int):
     """Return e**(x / unit) of an element that isn't above 0."""
-    p = tirx.max(x + (x >> 1) - (x >> 4), _i32(-bits * unit))
+    p = tirx.max(x + (x >> 1) - (x >> 4), _i32(-LONGEST_SHIFT * unit))
     # Both are at most 0: the quotient's floor is what truncation gives of positive numbers.
     q = tirx.floordiv(-p, _i32(unit))
     r = p + q * unit
-    return ((r >> 1) + unit) << (_i32(bits) - q)
+    return (((r >> 1) + unit) << bits) >> q
 
 
 def _share(part, whole, bits: int):
@@ -86,16 +91,22 @@ def shiftmax(x: te.Tensor, unit: int, bits: int) -> te.Tensor:
     )
 
 
+def _gate(x, factor: int, shift: int, unit: int, bits: int):
+    z = _dyadic(x, _i32(factor), _i32(shift))
+    top = tirx.max(z, _i32(0))
+    one, other = _shift_exp(z - top, unit, bits), _shift_exp(-top, unit, bits)
+    return _share(one, one + other, 16)
+
+
+def gate(x: te.Tensor, factor: int, shift: int, unit: int, bits: int) -> te.Tensor:
+    """Return the sigmoid of what x is, scaled by a dyadic number, in units of 2**-15."""
+    return _elements(x, "gate", lambda *at: _gate(x[at], factor, shift, unit, bits))
+
+
 def gated(x: te.Tensor, factor: int, shift: int, unit: int, bits: int) -> te.Tensor:
     """Return x times the sigmoid of what x is, scaled by a dyadic number, in units of 2**-15."""
 
-    def gate(*at):
-        z = _dyadic(x[at], _i32(factor), _i32(shift))
-        top = tirx.max(z, _i32(0))
-        one, other = _shift_exp(z - top, unit, bits), _shift_exp(-top, unit, bits)
-        return x[at] * _share(one, one + other, 16)
-
-    return _elements(x, "gated", gate)
+    return _elements(x, "gated", lambda *at: x[at] * _gate(x[at], factor, shift, unit, bits))
 
 
 def norm(x: te.Tensor, epsilon: int, center: bool) -> te.Tensor:
@@ -122,3 +133,16 @@ def norm(x: te.Tensor, epsilon: int, center: bool) -> te.Tensor:
         k = step(k, number)
     inverse = _elements(k, "inverse", lambda *at: tirx.floordiv(_i32(MOST), k[at]))
     return _elements(x, "normed", lambda *at: (x[at] * inverse[_of_row(at)]) >> 1)
+
+
+def window_sums(x: te.Tensor, window, strides, pads, made) -> te.Tensor:
+    """Return the sums of windows of images NCHW, whose padding counts as 0."""
+    if any(pads):
+        x = topi.nn.pad(x, [0, 0, *pads[:2]], [0, 0, *pads[2:]], 0)
+    rows, columns = te.reduce_axis((0, window[0]), "r"), te.reduce_axis((0, window[1]), "s")
+
+    def total(n, c, h, w):
+        row, column = h * strides[0] + rows, w * strides[1] + columns
+        return te.sum(x[n, c, row, column], axis=[rows, columns])
+
+    return te.compute((*x.shape[:2], *made), total, name="windows")

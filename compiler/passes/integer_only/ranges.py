@@ -1,13 +1,31 @@
-"""The largest magnitude of every value of a model, over samples: where static scales come from."""
+"""The largest magnitudes of a model's values, over samples: where static scales come from."""
+
+from dataclasses import dataclass
 
 import numpy as np
-import tvm
-from tvm import relax
+from tvm import ir, relax
 
-from ....target.errors import InputError
-from ...llvm import build_for_llvm
+from ...partition.graph import op_name
 
 FLOAT = "float32"
+NEVER = -float(1 << 20)
+"""What is at most this stands for minus infinity, as masks have it."""
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """Largest magnitudes over samples, by the hash of the variable, minus infinity left out.
+
+    Attributes
+    ----------
+    largest : dict of int to float
+        Of each of `measured`.
+    channels : dict of int to numpy.ndarray
+        Of each of `multiplied`: float64, one for each place of the last axis.
+    """
+
+    largest: dict[int, float]
+    channels: dict[int, np.ndarray]
 
 
 def is_float(expr: relax.Expr) -> bool:
@@ -28,45 +46,10 @@ def measured(function: relax.Function) -> list[relax.Var]:
     return [var for var in variables if is_float(var)]
 
 
-def largest_magnitudes(mod: tvm.IRModule, calls) -> list[float]:
-    """Return the largest magnitude of each of `measured(mod["main"])` over calls of the model.
-
-    Parameters
-    ----------
-    mod : tvm.IRModule
-        Without dataflow blocks.
-    calls : iterable of tuple of numpy.ndarray
-        Inputs of ``main``.
-
-    Raises
-    ------
-    InputError
-        For samples with NaN or infinity on their way.
-    """
-    function = mod["main"]
-    builder = relax.BlockBuilder()
-    bindings, outputs = [], []
-    for var in measured(function):
-        seen = var
-        for operator in (relax.op.abs, relax.op.max):
-            expr = builder.normalize(operator(seen))
-            seen = relax.Var("seen", expr.ty)
-            bindings.append(relax.VarBinding(seen, expr))
-        outputs.append(seen)
-    found = relax.Tuple(outputs)
-    blocks = [*function.body.blocks, relax.BindingBlock(bindings)]
-    watched = relax.Function(
-        function.params,
-        relax.SeqExpr(blocks, found),
-        relax.TupleType([var.ty for var in outputs]),
-    )
-    kept = {gv: each for gv, each in mod.functions.items() if gv.name_hint != "main"}
-    kept[mod.get_global_var("main")] = watched.with_attr("global_symbol", "main")
-    machine = relax.VirtualMachine(build_for_llvm(tvm.IRModule(kept), 2), tvm.cpu())
-    largest = np.zeros(len(outputs))
-    for call in calls:
-        seen = machine["main"](*map(tvm.runtime.tensor, call))
-        largest = np.maximum(largest, [float(each.numpy()) for each in seen])
-    if not np.isfinite(largest).all():
-        raise InputError("calibration samples: NaN or infinity inside of the model")
-    return largest.tolist()
+def multiplied(function: relax.Function) -> list[relax.Var]:
+    """Return the values that matrices of constants are multiplied with, once each."""
+    found = {}
+    for _, value in bound_values(function):
+        if op_name(value) == "matmul" and isinstance(value.args[1], ir.GenericConst):
+            found[hash(value.args[0])] = value.args[0]
+    return [var for var in found.values() if isinstance(var, relax.Var)]

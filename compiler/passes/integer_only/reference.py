@@ -8,6 +8,7 @@ machine holds is checked to fit 32 bits.
 import numpy as np
 
 MOST = (1 << 31) - 1
+LONGEST_SHIFT = 31
 STEPS = 10
 """Newton steps of the square root, from 2**16 on."""
 
@@ -27,6 +28,9 @@ def dyadic(x: np.ndarray, factor: np.ndarray, shift: np.ndarray) -> np.ndarray:
 def shift_exp(x: np.ndarray, unit: int, bits: int) -> np.ndarray:
     """Return e**(x / unit) in units of 2**-bits / unit, for x <= 0 (I-ViT, algorithm 1).
 
+    I-ViT keeps all of its bits to the right of q and has no power below 2**-bits; here bits that a
+    small power has no place for go, and what a mask leaves out is 0.
+
     Parameters
     ----------
     x : numpy.ndarray
@@ -34,10 +38,10 @@ def shift_exp(x: np.ndarray, unit: int, bits: int) -> np.ndarray:
     unit : int
         1 over the scale of x; I-ViT's I0 is minus that.
     """
-    p = np.maximum(x + (x >> 1) - (x >> 4), -bits * unit)
+    p = np.maximum(x + (x >> 1) - (x >> 4), -LONGEST_SHIFT * unit)
     q = p // -unit
     r = p + q * unit
-    return _fits(((r >> 1) + unit) << (bits - q))
+    return _fits(((r >> 1) + unit) << bits) >> q
 
 
 def share(part: np.ndarray, whole: np.ndarray, bits: int) -> np.ndarray:

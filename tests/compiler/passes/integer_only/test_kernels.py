@@ -46,7 +46,7 @@ CASES = {
         np.zeros((3, 20), np.int32),
     ),
     "requantize": (
-        lambda x: kernels.requantize(x, [(1 << 30) + 77, 7, 3], 127, "int8"),
+        lambda x: kernels.requantize(x, [(1 << 30) + 77, 7, 3, None], 127, "int8"),
         lambda x: np.clip(reference.dyadic(x, (1 << 30) + 77, 7) + 3, -127, 127),
         integers(-90000, 90000, 5, 40),
     ),
