@@ -25,7 +25,11 @@ MOST_SHOWN = 5
 
 def is_floating(instruction: Instruction) -> bool:
     """Tell whether an instruction touches a floating-point number."""
-    tables: dict[type, dict[str, Operation]] = {isa.Map: OPERATIONS, isa.Reduce: REDUCTIONS}
+    tables: dict[type, dict[str, Operation]] = {
+        isa.Map: OPERATIONS,
+        isa.Reduce: REDUCTIONS,
+        isa.ReducePart: REDUCTIONS,
+    }
     table = tables.get(type(instruction))
     if table is None:
         return isinstance(instruction, FLOATING)
