@@ -37,7 +37,7 @@ def build(
     calibration=None,
     tuning_db: str | Path | None = None,
     vector: bool = True,
-    graph: bool = False,
+    graph: bool = True,
     max_sizes: Mapping[str, int] | None = None,
 ):
     """Return the executable of a model for an architecture.
@@ -60,7 +60,8 @@ def build(
         products.
     graph : bool
         Make one function of the program of operators that follow each other without the host in
-        between: what they load before their inputs are there overlaps what is before them.
+        between: what they load before their inputs are there overlaps what is before them. Without
+        it each operator is a function of its own, and calls follow one another.
     max_sizes : mapping of str to int, optional
         Largest values of sizes that a call decides (symbolic dimensions), by name; without it those
         of the module's attribute `tir_var_upper_bound`. One program serves all sizes up to them.

@@ -43,7 +43,7 @@ class Options:
         all of that.
     graph : bool
         Operators that follow each other without the host in between become one function of the
-        program.
+        program; without it each is one of its own.
     max_sizes : mapping of str to int
         Largest values of sizes that a call decides, by name; a module says its own by TVM's
         attribute `tir_var_upper_bound`.
@@ -60,7 +60,7 @@ class Options:
     calibration: Any = None
     tuning_db: str | Path | None = None
     vector: bool = True
-    graph: bool = False
+    graph: bool = True
     max_sizes: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self):

@@ -70,7 +70,9 @@ def compile_command(
         bool,
         typer.Option("--vector/--no-vector", help="Vector unit too, or array alone."),
     ] = True,
-    graph: Annotated[bool, typer.Option("--graph", help="One function per run.")] = False,
+    graph: Annotated[
+        bool, typer.Option("--graph/--no-graph", help="One program per graph.")
+    ] = True,
     tuning_db: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Schedules that `tune` found, by its work folder."),

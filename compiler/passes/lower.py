@@ -125,7 +125,7 @@ def emit_programs(
     arch: Arch,
     schedules: Mapping[str, tirx.PrimFunc],
     progress=None,
-    graph: bool = False,
+    graph: bool = True,
 ) -> tuple[tvm.IRModule, Program, Runs]:
     """Return the module that calls the program, the program, and what joined functions are of.
 
