@@ -79,11 +79,7 @@ def verify_layers(
     def observe(symbol, number):
         call = compilation.runs[symbol][number]
         inputs, found = _tensors(call, [np.from_dlpack(a) for a in joined[symbol]], on_chip)
-        expected = inputs
-        for number, function in enumerate(call.of):
-            if number:
-                expected = [expected[0].reshape(function.arguments[0].shape)]
-            expected = references[function.name].expect(expected)
+        expected = _expected(call, references, inputs)
         checks.append(_compare(call.function, expected, found))
         results = [n for n, a in enumerate(call.function.arguments) if a.is_output]
         on_chip.update(
@@ -99,6 +95,20 @@ def verify_layers(
     finally:
         session.native["microscopiq.set_observer"](None)
     return checks
+
+
+def _expected(
+    call: Call, references: dict[str, "_Reference"], inputs: list[np.ndarray]
+) -> list[np.ndarray]:
+    """Return what the operators of a call give one after the other."""
+    first, *behind = call.of
+    count = sum(not argument.is_output for argument in first.arguments)
+    expected = references[first.name].expect(inputs[:count])
+    for function in behind:
+        given, at = list(inputs[count:]), call.behind
+        given.insert(at, expected[0].reshape(function.arguments[at].shape))
+        expected = references[function.name].expect(given)
+    return expected
 
 
 def _tensors(

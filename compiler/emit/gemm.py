@@ -218,16 +218,24 @@ def _requantize(op: Gemm, _index, stage: StageNode):
     return [Op(Unit.VECTOR, ("y", "out_exponent"), ("q",), build, note="requantize to int8")]
 
 
-def store(pieces: int, result: str, op: Gemm, index, stage: StageNode):
-    """Return the ops that store a tile, in so many pieces, of a buffer unless it's requantized."""
+def store(
+    pieces: int, result: str, op: Gemm, index, stage: StageNode, offset: Callable = output_offset
+):
+    """Return the ops that store a tile, in so many pieces, of a buffer unless it's requantized.
+
+    Parameters
+    ----------
+    offset : callable
+        Where a tile lies in DRAM, if not as the product's result.
+    """
     i, c, nb, m = (stage[axis] for axis in ("i", "c", "nb", "m"))
     source, element = ("q", 1) if op.requantize else (result, F32)
 
     def build(first, rows, emitter, path):
-        offset, pitch, step = output_offset(op, i, c, nb, m + first)
+        start, pitch, step = offset(op, i, c, nb, m + first)
         return isa.DmaStore(
             arg=index["out"],
-            dst=affine(offset * element, path),
+            dst=affine(start * element, path),
             dst_pitch=pitch * element,
             dst_step=step * element,
             mem=Mem.SPAD if op.requantize else Mem.OBUF,

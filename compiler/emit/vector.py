@@ -58,6 +58,13 @@ def _dense(part: Part, value: Value, access: Access) -> bool:
     return not value.tall or access.row >= (part.columns if value.wide else 1)
 
 
+def element_of(dtype: str) -> dict[str, int]:
+    """Return what an element of a type in DRAM is, in a transfer's operands."""
+    name = "uint8" if dtype == "bool" else dtype
+    convert = CONVERSIONS[name].code if name in CONVERSIONS else 0
+    return {"element": DTYPES[dtype][1], "convert": convert}
+
+
 class _Part:
     """Makes the instructions of one part."""
 
@@ -150,10 +157,7 @@ class _Part:
 
     def element(self, access: Access) -> dict[str, int]:
         """Return what an element in DRAM is, in a transfer's operands."""
-        dtype = self.dtypes[access.argument]
-        name = "uint8" if dtype == "bool" else dtype
-        convert = CONVERSIONS[name].code if name in CONVERSIONS else 0
-        return {"element": self.bytes(access), "convert": convert}
+        return element_of(self.dtypes[access.argument])
 
     def load(self, number: int, stage: StageNode):
         value = self.part.values[number]

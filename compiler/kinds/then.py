@@ -8,15 +8,13 @@ from ..emit.emit import emit_tree
 from ..emit.state import Room, ScheduledTree
 from ..emit.then import lower_then
 from ..emit.tree import nest_tree
-from ..operators import Gemm, Part
-from ..tiling.then import then_nest
+from ..tiling.then import Steps, then_nest
 from ..tiling.tile import GemmTile
 from .registry import kind_of
 
 
 def emit_then(
-    op: Gemm,
-    part: Part,
+    steps: Steps,
     tile: GemmTile,
     arch: Arch,
     names: tuple[str, str],
@@ -27,7 +25,7 @@ def emit_then(
 
     Parameters
     ----------
-    part : Part
+    steps : Steps
         What `tiling.then.following` returned.
     names : tuple of str
         Of the function, and of its layer.
@@ -39,6 +37,7 @@ def emit_then(
     IsaError
         When it needs more registers or semaphores than there are.
     """
-    nest = then_nest(kind_of(op).nest(op, tile, weights), part)
+    op = steps.op
+    nest = then_nest(kind_of(op).nest(op, tile, weights), steps)
     tree = ScheduledTree(op, tile, nest, nest_tree(nest))
-    return emit_tree(tree, partial(lower_then, part), arch, *names, weights, room)
+    return emit_tree(tree, partial(lower_then, steps), arch, *names, weights, room)

@@ -33,11 +33,14 @@ class Call:
         By argument of the function.
     of : tuple of Function
         The functions that it does the work of, one after the other; empty of itself alone.
+    behind : int
+        Which argument of the second of them is the result of the first.
     """
 
     function: Function
     tensors: tuple[Tensor, ...]
     of: tuple[Function, ...] = ()
+    behind: int = 0
 
 
 Runs = Mapping[str, tuple[Call, ...]]

@@ -36,22 +36,29 @@ class Emitted:
             layer = self.layers[symbol].layer
             self.progress(len(self.functions), len(self.layers), layer)
 
-    def then(self, first: str, second: str, room: Room | None = None) -> Function | None:
+    def then(
+        self, first: str, second: str, argument: int, room: Room | None = None
+    ) -> Function | None:
         """Return a product's function with the steps of a vector operator behind each tile.
 
         None where it can't be: of other operators, and when it fits no tile.
+
+        Parameters
+        ----------
+        argument : int
+            Of the second, which the first gives.
         """
         op, weights = from_attribute(self.sources[first][0]), self.sources[first][1]
         vector = from_attribute(self.sources[second][0])
         if not isinstance(op, Gemm) or not isinstance(vector, Vector):
             return None
-        part = following(op, vector)
-        if part is None:
+        steps = following(op, vector, argument)
+        if steps is None:
             return None
         layers = (self.layers[first].layer, self.layers[second].layer)
         names = (f"{first}{JOINT}{second}", f"{layers[0]} {JOINT} {layers[1]}")
         try:
-            return emit_then(op, part, self.tile(first, op), self.arch, names, weights, room)
+            return emit_then(steps, self.tile(first, op), self.arch, names, weights, room)
         except (CapacityError, IsaError):
             return None
 

@@ -11,9 +11,9 @@ from ...link.calls import Call, Runs
 from ...link.join import join
 from ...link.places import Source, keep, rooms
 from ...partition.graph import function_names, static_shape
-from .chains import Results, chained
+from .chains import Chain, Results, chained
 from .runs import Run, called, runs, viewed
-from .tensors import bind, readers_of, with_tensors
+from .tensors import bind, readers_of
 
 
 def one_program(
@@ -108,14 +108,14 @@ class _Joined:
 
     def call(self, bindings: list, function: relax.Function, symbol: str) -> list:
         """Return the bindings of a run's call and of what is read of it."""
-        names: list[tuple[str, ...]] = []
+        chains: list[Chain] = []
         given: list[list] = []
         before: list = []
         sources: dict[relax.Var, Source] = {}
         for binding in bindings:
             if symbol_of := called(binding, self.emitted.functions):
-                sources[binding.var] = (len(names), 0)
-                names.append((symbol_of,))
+                sources[binding.var] = (len(chains), 0)
+                chains.append(Chain(symbol_of))
                 given.append(list(binding.value.args[1].fields))
             elif (viewed_var := viewed(binding, self.mod)) in sources:
                 sources[binding.var] = _source(binding, sources[viewed_var])
@@ -123,25 +123,37 @@ class _Joined:
                 before.append(binding)
         bindings = [binding for binding in bindings if binding.var in sources]
         outside, wanted = self.outside(bindings, function, sources)
-        made = Results(names, given, sources, outside)
-        made = chained(made, lambda *pair: self.emitted.then(*pair) is not None)
-        names, given, sources, outside = made.names, made.given, made.sources, made.outside
-        functions = [self.emit(chain) for chain in names]
+        made = chained(Results(chains, given, sources, outside), self.can)
+        chains, given, sources, outside = made.chains, made.given, made.sources, made.outside
+        functions = [self.emit(chain) for chain in chains]
         readers = readers_of(given, sources)
         places = rooms(keep(functions, readers, self.arch), readers, set(outside))
-        moved = [self.emit(chain, room) for chain, room in zip(names, places, strict=True)]
+        moved = [self.emit(chain, room) for chain, room in zip(chains, places, strict=True)]
         bound = bind(moved, given, sources, outside, places)
-        of = [tuple(self.emitted.functions[name] for name in chain) for chain in names]
-        calls = with_tensors(moved, bound, of)
+        calls = [
+            Call(function, tensors, self.of(chain), chain.argument)
+            for function, tensors, chain in zip(moved, bound.calls, chains, strict=True)
+        ]
         self.functions[symbol] = join(symbol, bound.arguments, calls)
         self.runs[symbol] = tuple(calls)
         return before + self.call_bindings(symbol, bound, bindings, wanted, sources)
 
-    def emit(self, chain: tuple[str, ...], room: Room | None = None) -> Function:
-        """Return the function of an operator, or of a product and what takes its tiles on."""
-        if len(chain) > 1:
-            return self.emitted.then(*chain, room)
-        return self.emitted.functions[chain[0]] if room is None else self.emitted.at(*chain, room)
+    def can(self, chain: Chain) -> bool:
+        """Tell whether two operators can be one function."""
+        return self.emitted.then(chain.first, chain.second, chain.argument) is not None
+
+    def emit(self, chain: Chain, room: Room | None = None) -> Function:
+        """Return the function of an operator, or of one and what takes its tiles on."""
+        if chain.second:
+            return self.emitted.then(chain.first, chain.second, chain.argument, room)
+        if room is None:
+            return self.emitted.functions[chain.first]
+        return self.emitted.at(chain.first, room)
+
+    def of(self, chain: Chain) -> tuple[Function, ...]:
+        """Return the functions that a chain does the work of."""
+        names = (chain.first, chain.second) if chain.second else (chain.first,)
+        return tuple(self.emitted.functions[name] for name in names)
 
     def outside(self, bindings: list, function: relax.Function, sources: dict):
         """Return the results that are read outside, and the variables by which they are."""

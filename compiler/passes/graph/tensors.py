@@ -6,7 +6,7 @@ from tvm import relax
 
 from ....target.isa.program import Argument, Function, size_of
 from ...emit.state import Room
-from ...link.calls import Call, Tensor
+from ...link.calls import Tensor
 from ...link.places import Source, argument_number
 from ...link.workspace import Life, shared_places
 
@@ -140,10 +140,3 @@ def _life(source: Source, argument: Argument, given: list[list], sources: dict) 
         if isinstance(expr, relax.Var) and sources.get(expr) == source
     ]
     return Life(size_of(argument), source[0], max(readers, default=source[0]))
-
-
-def with_tensors(
-    functions: list[Function], bound: Bound, of: list[tuple[Function, ...]]
-) -> list[Call]:
-    """Return the calls of a run."""
-    return [Call(*each) for each in zip(functions, bound.calls, of, strict=True)]

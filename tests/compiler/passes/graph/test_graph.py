@@ -41,7 +41,7 @@ def compiled(mod, **options):
 def built():
     """Return the network's module, its program, and that of single operators."""
     mod = make.module(network, (5, 24))
-    return mod, compiled(mod, graph=True), compiled(mod)
+    return mod, compiled(mod), compiled(mod, graph=False)
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +143,7 @@ def test_the_plan_has_every_place(built):
 
 def test_a_run_is_cut_where_a_function_has_too_little(inputs, monkeypatch):
     monkeypatch.setattr("microscopiq.compiler.link.join.ARGUMENTS", 5)
-    cut = compiled(make.module(network, (5, 24)), graph=True)
+    cut = compiled(make.module(network, (5, 24)))
     assert len(cut.program.functions) > 2
     assert any(function.parts for function in cut.program.functions.values())
     for have, want in zip(Session(cut.executable).run(*inputs).outputs, run_reference(cut, inputs),
@@ -162,7 +162,7 @@ def test_several_functions_and_a_result_that_is_also_read():
     builder = relax.BlockBuilder()
     make.add_function(builder, "main", pair, (3, 16))
     make.add_function(builder, "other", lambda e, x: e(op.exp(x)), (3, 16))
-    state = compiled(builder.get(), graph=True)
+    state = compiled(builder.get())
     assert sorted(len(f.parts) for f in state.program.functions.values()) == [0, 3]
     session = Session(state.executable)
     x = make.numbers(3, 16)
@@ -173,7 +173,7 @@ def test_several_functions_and_a_result_that_is_also_read():
 
 
 def test_without_vector_operators_the_host_lies_in_between(inputs):
-    options = Options("int8", TINY, graph=True, vector=False)
+    options = Options("int8", TINY, vector=False)
     state = compile_model(make.module(network, (5, 24)), options)
     parts = [[p.name for p in f.parts] for f in state.program.functions.values()]
     assert all(len(names) in (0, 2, 3) for names in parts) and any(parts)
