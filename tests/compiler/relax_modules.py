@@ -62,6 +62,15 @@ def inputs_of(mod: tvm.IRModule, function: str = "main") -> list[np.ndarray]:
     return [numbers(*map(int, shape), seed=9 + i) for i, shape in enumerate(shapes)]
 
 
+def operators_of(program) -> list[str]:
+    """Return the names of a program's operators, those that share a function too."""
+    names = [
+        [part.name for part in function.parts] or [function.name]
+        for function in program.functions.values()
+    ]
+    return [name for each in names for joint in each for name in joint.split("+")]
+
+
 def compiled(
     mod: tvm.IRModule, recipe: str | None = "int8", arch: str = "tiny-4x4", vector: bool = True
 ) -> Compilation:

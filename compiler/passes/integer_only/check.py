@@ -1,10 +1,13 @@
 """Shows that a program computes in integers between a model's inputs and outputs.
 
 An instruction touches a floating-point number if it is one that takes or gives fp32: which those
-are follows from what the instruction set says of operands and operations. Functions of the program
+are follows from what the instruction set says of operands and operations. Operators of the program
 may have such instructions where a model's fp32 inputs become integers, and where integers become
-its fp32 outputs; the module says that nothing but an input or an output of the model is fp32.
+its fp32 outputs: those that load or store a tensor of fp32. The module says that nothing but an
+input or an output of the model is one.
 """
+
+from collections.abc import Iterator, Sequence
 
 import tvm
 from tvm import relax
@@ -14,6 +17,7 @@ from ....target.isa import instructions as isa
 from ....target.isa.program import Function, Program
 from ....target.isa.spec import Instruction
 from ....target.vector_operations import FLOAT, OPERATIONS, REDUCTIONS, Operation
+from ...link.calls import argument_of
 from ...partition.graph import function_names, op_name
 from ..records import read_records
 from .ranges import bound_values, is_float
@@ -37,9 +41,24 @@ def is_floating(instruction: Instruction) -> bool:
     return FLOAT in (*row.inputs, row.output)
 
 
-def floating(function: Function) -> list[str]:
-    """Return the instructions of a function that touch a floating-point number, as text."""
-    return [str(each) for each in function.code if is_floating(each)]
+def pieces(function: Function) -> Iterator[tuple[str, tuple[Instruction, ...]]]:
+    """Yield name and instructions of each operator of a function."""
+    starts = [part.first for part in function.parts] or [0]
+    names = [part.name for part in function.parts] or [function.name]
+    for name, start, end in zip(names, starts, [*starts[1:], len(function.code)], strict=True):
+        yield name, function.code[start:end]
+
+
+def floating(code: Sequence[Instruction]) -> list[str]:
+    """Return the instructions that touch a floating-point number, as text."""
+    return [str(each) for each in code if is_floating(each)]
+
+
+def _sides(function: Function, code: Sequence[Instruction]) -> set[bool]:
+    """Tell of the fp32 tensors that are transferred whether they are outputs."""
+    moved = {argument_of(each) for each in code} - {None}
+    every = [function.arguments[number] for number in moved]  # type: ignore[index]
+    return {argument.is_output for argument in every if argument.dtype == FLOAT}
 
 
 def problems(mod: tvm.IRModule, program: Program) -> list[str]:
@@ -51,12 +70,13 @@ def problems(mod: tvm.IRModule, program: Program) -> list[str]:
         Calls the program.
     """
     found = []
-    for name, function in program.functions.items():
-        sides = {each.is_output for each in function.arguments if each.dtype == FLOAT}
-        if not sides:
-            found += [f"{name}: {text}" for text in floating(function)]
-        elif len(sides) > 1 or any(isinstance(each, isa.Matmul) for each in function.code):
-            found.append(f"{name}: fp32 arguments, and more than what scales them")
+    for function in program.functions.values():
+        for name, code in pieces(function):
+            sides = _sides(function, code)
+            if not sides:
+                found += [f"{name}: {text}" for text in floating(code)]
+            elif len(sides) > 1 or any(isinstance(each, isa.Matmul) for each in code):
+                found.append(f"{name}: fp32 tensors, and more than what scales them")
     for gv in function_names(mod):
         function = mod[gv]
         outputs: set[int] = set()

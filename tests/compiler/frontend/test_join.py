@@ -62,8 +62,8 @@ def test_functions_share_state(compilation):
 def test_each_function_is_verified(compilation):
     for function, ids in (("prefill", PROMPT), ("decode", TOKEN)):
         checks = verify_layers(compilation, [ids.numpy()], function)
-        assert [check.different for check in checks if check.elements] == [0] * len(checks)
-        assert any(check.layer == "mix" for check in checks)
+        assert not any(check.different for check in checks) and checks[-1].elements
+        assert any(check.layer.startswith("mix") for check in checks)
         found = mq.Session(compilation.executable).run(ids, function=function).outputs[0]
         np.testing.assert_array_equal(found, run_reference(compilation, [ids.numpy()], function)[0])
 

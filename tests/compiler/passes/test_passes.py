@@ -168,7 +168,7 @@ def test_private_function_is_called_twice():
 
     make.add_function(builder, "main", body, (5, 10))
     state = make.assert_right(builder.get())
-    assert len(state.program.functions) == 2  # one layer, one quantization
+    assert len(make.operators_of(state.program)) == 2  # one layer, one quantization
 
 
 def test_input_of_two_dataflow_blocks():
@@ -254,7 +254,7 @@ def test_product_of_two_activations_without_int8_weights(arch, recipe):
     kinds = sorted(row.kind for row in state.layers.values())
     assert kinds == ["linear", "quantize", "quantize", "quantize"]
     assert state.host == (("main", "matmul", TWO_ACTIVATIONS, 1),)
-    assert len(state.program.functions) == 4
+    assert len(make.operators_of(state.program)) == 4
     inputs = make.inputs_of(mod)
     found = Session(state.executable).run(*inputs).outputs
     make.assert_equal_bits(make.run_llvm(state.quantized, inputs), found)

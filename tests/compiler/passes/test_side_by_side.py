@@ -56,7 +56,7 @@ def test_every_bit_in_fewer_cycles(recipe, expected):
     make.assert_equal_bits(run_reference(state, inputs), run.outputs)
     assert not any(check.different for check in verify_layers(state, inputs))
     alone = {name: function for name, function in operators(state.quantized).items()}
-    assert set(alone) == set(operators(state.placed)) == set(state.program.functions)
+    assert set(alone) == set(operators(state.placed)) == set(make.operators_of(state.program))
     # What is 0 is no work, though the array's time goes by; weights and layers are the source's.
     assert run.macs == sum(o.macs for o in alone.values()) == 2 * 72 * 24 * (9 + 8)
     zeros = {call["name"]: call["zero_macs"] for call in run.calls if call["macs"]}

@@ -10,7 +10,7 @@ from tvm.relax import op
 
 from microscopiq.compiler.driver import compile_model
 from microscopiq.compiler.options import Options
-from microscopiq.compiler.passes.integer_only.check import floating, problems
+from microscopiq.compiler.passes.integer_only.check import floating, pieces, problems
 from microscopiq.runtime.session import Session
 from microscopiq.target.errors import ConfigError, UnsupportedError
 from microscopiq.target.isa import instructions as isa
@@ -94,24 +94,23 @@ def test_nothing_stays_on_the_host_and_nothing_between_is_fp32(built):
     _, state, _ = built
     assert state.host == ()
     assert problems(state.mod, state.program) == []
-    edges = [f for f in state.program.functions.values() if floating(f)]
+    every = [code for f in state.program.functions.values() for _, code in pieces(f)]
+    edges = [code for code in every if floating(code)]
     assert len(edges) == 2  # one makes integers of the input, one scales the output
 
 
 def test_the_check_finds_one_instruction(built):
     _, state, _ = built
-    name, function = next(
-        (name, f)
-        for name, f in state.program.functions.items()
-        if all(argument.dtype != "float32" for argument in f.arguments)
-    )
+    ((symbol, function),) = state.program.functions.items()
+    at = next(at for at, each in enumerate(function.code) if isinstance(each, isa.Matmul))
+    name = [part.name for part in function.parts if part.first <= at][-1]
     for wrong in (
         isa.Fill(Affine(), 4, 1.0, 0, 0),
         isa.Map(OPERATIONS["int_less"].code, Affine(), 4, *(Affine(), 0, 0) * 3, 0, 0),
         isa.Drain(Affine(), 4, Affine(), 4, 0, Affine(), 1, Affine(), 1, 0, 0, Affine()),
     ):
-        code = (*function.code[:-1], wrong, function.code[-1])
-        functions = {**state.program.functions, name: dataclasses.replace(function, code=code)}
+        code = (*function.code[:at], wrong, *function.code[at + 1 :])
+        functions = {symbol: dataclasses.replace(function, code=code)}
         program: Program = dataclasses.replace(state.program, functions=functions)
         assert [row.partition(": ")[0] for row in problems(state.mod, program)] == [name]
 
