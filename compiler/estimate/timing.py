@@ -111,7 +111,8 @@ def estimate(
     records = time_functions(program)
     calls: list[dict] = []
     for task in tasks:
-        calls += [{**records[symbols[task.operator]], "layer": task.name}] * task.count
+        (record,) = records[symbols[task.operator]]
+        calls += [{**record, "layer": task.name}] * task.count
     result = total(calls, program, table, host=_host_run(host, bool(tasks), arch))
     return Estimate(tasks, result, program, flagged_share, host)
 
@@ -132,12 +133,15 @@ def _host_cost(product: Operator) -> Cost:
     return Cost(product.macs, product.macs, groups * (operands + 4 * product.m * product.n))
 
 
-def time_functions(program: Program) -> dict[str, dict]:
-    """Return the call record of each function of a program, by name, from timing-only runs."""
+def time_functions(program: Program) -> dict[str, list[dict]]:
+    """Return the records of each function's operators, by its name, from timing-only runs."""
     module = tvm.get_global_func("microscopiq.runtime.create")(program.to_bytes())
     for name in program.functions:
         module["microscopiq.time"](name)
-    return {call["name"]: call for call in json.loads(str(module["microscopiq.stats"]()))}
+    records: dict[str, list[dict]] = {}
+    for record in json.loads(str(module["microscopiq.stats"]())):
+        records.setdefault(record["function"], []).append(record)
+    return records
 
 
 def _function(task: Task, symbol: str, arch: Arch, flagged_share: float) -> Function:

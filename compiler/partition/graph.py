@@ -72,6 +72,18 @@ def function_calls(function: relax.Function) -> list[str]:
     return found
 
 
+def program_calls(function: relax.Function) -> list[str]:
+    """Return the names of the program's functions that a function calls, once for each call."""
+    found: list[str] = []
+
+    def visit(expr):
+        if op_name(expr) == "call_dps_packed":
+            found.append(str(expr.args[0].global_symbol))
+
+    relax.analysis.post_order_visit(function, visit)
+    return found
+
+
 class Graph:
     """Definitions and uses of the variables of one function."""
 

@@ -15,7 +15,7 @@ from ...target.area import area
 from ...target.errors import MicroscopiqError
 from ...target.technology import Technology, load_technology
 from ..estimate.timing import time_functions
-from ..partition.graph import function_calls, function_names
+from ..partition.graph import function_names, program_calls
 from ..passes.lower import emit_programs, leave_to_host, schedule_operators
 from ..passes.side_by_side import side_by_side
 from ..workers import end, interpreters, interrupts_ignored
@@ -118,10 +118,10 @@ def measure(path: str, arch: Arch, technology: Technology | None) -> dict:
     """
     table = technology or load_technology(arch.technology)
     mod = side_by_side(leave_to_host(_module(path), arch), arch)
-    calls = [name for gv in function_names(mod) for name in function_calls(mod[gv])]
-    _, program, _ = emit_programs(mod, arch, schedule_operators(mod, arch))
+    mod, program, _ = emit_programs(mod, arch, schedule_operators(mod, arch))
+    calls = [name for gv in function_names(mod) for name in program_calls(mod[gv])]
     records = time_functions(program)
-    result = total([records[name] for name in calls if name in records], program, table)
+    result = total([each for name in calls for each in records.get(name, [])], program, table)
     return {
         "cycles": result.cycles,
         "seconds": result.seconds,

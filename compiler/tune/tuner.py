@@ -91,7 +91,7 @@ def tune_model(
         raise ConfigError(f"{trials} trials; allowed: from 1 on")
     machine = load_arch(arch)
     database = open_database(work_dir, machine, create=True)
-    options = Options(recipe=recipe, arch=machine, stop_after="emit")
+    options = Options(recipe=recipe, arch=machine, stop_after="emit", graph=False)
     state = run_stages(load_model(mod), options)
     tasks = tasks_of(state)
     if not tasks:

@@ -72,17 +72,23 @@ def operators_of(program) -> list[str]:
 
 
 def compiled(
-    mod: tvm.IRModule, recipe: str | None = "int8", arch: str = "tiny-4x4", vector: bool = True
+    mod: tvm.IRModule,
+    recipe: str | None = "int8",
+    arch: str = "tiny-4x4",
+    vector: bool = True,
+    graph: bool = True,
 ) -> Compilation:
     needed = bool(recipe) and load_recipe(recipe).needs_statistics() and not is_quantized(mod)
     samples = [tuple(inputs_of(mod))] if needed else None
-    options = Options(recipe=recipe, arch=arch, calibration=samples, vector=vector)
+    options = Options(recipe=recipe, arch=arch, calibration=samples, vector=vector, graph=graph)
     return compile_model(mod, options)
 
 
-def emitted(mod: tvm.IRModule, recipe: str = "int8", arch: str = "tiny-4x4") -> Compilation:
+def emitted(
+    mod: tvm.IRModule, recipe: str = "int8", arch: str = "tiny-4x4", graph: bool = True
+) -> Compilation:
     """Return a compilation with its program, without the host's code."""
-    return run_stages(mod, Options(recipe=recipe, arch=arch))
+    return run_stages(mod, Options(recipe=recipe, arch=arch, graph=graph))
 
 
 def assert_equal_bits(expected, found) -> None:

@@ -42,7 +42,7 @@ def quantized():
 
 def test_rows_say_what_the_bytes_do(quantized):
     report = mq.weight_report(quantized)
-    state = make.compiled(quantized, None, "microscopiq-16x16")
+    state = make.compiled(quantized, None, "microscopiq-16x16", graph=False)
     functions = state.program.functions
     names = read_records(quantized).layers
     array = [row for row in report["layers"] if row["runs_on"] == "array"]

@@ -114,7 +114,7 @@ def test_times_like_a_run(op, arch):
             bare = Program.for_arch(machine, {"f": function})
             function = dataclasses.replace(function, weights=expanded(segment))
             full, timed = run_and_time(Program.for_arch(machine, {"f": function}))
-            assert time_functions(bare)["f"] == timed
+            assert time_functions(bare)["f"] == [timed]
         else:
             full, timed = run_and_time(Program.for_arch(machine, {"f": function}))
         assert timed == full | {"saturations": 0}
@@ -181,7 +181,7 @@ def test_estimates_outliers_like_a_quantized_weight():
     share = float((weight.relative_exponent >= 0).mean())
     arch = load_arch("microscopiq-64x64")
     function = emit(scheduled(op, arch).mod["main"], arch, "f", "test", pack([weight]))
-    real = time_functions(Program.for_arch(arch, {"f": function}))["f"]
+    (real,) = time_functions(Program.for_arch(arch, {"f": function}))["f"]
     guess = estimate([Task("f", op)], arch, share).result.calls[0]
     # A quantizer's outliers aren't quite independent: it looks for them in 128 outputs at a time.
     assert guess["cycles"] == pytest.approx(real["cycles"], rel=0.08)
