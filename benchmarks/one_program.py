@@ -104,7 +104,7 @@ def markdown(rows: list[dict]) -> str:
         "",
         "Written by `python -m benchmarks.one_program --markdown docs/one_program.md`:",
         f"all-MiniLM-L6-v2 with recipe `{rows[0]['recipe']}` on `{rows[0]['arch']}`, its operators",
-        "as one program against the sum of these operators run alone (`graph=False`). The outputs",
+        "as one program against the sum of these operators run alone (`--no-graph`). The outputs",
         "are equal in every bit. The last columns say how many percent of the cycles a unit was",
         "busy.",
         "",

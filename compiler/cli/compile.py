@@ -68,11 +68,9 @@ def compile_command(
     ] = False,
     vector: Annotated[
         bool,
-        typer.Option("--vector/--no-vector", help="Vector unit too, or array alone."),
+        typer.Option("--vector/--no-vector", help="The vector unit too."),
     ] = True,
-    graph: Annotated[
-        bool, typer.Option("--graph/--no-graph", help="One program per graph.")
-    ] = True,
+    graph: Annotated[bool, typer.Option("--graph/--no-graph", help="One program a graph.")] = True,
     tuning_db: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Schedules that `tune` found, by its work folder."),

@@ -158,7 +158,7 @@ def test_compile_prints_a_row_per_layer(shell, demo_folder):
 
 def test_compile_says_what_memories_are_needed_for(shell, demo_folder, tmp_path):
     model, output = demo_folder / "digits_cnn.onnx", tmp_path / "cnn.so"
-    options = ("-o", output, "--recipe", "int8", "--vector", "--graph")
+    options = ("-o", output, "--recipe", "int8")
     table, record = shell("compile", model, *options), shell("compile", model, *options, "--json")
     plan = json.loads(record.out)["memory"]
     lines = {line.split()[0]: line.split() for line in table.out.splitlines() if line.strip()}
