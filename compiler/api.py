@@ -9,6 +9,7 @@ from ..runtime.session import load_executable, program_of
 from ..runtime.whole_file import writing
 from ..target.arch import DEFAULT_ARCH, Arch
 from ..target.errors import ConfigError, InputError
+from ..target.isa.program import part_names
 from .calibration.collect import Calibration
 from .driver import compile_model, quantize
 from .files import check_library_path
@@ -113,7 +114,7 @@ def export_library(executable, path: str | Path) -> None:
 
 
 def disassemble(executable, function: str | None = None) -> str:
-    """Return the listing of an executable's program, or of one of its functions.
+    """Return the listing of an executable's program, of one of its functions, or of an operator.
 
     Raises
     ------
@@ -123,8 +124,8 @@ def disassemble(executable, function: str | None = None) -> str:
     program = program_of(load_executable(executable))
     if program is None:
         raise InputError("the executable has no program: nothing of the model is accelerated")
-    if function is not None and function not in program.functions:
-        raise InputError(
-            f"no function '{function}' in the program; it has: {', '.join(program.functions)}"
-        )
+    parts = [name for each in program.functions.values() for name in part_names(each)]
+    known = (*program.functions, *parts)
+    if function is not None and function not in known:
+        raise InputError(f"no function '{function}' in the program; it has: {', '.join(known)}")
     return program.listing(function)

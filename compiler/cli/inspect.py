@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from ...runtime.session import check_program_file, load_executable, program_of
-from ...target.isa.program import Program
+from ...target.isa.program import Program, part_code
 from .interrupts import leaving
 from .options import Library
 from .sheet import Sheet
@@ -16,7 +16,10 @@ from .tables import new_console, print_table
 def inspect(
     library: Library,
     function: Annotated[
-        str | None, typer.Option(metavar="F", help="Only this function of the program.")
+        str | None,
+        typer.Option(
+            metavar="F", help="Only this function of the program, or this operator of one."
+        ),
     ] = None,
 ) -> None:
     """Print a compiled model's functions and their instructions."""
@@ -32,11 +35,16 @@ def inspect(
 
 
 def print_functions(program: Program, only: str | None) -> None:
-    """Print a table of a program's functions, or of one."""
+    """Print a table of a program's functions and their operators, or of one."""
     rows = []
     for name, function in program.functions.items():
         if only in (None, name):
             sizes = (function.macs, code_bytes(function), len(function.weights))
             rows.append((name, function.layer, *(f"{size:,}" for size in sizes)))
+        for part in function.parts:
+            if only in (None, name, part.name):
+                code = [function.code[at] for at in part_code(function, part.name)]
+                size = sum(len(instruction.encode()) for instruction in code)
+                rows.append((f"  {part.name}", part.layer, f"{part.macs:,}", f"{size:,}", ""))
     headings = ("function", "layer", "MACs", "code bytes", "weight bytes")
     print_table(new_console(), Sheet(headings, rows))

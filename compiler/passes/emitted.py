@@ -1,16 +1,17 @@
 """Functions of a module's operators: emitted once, and again wherever a run has room for them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from ...target.arch import Arch
 from ...target.errors import CapacityError, IsaError
 from ...target.isa.program import Function
 from ..emit.state import Room
 from ..kinds.registry import emit, emit_tile, from_attribute, kind_of
-from ..kinds.then import emit_then
-from ..operators import Gemm, Vector
+from ..kinds.then import emit_moved, emit_then
+from ..operators import Gemm, Quantize, Vector
 from ..symbolic import largest, symbols_of
+from ..tiling.moved import moved
 from ..tiling.then import following
 from ..tiling.tile import TILE, GemmTile
 
@@ -39,7 +40,7 @@ class Emitted:
     def then(
         self, first: str, second: str, argument: int, room: Room | None = None
     ) -> Function | None:
-        """Return a product's function with the steps of a vector operator behind each tile.
+        """Return the function of two operators of which the second takes on what the first makes.
 
         None where it can't be: of other operators, and when it fits no tile.
 
@@ -48,19 +49,29 @@ class Emitted:
         argument : int
             Of the second, which the first gives.
         """
-        op, weights = from_attribute(self.sources[first][0]), self.sources[first][1]
-        vector = from_attribute(self.sources[second][0])
-        if not isinstance(op, Gemm) or not isinstance(vector, Vector):
-            return None
-        steps = following(op, vector, argument)
-        if steps is None:
+        pair = [from_attribute(self.sources[name][0]) for name in (first, second)]
+        join = JOINS.get((type(pair[0]), type(pair[1])))
+        if join is None:
             return None
         layers = (self.layers[first].layer, self.layers[second].layer)
         names = (f"{first}{JOINT}{second}", f"{layers[0]} {JOINT} {layers[1]}")
         try:
-            return emit_then(steps, self.tile(first, op), self.arch, names, weights, room)
+            return join(self, first, *pair, argument, names, room)
         except (CapacityError, IsaError):
             return None
+
+    def product(self, first: str, op: Gemm, vector: Vector, argument: int, names, room):
+        """Return the function of a product with a vector operator behind each tile."""
+        steps = following(op, vector, argument)
+        if steps is None:
+            return None
+        weights = self.sources[first][1]
+        return emit_then(steps, self.tile(first, op), self.arch, names, weights, room)
+
+    def values(self, _first: str, vector: Vector, op: Quantize, _argument: int, names, room):
+        """Return the function of a quantization that reads values from before they were moved."""
+        behind = moved(vector, op)
+        return None if behind is None else emit_moved(behind, op, self.arch, names, room)
 
     def tile(self, symbol: str, op: Gemm) -> GemmTile:
         """Return the tile of a product's schedule."""
@@ -79,3 +90,10 @@ class Emitted:
         else:
             tile = kind_of(operator).default_tile(largest(operator), self.arch)
         return emit_tile(operator, tile, self.arch, symbol, layer, weights, room)
+
+
+JOINS: dict[tuple[type, type], Callable] = {
+    (Gemm, Vector): Emitted.product,
+    (Vector, Quantize): Emitted.values,
+}
+"""Operators that may be one function, by their types."""

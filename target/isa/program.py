@@ -211,19 +211,39 @@ class Program:
         return cls(name, digest, technology, numbers, functions)
 
     def listing(self, only: str | None = None) -> str:
-        """Return the assembly text of all functions, or of one."""
+        """Return the assembly text of all functions, or of one, or of a part of one."""
         parts = [f"; program for {self.arch_name} ({self.arch_hash})"]
         for function in self.functions.values():
-            if only is None or function.name == only:
+            if only in (None, function.name):
                 parts.append(function_listing(function))
+            elif only in part_names(function):
+                parts.append(function_listing(function, only))
         return "\n".join(parts) + "\n"
 
 
-def function_listing(function: Function) -> str:
+def part_names(function: Function) -> list[str]:
+    """Return the names of a function's parts, none of one operator alone."""
+    return [part.name for part in function.parts]
+
+
+def part_code(function: Function, name: str) -> range:
+    """Return which instructions of a function are those of a part."""
+    at = part_names(function).index(name)
+    ends = [part.first for part in function.parts[1:]] + [len(function.code)]
+    return range(function.parts[at].first, ends[at])
+
+
+def function_listing(function: Function, only: str | None = None) -> str:
     """Return the assembly text of one function: byte offset, loops indented, notes beside.
 
     A line before each operator of several says which one follows.
+
+    Parameters
+    ----------
+    only : str, optional
+        A part: the instructions of others are left out.
     """
+    shown = range(len(function.code)) if only is None else part_code(function, only)
     lines = [f"\n{function.name}:  ; {function.layer}  ({function.macs:,} MACs)"]
     for index, arg in enumerate(function.arguments):
         shape = "x".join(map(str, arg.shape))
@@ -240,7 +260,7 @@ def function_listing(function: Function) -> str:
     formulas = function.sizes.formulas()
     depth, offset = 0, 0
     for index, instruction in enumerate(function.code):
-        if index in starts:
+        if index in starts and index in shown:
             lines.append(f"  ; {starts[index].name}: {starts[index].layer}")
         depth -= instruction.mnemonic == "endloop"
         text = f"  {offset:05x}  {'  ' * depth}{instruction}"
@@ -248,7 +268,8 @@ def function_listing(function: Function) -> str:
             text = f"{text:<60} ; {function.notes[index]}"
         if index in formulas:
             text += f"  ; follows {formulas[index]}"
-        lines.append(text)
+        if index in shown:
+            lines.append(text)
         depth += instruction.mnemonic == "loop"
         offset += len(instruction.encode())
     return "\n".join(lines)

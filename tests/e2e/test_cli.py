@@ -327,6 +327,7 @@ def test_inspect(shell, library):
     assert mq.disassemble(library, "mq_head") in one.out
     assert "mq_stem_0" not in one.out
     assert one.out.splitlines()[2].split()[:2] == ["mq_head", "head"]
+    assert " matmul " in one.out and "absmax" not in one.out
     wrong = shell("inspect", library, "--function", "mq_had")
     assert (wrong.code, wrong.out) == (2, "")
     assert wrong.err.startswith("error: no function 'mq_had' in the program; it has: ")
