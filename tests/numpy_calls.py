@@ -21,7 +21,7 @@ def check_calls(executable, inputs: list[np.ndarray], arch: Arch) -> int:
         tensors = [a.numpy() for a in arguments if hasattr(a, "numpy")]
         declared = functions[symbol].arguments
         again = [
-            np.zeros_like(tensor) if argument.is_output else np.ascontiguousarray(tensor)
+            np.zeros_like(tensor) if argument.is_output else tensor.copy()
             for tensor, argument in zip(tensors, declared, strict=True)
         ]
         run(functions[symbol], arch, again)
