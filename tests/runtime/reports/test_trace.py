@@ -45,7 +45,7 @@ def traced(request, tmp_path_factory):
     arch, recipe = MACHINES[request.param]
     mod = make.module(model, (2, 3, 10), make.IMAGE, (2, 10, 7))
     inputs = make.inputs_of(mod)
-    session = Session(make.compiled(mod, recipe, arch).executable)
+    session = Session(make.compiled(mod, recipe, arch, graph=False).executable)
     path = tmp_path_factory.mktemp("trace") / "t.json"
     result = session.run(*inputs, trace=path)
     return session, inputs, result, json.loads(path.read_text(encoding="utf-8"))
