@@ -5,10 +5,17 @@ import dataclasses
 import numpy as np
 import pytest
 
+from microscopiq import Session
+from microscopiq.compiler.driver import compile_model
+from microscopiq.compiler.estimate.stand_in import stand_in_segment
+from microscopiq.compiler.kinds.registry import emit_tile
 from microscopiq.compiler.operators import Gemm
+from microscopiq.compiler.options import Options
+from microscopiq.compiler.tiling.legal import default_gemm_tile
 from microscopiq.target.arch import load_arch
 from microscopiq.target.isa import instructions as isa
 from microscopiq.target.isa.spec import Mem
+from tests.compiler import relax_modules as make
 from tests.compiler.emit.test_emit import executed, function_of
 
 BIG = load_arch("microscopiq-64x64")
@@ -135,9 +142,11 @@ CASES = [
 ]
 
 
+@pytest.mark.parametrize("keys", [{}, {"weight_planes": 3}, {"weight_planes": 4, "row_release": 1}],
+                         ids=["two", "three", "by row"])  # fmt: skip
 @pytest.mark.parametrize(("op", "rows"), CASES)
-def test_every_result_sees_every_input_once(op, rows):
-    arch = dataclasses.replace(BIG, array_rows=rows, spad_bytes=1 << 15, acc_bytes=1 << 15)
+def test_every_result_sees_every_input_once(op, rows, keys):
+    arch = dataclasses.replace(BIG, array_rows=rows, spad_bytes=1 << 15, acc_bytes=1 << 15, **keys)
     function = function_of(op, arch)
     found = products(op, function, arch)
     np.testing.assert_array_equal(found.seen, np.full(found.seen.shape, found.numbers.sum()))
@@ -158,3 +167,34 @@ def test_planes_follow_each_other_in_the_ring():
         i.plane.at(counters) for i, counters, _ in executed(function) if isinstance(i, isa.Matmul)
     ]
     assert order == [0, 1, 0, 1, 0, 1, 0, 1, 0]
+
+
+def test_an_array_that_releases_rows_needs_no_tokens_for_its_planes():
+    op = Gemm(1, 1, 8, 128, 256, "ms4")
+    found = []
+    for release in (0, 1):
+        arch = dataclasses.replace(BIG, row_release=release)
+        tile = default_gemm_tile(op, BIG)
+        code = emit_tile(op, tile, arch, "f", "layer", stand_in_segment(op)).code
+        found.append([type(i).__name__ for i in code])
+        notes = " ".join(emit_tile(op, tile, arch, "f", "", stand_in_segment(op)).notes.values())
+        assert ("plane free" in notes) == (release == 0)
+    # The loader and ReCoN both waited for the array and it for them.
+    fewer = [sum(name in ("Wait", "Post") for name in code) for code in found]
+    assert fewer[0] - fewer[1] == 8
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_models_on_machines_that_release_rows(graph):
+    """Bits are those of LLVM, cycles those of the stepped array; joined functions, too."""
+    arch = dataclasses.replace(
+        load_arch("tiny-4x4"), weight_planes=3, weight_buses=2, row_release=1
+    )
+    mod = make.module(make.mlp, (2, 3, 10))
+    options = Options(recipe="microscopiq-w4a8", arch=arch, calibration=[tuple(make.inputs_of(mod))],
+                      graph=graph)  # fmt: skip
+    state, inputs = compile_model(mod, options), make.inputs_of(mod)
+    fast, stepped = (Session(state.executable, mode=m).run(*inputs) for m in ("fast", "structural"))
+    make.assert_equal_bits(make.run_llvm(state.quantized, inputs), fast.outputs)
+    make.assert_equal_bits(fast.outputs, stepped.outputs)
+    assert [call["cycles"] for call in fast.calls] == [call["cycles"] for call in stepped.calls]
