@@ -9,7 +9,7 @@ import math
 
 from ...target.arch import Arch
 from ...target.errors import CapacityError
-from ...target.formats import MACRO_BLOCK
+from ...target.formats import MACRO_BLOCK, WEIGHT_FORMATS
 from ...target.weight import blocks
 from ..operators import Gemm
 from .cost import resources
@@ -71,9 +71,15 @@ def _rows(op: Gemm, arch: Arch) -> list[int]:
     balanced = {max(SMALLEST, blocks(op.m, count)) for count in TILE_COUNTS}
     whole = {rows for rows in TILE_ROWS if rows < op.m}
     rows = {r for r in balanced | whole if r <= MAX_TILE_M}
-    # Below half of the cycles of its load a plane takes longer to load than to use.
-    least = min(op.m, arch.load_cycles(array_tile(op, arch)[1]) // 2)
+    # Below half of the cycles of its load a plane takes longer to load than to use; with outliers
+    # it's the order of visits to ReCoN that many planes of few rows wait for.
+    depth = array_tile(op, arch)[1]
+    least = min(op.m, (depth if _has_outliers(op) else arch.load_cycles(depth)) // 2)
     return sorted(r for r in rows if r >= least)
+
+
+def _has_outliers(op: Gemm) -> bool:
+    return bool(op.weight_format) and WEIGHT_FORMATS[op.weight_format].has_outliers
 
 
 def _pieces(op: Gemm, tile: GemmTile) -> list[GemmTile]:

@@ -191,9 +191,9 @@ def test_models_on_machines_that_release_rows(graph):
         load_arch("tiny-4x4"), weight_planes=3, weight_buses=2, row_release=1
     )
     mod = make.module(make.mlp, (2, 3, 10))
-    options = Options(recipe="microscopiq-w4a8", arch=arch, calibration=[tuple(make.inputs_of(mod))],
-                      graph=graph)  # fmt: skip
-    state, inputs = compile_model(mod, options), make.inputs_of(mod)
+    inputs = make.inputs_of(mod)
+    options = Options(recipe="microscopiq-w4a8", arch=arch, calibration=[(*inputs,)], graph=graph)
+    state = compile_model(mod, options)
     fast, stepped = (Session(state.executable, mode=m).run(*inputs) for m in ("fast", "structural"))
     make.assert_equal_bits(make.run_llvm(state.quantized, inputs), fast.outputs)
     make.assert_equal_bits(fast.outputs, stepped.outputs)

@@ -10,7 +10,7 @@ import pytest
 from microscopiq.compiler.estimate.stand_in import stand_in_segment
 from microscopiq.compiler.operators import Conv, Gemm
 from microscopiq.compiler.tiling.cost import resources, tile_cost
-from microscopiq.compiler.tiling.legal import legal_tiles
+from microscopiq.compiler.tiling.legal import default_gemm_tile, legal_tiles
 from microscopiq.compiler.tiling.recon import plane_visits
 from microscopiq.compiler.tiling.tile import ORDERS, W_HOMES, X_HOMES, GemmTile, array_tile
 from microscopiq.compiler.tiling.walk import walk
@@ -150,6 +150,18 @@ def test_estimates_of_loads(keys):
         abs(walk(op, tile, arch).cycles / measured(op, tile, arch)["cycles"] - 1) for tile in tiles
     ]
     assert statistics.median(errors) <= 0.05 and max(errors) <= 0.15, sorted(errors)[-5:]
+
+
+@pytest.mark.parametrize("fmt", ["int4", "ms4"])
+@pytest.mark.parametrize("rows", [1, 100])
+def test_default_tiles_where_rows_are_released(fmt, rows):
+    """Tiles of few rows would pay with outliers if loads were all that a plane waits for."""
+    op = Gemm(1, 1, rows, 256, 256, fmt)
+    by_row = dataclasses.replace(DEFAULT, weight_buses=8, row_release=1, queue_depth=64)
+    before, now = (
+        measured(op, default_gemm_tile(op, arch), arch)["cycles"] for arch in (DEFAULT, by_row)
+    )
+    assert now < (0.7 if rows == 1 else 1.05) * before
 
 
 def test_temporal_planes_by_hand():
