@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import tvm
-from tvm import ir, relax
+from tvm import ir, relax, tirx
 from tvm.relax import op
 
 from ....target.errors import UnsupportedError
@@ -43,7 +43,7 @@ def to_integers(mod: tvm.IRModule, measure: Measure) -> tvm.IRModule:
     emission = Emission(builder, ranges)
     # Calls of the module's own functions need them while they are emitted.
     for gv, function in mod.functions.items():
-        if gv.name_hint != "main":
+        if isinstance(function, tirx.PrimFunc):
             emission.functions[gv] = builder.add_func(function, gv.name_hint)
     with builder.function("main", params):
         for param, old in zip(params, source.params, strict=True):
@@ -60,7 +60,11 @@ def to_integers(mod: tvm.IRModule, measure: Measure) -> tvm.IRModule:
     made = builder.get()
     main = made["main"].with_attrs(dict(source.attrs or {}))
     made.update_func(made.get_global_var("main"), main)
-    built = tvm.IRModule(dict(made.functions), attrs=mod.attrs)
+    functions = dict(made.functions)
+    for gv, function in mod.functions.items():
+        if gv.name_hint != "main" and gv not in emission.functions:
+            functions[gv] = function
+    built = tvm.IRModule(functions, attrs=mod.attrs)
     return relax.transform.ConvertToDataflow(min_size=1)(built)
 
 
