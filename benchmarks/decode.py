@@ -59,7 +59,7 @@ def measure(name: str, weight_format: str, rows: int) -> dict:
     op = Gemm(1, 1, rows, OUTPUTS, INPUTS, weight_format)
     segment = stand_in_segment(op, FLAGGED)
     function = emit_tile(op, default_gemm_tile(op, arch), arch, "layer", "layer", segment)
-    record = time_functions(Program.for_arch(arch, {"layer": function}))["layer"]
+    record = time_functions(Program.for_arch(arch, {"layer": function}))["layer"][0]
     bound = bound_of(op, arch, segment, record)
     return {
         "format": weight_format,
