@@ -20,6 +20,7 @@ from .calibration.samples import model_inputs
 from .frontend.load import load_model
 from .frontend.repair import repair
 from .frontend.size_bounds import with_size_bounds
+from .frontend.slices import with_plain_slices
 from .link.calls import Runs
 from .llvm import fewer_checks
 from .options import STAGES, Options
@@ -96,7 +97,7 @@ class Compilation:
 
 def prepared(mod: tvm.IRModule) -> tvm.IRModule:
     """Repair what the frontend left, write products as the array knows them, canonicalize."""
-    mod = repair(mod)
+    mod = repair(with_plain_slices(mod))
     # What is quantized has its products already, and stays as it is.
     mod = mod if is_quantized(mod) else as_products(mod)
     return relax.transform.CanonicalizeBindings()(mod)

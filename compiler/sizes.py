@@ -9,7 +9,7 @@ from tvm import relax, tirx
 
 from ..target.errors import ConfigError, unknown_name
 from ..target.isa.sizes import LARGEST
-from .symbolic import Symbol
+from .symbolic import Symbol, grows, symbols_in, value_at
 
 UPPER, LOWER = "tir_var_upper_bound", "tir_var_lower_bound"
 """Attributes of a Relax function, as TVM's memory planner and its importer of torch have them."""
@@ -98,7 +98,29 @@ def number_of(extent) -> int | None:
     return None if left is None or right is None else combine(left, right)
 
 
+def _smaller(a: int, b: int) -> int | None:
+    """Return the number that is the smaller one for all sizes, None where that isn't seen."""
+    if _least(b - a) >= 0:
+        return a
+    return b if _least(a - b) >= 0 else None
+
+
+def _larger(a: int, b: int) -> int | None:
+    smaller = _smaller(a, b)
+    return None if smaller is None else b if smaller is a else a
+
+
+def _least(number: int) -> int:
+    """Return a number for the sizes at which it is the smallest, -1 where that isn't seen."""
+    smallest = {each.name: each.least for each in symbols_in(number)}
+    if grows(number):
+        return value_at(number, smallest)
+    return int(number) if grows(-number) else -1
+
+
 COMBINE = {
+    tirx.Min: _smaller,
+    tirx.Max: _larger,
     tirx.Add: lambda a, b: a + b,
     tirx.Sub: lambda a, b: a - b,
     tirx.Mul: lambda a, b: a * b,

@@ -176,6 +176,19 @@ def symbols_of(value: Any) -> dict[Symbol, None]:
     return {symbol: None for one in each for symbol in symbols_of(one)}
 
 
+def grows(number: int) -> bool:
+    """Tell whether a number is no larger for smaller sizes, as far as its terms tell at once."""
+    return all(
+        coefficient > 0 and all(isinstance(a, Symbol) or _grow(a.terms) for a in product)
+        for product, coefficient in terms_of(number)
+        if product
+    )
+
+
+def _grow(terms: Terms) -> bool:
+    return grows(Symbolic(0, terms))
+
+
 def _number(value: int, terms: Iterable[tuple[tuple[Atom, ...], int]]) -> int:
     """Return a number of its value and terms, a plain one where no size is left."""
     found = _canonical(terms)

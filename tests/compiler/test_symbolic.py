@@ -61,3 +61,20 @@ def test_operators_with_numbers_that_follow_sizes():
     own = own_sizes(op)
     assert list(map(str, symbols_of(own))) == ["m", "k"] and largest(own) == largest(op)
     assert isinstance(own.m, Symbolic) and own_sizes(largest(op)) == largest(op)
+
+
+def test_the_smaller_of_two_extents():
+    """A slice up to a size, of what has as many elements as its bound or more, has that many."""
+    import tvm
+
+    from microscopiq.compiler.sizes import number_of, with_bounds
+
+    n = tvm.tirx.Var("n", "int64")
+    with with_bounds({"n": Symbol("n", 2, 40)}):
+        number = number_of(n)
+        assert number_of(tvm.tirx.min(n, 64)) == number_of(tvm.tirx.min(n + 1, n)) == number
+        assert (
+            number_of(tvm.tirx.min(n, 1)) == 1 and number_of(tvm.tirx.max(n - 1, 0)) == number - 1
+        )
+        assert number_of(tvm.tirx.min(n, 7)) is None is number_of(tvm.tirx.max(7, n))
+    assert number_of(n) is None

@@ -108,3 +108,61 @@ def test_bounds_that_the_user_gives(mlp):
         mq.build(program, max_sizes={name: 71})
     with pytest.raises(ConfigError, match="max_sizes: unknown size 'rows'"):
         mq.build(program, max_sizes={"rows": 7})
+
+
+class Cnn(nn.Module):
+    """Convolutions of both kinds, a residual, pooling, and a linear layer of means."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8)
+        self.apart, self.one = nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.Conv2d(8, 16, 1)
+        self.last = nn.Linear(16, 10)
+
+    def forward(self, x):
+        x = nn.functional.max_pool2d(torch.relu(self.norm(self.first(x))), 2)
+        x = nn.functional.silu(self.one(torch.relu(self.apart(x)) + x))
+        return self.last(x.mean((2, 3)))
+
+
+def test_batch_of_a_cnn():
+    torch.manual_seed(0)
+    model = Cnn()
+    dynamic = mq.build(exported(model, (torch.randn(5, 3, 8, 8),), shapes=batch(9)), recipe="int8")
+    calls = [(torch.randn(n, 3, 8, 8),) for n in (1, 4, 9)]
+    assert_equal(dynamic, model, calls, recipe="int8")
+
+
+class Tokens(nn.Module):
+    """A model of the library, of the tokens alone."""
+
+    def __init__(self, model, **options):
+        super().__init__()
+        self.model, self.options = model, options
+
+    def forward(self, tokens):
+        return self.model(tokens, **self.options)[0]
+
+
+def bert() -> nn.Module:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.BertConfig(
+        vocab_size=50,
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        intermediate_size=48,
+        max_position_embeddings=64,
+    )
+    config._attn_implementation = "eager"
+    return Tokens(transformers.BertModel(config))
+
+
+def test_sequence_of_a_transformer():
+    torch.manual_seed(0)
+    model = bert()
+    shapes = ({1: torch.export.Dim("sequence", min=2, max=40)},)
+    example = (torch.randint(0, 50, (1, 12)),)
+    dynamic = mq.build(exported(model, example, shapes=shapes), recipe="int8")
+    calls = [(torch.randint(0, 50, (1, n)),) for n in (2, 17, 40)]
+    assert_equal(dynamic, model, calls, recipe="int8")

@@ -16,6 +16,7 @@ from typing import Any
 from tvm import tirx
 from tvm_ffi import structural_map, structural_walk
 
+from ....target.errors import UnsupportedError
 from ...operators import Vector
 from ...sizes import COMBINE, symbol_of
 from ...symbolic import Symbol, value_at
@@ -55,6 +56,8 @@ def read_sized(function: tirx.PrimFunc, variables: dict[str, tirx.Var]) -> Vecto
     symbols = [symbol_of(name) for name in variables]
     if None in symbols or len(symbols) > MOST_SIZES:
         raise Refused("its shapes follow from sizes without bounds, or from more than two")
+    if sum(isinstance(each, tirx.Buffer) for each in function.params) == 1:
+        raise Refused("it makes numbers of sizes alone")
     known: list[Symbol] = [symbol for symbol in symbols if symbol is not None]
     candidates = [points(symbol, at) for at, symbol in enumerate(known)]
     told = list(itertools.product(*(each[: DEGREE + 1] for each in candidates)))
@@ -93,15 +96,16 @@ def at_sizes(
     values = {
         var: tirx.const(size, "int64") for var, size in zip(variables.values(), point, strict=True)
     }
-    whole = structural_map(
-        function,
-        [
-            (tirx.Var, lambda var: values.get(var, var)),
-            (tuple(COMBINE), _folded),
-        ],
-    )
-    params = [each for each in whole.params if not isinstance(each, tirx.IntImm)]
-    return tirx.PrimFunc(params, whole.body, whole.ret_type, whole.attrs)
+    tensors = [each for each in function.params if isinstance(each, tirx.Buffer)]
+    bare = tirx.PrimFunc(tensors, function.body, function.ret_type, function.attrs)
+    changes = [(tirx.Var, lambda var: values.get(var, var)), (tuple(COMBINE), _folded)]
+    try:
+        return structural_map(bare, changes)
+    except TypeError as error:
+        raise UnsupportedError(
+            f"TVM can't read a function of {', '.join(variables)} for known sizes: {error}; give "
+            "the model known shapes"
+        ) from error
 
 
 def _folded(expr):

@@ -1,10 +1,9 @@
 """Reads from places of a tensor given by any number of indices."""
 
-import numpy as np
 from tvm import relax
 from tvm.relax import op
 
-from .registry import arguments, converter, refused, shape_at
+from .registry import arguments, converter, refused
 
 
 @converter("index.Tensor")
@@ -24,12 +23,12 @@ def index(node, importer) -> relax.Var:
     if len(known) == 1:
         ((at, places),) = known.items()
         return emit(op.take(data, places, axis=at))
-    count = len(shape_at(node, data))
+    count = data.ty.ndim
     rest = [at for at in range(count) if at not in known]
     order = [*known, *rest]
     front = data if order == sorted(order) else emit(op.permute_dims(data, order))
     found = emit(op.index_tensor(front, list(known.values())))
-    places = len(np.broadcast_shapes(*(shape_at(node, each) for each in known.values())))
+    places = max(each.ty.ndim for each in known.values())
     first = min(known)
     if list(known) != list(range(first, first + len(known))) or first == 0:
         return found
