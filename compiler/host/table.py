@@ -9,6 +9,9 @@ from ...runtime.host_costs import BUILTIN, NAME, Costs, encoded
 from ..partition.graph import function_names, static_shape
 from .operations import cost_of
 
+NOTHING = "host_nothing"
+"""What a library has that does all on the machine."""
+
 
 def with_costs(mod: tvm.IRModule, lower: Callable[[tvm.IRModule], tvm.IRModule]) -> tvm.IRModule:
     """Return a lowered module that has a function more, which says what its others cost.
@@ -24,6 +27,10 @@ def with_costs(mod: tvm.IRModule, lower: Callable[[tvm.IRModule], tvm.IRModule])
         builder.emit_func_output(builder.emit(relax.const(encoded(costs).copy(), "uint8")))
     table = lower(builder.get())["main"].with_attr("global_symbol", NAME)
     functions = {**mod.functions, tvm.ir.GlobalVar(NAME): table}
+    if not any(isinstance(function, tirx.PrimFunc) for function in functions.values()):
+        # Without any code TVM makes a library of C, which every start would have to compile.
+        nothing = tirx.PrimFunc([], tirx.Evaluate(0)).with_attr("global_symbol", NOTHING)
+        functions[tvm.ir.GlobalVar(NOTHING)] = nothing
     return tvm.IRModule(functions, attrs=mod.attrs)
 
 

@@ -18,12 +18,14 @@ from microscopiq.compiler.options import Options
 from microscopiq.compiler.partition import constraints as rules
 from microscopiq.compiler.partition.constraints import CONSTRAINTS
 from microscopiq.compiler.partition.partition import partition, partition_module
+from microscopiq.compiler.sizes import UPPER, bounded, with_bounds
 from microscopiq.target.errors import UnsupportedError
 from tests.compiler import relax_modules as make
 
 
 def parts(mod, names=None):
-    return partition(mod["main"], names or {})
+    with with_bounds(bounded(mod, {})):
+        return partition(mod["main"], names or {})
 
 
 def words(layer) -> str:
@@ -82,6 +84,28 @@ def dynamic_conv2d():
     return make.module(body, (1, 3, rows, 6))
 
 
+def up_to(most: int, body, *shapes, name: str = "n"):
+    """Return a module in whose shapes a size of that name has a bound."""
+    mod = make.module(body, *shapes)
+    mod["main"] = mod["main"].with_attr(UPPER, {name: most})
+    return mod
+
+
+def image_of_any_height():
+    rows = tvm.tirx.Var("h", "int64")
+    body = lambda emit, x: emit(op.nn.conv2d(x, make.const(2, 3, 3, 3)))  # noqa: E731
+    return up_to(16, body, (1, 3, rows, 6), name="h")
+
+
+def given_8_bits(body, kernel, *shape):
+    """Return a product with given weights of 8 bits and rows or images of any number."""
+    codes = relax.const(np.full(kernel, 3, np.int8))
+    scale, zero = relax.const(np.float32(0.1)), relax.const(np.int8(0))
+    number = lambda emit: emit(op.dequantize(codes, scale, zero))  # noqa: E731
+    batch = tvm.tirx.Var("n", "int64")
+    return up_to(16, lambda emit, x: emit(body(x, number(emit))), (batch, *shape))
+
+
 def half(body, *shapes):
     builder = relax.BlockBuilder()
     make.add_function(builder, "main", body, *shapes, dtype="float16")
@@ -114,6 +138,7 @@ BROKEN = {
     ("matmul", rules.matrix_operands): lambda: matmul((4,), (4, 5)),
     ("matmul", rules.equal_batches): lambda: matmul((2, 3, 4), (4, 5)),
     ("matmul", rules.given_weights): lambda: beyond_8_bits(op.matmul, (3, 4), (4, 5)),
+    ("matmul", rules.known_integers): lambda: given_8_bits(op.matmul, (4, 5), 4),
     ("matmul", rules.not_empty): lambda: matmul((0, 4), (4, 5), constant_right=True),
     ("nn.conv2d", rules.bounded_shapes): dynamic_conv2d,
     ("nn.conv2d", rules.number_types): lambda: half(
@@ -128,6 +153,8 @@ BROKEN = {
     ("nn.conv2d", rules.given_weights): lambda: beyond_8_bits(
         op.nn.conv2d, (1, 3, 6, 6), (2, 3, 3, 3)
     ),
+    ("nn.conv2d", rules.known_image): image_of_any_height,
+    ("nn.conv2d", rules.known_integers): lambda: given_8_bits(op.nn.conv2d, (2, 3, 3, 3), 3, 6, 6),
     ("nn.conv2d", rules.not_empty): lambda: constant_conv2d((0, 3, 6, 6), (2, 3, 3, 3)),
 }
 
