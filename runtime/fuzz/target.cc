@@ -214,8 +214,11 @@ Verdict RunProgram(const Program& program, uint32_t choice, Modes modes, std::st
     } catch (const Error& error) {
       *message = error.message();
       const bool limited = std::strcmp(error.kind(), kBudgetError) == 0;
+      // An index outside ends a run as what a program does wrong does.
+      const bool ended =
+          std::strcmp(error.kind(), kSimError) == 0 || std::strcmp(error.kind(), kInputError) == 0;
       const bool sized = !function.sizes.empty() && std::strcmp(error.kind(), kIsaError) == 0;
-      if (!limited && !sized && std::strcmp(error.kind(), kSimError) != 0) throw;
+      if (!limited && !sized && !ended) throw;
       worst = std::max(worst, limited ? Verdict::kLimited : Verdict::kStopped);
     }
   }
