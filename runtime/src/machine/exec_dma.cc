@@ -245,8 +245,9 @@ Machine::Outcome Machine::Execute(const DmaWeight& op) {
   std::memcpy(wbuf().Write({At(op.dst), 0, 1, bytes}), data, bytes);
   if (weights.shape_only) recon_settings_.Load(At(op.dst), data, bytes);
   record_.dram.read += bytes;
-  return Transfer(bytes, false,
-                  [&] { return std::vector<DramSpan>{{panel_places_[panel], 1, 0, 1, 0, bytes}}; });
+  return Transfer(bytes, false, [&, count = bytes] {
+    return std::vector<DramSpan>{{panel_places_[panel], 1, 0, 1, 0, count}};
+  });
 }
 
 }  // namespace microscopiq
