@@ -21,9 +21,9 @@ INSTALL_INPUTS := pyproject.toml cmake/CMakeLists.txt $(SOURCES) $(CONSTRAINTS)
 CMAKE := $(BIN)/cmake -S cmake
 CLANGXX ?= clang++
 SEEDS := $(CURDIR)/build/fuzz/seeds
-CHANGED_PROGRAMS ?= 70000
+CHANGED_PROGRAMS ?= 50000
 MADE_PROGRAMS ?= 5000
-FUZZED_PROGRAMS ?= 30000
+FUZZED_PROGRAMS ?= 20000
 LOADED_PROGRAMS ?= 6000
 # The fuzzers' own: in CI the same programs every time.
 FUZZ_SEED ?= 1
