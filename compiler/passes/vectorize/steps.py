@@ -13,8 +13,9 @@ from .blocks import inlined
 from .read import read_vector
 from .refusal import Refused
 from .sized import read_sized, variables_in
-from .split import nests_in, split_at, split_behind_reduction
+from .split import nests_in, split_at, split_behind_reduction, stored_in
 from .tables import Tables
+from .words import LONG
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,9 +55,15 @@ def steps_of(function: tirx.PrimFunc, name: str, arch: Arch) -> list[Step]:
         if variables_in(function):  # a part of it needn't have the tensors that tell its sizes
             raise Refused(str(refusal)) from None
         steps = _apart(function, name, arch, str(refusal))
-    if all(step.operator is None for step in steps):
+    # What the host computes in 64 bits, such as a branch that isn't chosen, may not fit the unit's.
+    wide = any(step.reason and _writes_long(step) for step in steps)
+    if wide or all(step.operator is None for step in steps):
         raise Refused(next(step.reason for step in steps if step.reason))
     return steps
+
+
+def _writes_long(step: Step) -> bool:
+    return any(str(buffer.dtype) == LONG for buffer in stored_in(step.sch.mod["main"]))
 
 
 def _readable(function: tirx.PrimFunc, name: str, arch: Arch) -> list[Step]:

@@ -65,3 +65,22 @@ def heads(emit, x):
 
 def test_a_slice_of_a_slice_goes_through_memory_in_between():
     check(make.module(heads, (1, 5, 40)), "tiny-4x4")
+
+
+def wrapped(x):
+    """Wrap as ONNX casts to int32: of both branches one needs more than 32 bits."""
+    whole = topi.cast(x, "int64")
+    wide = tirx.const(1 << 32, "int64")
+    rest = te.compute(whole.shape, lambda *at: te.floormod(whole(*at), wide), name="rest")
+    return te.compute(
+        rest.shape,
+        lambda *at: tirx.Select(rest(*at) >= (1 << 31), rest(*at) - wide, rest(*at)).astype(
+            "int32"
+        ),
+        name="wrapped",
+    )
+
+
+def test_what_needs_64_bits_is_not_split():
+    with pytest.raises(Refused):
+        steps_of(function(wrapped, (5, 7)), "wrapped", ARCH)
