@@ -9,6 +9,9 @@ SOLVERS = tuple(f"{QUANT}test_{name}.py" for name in ("compensation", "damping",
 GIVEN = COMPILER + "frontend/test_quantized.py"
 """Models that come quantized."""
 
+INTEGERS = COMPILER + "passes/integer_only/"
+"""Models in integers alone."""
+
 NEAREST: dict[str, tuple[str, ...]] = {
     "target/packing.py": (TARGET + "test_packing.py", TARGET + "test_clusters.py"),
     "target/weight.py": (TARGET + "test_packing.py", TARGET + "test_clusters.py"),
@@ -18,6 +21,9 @@ NEAREST: dict[str, tuple[str, ...]] = {
     "compiler/quant/compensation.py": SOLVERS,
     "compiler/quant/solve.py": SOLVERS,
     "compiler/quant/damping.py": SOLVERS,
+    "compiler/passes/integer_only/*.py": (INTEGERS + "test_kernels.py", INTEGERS),
+    "compiler/passes/integer_only/rules/*.py": (INTEGERS + "test_rules.py", INTEGERS),
+    "compiler/passes/vectorize/bounds.py": (COMPILER + "vectorize/test_bounds.py",),
     "compiler/tiling/cost.py": (COMPILER + "tiling", COMPILER + "estimate"),
     "compiler/tiling/legal.py": (COMPILER + "tiling", COMPILER + "emit/test_emit.py"),
     "compiler/tune/bound.py": (

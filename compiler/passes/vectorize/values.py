@@ -6,11 +6,14 @@ from tvm import tirx
 
 from ...operators import CONSTANT, MAP, REDUCE, Value
 from .blocks import Block
+from .bounds import Bounds, bounds_of, within
 from .refusal import Refused
-from .words import BOOL, FLOAT, LONG, QUOTIENTS, REDUCTIONS, cast, dtype_of, operation
+from .words import BOOL, FLOAT, LIMITS, LONG, QUOTIENTS, REDUCTIONS, cast, dtype_of, operation
 
 MOST_HALVES = 1 << 15
 """Of 16 bits, that 32 bits hold the sum of."""
+SHIFTS = 0, 31
+"""How far a word can be shifted."""
 
 
 class Values:
@@ -18,6 +21,7 @@ class Values:
 
     def __init__(self):
         self.found: list[Value] = []
+        self._bounds: list[Bounds] = []
         self._numbers: dict[str, int] = {}
 
     def __getitem__(self, number: int) -> Value:
@@ -30,6 +34,8 @@ class Values:
         if key not in self._numbers:
             self._numbers[key] = len(self.found)
             self.found.append(value)
+            operands = [self._bounds[number] for number in value.operands]
+            self._bounds.append(bounds_of(value, operands))
         return self._numbers[key]
 
     def map(self, operation: str, *operands: int) -> int:
@@ -91,8 +97,11 @@ class Values:
         return self.add(Value(CONSTANT, number=number))
 
     def cast(self, value: int, source: str, target: str) -> int:
-        """Add the steps from one type of TIR to another."""
+        """Add the steps from one type of TIR to another; none where they change nothing."""
         given = value
+        whole = source not in (FLOAT, BOOL)
+        if whole and target in LIMITS and within(self._bounds[value], LIMITS[target]):
+            return value
         for name, second in cast(source, target):
             operands = () if second is None else (self.number(second),)
             value = self.map(name, value, *operands)
@@ -123,6 +132,8 @@ class Values:
         if self.found[second].kind == CONSTANT:
             return second
         if name in ("shift_left", "shift_right"):
+            if within(self._bounds[second], SHIFTS):
+                return second
             return self.map("bit_and", second, self.number(31))
         if name in QUOTIENTS.values() and chosen:
             nothing = self.map("int_equal", second, self.number(0))
