@@ -80,7 +80,11 @@ CALL_FIELDS = (
     Field("calls[].saturations", "events", "accumulator writes that didn't fit"),
     Field("calls[].temporal_adds", "operations", "of temporal PEs: weights' magnitudes, each row"),
     Field("calls[].temporal_sums", "operations", "sums that pass a temporal PE, each cycle"),
-    Field("calls[].vector_ops", "elements", "through the vector unit"),
+    Field(
+        "calls[].vector_ops",
+        "elements",
+        "through the vector unit, each as often as its operation takes a lane's cycles",
+    ),
     Field("calls[].accesses.activations", "elements", "activations that entered the array"),
     Field("calls[].accesses.weights", "elements", "weights loaded into planes"),
     Field("calls[].accesses.sums_read", "elements", "sums read for accumulation"),
