@@ -50,6 +50,12 @@ class Arch:
     recon_segment_columns: int = key(
         "columns of a ReCoN segment, which arbitrates alone; 0: one network", 0, 1024
     )
+    replay_columns: int = key(
+        "columns that take inputs of their own in rows of replayed outliers; 0: no replay",
+        0,
+        1024,
+        0,
+    )
     weight_planes: int = key("weight planes of the array, which take turns", 2, 64)
     weight_buses: int = key(
         "weight buses; each loads a row a cycle into its share of the array rows", 1, 1024
@@ -206,6 +212,11 @@ def _contradictions(arch: Arch) -> list[str]:
             f"recon_segment_columns = {segment}: allowed 0 and powers of two from {MICRO_BLOCK}, "
             "because a micro-block's halves meet inside one segment"
         )
+    if arch.replay_columns % MICRO_BLOCK:
+        found.append(
+            f"replay_columns = {arch.replay_columns}: allowed 0 and multiples of {MICRO_BLOCK}, "
+            "because outliers of a micro-block share an exponent"
+        )
     if arch.weight_buses > arch.array_rows:
         found.append(
             f"weight_buses = {arch.weight_buses}: allowed up to array_rows = {arch.array_rows}"
@@ -216,8 +227,10 @@ def _contradictions(arch: Arch) -> list[str]:
         found += _dram_contradictions(arch)
     for name in arch.weight_formats:
         row = WEIGHT_FORMATS[name]
-        if row.has_outliers and not arch.recon_units:
-            found.append(f"weight format {name} has outliers, but recon_units = 0")
+        if row.has_outliers and not (arch.recon_units or arch.replay_columns):
+            found.append(
+                f"weight format {name} has outliers, but recon_units = 0 and replay_columns = 0"
+            )
         if row.bits > arch.pe_weight_bits and not arch.multi_precision:
             found.append(
                 f"weight format {name} has {row.bits} bits, pe_weight_bits = "
@@ -283,4 +296,8 @@ def _temporal_contradictions(arch: Arch) -> list[str]:
             found.append(f"{here} with weight format {name}: allowed clusters, magnitudes up to 3")
     if arch.recon_units:
         found.append(f"{here} with recon_units = {arch.recon_units}: ReCoN merges products")
+    if arch.replay_columns:
+        found.append(
+            f"{here} with replay_columns = {arch.replay_columns}: clusters have no outliers"
+        )
     return found

@@ -25,7 +25,7 @@ from .loads import (
     panel_number,
     row_extent,
 )
-from .planes import PLANE, matmul
+from .planes import PLANE, products
 from .state import Emitter, Lowered, Op
 from .tree import Linear, StageNode
 
@@ -34,7 +34,7 @@ def _nothing(_stage):
     return []
 
 
-def lower_gemm(emitter: Emitter, _weights: bytes) -> Lowered:
+def lower_gemm(emitter: Emitter, weights: bytes) -> Lowered:
     """Return arguments, buffers and stage emitters of a GEMM."""
     op: Gemm = emitter.operator
     arguments = gemm_arguments(op)
@@ -46,7 +46,7 @@ def lower_gemm(emitter: Emitter, _weights: bytes) -> Lowered:
     }
     for name, function in GEMM_STAGES.items():
         stages[name] = partial(function, op, index)
-    stages["psum_update_o"] = partial(matmul, emitter.arch.weight_planes, op, index)
+    stages["psum_update_o"] = partial(products, emitter, weights, op, index)
     stages["out"] = partial(store, emitter.tile.store_pieces, "y", op, index)
     return Lowered(arguments, buffers, stages, _whole(op, index))
 

@@ -2,18 +2,81 @@
 
 import math
 
+from ...target.arch import Arch
 from ...target.formats import MACRO_BLOCK, WEIGHT_FORMATS
 from ...target.isa import instructions as isa
 from ...target.isa.spec import Affine, Unit
+from ...target.replay import unfolded_rows
 from ...target.weight import blocks
 from ..operators import Gemm
 from ..symbolic import Symbolic
+from ..tiling.tile import REPLAY, array_limits
 from .allocate import affine
-from .loads import ZERO, panel_number, row_extent
+from .loads import ZERO, fixed_extent, panel_number, row_extent
 from .state import Emitter, Op
-from .tree import LoopNode, StageNode
+from .tree import Linear, LoopNode, StageNode
 
 PLANE = "plane"
+
+
+def products(emitter: Emitter, weights: bytes, op: Gemm, index, stage: StageNode):
+    """Return the ops of a plane, by what its tile says of outliers."""
+    if emitter.tile.outliers == REPLAY:
+        return replay(emitter, weights, op, stage)
+    return matmul(emitter.arch.weight_planes, op, index, stage)
+
+
+def replay(emitter: Emitter, weights: bytes, op: Gemm, stage: StageNode):
+    """Return the ops of a plane of an unfolded panel: of its own rows, then of its outliers'.
+
+    The loop over inputs gets as many turns as the longest of these panels needs; where one is
+    shorter, planes are empty.
+    """
+    g, nb, m, column = (stage[axis] for axis in ("g", "nb", "m", "ns"))
+    array_n = stage.extent("ns")
+    loop, step = _inputs_loop(stage, op, emitter.arch)
+    rows = unfolded_rows(weights, array_n, emitter.arch.replay_columns)
+    loop.extent = blocks(int(rows.max()), step)
+    row = Linear(0, ((loop, step),)) if loop.extent > 1 else ZERO
+
+    def preload(emitter, path):
+        return isa.PreloadReplay(
+            plane=_plane(emitter, path, {}),
+            src=emitter.at("w", panel_number(op, nb, g), ZERO, path),
+            format=WEIGHT_FORMATS[op.weight_format].code,
+            row0=affine(row, path),
+            col0=affine(column, path),
+            rows=fixed_extent(emitter, step),
+            cols=emitter.clip(array_n, op.n, nb * MACRO_BLOCK + column),
+        )
+
+    def stream(emitter, path):
+        return isa.Matmul(
+            plane=_plane(emitter, path, {}),
+            src=emitter.at("x", stage["i"] * op.m + m, g * op.group, path),
+            src_pitch=emitter.pitch("x"),
+            dst=emitter.at("acc", m, column, path),
+            dst_pitch=emitter.pitch("acc"),
+            rows=row_extent(emitter, m),
+            accumulate=affine(row, path),
+        )
+
+    ops = [
+        Op(Unit.WLOAD, ("w",), (PLANE,), preload, note="rows of the panel, or of its outliers"),
+        Op(Unit.ARRAY, ("x", PLANE), ("acc",), stream, note="stream the rows"),
+    ]
+    if loop in stage.loops or loop.extent == 1:
+        return ops
+    loop.body += ops
+    return [loop]
+
+
+def _inputs_loop(stage: StageNode, op: Gemm, arch: Arch) -> tuple[LoopNode, int]:
+    """Return the loop over a group's inputs and its step; a new one if they fit one plane."""
+    if stage["ks"].terms:
+        ((loop, step),) = stage["ks"].terms
+        return loop, step
+    return LoopNode("array rows", 1), array_limits(op, arch)[1]
 
 
 def matmul(planes: int, op: Gemm, _index, stage: StageNode):

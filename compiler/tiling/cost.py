@@ -74,7 +74,7 @@ def tile_cost(op: Gemm, tile: GemmTile, arch: Arch) -> TileCost:
 
 def resources(op: Gemm, tile: GemmTile, arch: Arch) -> Resources:
     """Return what a tile gives each unit to do."""
-    work = work_of(op, arch)
+    work = work_of(op, arch, tile.outliers)
     outside, tiles = op.batch * op.conv_groups, blocks(op.m, tile.tile_m)
     rows, results = outside * op.m, outside * op.m * op.n
     read_x, read_w, read_more = _read(op, tile, work)

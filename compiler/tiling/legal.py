@@ -15,7 +15,7 @@ from ..operators import Gemm
 from .cost import resources
 from .gemm import fits, footprint
 from .nest import F32
-from .tile import ORDERS, SMALLEST, W_HOMES, X_HOMES, GemmTile, array_tile
+from .tile import ORDERS, SMALLEST, W_HOMES, X_HOMES, GemmTile, array_tile, outlier_ways
 from .walk import walk
 
 MAX_TILE_M, PLAIN_ROWS = 4096, 1024
@@ -44,7 +44,9 @@ def legal_tiles(op: Gemm, arch: Arch) -> tuple[GemmTile, ...]:
                          load_slots=loads, result_slots=results)  # fmt: skip
             if fits(op, tile, arch):
                 found += _pieces(op, tile)
-    return tuple(found)
+    # The way of outliers has no part in what fits.
+    ways = outlier_ways(op, arch)
+    return tuple(dataclasses.replace(tile, outliers=way) for way in ways for tile in found)
 
 
 def _structures(op: Gemm, arch: Arch):
@@ -95,7 +97,8 @@ def default_pieces(op: Gemm, tile_m: int) -> int:
 
 def _tile(op: Gemm, arch: Arch, tile_m: int, **decisions) -> GemmTile:
     pieces = default_pieces(op, tile_m)
-    return GemmTile(tile_m, *array_tile(op, arch), store_pieces=pieces, **decisions)
+    way = outlier_ways(op, arch)[0]
+    return GemmTile(tile_m, *array_tile(op, arch), store_pieces=pieces, outliers=way, **decisions)
 
 
 @functools.lru_cache(maxsize=512)

@@ -16,6 +16,7 @@ TILE = "microscopiq.tile"
 ORDERS = ("columns", "rows")
 X_HOMES = ("group", "tile", "all")
 W_HOMES = ("group", "block", "all")
+RECON, REPLAY = OUTLIER_WAYS = ("recon", "replay")
 SMALLEST = 2
 """TVM simplifies loops of one iteration away before it compares with an intrinsic, so no tile
 has them; `clip` trims what is too much."""
@@ -42,6 +43,8 @@ class GemmTile:
         Slots of a buffer that loads fill in a loop, and of sums and results.
     store_pieces : int
         Transfers in which a tile of results is stored.
+    outliers : str
+        Where the format has outliers: merged by ReCoN, or replayed in array rows of their own.
     """
 
     tile_m: int
@@ -53,6 +56,7 @@ class GemmTile:
     load_slots: int = 2
     result_slots: int = 2
     store_pieces: int = 1
+    outliers: str = RECON
 
 
 def to_text(tile) -> str:
@@ -72,6 +76,14 @@ def array_tile(op: Gemm, arch: Arch) -> tuple[int, int]:
     """Return (columns, rows) of the array that one weight plane of this operator uses."""
     columns, rows = array_limits(op, arch)
     return max(SMALLEST, min(columns, op.n)), max(SMALLEST, min(rows, op.k))
+
+
+def outlier_ways(op: Gemm, arch: Arch) -> tuple[str, ...]:
+    """Return how a machine can multiply an operator's outliers; the first one if it has none."""
+    if not op.weight_format or not WEIGHT_FORMATS[op.weight_format].has_outliers:
+        return (RECON,)
+    ways = ((RECON, arch.recon_units), (REPLAY, arch.replay_columns))
+    return tuple(way for way, there in ways if there) or (RECON,)
 
 
 def columns_inside(op: Gemm, tile: GemmTile) -> bool:

@@ -63,7 +63,7 @@ class _Walk:
 
     def __init__(self, op: Gemm, tile: GemmTile, arch: Arch):
         self.op, self.tile, self.arch = op, tile, arch
-        self.work = work = work_of(op, arch)
+        self.work = work = work_of(op, arch, tile.outliers)
         self.tick, self.latency = arch.sequencer_cycles, arch.dram_latency_cycles
         self.tiles = blocks(op.m, tile.tile_m)
         rows = (min(tile.tile_m, op.m), op.m - (self.tiles - 1) * tile.tile_m)

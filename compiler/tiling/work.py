@@ -12,7 +12,8 @@ from ...target.weight import blocks
 from ..operators import Conv, Gemm
 from .nest import F32
 from .recon import FLAGGED_SHARE, plane_visits
-from .tile import GemmTile, array_tile, columns_inside, largest_panel
+from .replay import plane_depths
+from .tile import RECON, REPLAY, GemmTile, array_tile, columns_inside, largest_panel
 
 TOKENS = 2
 """A wait and a post: what each unit has around its use of a buffer."""
@@ -62,10 +63,13 @@ class Part:
 
 
 class Work:
-    """The steps of an operator on a machine; pairs are of whole groups or blocks, and the last."""
+    """The steps of an operator on a machine; pairs are of whole groups or blocks, and the last.
 
-    def __init__(self, op: Gemm, arch: Arch):
-        self.op, self.arch = op, arch
+    `way` is how outliers are multiplied, of formats that have any.
+    """
+
+    def __init__(self, op: Gemm, arch: Arch, way: str = RECON):
+        self.op, self.arch, self.replays = op, arch, way == REPLAY
         self.array_n, self.array_k = array_tile(op, arch)
         self.cols, self.inputs = _ends(op.n, MACRO_BLOCK), _ends(op.k, op.group)
         self.bandwidth = arch.dram_bandwidth_bytes_per_cycle or math.inf
@@ -75,7 +79,10 @@ class Work:
         self.extra = (
             op.bias + op.residual + (op.low is not None or op.high is not None) + 2 * op.requantize
         )
-        self.outliers = bool(op.weight_format) and WEIGHT_FORMATS[op.weight_format].has_outliers
+        packed = bool(op.weight_format)
+        self.outliers = (
+            packed and not self.replays and WEIGHT_FORMATS[op.weight_format].has_outliers
+        )
         # Units that read weights: they load planes, merge outliers, and scale sums.
         self.w_readers = 1 + self.outliers + bool(op.weight_format)
         # An array that hands on rows one by one needs no tokens for its planes.
@@ -92,29 +99,43 @@ class Work:
         self.bias = [self.transfer(cols * F32) for cols in self.cols]
         self.w_exponent = [self.transfer(cols * op.groups) for cols in self.cols]
         self.single = op.k <= self.array_k and op.n <= self.array_n
-        planes_k, planes_n = plane_counts(op, arch)
-        self.plane_count = planes_k * planes_n
-        self.load_cycles = planes_n * sum(
-            arch.load_cycles(depth) * count
-            for depth, count in _sizes(op.k, self.array_k, op.group).items()
-        )
-        self.turns = self._turns()
-        self._count_empty(planes_k)
+        sizes = self._plane_sizes()
+        self.plane_count = sum(sizes.values())
+        self.load_cycles = sum(arch.load_cycles(depth) * n for (depth, _), n in sizes.items())
+        self.turns = self._turns(sizes)
+        self._count_empty()
         self._parts: dict[tuple, Part] = {}
         self._planes: dict[tuple, Plane] = {}
 
-    def _count_empty(self, planes_k: int) -> None:
+    def _depths(self, inputs: int, width: int) -> list[int]:
+        """Return the array rows of each plane over so many columns of a group of inputs."""
+        if self.replays:
+            return plane_depths(self.op, self.arch, inputs, width)
+        return [min(self.array_k, inputs - first) for first in range(0, inputs, self.array_k)]
+
+    def _plane_sizes(self) -> Counter[tuple[int, int]]:
+        """Return how many planes there are of each number of array rows and columns."""
+        groups, sizes = self.op.groups, Counter[tuple[int, int]]()
+        for width, along_n in _sizes(self.op.n, self.array_n, MACRO_BLOCK).items():
+            for inputs, count in zip(self.inputs, (groups - 1, 1), strict=True):
+                for depth in self._depths(inputs, width):
+                    sizes[depth, width] += count * along_n
+        return sizes
+
+    def _count_empty(self) -> None:
         """Count what is handed out for planes: loops turn as often in the last block or group."""
         op = self.op
-        along_k, along_n = (blocks(self.inputs[0], self.array_k),
-                            blocks(self.cols[0], self.array_n))  # fmt: skip
+        whole, last = (len(self._depths(inputs, self.array_n)) for inputs in self.inputs)
+        along_k, along_n = whole, blocks(self.cols[0], self.array_n)
         missing_n = along_n - blocks(self.cols[1], self.array_n)
-        missing_k = op.groups * along_k - planes_k
+        missing_k = whole - last
         # A `break` where inputs end, unless planes would get into other slots (`emit.planes`).
         outer = 1 if columns_inside(op, GemmTile(2, self.array_n, self.array_k)) else along_n
         breaks = missing_k > 0 and (outer == 1 or missing_k % self.arch.weight_planes == 0)
+        breaks = breaks and not self.replays
         # Clips of the planes' rows and columns, where any is cut short.
-        self.load_tokens += (missing_k > 0 or op.k % self.array_k > 0) + breaks
+        cut = not self.replays and (missing_k > 0 or op.k % self.array_k > 0)
+        self.load_tokens += cut + breaks
         self.load_tokens += missing_n > 0 or op.n % self.array_n > 0
         tokens, rest = self.load_tokens + self.plane_tokens, 0 if breaks else missing_k
         in_n = tokens * missing_n * along_k
@@ -122,15 +143,14 @@ class Work:
         self.empty = ((0, in_k), (in_n, in_n + in_k))  # by block, by group
         self.issued = tokens * self.plane_count + op.groups * in_n + op.column_blocks * in_k
 
-    def _turns(self) -> float:
+    def _turns(self, sizes: Counter[tuple[int, int]]) -> float:
         """Return the cycles that a row takes of all planes together, one each without outliers."""
         if not self.outliers:
             return self.plane_count
-        op, turns = self.op, 0.0
-        for depth, count_k in _sizes(op.k, self.array_k, op.group).items():
-            for width, count_n in _sizes(op.n, self.array_n, MACRO_BLOCK).items():
-                visits = plane_visits(op, self.arch, *self._trimmed(depth, width))
-                turns += count_k * count_n * (visits.mean_turns if visits else 1)
+        turns = 0.0
+        for shape, count in sizes.items():
+            visits = plane_visits(self.op, self.arch, *self._trimmed(*shape))
+            turns += count * (visits.mean_turns if visits else 1)
         return turns
 
     def _trimmed(self, depth: int, width: int) -> tuple[int, int]:
@@ -180,12 +200,12 @@ class Work:
         self, tile: GemmTile, rows: int, inputs: int, cols: int
     ) -> tuple[tuple[int, Plane], ...]:
         """Return the planes of a panel in order: runs of planes that are alike."""
-        depths = [min(self.array_k, inputs - k) for k in range(0, inputs, self.array_k)]
         widths = [min(self.array_n, cols - n) for n in range(0, cols, self.array_n)]
+        order = [(depth, width) for width in widths for depth in self._depths(inputs, width)]
         if columns_inside(self.op, tile):
-            order = [(depth, width) for depth in depths for width in widths]
-        else:
-            order = [(depth, width) for width in widths for depth in depths]
+            order = [
+                (depth, width) for depth in self._depths(inputs, widths[0]) for width in widths
+            ]
         runs = [(len(list(same)), shape) for shape, same in itertools.groupby(order)]
         return tuple((count, self.plane(rows, *shape)) for count, shape in runs)
 
@@ -201,7 +221,7 @@ class Work:
         depth, width = self._trimmed(depth, width)
         fill, load = depth + width - 2, arch.load_cycles(depth)
         late = (blocks(depth, arch.bus_rows) - 1) * arch.bus_rows
-        visits = plane_visits(op, arch, depth, width)
+        visits = None if self.replays else plane_visits(op, arch, depth, width)
         if visits is None:
             return Plane(load, late, rows * self.row_cycles, 0, fill, 0)
         busy = (rows - 1) * visits.mean_turns + 1
@@ -291,6 +311,6 @@ def inside_share(conv: Conv) -> float:
 
 
 @functools.lru_cache(maxsize=256)
-def work_of(op: Gemm, arch: Arch) -> Work:
-    """Return the work of an operator on a machine."""
-    return Work(op, arch)
+def work_of(op: Gemm, arch: Arch, way: str = RECON) -> Work:
+    """Return the work of an operator on a machine, by how its outliers are multiplied."""
+    return Work(op, arch, way)

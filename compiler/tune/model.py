@@ -19,7 +19,7 @@ from ...target.weight import blocks
 from ..kinds.registry import cost_of, kind_of
 from ..operators import Gemm
 from ..tiling.gemm import footprint
-from ..tiling.tile import ORDERS, W_HOMES, X_HOMES, GemmTile
+from ..tiling.tile import ORDERS, OUTLIER_WAYS, W_HOMES, X_HOMES, GemmTile
 from ..tuned.space import arch_of, operator_of, tile_of
 
 ROUNDS = 30
@@ -52,6 +52,7 @@ def features(op: Gemm, tile: GemmTile, arch: Arch) -> tuple[list[float], float]:
         ORDERS.index(tile.order),
         X_HOMES.index(tile.x_home),
         W_HOMES.index(tile.w_home),
+        OUTLIER_WAYS.index(tile.outliers),
         tile.load_slots,
         tile.result_slots,
         tile.store_pieces,

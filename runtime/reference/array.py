@@ -5,7 +5,7 @@ and the merge of Upper, Lower and hidden bit, with guard bits so that nothing is
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -178,6 +178,12 @@ class Plane:
         ``Isf - e`` of each row.
     merges : list or None
         ``(upper, lower, E - e)`` by row, array columns; None before `recon.config`.
+    own : range
+        Activations of the rows of `value`, from the operand's first on.
+    taken : range
+        All that a product reads: these, or those of the whole panel if outliers are replayed.
+    replayed : list of tuple
+        Outliers' digits in rows of their own, ``(activation, array column, digit << shift)``.
     """
 
     value: np.ndarray
@@ -186,6 +192,14 @@ class Plane:
     row: WeightFormat | None = None
     part: Part | None = None
     merges: list[list[tuple[int, int, int]]] | None = None
+    own: range = range(0)
+    taken: range = range(0)
+    replayed: list[tuple[int, int, int]] = field(default_factory=list)
+
+    def __post_init__(self):
+        # A part of an unfolded panel may have no row of its own.
+        if not self.taken:
+            self.own = self.taken = range(len(self.value))
 
 
 def rows_plane(rows: np.ndarray, arch: Arch) -> Plane:
@@ -213,6 +227,71 @@ def panel_plane(wbuf: np.ndarray, part: Part, arch: Arch) -> Plane:
         metadata = panel.metadata()
         shifts = [_shift(metadata[k][0] - panel.base, k) for k in wanted]
     return Plane(value, negative, shifts, panel.row, part)
+
+
+def replay_plane(wbuf: np.ndarray, part: Part, arch: Arch) -> Plane | None:
+    """Return the plane that `preload.replay` fills; None if the unfolded panel has no such rows."""
+    if not arch.replay_columns:
+        raise SimError(f"{arch.name} replays nothing (replay_columns = 0)")
+    panel = read_panel(wbuf, part.src, part.format)
+    _check_array(arch, part.rows, part.cols, panel.row.bits)
+    whole = replace(part, row0=0, rows=panel.rows)
+    _check_inside(panel, whole)
+    if not panel.row.has_outliers or part.row0 < 0:
+        raise SimError(f"preload.replay of row {part.row0} of format {panel.row.name}")
+    digits = _unfolded_digits(panel, whole, arch.replay_columns)
+    rows = range(part.row0, min(part.row0 + part.rows, panel.rows + len(digits)))
+    if not rows:
+        return None
+    found = [digit for row in rows if row >= panel.rows for digit in digits[row - panel.rows]]
+    own = range(part.row0, min(rows.stop, panel.rows))
+    value = np.zeros((len(own), part.cols), np.int64)
+    metadata, shifts = panel.metadata(), []
+    for at, k in enumerate(own):
+        codes = np.array(panel.slots(k), np.int64)
+        for merge in metadata[k][1]:
+            codes[[merge.upper, merge.lower]] = 0
+        codes = codes[part.col0 : part.col0 + part.cols]
+        negative = (codes >> (panel.row.bits - 1)).astype(bool)
+        value[at] = DECODE[panel.row.codes](codes, negative, panel.row.bits)
+        shifts.append(_shift(metadata[k][0] - panel.base, k))
+    taken = range(panel.rows) if rows.stop > panel.rows else own
+    merges: list[list] = [[] for _ in own]
+    return Plane(value, value < 0, shifts, panel.row, part, merges, own, taken, found)
+
+
+def _unfolded_digits(panel: Panel, part: Part, strip: int) -> list[list[tuple[int, int, int]]]:
+    """Return (input, column, value) of each row behind the panel's; a value is a digit, shifted.
+
+    The lists of each ``strip`` columns stand beside each other.
+    """
+    bits, guard = panel.row.bits, panel.row.guard_bits
+    half, sign = guard // 2, 1 << (bits - 1)
+    largest = (1 << guard) + (sign - 1 << guard - half) + (sign - 1 << guard - 2 * half)
+    count = -(-(largest.bit_length() + 1) // bits)
+    rows: list[list[tuple[int, int, int]]] = []
+    metadata, slots = panel.metadata(), [panel.slots(k) for k in range(panel.rows)]
+    for first in range(part.col0, part.col0 + part.cols, strip):
+        at = 0
+        for k, (isf, merges) in enumerate(metadata):
+            mine = [merge for merge in merges if first <= merge.upper < first + strip]
+            mine = [merge for merge in mine if merge.upper < part.col0 + part.cols]
+            for relative in dict.fromkeys(merge.relative for merge in mine):
+                rows += [[] for _ in range(at + count - len(rows))]
+                for merge in (merge for merge in mine if merge.relative == relative):
+                    upper, lower = slots[k][merge.upper], slots[k][merge.lower]
+                    weight = -1 << guard if upper & sign else 1 << guard
+                    for code, place in ((upper, guard - half), (lower, guard - 2 * half)):
+                        weight += (-1 if code & sign else 1) * (code & sign - 1) << place
+                    shift = _shift(isf + relative - panel.base, k)
+                    for digit in range(count):
+                        top = digit + 1 == count
+                        part_of = weight >> digit * bits
+                        part_of = part_of if top else part_of % (1 << bits)
+                        value = part_of << digit * bits + shift
+                        rows[at + digit].append((k, merge.upper - part.col0, value))
+                at += count
+    return rows
 
 
 def _twos_complement(codes: np.ndarray, negative: np.ndarray, bits: int) -> np.ndarray:
@@ -249,13 +328,13 @@ def configure(plane: Plane | None, wbuf: np.ndarray, part: Part, arch: Arch) -> 
 
 
 def multiply(plane: Plane, activations: np.ndarray) -> np.ndarray:
-    """Return int64 ``(m, cols)``: partial sums of int8 activation rows ``(m, rows)``."""
+    """Return int64 ``(m, cols)``: partial sums of int8 activation rows ``(m, taken)``."""
     if plane.row is not None and plane.row.has_outliers and plane.merges is None:
         raise SimError("the plane's format has outliers; recon.config must come before matmul")
     guard = plane.row.guard_bits if plane.row else 0
     psum = np.zeros((len(activations), plane.value.shape[1]), np.int64)
     for k, weights in enumerate(plane.value):
-        iact = activations[:, k].astype(np.int64)
+        iact = activations[:, plane.own[k] - plane.taken.start].astype(np.int64)
         result = iact[:, None] * weights  # every PE multiplies its slot blindly
         contribution = (result << guard) << plane.inlier_shift[k]
         for upper, lower, shift in plane.merges[k] if plane.merges else ():
@@ -266,12 +345,19 @@ def multiply(plane: Plane, activations: np.ndarray) -> np.ndarray:
             contribution[:, upper] = merged << shift
             contribution[:, lower] = 0  # the pruned slot's column goes on with its iAcc alone
         psum += contribution
+    for k, column, value in plane.replayed:
+        psum[:, column] += activations[:, k].astype(np.int64) * value
     return psum
 
 
 def _checked_panel(wbuf: np.ndarray, part: Part, arch: Arch) -> Panel:
     panel = read_panel(wbuf, part.src, part.format)
     _check_array(arch, part.rows, part.cols, panel.row.bits)
+    _check_inside(panel, part)
+    return panel
+
+
+def _check_inside(panel: Panel, part: Part) -> None:
     row_end, col_end = part.row0 + part.rows, part.col0 + part.cols
     if part.row0 < 0 or part.col0 < 0 or row_end > panel.rows or col_end > panel.cols:
         raise SimError(
@@ -284,7 +370,6 @@ def _checked_panel(wbuf: np.ndarray, part: Part, arch: Arch) -> Panel:
             f"columns {part.col0}..{col_end - 1} cut a micro-block of {MICRO_BLOCK}: Upper and "
             "Lower halves could lie in different parts"
         )
-    return panel
 
 
 def _check_array(arch: Arch, rows: int, cols: int, bits: int) -> None:

@@ -32,7 +32,7 @@ class State:
         self.function, self.arch, self.arguments = function, arch, arguments
         capacities = (arch.spad_bytes, arch.wbuf_bytes, arch.acc_bytes, arch.obuf_bytes)
         self.memories = [np.full(capacity, POISON, np.uint8) for capacity in capacities]
-        self.planes: list[Plane | None] = [None, None]
+        self.planes: list[Plane | None] = [None] * arch.weight_planes
         self.extents: list[int | None] = [None] * EXTENT_REGISTERS
         self.semaphores, self.first_counts = [0] * SEMAPHORES, [0] * SEMAPHORES
         self.counters: tuple[int, ...] = ()

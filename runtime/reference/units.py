@@ -12,7 +12,15 @@ from ...target.formats import EXPONENT_MAX, EXPONENT_MIN, ROWS_INT8, ScaleKind
 from ...target.isa.spec import Affine, Instruction, Mem
 from ...target.weight import blocks
 from . import transfers, vector
-from .array import Part, configure, multiply, panel_plane, read_panel, rows_plane
+from .array import (
+    Part,
+    configure,
+    multiply,
+    panel_plane,
+    read_panel,
+    replay_plane,
+    rows_plane,
+)
 from .state import Box, State, check
 
 EMPTY: Any = object()
@@ -73,6 +81,13 @@ def preload_rows(state: State, i: Instruction) -> None:
         state.planes[state.plane_number(i)] = EMPTY
 
 
+def preload_replay(state: State, i: Instruction) -> None:
+    plane = None
+    if box := state.box(i):
+        plane = replay_plane(state.memories[Mem.WBUF], _part(state, i, box), state.arch)
+    state.planes[state.plane_number(i)] = plane or EMPTY
+
+
 def recon_config(state: State, i: Instruction) -> None:
     if box := state.box(i):
         plane = state.planes[state.plane_number(i)]
@@ -87,8 +102,9 @@ def matmul(state: State, i: Instruction) -> None:
         raise SimError(f"weight plane {state.plane_number(i)} holds nothing")
     if plane is EMPTY:
         return
-    inputs, cols = plane.value.shape
-    x = state.load(Mem.SPAD, i.src, i.src_pitch, rows, inputs).view(np.int8)
+    cols = plane.value.shape[1]
+    first, count = i.src + plane.taken.start, len(plane.taken)
+    x = state.load(Mem.SPAD, first, i.src_pitch, rows, count).view(np.int8)
     psum = multiply(plane, x)
     if state.at(i.accumulate):
         psum += state.load(Mem.ACC, i.dst, i.dst_pitch, rows, 4 * cols).view("<i4")
@@ -201,6 +217,7 @@ EXECUTE = {
     "dma.weight": dma_weight,
     "preload": preload,
     "preload.rows": preload_rows,
+    "preload.replay": preload_replay,
     "recon.config": recon_config,
     "matmul": matmul,
     "drain": drain,

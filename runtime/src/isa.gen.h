@@ -324,6 +324,7 @@ struct ArchNumbers {
   int64_t accumulator_bits = -1;
   int64_t recon_units = -1;
   int64_t recon_segment_columns = -1;
+  int64_t replay_columns = -1;
   int64_t weight_planes = -1;
   int64_t weight_buses = -1;
   int64_t row_release = -1;
@@ -364,7 +365,7 @@ struct ArchNumbers {
   int64_t host_bytes_per_ns = -1;
   int64_t handover_ns = -1;
 };
-constexpr int kArchKeys = 47;
+constexpr int kArchKeys = 48;
 template <typename Visit>
 void VisitArch(ArchNumbers* arch, Visit visit) {
   visit("array_rows", &arch->array_rows, 2, 1024);
@@ -375,6 +376,7 @@ void VisitArch(ArchNumbers* arch, Visit visit) {
   visit("accumulator_bits", &arch->accumulator_bits, 16, 32);
   visit("recon_units", &arch->recon_units, 0, 64);
   visit("recon_segment_columns", &arch->recon_segment_columns, 0, 1024);
+  visit("replay_columns", &arch->replay_columns, 0, 1024);
   visit("weight_planes", &arch->weight_planes, 2, 64);
   visit("weight_buses", &arch->weight_buses, 1, 1024);
   visit("row_release", &arch->row_release, 0, 1);
@@ -954,6 +956,43 @@ struct PreloadRows {
   }
 };
 
+struct PreloadReplay {
+  static constexpr uint16_t kOpcode = 0x22;
+  static constexpr uint16_t kBytes = 224;
+  static constexpr const char* kMnemonic = "preload.replay";
+  static constexpr Unit kUnit = Unit::kWload;
+  Affine plane;
+  Affine src;
+  uint8_t format;
+  Affine row0;
+  Affine col0;
+  uint8_t rows;
+  uint8_t cols;
+  template <typename Reader>
+  void Read(Reader* reader) {
+    reader->affine(&plane);
+    reader->affine(&src);
+    reader->u8(&format);
+    reader->affine(&row0);
+    reader->affine(&col0);
+    reader->extent(&rows);
+    reader->extent(&cols);
+  }
+  template <typename Visitor>
+  void Show(Visitor* visitor) const {
+    visitor->affine("plane", plane);
+    visitor->affine("src", src);
+    visitor->u8("format", format);
+    visitor->affine("row0", row0);
+    visitor->affine("col0", col0);
+    visitor->extent("rows", rows);
+    visitor->extent("cols", cols);
+  }
+  template <typename Refuse>
+  void Check(Refuse /*refuse*/) const {
+  }
+};
+
 struct ReconConfig {
   static constexpr uint16_t kOpcode = 0x28;
   static constexpr uint16_t kBytes = 224;
@@ -1496,6 +1535,7 @@ struct ReducePart {
   X(DmaStore) \
   X(Preload) \
   X(PreloadRows) \
+  X(PreloadReplay) \
   X(ReconConfig) \
   X(Matmul) \
   X(Drain) \

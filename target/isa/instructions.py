@@ -227,6 +227,26 @@ class PreloadRows(Instruction):
     cols: int = operand(EXTENT, "array columns in use (n)")
 
 
+@instruction(0x22, "preload.replay", Unit.WLOAD, reads=("wbuf",), writes=("plane",))
+class PreloadReplay(Instruction):
+    """Decode rows of an unfolded panel into a plane: outliers in rows of their own, not merged.
+
+    An unfolded panel has the panel's rows, in which slots of outliers count 0, and behind them the
+    rows of the outliers: for each input with outliers, and each of their exponents, a row for each
+    of their digits, the lowest first. Each `replay_columns` columns list inputs of their own.
+    `matmul` takes the activations that the rows list, from the panel's first input on. Rows past
+    the end aren't there; where none is left, the plane is empty.
+    """
+
+    plane: object = operand(AFFINE, "number of a weight plane")
+    src: object = operand(AFFINE, "panel in wbuf")
+    format: int = operand(U8, "weight format; the panel's header must agree")
+    row0: object = operand(AFFINE, "first row of the unfolded panel")
+    col0: object = operand(AFFINE, "first panel column (output channel)")
+    rows: int = operand(EXTENT, "array rows at most")
+    cols: int = operand(EXTENT, "array columns in use")
+
+
 @instruction(0x28, "recon.config", Unit.RECON, reads=("wbuf",), writes=("plane",))
 class ReconConfig(Instruction):
     """Expand the permutation lists of a part of a panel into ReCoN's merges for a plane.

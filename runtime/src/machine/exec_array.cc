@@ -21,6 +21,30 @@ void Machine::CheckArray(int bits, int64_t rows, int64_t cols) const {
 
 template <typename Op>
 PanelPart Machine::CheckedPart(const Op& op, Panel* panel) const {
+  const PanelPart part = ReadPart(op, panel);
+  if (panel->format->has_outliers && arch_.recon_units == 0) {
+    Fail(kSimError, "format ", panel->format->name, " has outliers, but recon_units = 0");
+  }
+  CheckInside(part, *panel, panel->rows);
+  return part;
+}
+
+void Machine::CheckInside(const PanelPart& part, const Panel& panel, int64_t rows) {
+  if (part.row0 < 0 || part.row0 + part.rows > rows || part.col0 < 0 ||
+      part.col0 + part.cols > panel.cols) {
+    Fail(kSimError, "rows ", part.row0, " + ", part.rows, ", columns ", part.col0, " + ", part.cols,
+         "; the panel at ", Hex{part.address}, " has ", rows, " x ", panel.cols);
+  }
+  const bool cut =
+      part.col0 % kMicroBlock || (part.cols % kMicroBlock && part.col0 + part.cols != panel.cols);
+  if (panel.format->has_outliers && cut) {
+    Fail(kSimError, "columns ", part.col0, " + ", part.cols,
+         " cut a micro-block; allowed: multiples of ", kMicroBlock, " or up to the last column");
+  }
+}
+
+template <typename Op>
+PanelPart Machine::ReadPart(const Op& op, Panel* panel) const {
   const Memory& wbuf = memories_[static_cast<int>(Mem::kWbuf)];
   PanelPart part;
   part.address = At(op.src);
@@ -31,9 +55,6 @@ PanelPart Machine::CheckedPart(const Op& op, Panel* panel) const {
   part.cols = Extent(op.cols);
   *panel = ReadPanel(wbuf, part.address, op.format);
   CheckArray(panel->format->bits, part.rows, part.cols);
-  if (panel->format->has_outliers && arch_.recon_units == 0) {
-    Fail(kSimError, "format ", panel->format->name, " has outliers, but recon_units = 0");
-  }
   if (panel->format->has_outliers && ArrayColumns(arch_, panel->format->bits) < kMicroBlock) {
     Fail(kSimError, "format ", panel->format->name, " has outliers, whose micro-blocks of ",
          kMicroBlock, " columns need an array that wide; it has ",
@@ -43,18 +64,16 @@ PanelPart Machine::CheckedPart(const Op& op, Panel* panel) const {
   if (arch_.temporal_cycles && panel->format->codes != Codes::kClusters) {
     Fail(kSimError, "format ", panel->format->name, " on temporal PEs; allowed: clusters");
   }
-  if (part.row0 < 0 || part.row0 + part.rows > panel->rows || part.col0 < 0 ||
-      part.col0 + part.cols > panel->cols) {
-    Fail(kSimError, "rows ", part.row0, " + ", part.rows, ", columns ", part.col0, " + ", part.cols,
-         "; the panel at ", Hex{part.address}, " has ", panel->rows, " x ", panel->cols);
-  }
-  const bool cut =
-      part.col0 % kMicroBlock || (part.cols % kMicroBlock && part.col0 + part.cols != panel->cols);
-  if (panel->format->has_outliers && cut) {
-    Fail(kSimError, "columns ", part.col0, " + ", part.cols,
-         " cut a micro-block; allowed: multiples of ", kMicroBlock, " or up to the last column");
-  }
   return part;
+}
+
+void Machine::RequireOutliers(const WeightFormat& format) {
+  if (format.has_outliers) return;
+  std::string allowed;
+  for (const WeightFormat& other : kWeightFormats) {
+    if (other.has_outliers) allowed += (allowed.empty() ? "" : ", ") + std::string(other.name);
+  }
+  Fail(kSimError, "format ", format.name, " has no outliers; allowed: ", allowed);
 }
 
 Plane& Machine::LoadedPlane(const Affine& plane) {
@@ -99,6 +118,67 @@ Machine::Outcome Machine::Execute(const Preload& op) {
   return PreloadWork(op.plane, bits, part.rows, part.cols);
 }
 
+Machine::Outcome Machine::Execute(const PreloadReplay& op) {
+  if (Extent(op.rows) == 0 || Extent(op.cols) == 0) {
+    LoadedPlane(op.plane).LoadNothing();
+    return std::nullopt;
+  }
+  if (arch_.replay_columns == 0) Fail(kSimError, "the array replays nothing: replay_columns = 0");
+  Panel panel;
+  PanelPart part = ReadPart(op, &panel);
+  RequireOutliers(*panel.format);
+  const int col0 = static_cast<int>(part.col0), cols = static_cast<int>(part.cols);
+  CheckInside({part.address, part.format, 0, part.col0, 0, part.cols}, panel, panel.rows);
+  if (part.row0 < 0) Fail(kSimError, "row ", part.row0, " of an unfolded panel");
+  const std::vector<int64_t>& rows = panel_index_.Rows(wbuf(), panel);
+  const ReplayRows& replayed = replay_index_.Rows(wbuf(), panel, rows, col0, cols,
+                                                  static_cast<int>(arch_.replay_columns));
+  Plane& plane = LoadedPlane(op.plane);
+  part.rows = std::min(part.rows, replayed.rows() - part.row0);
+  if (part.rows <= 0) {
+    plane.LoadNothing();
+    return std::nullopt;
+  }
+  wbuf().CountRead(ReplayBytes(panel, part, replayed));
+  const Work work = PreloadWork(op.plane, panel.format->bits, part.rows, part.cols);
+  shifts_.clear();
+  std::vector<std::vector<Outlier>> outliers(panel.rows);
+  if (!values_) {
+    plane.LoadReplay(panel, part, replayed, nullptr, shifts_, outliers);
+    return work;
+  }
+  for (int row = 0; row < panel.rows; ++row) {
+    const int isf = static_cast<int8_t>(*wbuf().Peek(rows[row], 1));
+    shifts_.push_back(panel.format->guard_bits + isf - panel.exponent);
+    ReadOutliers(wbuf(), panel, rows[row], col0, cols, &outliers[row]);
+  }
+  const uint8_t* slots = wbuf().Peek(panel.slots(), panel.slot_bytes());
+  plane.LoadReplay(panel, part, replayed, slots, shifts_, outliers);
+  if (use_structure_) {
+    raw_planes_[PlaneNumber(op.plane)] = std::make_shared<RawPlane>(
+        ReadReplay(panel, part, replayed, slots, shifts_, outliers));
+  }
+  return work;
+}
+
+int64_t Machine::ReplayBytes(const Panel& panel, const PanelPart& part, const ReplayRows& replayed) {
+  const int64_t slots = (part.cols * panel.format->bits + 7) / 8;
+  int64_t bytes = kPanelHeaderBytes;
+  int64_t row = part.row0;
+  const int64_t end = part.row0 + part.rows;
+  for (; row < std::min<int64_t>(end, panel.rows); ++row) bytes += slots + 1 + replayed.bytes[row];
+  // Who looks for outliers reads which micro-blocks have some, of all inputs.
+  if (row < end) bytes += panel.rows * replayed.identifier_bytes;
+  for (; row < end; ++row) {
+    for (int strip = 0; strip < replayed.strips; ++strip) {
+      // Scale and permutation list, and the slots, of a micro-block; and the input's Isf.
+      const ReplayEntry& entry = replayed.At(static_cast<int>(row), strip);
+      if (entry.input >= 0) bytes += 1 + entry.blocks * (4 + panel.format->bits);
+    }
+  }
+  return bytes;
+}
+
 Work Machine::PreloadClusters(const Panel& panel, const PanelPart& part, const Affine& number,
                               Plane* plane) {
   // Whole groups are read, those of all columns lie beside each other.
@@ -137,13 +217,7 @@ Machine::Outcome Machine::Execute(const ReconConfig& op) {
   if (Extent(op.rows) == 0 || Extent(op.cols) == 0) return std::nullopt;
   Panel panel;
   const PanelPart part = CheckedPart(op, &panel);
-  if (!panel.format->has_outliers) {
-    std::string allowed;
-    for (const WeightFormat& format : kWeightFormats) {
-      if (format.has_outliers) allowed += (allowed.empty() ? "" : ", ") + std::string(format.name);
-    }
-    Fail(kSimError, "format ", panel.format->name, " has no outliers; allowed: ", allowed);
-  }
+  RequireOutliers(*panel.format);
   const int number = PlaneNumber(op.plane);
   Plane& plane = planes_[number];
   if (!plane.loaded() || !(plane.part() == part) || plane.merged()) {
@@ -206,11 +280,13 @@ Machine::Outcome Machine::Execute(const Matmul& op) {
   if (watch_ && !arch_.row_release && plane.merges()) watch_->ReadMerges(number);
   if (plane.empty()) return std::nullopt;
   const bool accumulate = At(op.accumulate) != 0;
-  const int64_t rows = plane.rows(), cols = plane.cols();
+  const int64_t inputs = plane.inputs(), cols = plane.cols();
   const Box sums{At(op.dst), op.dst_pitch, m, cols * 4, 4};
   if (accumulate) acc().Read(sums);
   MatmulArgs args{};
-  args.x = reinterpret_cast<const int8_t*>(spad().Read({At(op.src), op.src_pitch, m, rows}));
+  const Box taken{At(op.src) + plane.first_input(), op.src_pitch, m, inputs};
+  args.x = reinterpret_cast<const int8_t*>(spad().Read(taken));
+  spad().CountRead((plane.reads() - 1) * m * inputs);
   args.x_pitch = op.src_pitch;
   args.m = m;
   args.acc = acc().Write(sums);

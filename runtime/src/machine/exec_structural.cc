@@ -79,10 +79,10 @@ void Machine::StepMatmul(const std::shared_ptr<const RawPlane>& plane, const Mat
   SteppedMatmul stepped;
   stepped.plane = plane;
   stepped.m = static_cast<int>(args.m);
-  stepped.x.reserve(args.m * plane->rows);
+  stepped.x.reserve(args.m * plane->x_cols());
   for (int64_t m = 0; m < args.m; ++m) {
     const int8_t* row = args.x + m * args.x_pitch;
-    stepped.x.insert(stepped.x.end(), row, row + plane->rows);
+    stepped.x.insert(stepped.x.end(), row, row + plane->x_cols());
   }
   const auto sink = [&](size_t, const StructuralResult& result, const std::vector<int64_t>& sums) {
     CheckFormula(result, 0, formula);

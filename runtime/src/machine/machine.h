@@ -129,6 +129,10 @@ class Machine {
   // exec_array.cc
   // The plane that an instruction of the weight loader fills.
   Plane& LoadedPlane(const Affine& plane);
+  // Throws SimError for a format without outliers.
+  static void RequireOutliers(const WeightFormat& format);
+  // Bytes of wbuf that a part of an unfolded panel takes.
+  static int64_t ReplayBytes(const Panel& panel, const PanelPart& part, const ReplayRows& replayed);
   // Reads the outliers of a part; with values, merges them into the plane.
   ReconSetting ReadOutlierRows(const Panel& panel, const PanelPart& part, Plane* plane);
   Work PreloadClusters(const Panel& panel, const PanelPart& part, const Affine& number,
@@ -138,6 +142,11 @@ class Machine {
   Work MatmulWork(int number, int64_t m, bool accumulate);
   template <typename Op>
   PanelPart CheckedPart(const Op& op, Panel* panel) const;
+  // The same, wherever its rows end.
+  template <typename Op>
+  PanelPart ReadPart(const Op& op, Panel* panel) const;
+  // Throws SimError unless a part lies in a panel of so many rows and cuts no micro-block.
+  static void CheckInside(const PanelPart& part, const Panel& panel, int64_t rows);
 
   // exec_structural.cc: a matmul in structural mode, which must take as long as `formula` says;
   // and all of the call's as their times overlap.
@@ -161,6 +170,7 @@ class Machine {
   std::vector<std::shared_ptr<RawPlane>> raw_planes_;
   std::vector<SteppedMatmul> stepped_;
   PanelIndex panel_index_;
+  ReplayIndex replay_index_;
   std::vector<Outlier> outliers_;
   ReconSettings recon_settings_;
   std::vector<int> shifts_;

@@ -6,6 +6,7 @@
 
 #include "errors.h"
 #include "kernels/slot.h"
+#include "weights/outlier.h"
 
 namespace microscopiq {
 namespace {
@@ -18,8 +19,11 @@ constexpr int kShiftOut = 16;
 
 void Plane::Reset(int rows, int cols) {
   loaded_ = true;
-  rows_ = rows;
+  rows_ = array_rows_ = rows;
   cols_ = cols;
+  first_input_ = 0;
+  reads_ = 1;
+  replays_ = false;
   outlier_rows_ = 0;
   max_magnitude_ = 0;
   magnitudes_ = 0;
@@ -54,20 +58,8 @@ void Plane::LoadSlots(const Panel& panel, const PanelPart& part, const uint8_t* 
   LoadShape(panel, part);
   Allocate();
   slots_pitch_ = (cols_ * format_->bits + 7) / 8;
-  bool large = false;
-  row_bounds_.resize(rows_);
-  std::vector<int> decode_shifts(shifts);
-  for (int row = 0; row < rows_; ++row) {
-    const int alignment = shifts[row] - format_->guard_bits;
-    if (alignment < 0 || alignment > kMaxAlignment) {
-      Fail(kSimError, "panel row ", part.row0 + row, ": Isf - e = ", alignment, "; allowed: 0 to ",
-           kMaxAlignment);
-    }
-    row_bounds_[row] = static_cast<int64_t>(format_->largest) << shifts[row];
-    if (row_bounds_[row] <= INT16_MAX) continue;
-    decode_shifts[row] = kShiftOut;
-    large = true;
-  }
+  std::vector<int> decode_shifts;
+  const bool large = BoundRows(shifts, &decode_shifts);
   const int bit = static_cast<int>(part.col0) * format_->bits;
   const uint8_t* source = slots + bit / 8;
   int64_t source_pitch = panel.pitch();
@@ -76,11 +68,117 @@ void Plane::LoadSlots(const Panel& panel, const PanelPart& part, const uint8_t* 
     source = slots_.data();
     source_pitch = slots_pitch_;
   }
-  ActiveKernels().Decode({source, source_pitch, format_->codes, format_->bits, format_->values,
-                          rows_, cols_, decode_shifts.data(), packed_.data()});
+  DecodeSlots(source, source_pitch, shifts, decode_shifts);
+}
+
+bool Plane::BoundRows(const std::vector<int>& shifts, std::vector<int>* decode_shifts) {
+  bool large = false;
+  row_bounds_.resize(rows_);
+  *decode_shifts = shifts;
+  for (int row = 0; row < rows_; ++row) {
+    const int alignment = shifts[row] - format_->guard_bits;
+    if (alignment < 0 || alignment > kMaxAlignment) {
+      Fail(kSimError, "panel row ", part_.row0 + row, ": Isf - e = ", alignment, "; allowed: 0 to ",
+           kMaxAlignment);
+    }
+    row_bounds_[row] = static_cast<int64_t>(format_->largest) << shifts[row];
+    if (row_bounds_[row] <= INT16_MAX) continue;
+    (*decode_shifts)[row] = kShiftOut;
+    large = true;
+  }
+  return large;
+}
+
+void Plane::DecodeSlots(const uint8_t* source, int64_t pitch, const std::vector<int>& shifts,
+                        const std::vector<int>& decode_shifts) {
+  ActiveKernels().Decode({source, pitch, format_->codes, format_->bits, format_->values, rows_,
+                          cols_, decode_shifts.data(), packed_.data()});
   for (int row = 0; row < rows_; ++row) {
     if (decode_shifts[row] == kShiftOut) ListLargeRow(row, shifts[row]);
   }
+}
+
+void Plane::LoadReplay(const Panel& panel, const PanelPart& part, const ReplayRows& replayed,
+                       const uint8_t* slots, const std::vector<int>& shifts,
+                       const std::vector<std::vector<Outlier>>& outliers) {
+  const int row0 = static_cast<int>(part.row0), end = row0 + static_cast<int>(part.rows);
+  const bool listed = end > panel.rows;
+  PanelPart inputs = part;
+  if (listed) inputs.row0 = 0, inputs.rows = panel.rows;
+  LoadShape(panel, inputs);
+  merged_ = replays_ = true;
+  array_rows_ = static_cast<int>(part.rows);
+  first_input_ = static_cast<int>(inputs.row0);
+  reads_ = listed ? replayed.strips : 1;
+  if (!slots) return;
+  Allocate();
+  slots_pitch_ = (cols_ * format_->bits + 7) / 8;
+  const std::vector<int> own(shifts.begin() + first_input_,
+                             shifts.begin() + first_input_ + rows_);
+  std::vector<int> decode_shifts;
+  BoundRows(own, &decode_shifts);
+  CopySlots(slots + first_input_ * panel.pitch(), panel.pitch());
+  ClearOutside(row0, end, outliers);
+  DecodeSlots(slots_.data(), slots_pitch_, own, decode_shifts);
+  if (listed) AddDigits(replayed, std::max(row0, panel.rows), end, panel, slots, shifts, outliers);
+}
+
+void Plane::ClearOutside(int from, int to, const std::vector<std::vector<Outlier>>& outliers) {
+  const int bits = format_->bits;
+  for (int row = 0; row < rows_; ++row) {
+    const int input = first_input_ + row;
+    uint8_t* own = &slots_[row * slots_pitch_];
+    if (input < from || input >= to) std::fill(own, own + slots_pitch_, uint8_t{0});
+    for (const Outlier& outlier : outliers[input]) {
+      for (const int col : {outlier.upper, outlier.lower}) {
+        // Slots of formats with outliers are whole parts of bytes.
+        const int bit = col * bits;
+        own[bit / 8] &= static_cast<uint8_t>(~(((1 << bits) - 1) << (bit % 8)));
+      }
+    }
+  }
+}
+
+void Plane::AddDigits(const ReplayRows& replayed, int from, int to, const Panel& panel,
+                      const uint8_t* slots, const std::vector<int>& shifts,
+                      const std::vector<std::vector<Outlier>>& outliers) {
+  const int bits = format_->bits;
+  const auto slot = [&](int input, int col) {
+    return SlotAt(slots + input * panel.pitch(), (part_.col0 + col) * bits, bits);
+  };
+  for (int strip = 0; strip < replayed.strips; ++strip) {
+    int row = from;
+    while (row < to) {
+      // All digits of an entry that are in this plane.
+      const ReplayEntry& entry = replayed.At(row, strip);
+      const int first = replayed.DigitOf(row);
+      const int digits = std::min(replayed.digits - first, to - row);
+      row += digits;
+      if (entry.input < 0) continue;
+      const int shift = entry.relative + shifts[entry.input] - format_->guard_bits;
+      for (const Outlier& outlier : outliers[entry.input]) {
+        if (outlier.relative != entry.relative) continue;
+        if (outlier.upper / replayed.strip_columns != strip) continue;
+        CheckExponent(entry.input, outlier.upper, shift);
+        const int merged = MergedOutlier(*format_, slot(entry.input, outlier.upper),
+                                         slot(entry.input, outlier.lower));
+        int sum = 0;
+        for (int digit = first; digit < first + digits; ++digit) {
+          sum += OutlierDigit(*format_, merged, digit) * (1 << digit * bits);
+        }
+        const int32_t weight = sum * (1 << shift);
+        Set(entry.input, outlier.upper, weight);
+        int64_t& bound = row_bounds_[entry.input];
+        bound = std::max<int64_t>(bound, std::abs(int64_t{weight}));
+      }
+    }
+  }
+}
+
+void Plane::CheckExponent(int input, int col, int shift) const {
+  if (shift <= kMaxAlignment) return;
+  Fail(kSimError, "panel row ", input, ", column ", part_.col0 + col,
+       ": outlier exponent E - e = ", shift, "; allowed: 0 to ", kMaxAlignment);
 }
 
 int64_t Plane::LoadClusters(const Panel& panel, const PanelPart& part, const uint8_t* groups) {
@@ -179,24 +277,15 @@ void Plane::MergeRow(int row, const std::vector<Outlier>& outliers, int alignmen
     large_.erase(std::remove_if(large_.begin(), large_.end(), replaced), large_.end());
   }
   // Locals: what is stored below could be any of these for all the compiler knows.
-  const int bits = format_->bits, sign = 1 << (bits - 1), guard = format_->guard_bits;
-  const int half = format_->mantissa_bits / 2;
+  const int bits = format_->bits;
   const uint8_t* slots = &slots_[row * slots_pitch_];
-  const int8_t* values = format_->values;
   int64_t bound = row_bounds_[row];
   for (const Outlier& outlier : outliers) {
     const int shift = outlier.relative + alignment;
-    if (shift > kMaxAlignment) {
-      Fail(kSimError, "panel row ", part_.row0 + row, ", column ", part_.col0 + outlier.upper,
-           ": outlier exponent E - e = ", shift, "; allowed: 0 to ", kMaxAlignment);
-    }
+    CheckExponent(static_cast<int>(part_.row0) + row, outlier.upper, shift);
     const int upper = SlotAt(slots, outlier.upper * bits, bits);
     const int lower = SlotAt(slots, outlier.lower * bits, bits);
-    // The hidden bit, x << g in ReCoN, takes the sign of the Upper slot.
-    const int hidden = upper & sign ? -1 : 1;
-    const int merged = hidden * (1 << guard) + values[upper] * (1 << (guard - half)) +
-                       values[lower] * (1 << (guard - 2 * half));
-    const int32_t weight = merged * (1 << shift);
+    const int32_t weight = MergedOutlier(*format_, upper, lower) * (1 << shift);
     Set(row, outlier.upper, weight);
     *At(row, outlier.lower) = 0;
     bound = std::max<int64_t>(bound, std::abs(int64_t{weight}));

@@ -8,6 +8,7 @@
 #include "isa.gen.h"
 #include "kernels/kernel.h"
 #include "memory/panels.h"
+#include "memory/replay.h"
 #include "recon/plan.h"
 
 namespace microscopiq {
@@ -19,9 +20,15 @@ class Plane {
   // False between `preload` and `recon.config` of a format with outliers.
   bool merged() const { return merged_; }
   // True if `matmul` needs what `recon.config` brought.
-  bool merges() const { return !empty() && format_ && format_->has_outliers; }
+  bool merges() const { return !empty() && format_ && format_->has_outliers && !replays_; }
   const PanelPart& part() const { return part_; }
-  int rows() const { return rows_; }
+  // Array rows; and which activations they take, from a row's first on.
+  int rows() const { return array_rows_; }
+  int first_input() const { return first_input_; }
+  int inputs() const { return rows_; }
+  // How often a row's activations are read: where strips of columns have lists of inputs, once for
+  // each.
+  int reads() const { return reads_; }
   int cols() const { return cols_; }
   int bits() const { return format_ ? format_->bits : 8; }
   int64_t outlier_rows() const { return outlier_rows_; }
@@ -35,6 +42,12 @@ class Plane {
                  const std::vector<int>& shifts);
   // Knows its part of a panel, but none of its values.
   void LoadShape(const Panel& panel, const PanelPart& part);
+  // A part of an unfolded panel, see `preload.replay`: `replayed` says what its rows are. `slots`
+  // is the start of the panel's first row; `shifts` and `outliers` are of each panel row. All three
+  // are null for its shape alone.
+  void LoadReplay(const Panel& panel, const PanelPart& part, const ReplayRows& replayed,
+                  const uint8_t* slots, const std::vector<int>& shifts,
+                  const std::vector<std::vector<Outlier>>& outliers);
   // A part of a panel in clusters; `groups` is the start of the first group with a row of the part.
   // Returns the bytes of the part's columns in all groups that have one.
   int64_t LoadClusters(const Panel& panel, const PanelPart& part, const uint8_t* groups);
@@ -69,6 +82,15 @@ class Plane {
   void Set(int row, int col, int32_t value);
   int Slot(int row, int col) const;
   void CopySlots(const uint8_t* slots, int64_t pitch);
+  // Shifts for `Decode`, of weights that fit 16 bits; bounds of all rows. Returns whether some don't.
+  bool BoundRows(const std::vector<int>& shifts, std::vector<int>* decode_shifts);
+  void DecodeSlots(const uint8_t* source, int64_t pitch, const std::vector<int>& shifts,
+                   const std::vector<int>& decode_shifts);
+  void CheckExponent(int input, int col, int shift) const;
+  void ClearOutside(int from, int to, const std::vector<std::vector<Outlier>>& outliers);
+  void AddDigits(const ReplayRows& replayed, int from, int to, const Panel& panel,
+                 const uint8_t* slots, const std::vector<int>& shifts,
+                 const std::vector<std::vector<Outlier>>& outliers);
   void ListLargeRow(int row, int shift);
   void MakeWide();
 
@@ -76,8 +98,14 @@ class Plane {
   bool merged_ = false;
   PanelPart part_;
   const WeightFormat* format_ = nullptr;  // null for an operand quantized at run time
+  // Rows of weights. Where the array's rows list their inputs it's all inputs of the panel that are
+  // multiplied here, each by the sum of what its rows have.
   int rows_ = 0;
   int cols_ = 0;
+  int array_rows_ = 0;
+  int first_input_ = 0;
+  int reads_ = 1;
+  bool replays_ = false;
   int64_t outlier_rows_ = 0;
   int max_magnitude_ = 0;
   int64_t magnitudes_ = 0;  // sum over the plane

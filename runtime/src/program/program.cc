@@ -85,6 +85,11 @@ void CheckArch(ArchNumbers arch) {
          "; allowed 0 and powers of two from ", kMicroBlock,
          ", because a micro-block's halves meet inside one segment");
   }
+  if (arch.replay_columns % kMicroBlock) {
+    Fail(kIsaError, "architecture: replay_columns = ", arch.replay_columns,
+         "; allowed 0 and multiples of ", kMicroBlock,
+         ", because outliers of a micro-block share an exponent");
+  }
   if (arch.weight_buses > arch.array_rows) {
     Fail(kIsaError, "architecture: weight_buses = ", arch.weight_buses,
          "; allowed: up to array_rows = ", arch.array_rows);

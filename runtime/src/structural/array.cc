@@ -113,6 +113,7 @@ void StructuralArray::AddJob(const StructuralJob& job) {
   state.layout = std::make_unique<PeLayout>(arch_, plane.mode);
   state.weights.assign(state.shape.rows, PeRow(*state.layout));
   for (int row = 0; row < plane.rows; ++row) {
+    state.weights[row].SetCode(plane.CodeOf(row));
     for (int col = 0; col < plane.cols; ++col) state.weights[row].Load(col, plane.SlotAt(row, col));
   }
   state.visits.resize(waiting_.size());
@@ -168,7 +169,7 @@ void StructuralArray::FeedRow(int64_t cycle, int row) {
     const int64_t start = job.start + feed.m * state.turns;
     if (cycle == start + row) {
       if (row == 0) state.result.last_start = start;
-      const int8_t x = row < job.plane->rows ? job.x[feed.m * job.x_pitch + row] : int8_t{0};
+      const int8_t x = Listed(job, feed.m, row, 0);
       fed = {true, {static_cast<int>(feed.job), feed.m, row}, x};
       if (++feed.m == job.m) feed = {feed.job + 1, 0};
     }
@@ -214,7 +215,9 @@ void StructuralArray::Work(int64_t cycle, int row, int column) {
   CheckLoaded(cycle, row, column, state.job, false);
   Product product = state.weights[row].Multiply(column, in.x);
   const int strip = strip_of_[column], next = column + 1;
-  if (row < state.job.plane->rows) product.magnitude <<= state.job.plane->shifts[row];
+  if (row < state.job.plane->rows) {
+    product.magnitude <<= state.job.plane->ShiftAt(row, column);
+  }
   if (state.visits[row * shape_.strips() + strip]) {
     CheckLoaded(cycle, row, column, state.job, true);
     const Res res{true, product.negative, product.magnitude};
@@ -232,6 +235,17 @@ void StructuralArray::Enter(int64_t cycle, int row, int column, const Activation
   }
   ActivationAt(row, column) = activation;
   AwakeAt(row, column) = 1;
+  // Where a list of inputs starts, or a strip of the array, the value comes on wires of its own.
+  const StructuralJob& job = jobs_[activation.tag.job].job;
+  if (!job.plane->listed()) return;
+  if (column % job.plane->strip_columns == 0 || column % shape_.strip_columns == 0) {
+    ActivationAt(row, column).x = Listed(job, activation.tag.m, row, column);
+  }
+}
+
+int8_t StructuralArray::Listed(const StructuralJob& job, int m, int row, int column) {
+  const int input = row < job.plane->rows ? job.plane->InputAt(row, column) : -1;
+  return input < 0 ? int8_t{0} : job.x[m * job.x_pitch + input];
 }
 
 void StructuralArray::Below(int64_t cycle, int row, int column, const Psum& sum) {

@@ -20,7 +20,7 @@ namespace microscopiq {
 // A matmul: M activation rows through one plane.
 struct StructuralJob {
   const RawPlane* plane = nullptr;
-  const int8_t* x = nullptr;  // (m, rows)
+  const int8_t* x = nullptr;  // (m, rows), or all inputs that the rows list
   int64_t x_pitch = 0;
   int m = 0;
   int64_t start = 0;  // cycle in which its first activation row starts
@@ -41,7 +41,7 @@ struct StructuralResult {
 // A matmul that was stepped, as it is needed to step it again beside others.
 struct SteppedMatmul {
   std::shared_ptr<const RawPlane> plane;
-  std::vector<int8_t> x;  // (m, rows)
+  std::vector<int8_t> x;  // (m, rows), or all inputs that the rows list
   int m = 0;
   uint64_t digest = 0;  // of its sums
 
@@ -49,7 +49,8 @@ struct SteppedMatmul {
     StructuralJob job;
     job.plane = plane.get();
     job.x = x.data();
-    job.x_pitch = job.depth = plane->rows;
+    job.x_pitch = plane->x_cols();
+    job.depth = plane->rows;
     job.m = m;
     return job;
   }
@@ -100,6 +101,8 @@ class StructuralArray {
   void Cycle(int64_t cycle);
   void FeedRow(int64_t cycle, int row);
   void StartStrips(int64_t cycle, int row);
+  // The activation that an array row takes where a column starts its list.
+  static int8_t Listed(const StructuralJob& job, int m, int row, int column);
   void Enter(int64_t cycle, int row, int column, const Activation& activation);
   void Work(int64_t cycle, int row, int column);
   void Below(int64_t cycle, int row, int column, const Psum& sum);

@@ -40,7 +40,7 @@ int Pe::Multiply(const Field& field, SlotCode code, const Halves& x) const {
   int sum = 0;
   for (int i = 0; i < field.parts; ++i) {
     int part = weight_ >> (field.first_part + i) * kPartBits & ((1 << kPartBits) - 1);
-    if (field.top && i == field.parts - 1) {
+    if (field.top && i == field.parts - 1 && code != SlotCode::kUnsigned) {
       const int top = 1 << (kPartBits - 1);
       part = code == SlotCode::kSignMagnitude ? part & (top - 1) : (part ^ top) - top;
     }
@@ -78,7 +78,7 @@ void PeRow::Load(int column, int slot) {
 }
 
 Product PeRow::Multiply(int column, int8_t x) const {
-  const SlotCode code = layout_->mode().code;
+  const SlotCode code = code_;
   const Halves halves = SplitActivation(x, code);
   int64_t sum = 0;
   bool sign = false;

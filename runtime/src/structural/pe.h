@@ -11,7 +11,7 @@ namespace microscopiq {
 constexpr int kPartBits = 2;
 constexpr int kHalfBits = 4;
 
-enum class SlotCode { kTwosComplement, kSignMagnitude };
+enum class SlotCode { kTwosComplement, kSignMagnitude, kUnsigned };
 
 // MODE: how wide a weight is and what its top bit means.
 struct PeMode {
@@ -85,13 +85,17 @@ class PeLayout {
 class PeRow {
  public:
   // `layout` must live as long.
-  explicit PeRow(const PeLayout& layout) : layout_(&layout), pes_(layout.pes()) {}
+  explicit PeRow(const PeLayout& layout)
+      : layout_(&layout), code_(layout.mode().code), pes_(layout.pes()) {}
 
+  // What the row's slots mean, if not what those of the others do.
+  void SetCode(SlotCode code) { code_ = code; }
   void Load(int column, int slot);
   Product Multiply(int column, int8_t x) const;
 
  private:
   const PeLayout* layout_;
+  SlotCode code_;
   std::vector<Pe> pes_;
 };
 

@@ -4,6 +4,7 @@
 
 #include "kernels/slot.h"
 #include "structural/column_decoder.h"
+#include "weights/outlier.h"
 
 namespace microscopiq {
 namespace {
@@ -34,6 +35,76 @@ RawPlane ReadSlots(const Panel& panel, const PanelPart& part, const uint8_t* slo
       const int code = SlotAt(slots + row * panel.pitch(), col * format.bits, format.bits);
       const int slot = raw ? code : format.values[code] & ((1 << plane.mode.bits) - 1);
       plane.slots.push_back(static_cast<uint8_t>(slot));
+    }
+  }
+  return plane;
+}
+
+namespace {
+
+// A row of the panel, without its outliers.
+void ReadInliers(int input, const std::vector<Outlier>& outliers, const uint8_t* slots,
+                 const PanelPart& part, const WeightFormat& format, RawPlane* plane) {
+  const size_t first = plane->slots.size();
+  for (int64_t col = part.col0; col < part.col0 + part.cols; ++col) {
+    plane->slots.push_back(static_cast<uint8_t>(SlotAt(slots, col * format.bits, format.bits)));
+  }
+  for (const Outlier& outlier : outliers) {
+    plane->slots[first + outlier.upper] = plane->slots[first + outlier.lower] = 0;
+  }
+  plane->codes.push_back(plane->mode.code);
+  for (int strip = 0; strip < plane->strips(); ++strip) plane->inputs.push_back(input);
+}
+
+}  // namespace
+
+RawPlane ReadReplay(const Panel& panel, const PanelPart& part, const ReplayRows& replayed,
+                    const uint8_t* slots, const std::vector<int>& shifts,
+                    const std::vector<std::vector<Outlier>>& outliers) {
+  const WeightFormat& format = *panel.format;
+  RawPlane plane;
+  plane.mode.bits = format.bits;
+  plane.mode.code = SlotCode::kSignMagnitude;
+  plane.rows = static_cast<int>(part.rows);
+  plane.cols = static_cast<int>(part.cols);
+  plane.outliers.resize(part.rows);
+  plane.strip_columns = replayed.strip_columns;
+  const int row0 = static_cast<int>(part.row0), end = row0 + plane.rows;
+  const auto row_of = [&](int input) { return slots + input * panel.pitch(); };
+  for (int row = row0; row < std::min(end, panel.rows); ++row) {
+    ReadInliers(row, outliers[row], row_of(row), part, format, &plane);
+    plane.strip_shifts.insert(plane.strip_shifts.end(), plane.strips(), shifts[row]);
+    plane.shifts.push_back(shifts[row]);
+  }
+  if (end <= panel.rows) {
+    // The activations are those of the rows themselves.
+    plane.inputs.clear();
+    return plane;
+  }
+  plane.all_inputs = panel.rows;
+  for (int row = std::max(row0, panel.rows); row < end; ++row) {
+    const int digit = replayed.DigitOf(row);
+    const size_t first = plane.slots.size();
+    plane.slots.resize(first + plane.cols);
+    const bool top = digit + 1 == replayed.digits;
+    plane.codes.push_back(top ? SlotCode::kTwosComplement : SlotCode::kUnsigned);
+    for (int strip = 0; strip < replayed.strips; ++strip) {
+      const ReplayEntry& entry = replayed.At(row, strip);
+      plane.inputs.push_back(entry.input);
+      plane.strip_shifts.push_back(0);
+      if (entry.input < 0) continue;
+      const int own = entry.relative + shifts[entry.input] - format.guard_bits;
+      plane.strip_shifts.back() = own + digit * format.bits;
+      const auto slot = [&](int col) {
+        return SlotAt(row_of(entry.input), (part.col0 + col) * format.bits, format.bits);
+      };
+      for (const Outlier& outlier : outliers[entry.input]) {
+        if (outlier.upper / replayed.strip_columns != strip) continue;
+        if (outlier.relative != entry.relative) continue;
+        const int merged = MergedOutlier(format, slot(outlier.upper), slot(outlier.lower));
+        const int code = OutlierDigit(format, merged, digit) & ((1 << format.bits) - 1);
+        plane.slots[first + outlier.upper] = static_cast<uint8_t>(code);
+      }
     }
   }
   return plane;

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "memory/replay.h"
 #include "recon/plan.h"
 #include "structural/pe.h"
 #include "structural/recon_strip.h"
@@ -19,8 +20,29 @@ struct RawPlane {
   std::vector<uint8_t> slots;                  // (rows, cols)
   std::vector<int> shifts;                     // Isf - e and the guard bits, of each row
   std::vector<std::vector<Outlier>> outliers;  // of each row
+  // Of an unfolded panel with rows of outliers: codes of each row; what each strip of columns takes
+  // of the activations (-1: nothing, it holds zeros) and its shift, both (rows, strips).
+  std::vector<SlotCode> codes;
+  std::vector<int> inputs;
+  std::vector<int> strip_shifts;
+  int strip_columns = 0;
+  int all_inputs = 0;
 
   int SlotAt(int row, int col) const { return slots[row * cols + col]; }
+  bool listed() const { return !inputs.empty(); }
+  int strips() const { return (cols + strip_columns - 1) / strip_columns; }
+  // Activations of a row that streams through.
+  int x_cols() const { return listed() ? all_inputs : rows; }
+  // Of an array row and a column of the plane: which activation it takes, -1: none.
+  int InputAt(int row, int col) const {
+    if (!listed()) return row;
+    return col < cols ? inputs[row * strips() + col / strip_columns] : -1;
+  }
+  int ShiftAt(int row, int col) const {
+    if (!listed()) return shifts[row];
+    return col < cols ? strip_shifts[row * strips() + col / strip_columns] : 0;
+  }
+  SlotCode CodeOf(int row) const { return listed() ? codes[row] : mode.code; }
 };
 
 // Slots of a part of a panel; `slots` is the start of the part's first panel row.
@@ -29,6 +51,11 @@ RawPlane ReadSlots(const Panel& panel, const PanelPart& part, const uint8_t* slo
 // A part of a panel in clusters, through a decoder per column; `groups` is the start of the first
 // group with a row of the part.
 RawPlane ReadClusters(const Panel& panel, const PanelPart& part, const uint8_t* groups);
+// A part of an unfolded panel, see `preload.replay`; `slots` is the start of the panel's first row,
+// `shifts` and `outliers` are of each panel row.
+RawPlane ReadReplay(const Panel& panel, const PanelPart& part, const ReplayRows& replayed,
+                    const uint8_t* slots, const std::vector<int>& shifts,
+                    const std::vector<std::vector<Outlier>>& outliers);
 // An int8 operand stored (column, row), `pitch` bytes between columns.
 RawPlane ReadRows(const uint8_t* values, int64_t pitch, int rows, int cols);
 
