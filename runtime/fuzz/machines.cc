@@ -26,13 +26,14 @@ ArchNumbers MakeMachine(Random* random) {
   arch.accumulator_bits = OneIn(random, 3) ? Between(random, 16, 31) : 32;
   arch.recon_units = OneOf(random, 1, 1, 2, 3, 5, 0);
   arch.recon_segment_columns = OneOf(random, 0, 0, 8, 16, 32);
+  arch.replay_columns = OneOf(random, 0, 8, 16, 1024);
   arch.weight_planes = OneOf(random, 2, 2, 3, 5);
   arch.weight_buses = OneIn(random, 2) ? 1 : Between(random, 1, arch.array_rows);
   arch.row_release = Below(random, 2);
   if (OneIn(random, 10)) {
     arch.temporal_cycles = OneOf(random, 3, 4);
     arch.pe_weight_bits = 3;
-    arch.multi_precision = arch.recon_units = 0;
+    arch.multi_precision = arch.recon_units = arch.replay_columns = 0;
   }
   for (int64_t* bytes : {&arch.spad_bytes, &arch.wbuf_bytes, &arch.acc_bytes, &arch.obuf_bytes}) {
     *bytes = Between(random, 3000, 8000);
@@ -55,7 +56,8 @@ ArchNumbers MakeMachine(Random* random) {
 bool Runs(const ArchNumbers& arch, const WeightFormat& format) {
   if (!arch.multi_precision && format.bits > arch.pe_weight_bits) return false;
   const int64_t columns = ArrayColumns(arch, format.bits);
-  if (format.has_outliers) return arch.recon_units > 0 && columns >= kMicroBlock;
+  if (format.has_outliers && columns < kMicroBlock) return false;
+  if (format.has_outliers) return arch.recon_units > 0 || arch.replay_columns > 0;
   return columns > 0;
 }
 

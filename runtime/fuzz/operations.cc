@@ -156,6 +156,14 @@ void Generator::LoadPanel() {
   load.cols = kCols;
   writer_.Clip(kRows, rows, rows, CodeWriter::At(0));
   writer_.Clip(kCols, tile, panel.cols, load.col0);
+  const bool both = arch_.recon_units && arch_.replay_columns;
+  if (panel.format->has_outliers && (both ? OneIn(random_, 2) : arch_.replay_columns > 0)) {
+    // Rows of the panel, of its outliers, of both, or none: products may take all of its inputs.
+    const Affine row0 = CodeWriter::At(Below(random_, 2 * panel.rows));
+    writer_.Do(PreloadReplay{load.plane, load.src, load.format, row0, load.col0, kRows, kCols});
+    planes_[plane] = {true, panel.rows, tile};
+    return;
+  }
   writer_.Do(load);
   if (panel.format->has_outliers) {
     writer_.Do(ReconConfig{load.plane, load.src, load.format, load.row0, load.col0, kRows, kCols});

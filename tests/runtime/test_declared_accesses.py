@@ -4,6 +4,7 @@ Each instruction of a unit runs in a program of its own, once with it and once w
 core counted more of is what it touched.
 """
 
+import dataclasses
 import json
 
 import numpy as np
@@ -22,7 +23,7 @@ from tests.runtime.ordered import ordered
 
 runtime.load()
 create = tvm_ffi.get_global_func("microscopiq.runtime.create")
-TINY = load_arch("tiny-4x4")
+TINY = dataclasses.replace(load_arch("tiny-4x4"), replay_columns=8)
 UNITS = [cls for cls in REGISTRY.values() if cls.unit not in (None, Unit.CONTROL)]
 
 
@@ -60,6 +61,7 @@ CASES = {
     isa.DmaStore: (FILL, isa.DmaStore(1, at(), 0, 1, Mem.OBUF, at(), 0, 1, ONE, EIGHT)),
     isa.Preload: ([LOAD_PANEL], PRELOAD),
     isa.PreloadRows: (FILL, isa.PreloadRows(at(), at(ROWS), 4, FOUR, FOUR)),
+    isa.PreloadReplay: ([LOAD_PANEL], isa.PreloadReplay(at(), *PART)),
     isa.ReconConfig: ([LOAD_PANEL, PRELOAD], CONFIGURE),
     isa.Matmul: (
         [*FILL, LOAD_PANEL, PRELOAD, CONFIGURE],

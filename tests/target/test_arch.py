@@ -174,7 +174,11 @@ def test_every_number_has_a_range(key):
         ({"weight_formats": "ms2"}, "weight_formats = 'ms2': a list of names is needed"),
         ({"weight_formats": [2]}, r"weight_formats = \[2\]: a list of names is needed"),
         ({"array_cols": 3}, "weight format ms4: 4 bits leave 6 columns; a micro-block has 8"),
-        ({"recon_units": 0}, "weight format ms2 has outliers, but recon_units = 0"),
+        ({"replay_columns": 12}, "replay_columns = 12: allowed 0 and multiples of 8, because"),
+        (
+            {"recon_units": 0},
+            "weight format ms2 has outliers, but recon_units = 0 and replay_columns = 0",
+        ),
         (
             {"multi_precision": 0, "pe_weight_bits": 4},
             "weight format int8 has 8 bits, pe_weight_bits = 4 and multi_precision = 0",
@@ -212,6 +216,7 @@ def test_technology_beside_the_architecture(tmp_path):
             r"temporal_cycles = 2: allowed 0 \(PEs multiply\), 3 or 4 .* 1 \(",
         ),
         ({"recon_units": 1}, "temporal_cycles = 3 with recon_units = 1: ReCoN merges products"),
+        ({"replay_columns": 8}, "temporal_cycles = 3 with replay_columns = 8: clusters have no"),
         ({"pe_weight_bits": 4}, "pe_weight_bits = 4 and multi_precision = 0: allowed at most 3"),
         ({"multi_precision": 1}, "pe_weight_bits = 3 and multi_precision = 1: .* at most 3 and 0"),
         (

@@ -29,7 +29,11 @@ PanelPart Machine::CheckedPart(const Op& op, Panel* panel) const {
   return part;
 }
 
-void Machine::CheckInside(const PanelPart& part, const Panel& panel, int64_t rows) {
+void Machine::CheckInside(const PanelPart& part, const Panel& panel, int64_t rows) const {
+  // Temporal PEs count the magnitudes of clusters; another weight would get wrong cycles.
+  if (arch_.temporal_cycles && panel.format->codes != Codes::kClusters) {
+    Fail(kSimError, "format ", panel.format->name, " on temporal PEs; allowed: clusters");
+  }
   if (part.row0 < 0 || part.row0 + part.rows > rows || part.col0 < 0 ||
       part.col0 + part.cols > panel.cols) {
     Fail(kSimError, "rows ", part.row0, " + ", part.rows, ", columns ", part.col0, " + ", part.cols,
@@ -59,10 +63,6 @@ PanelPart Machine::ReadPart(const Op& op, Panel* panel) const {
     Fail(kSimError, "format ", panel->format->name, " has outliers, whose micro-blocks of ",
          kMicroBlock, " columns need an array that wide; it has ",
          ArrayColumns(arch_, panel->format->bits));
-  }
-  // Temporal PEs count the magnitudes of clusters; another weight would get wrong cycles.
-  if (arch_.temporal_cycles && panel->format->codes != Codes::kClusters) {
-    Fail(kSimError, "format ", panel->format->name, " on temporal PEs; allowed: clusters");
   }
   return part;
 }
@@ -131,8 +131,8 @@ Machine::Outcome Machine::Execute(const PreloadReplay& op) {
   CheckInside({part.address, part.format, 0, part.col0, 0, part.cols}, panel, panel.rows);
   if (part.row0 < 0) Fail(kSimError, "row ", part.row0, " of an unfolded panel");
   const std::vector<int64_t>& rows = panel_index_.Rows(wbuf(), panel);
-  const ReplayRows& replayed = replay_index_.Rows(wbuf(), panel, rows, col0, cols,
-                                                  static_cast<int>(arch_.replay_columns));
+  const ReplayRows& replayed =
+      replay_index_.Rows(wbuf(), panel, rows, col0, cols, static_cast<int>(arch_.replay_columns));
   Plane& plane = LoadedPlane(op.plane);
   part.rows = std::min(part.rows, replayed.rows() - part.row0);
   if (part.rows <= 0) {
@@ -155,13 +155,14 @@ Machine::Outcome Machine::Execute(const PreloadReplay& op) {
   const uint8_t* slots = wbuf().Peek(panel.slots(), panel.slot_bytes());
   plane.LoadReplay(panel, part, replayed, slots, shifts_, outliers);
   if (use_structure_) {
-    raw_planes_[PlaneNumber(op.plane)] = std::make_shared<RawPlane>(
-        ReadReplay(panel, part, replayed, slots, shifts_, outliers));
+    raw_planes_[PlaneNumber(op.plane)] =
+        std::make_shared<RawPlane>(ReadReplay(panel, part, replayed, slots, shifts_, outliers));
   }
   return work;
 }
 
-int64_t Machine::ReplayBytes(const Panel& panel, const PanelPart& part, const ReplayRows& replayed) {
+int64_t Machine::ReplayBytes(const Panel& panel, const PanelPart& part,
+                             const ReplayRows& replayed) {
   const int64_t slots = (part.cols * panel.format->bits + 7) / 8;
   int64_t bytes = kPanelHeaderBytes;
   int64_t row = part.row0;

@@ -145,8 +145,9 @@ class Machine {
   // The same, wherever its rows end.
   template <typename Op>
   PanelPart ReadPart(const Op& op, Panel* panel) const;
-  // Throws SimError unless a part lies in a panel of so many rows and cuts no micro-block.
-  static void CheckInside(const PanelPart& part, const Panel& panel, int64_t rows);
+  // Throws SimError unless a part of a format for this array lies in a panel of so many rows, and
+  // cuts no micro-block.
+  void CheckInside(const PanelPart& part, const Panel& panel, int64_t rows) const;
 
   // exec_structural.cc: a matmul in structural mode, which must take as long as `formula` says;
   // and all of the call's as their times overlap.

@@ -113,8 +113,7 @@ void Plane::LoadReplay(const Panel& panel, const PanelPart& part, const ReplayRo
   if (!slots) return;
   Allocate();
   slots_pitch_ = (cols_ * format_->bits + 7) / 8;
-  const std::vector<int> own(shifts.begin() + first_input_,
-                             shifts.begin() + first_input_ + rows_);
+  const std::vector<int> own(shifts.begin() + first_input_, shifts.begin() + first_input_ + rows_);
   std::vector<int> decode_shifts;
   BoundRows(own, &decode_shifts);
   CopySlots(slots + first_input_ * panel.pitch(), panel.pitch());

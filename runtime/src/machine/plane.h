@@ -82,7 +82,8 @@ class Plane {
   void Set(int row, int col, int32_t value);
   int Slot(int row, int col) const;
   void CopySlots(const uint8_t* slots, int64_t pitch);
-  // Shifts for `Decode`, of weights that fit 16 bits; bounds of all rows. Returns whether some don't.
+  // Shifts for `Decode`, of weights that fit 16 bits; bounds of all rows. Returns whether some
+  // don't.
   bool BoundRows(const std::vector<int>& shifts, std::vector<int>* decode_shifts);
   void DecodeSlots(const uint8_t* source, int64_t pitch, const std::vector<int>& shifts,
                    const std::vector<int>& decode_shifts);

@@ -24,8 +24,8 @@ struct ReplayRows {
   int strip_columns = 0;
   int digits = 0;
   std::vector<ReplayEntry> entries;  // (rows of outliers / digits, strips)
-  std::vector<int64_t> bytes;          // of each panel row's outliers in wbuf
-  int64_t identifier_bytes = 0;        // of a panel row
+  std::vector<int64_t> bytes;        // of each panel row's outliers in wbuf
+  int64_t identifier_bytes = 0;      // of a panel row
 
   int rows() const { return panel_rows + static_cast<int>(entries.size()) / strips * digits; }
   // What a row behind the panel's holds in a strip.

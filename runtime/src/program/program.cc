@@ -96,12 +96,13 @@ void CheckArch(ArchNumbers arch) {
   }
   // A temporal PE counts magnitudes of 2 bits: any other weight would get wrong cycles.
   if (arch.dram_channels) CheckDram(arch);
-  if (arch.temporal_cycles &&
-      (arch.pe_weight_bits > kTemporalBits || arch.multi_precision || arch.recon_units)) {
+  if (arch.temporal_cycles && (arch.pe_weight_bits > kTemporalBits || arch.multi_precision ||
+                               arch.recon_units || arch.replay_columns)) {
     Fail(kIsaError, "architecture: temporal_cycles = ", arch.temporal_cycles,
          " with pe_weight_bits = ", arch.pe_weight_bits,
          ", multi_precision = ", arch.multi_precision, ", recon_units = ", arch.recon_units,
-         "; allowed: up to ", kTemporalBits, ", 0, 0");
+         ", replay_columns = ", arch.replay_columns, "; allowed: up to ", kTemporalBits,
+         ", 0, 0, 0");
   }
 }
 

@@ -15,8 +15,8 @@ int MergedOutlier(const WeightFormat& format, int upper, int lower) {
 
 int OutlierDigits(const WeightFormat& format) {
   // The halves' codes of largest magnitude.
-  const int largest = MergedOutlier(format, (1 << (format.bits - 1)) - 1,
-                                    (1 << (format.bits - 1)) - 1);
+  const int largest =
+      MergedOutlier(format, (1 << (format.bits - 1)) - 1, (1 << (format.bits - 1)) - 1);
   int bits = 1;  // the sign
   while (largest >> (bits - 1)) ++bits;
   return std::max(1, (bits + format.bits - 1) / format.bits);

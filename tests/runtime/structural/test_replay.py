@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from microscopiq import runtime
 from microscopiq.runtime.reference.run import run
 from microscopiq.target.arch import load_arch
+from microscopiq.target.errors import SimError
 from microscopiq.target.formats import WEIGHT_FORMATS
 from microscopiq.target.isa import instructions as isa
 from microscopiq.target.isa.program import Argument, Function, Program
@@ -89,3 +90,79 @@ def test_sums_are_those_of_the_merged_weights(name, data):
     y = np.zeros((m, n), np.float32)
     run(function, arch, [x, y])
     np.testing.assert_array_equal(y.view(np.int32), expected)
+
+
+def refused(code, keys=None, weight=None):
+    """Return the message of an instruction that a run refuses; a plane has 8 rows, 16 columns."""
+    arch = dataclasses.replace(SMALL, **(keys or {}))
+    function = program(SMALL, random_weight("ms4", 20, 9), 2)
+    before = [i for i in function.code if isinstance(i, isa.Clip | isa.DmaLoad | isa.DmaWeight)]
+    code = (*ordered([*before, code]), isa.End())
+    segment = function.weights if weight is None else pack([weight])
+    changed = dataclasses.replace(function, code=code, weights=segment)
+    with pytest.raises(SimError) as error:
+        results(arch, changed, np.zeros((2, function.arguments[0].shape[1]), np.int8), (2, 20))
+    return str(error.value)
+
+
+def part(format_code=4, row0=0, col0=0, rows=3, cols=0):
+    return isa.PreloadReplay(at(), at(), format_code, at(row0), at(col0), rows, cols)
+
+
+def test_what_is_refused():
+    """Extent registers 0 to 3 hold 2, 9, 20 and 8."""
+    assert "replays nothing: replay_columns = 0" in refused(part(), {"replay_columns": 0})
+    assert "row -1 of an unfolded panel" in refused(part(row0=-1, cols=3))
+    assert "columns 0 + 2 cut a micro-block" in refused(part())
+    assert "columns 16 + 8; the panel" in refused(part(col0=16, cols=3))
+    plain = random_weight("int4", 20, 9)
+    assert "format int4 has no outliers; allowed: ms2, ms4" in refused(
+        part(1, cols=3), weight=plain
+    )
+
+
+def test_an_outlier_too_far_over_the_base_is_refused():
+    weight = random_weight("ms4", 8, 4, flagged=0)
+    weight.isf[:, :] = -20
+    weight.isf[0, 0] = 0  # 20 over the base, and its outliers 5 more
+    weight.pairs[0, 0, 0], weight.relative_exponent[0, 0] = (1, 0), 5
+    function = program(SMALL, weight, 1)
+    with pytest.raises(SimError, match="panel row 0, column 1: outlier exponent E - e = 25"):
+        results(SMALL, function, np.zeros((1, 4), np.int8), (1, 8))
+
+
+def rows_of(weight, columns, strip):
+    """Return the rows of a panel's planes, by what the bytes were made of."""
+    found, digits = [], 2
+    there = (weight.pairs[..., 0] != weight.pairs[..., 1]).any(2)
+    exponents = np.where(there, weight.relative_exponent, -1)
+    for first in range(0, len(weight.slots), columns):
+        blocks_of = [
+            exponents[at // 8 : min(at + strip, first + columns) // 8 or None]
+            for at in range(first, min(first + columns, len(weight.slots)), strip)
+        ]
+        lists = [sum(len(set(column[column >= 0])) for column in b.T) for b in blocks_of]
+        found.append(weight.slots.shape[1] + digits * max(lists))
+    return found
+
+
+@pytest.mark.parametrize("name", WITH_OUTLIERS)
+@pytest.mark.parametrize(("columns", "strip"), [(16, 8), (64, 16), (64, 64), (32, 1024)])
+def test_how_many_rows_an_unfolded_panel_has(name, columns, strip):
+    weight = random_weight(name, 128, 100, flagged=0.1, far=2)
+    expected = rows_of(weight, columns, min(strip, columns))
+    assert unfolded_rows(pack([weight]), columns, strip).tolist() == [expected]
+    # The core lists as many: a plane behind them is empty, the last row isn't.
+    few = random_weight(name, 16, 30, flagged=0.1, far=2)
+    (last,) = unfolded_rows(pack([few]), 16, 8)[0]
+    function = program(SMALL, few, 2)
+    code = [i if not isinstance(i, isa.Loop) else isa.Loop(1) for i in function.code]
+    for row0, loads in ((last - 1, 1), (last, 0)):
+        changed = [
+            dataclasses.replace(i, row0=at(row0)) if isinstance(i, isa.PreloadReplay) else i
+            for i in code
+        ]
+        changed = [i for i in changed if not isinstance(i, isa.DmaStore | isa.Matmul)]
+        _, record = results(SMALL, dataclasses.replace(function, code=tuple(changed)),
+                            np.zeros((2, 30), np.int8), (2, 16))  # fmt: skip
+        assert record["accesses"]["weights"] == loads * min(16, SMALL.columns(few.row.bits))

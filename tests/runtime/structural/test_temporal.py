@@ -252,7 +252,8 @@ def test_wider_weights_are_refused():
 
 
 @pytest.mark.parametrize(
-    "change", [{"pe_weight_bits": 4}, {"multi_precision": 1}, {"recon_units": 1}]
+    "change",
+    [{"pe_weight_bits": 4}, {"multi_precision": 1}, {"recon_units": 1}, {"replay_columns": 8}],
 )
 def test_a_program_for_an_impossible_machine_is_refused(change):
     """A file may come from anywhere: the core checks what target/arch.py does."""
