@@ -96,8 +96,9 @@ def refused(code, keys=None, weight=None):
     """Return the message of an instruction that a run refuses; a plane has 8 rows, 16 columns."""
     arch = dataclasses.replace(SMALL, **(keys or {}))
     function = program(SMALL, random_weight("ms4", 20, 9), 2)
-    before = [i for i in function.code if isinstance(i, isa.Clip | isa.DmaLoad | isa.DmaWeight)]
-    code = (*ordered([*before, code]), isa.End())
+    loads = [i for i in function.code if isinstance(i, isa.DmaLoad | isa.DmaWeight)]
+    clips = [i for i in function.code if isinstance(i, isa.Clip)][:4]
+    code = (*ordered([*clips, *loads, code]), isa.End())
     segment = function.weights if weight is None else pack([weight])
     changed = dataclasses.replace(function, code=code, weights=segment)
     with pytest.raises(SimError) as error:
