@@ -53,10 +53,13 @@ TABLE = """
 """
 
 ROOFLINE = """
-`--roofline r.svg` (.png, .pdf; `pip install 'microscopiq[plot]'`): multiply-accumulates per cycle
-over multiply-accumulates per off-chip byte, one point per call that multiplies, its area by cycles.
-No point can lie above the bandwidth's slope or the array's peak in its weight format. The marker is
-the weight format, the colour what the array waited for most.
+`--roofline r.svg` (.png, .pdf; `pip install 'microscopiq[plot]'`): operations per cycle over
+operations per off-chip byte, one point per call, its area by cycles. Operations are
+multiply-accumulates; of a call that multiplies nothing, elements through the vector unit
+(`vector_ops`). No point can lie above the bandwidth's slope, the array's peak in its weight format,
+or the vector unit's lanes: a part that worked beside others counts with the cycles of its busiest
+unit at least. The marker is the weight format or the unit, the colour what the array, or the vector
+unit, waited for most.
 """
 
 

@@ -2,8 +2,8 @@
 
 To the right a layer computes more per byte that it moves off chip; up, it computes more per cycle.
 No layer can be above the slope, the bandwidth, nor above the flat line of its weight format, the
-array's peak. Colours say what the array waited for most. matplotlib is imported when a plot is
-made.
+array's peak; what multiplies nothing, above the vector unit's lanes. Colours say what the array, or
+the vector unit, waited for most. matplotlib is imported when a plot is made.
 """
 
 import math
@@ -16,7 +16,7 @@ from ...target.isa.program import Program
 from ..results.causes import CAUSES
 from ..results.result import RunResult
 from ..whole_file import check_folder, whole_file
-from .roofline_points import Point, groups, points, short_name
+from .roofline_points import VECTOR, Point, groups, points, short_name
 
 DATES = {".svg": ("Date",), ".png": (), ".pdf": ("CreationDate",)}
 """Kinds of files, with the metadata that would make equal plots different files."""
@@ -68,12 +68,12 @@ def write_roofline(path: str | Path, result: RunResult, program: Program) -> Non
     ConfigError
         As `check_plot`.
     InputError
-        When no call of the run multiplies.
+        When no call of the run computes.
     """
     check_plot(path)
-    found = points(result)
+    found = points(result, program.arch_numbers["vector_lanes"])
     if not found:
-        raise InputError("no roofline: no call of this run multiplies")
+        raise InputError("no roofline: no call of this run computes")
     figure = figure_class()(figsize=(11, 6), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     _roofs(axes, found, program.arch_numbers["dram_bandwidth_bytes_per_cycle"])
@@ -87,30 +87,30 @@ def write_roofline(path: str | Path, result: RunResult, program: Program) -> Non
 
 def _limits(found: Sequence[Point], bandwidth: int) -> tuple[float, float, float, float]:
     """Return low and high ends of both axes: all points, and the corners of the roofs."""
-    corners = [point.peak / bandwidth for point in found] if bandwidth else []
+    corners = [point.peak / bandwidth for point in found if point.peak] if bandwidth else []
     across = [point.intensity for point in found] + corners
     return (
         min(across) / 2,
         max(across) * 2,
         min(point.speed for point in found) / 2,
-        max(point.peak for point in found) * 2,
+        max(max(point.peak, point.speed) for point in found) * 2,
     )
 
 
 def _roofs(axes, found: Sequence[Point], bandwidth: int) -> None:
     left, right, bottom, top = _limits(found, bandwidth)
     axes.set(xscale="log", yscale="log", xlim=(left, right), ylim=(bottom, top))
-    flat = {point.weight_format: point.peak for point in found}
+    flat = {point.weight_format: point.peak for point in found if point.peak}
     names: dict[int, list[str]] = {}
     for name, peak in flat.items():
         names.setdefault(peak, []).append(name)
     for peak, same in names.items():
         start = max(left, peak / bandwidth) if bandwidth else left
         axes.plot([start, right], [peak, peak], color=ROOF, linewidth=1.5, zorder=1)
-        text = f"array peak, {' and '.join(sorted(same))}: {peak:,}"
+        text = f"peak, {' and '.join(sorted(same))}: {peak:,}"
         axes.annotate(text, (right, peak), (-4, 3), textcoords="offset points", ha="right",
                       fontsize=8, color=ROOF)  # fmt: skip
-    if bandwidth:
+    if bandwidth and names:
         end = max(names) / bandwidth
         axes.plot([left, end], [left * bandwidth, end * bandwidth], color=ROOF, linewidth=1.5,
                   zorder=1)  # fmt: skip
@@ -122,7 +122,9 @@ def _roofs(axes, found: Sequence[Point], bandwidth: int) -> None:
 
 def _scatter(axes, found: Sequence[Point]) -> None:
     longest = max(point.cycles for point in found)
-    formats = [name for name in WEIGHT_FORMATS if any(p.weight_format == name for p in found)]
+    formats = [
+        name for name in (*WEIGHT_FORMATS, VECTOR) if any(p.weight_format == name for p in found)
+    ]
     stalls = [key for key in CAUSES if any(p.stall == key for p in found)]
     for point in found:
         axes.scatter(
@@ -147,7 +149,7 @@ def _scatter(axes, found: Sequence[Point]) -> None:
     place = {"loc": "upper left", "fontsize": 8, "title_fontsize": 8, "frameon": False}
     first = axes.legend(handles=shapes, title="weight format", **place)
     axes.add_artist(first)
-    axes.legend(handles=colors, title="the array most often", bbox_to_anchor=(0.14, 1), **place)
+    axes.legend(handles=colors, title="it most often", bbox_to_anchor=(0.14, 1), **place)
 
 
 def _labels(axes, grouped: dict[str, list[Point]]) -> None:
@@ -184,10 +186,10 @@ def _frame(axes, found: Sequence[Point], result: RunResult, program: Program) ->
     from matplotlib.ticker import LogLocator, NullFormatter
 
     inside = sum(point.cycles for point in found)
-    axes.set_xlabel("multiply-accumulates per off-chip byte")
-    axes.set_ylabel("multiply-accumulates per cycle")
+    axes.set_xlabel("operations per off-chip byte: multiply-accumulates, or elements")
+    axes.set_ylabel("operations per cycle")
     axes.set_title(
-        f"{program.arch_name}: {len(found)} calls that multiply, "
+        f"{program.arch_name}: {len(found)} calls that compute, "
         f"{100 * inside / result.cycles:.0f} % of {result.cycles:,} cycles; "
         f"utilisation {100 * result.utilisation:.1f} %",
         fontsize=10,

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from ..results.causes import largest_stall
 from ..results.result import RunResult
 
+VECTOR = "vector unit"
+"""In the place of a weight format, for calls that multiply nothing on the array."""
+
 
 @dataclass(frozen=True)
 class Point:
@@ -15,13 +18,13 @@ class Point:
     Attributes
     ----------
     intensity : float
-        Multiply-accumulates per off-chip byte.
+        Operations per off-chip byte: multiply-accumulates, or elements through the vector unit.
     speed : float
-        Multiply-accumulates per cycle.
+        Operations per cycle, of as many cycles as the units that it keeps busy need at least.
     peak : int
-        What the array could do per cycle in this weight format.
+        What the array could do per cycle in this weight format, or the unit's lanes; 0: unlimited.
     stall : str
-        Cause that took most of the array's cycles beside its work.
+        Cause that took most of the unit's cycles beside its work.
     """
 
     layer: str
@@ -33,21 +36,33 @@ class Point:
     cycles: int
 
 
-def points(result: RunResult) -> list[Point]:
-    """Return the calls that multiply, in order."""
-    return [
-        Point(
-            layer=call["layer"] or call["name"],
-            intensity=call["macs"] / max(1, sum(call["dram_bytes"].values())),
-            speed=call["macs"] / call["cycles"],
-            peak=call["peak_macs"],
-            weight_format=call["weight_format"],
-            stall=largest_stall(call["units"]["array"]),
-            cycles=call["cycles"],
-        )
-        for call in result.calls
-        if call["macs"] and call["cycles"]
-    ]
+def points(result: RunResult, lanes: int) -> list[Point]:
+    """Return the calls that compute, in order.
+
+    Parameters
+    ----------
+    lanes : int
+        Of the vector unit.
+    """
+    return [_point(call, lanes) for call in result.calls if (call["macs"] or call["vector_ops"])]
+
+
+def _point(call: dict, lanes: int) -> Point:
+    unit = "array" if call["macs"] else "vector"
+    work = call["macs"] or call["vector_ops"]
+    busy = {name: parts["busy"] for name, parts in call["units"].items()}
+    # A part of a function may end with the one before it, which it worked beside.
+    channel = busy["dma_in"] + busy["dma_out"]
+    cycles = max(call["cycles"], channel, *busy.values(), 1)
+    return Point(
+        layer=call["layer"] or call["name"],
+        intensity=work / max(1, sum(call["dram_bytes"].values())),
+        speed=work / cycles,
+        peak=call["peak_macs"] if call["macs"] else lanes,
+        weight_format=call["weight_format"] if call["macs"] else VECTOR,
+        stall=largest_stall(call["units"][unit]),
+        cycles=call["cycles"],
+    )
 
 
 def groups(found: Sequence[Point]) -> dict[str, list[Point]]:

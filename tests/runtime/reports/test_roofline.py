@@ -9,7 +9,7 @@ from tvm.relax import op
 
 from microscopiq import Session
 from microscopiq.runtime.reports.roofline import check_plot, write_roofline
-from microscopiq.runtime.reports.roofline_points import groups, points, short_name
+from microscopiq.runtime.reports.roofline_points import VECTOR, groups, points, short_name
 from microscopiq.runtime.results.causes import CAUSES, largest_stall
 from microscopiq.runtime.results.result import total
 from microscopiq.target.errors import ConfigError, InputError
@@ -19,7 +19,8 @@ pytest.importorskip("matplotlib", reason="pip install 'microscopiq[plot]'")
 
 
 def model(emit, x, key):
-    return relax.Tuple([make.mlp(emit, x), emit(op.matmul(x, key))])
+    softmax = emit(op.nn.softmax(key))
+    return relax.Tuple([make.mlp(emit, x), emit(op.matmul(x, key)), softmax])
 
 
 @pytest.fixture(scope="module", params=["microscopiq-64x64", "ws-32x32-ideal"])
@@ -30,18 +31,35 @@ def ran(request):
     return session, session.run(*make.inputs_of(mod))
 
 
+def points_of(session, result):
+    return points(result, session.program.arch_numbers["vector_lanes"])
+
+
 def test_points_lie_under_the_roofs(ran):
     session, result = ran
     bandwidth = session.program.arch_numbers["dram_bandwidth_bytes_per_cycle"]
-    found = points(result)
-    assert [point.layer for point in found] == [c["layer"] for c in result.calls if c["macs"]]
-    for point, call in zip(found, [c for c in result.calls if c["macs"]], strict=True):
-        assert 0 < point.speed <= point.peak
+    found = points_of(session, result)
+    assert [point.layer for point in found] == [c["layer"] or c["name"] for c in result.calls]
+    assert {point.weight_format for point in found} == {"int8", VECTOR}
+    for point, call in zip(found, result.calls, strict=True):
+        work = call["macs"] or call["vector_ops"]
+        assert 0 < point.speed <= (point.peak or work)
         if bandwidth:
             assert point.speed <= point.intensity * bandwidth
-        assert point.intensity == call["macs"] / sum(call["dram_bytes"].values())
-        parts = call["units"]["array"]
+        assert point.intensity == work / sum(call["dram_bytes"].values())
+        parts = call["units"]["array" if call["macs"] else "vector"]
         assert parts[point.stall] == max(value for key, value in parts.items() if key != "busy")
+
+
+def test_a_function_is_as_much_work_as_cycles_of_a_lane(ran):
+    session, result = ran
+    (point,) = [p for p in points_of(session, result) if "softmax" in p.layer]
+    assert point.peak == session.program.arch_numbers["vector_lanes"]
+    elements = 2 * 10 * 7
+    work = point.intensity * 2 * 4 * elements
+    # A maximum, a subtraction, a power (a function), a sum and a quotient of each element.
+    each = session.program.arch_numbers["vector_function_cycles"] + 3
+    assert work > elements * each
 
 
 def test_largest_stall_is_never_work():
@@ -50,10 +68,10 @@ def test_largest_stall_is_never_work():
 
 
 def test_groups_leave_numbers_out(ran):
-    found = points(ran[1])
+    found = points_of(*ran)
     grouped = groups(found)
-    assert [len(same) for same in grouped.values()] == [3, 1]
-    assert list(grouped) == ["linear*", "attention*"]
+    multiply = {n: len(same) for n, same in grouped.items() if same[0].weight_format != VECTOR}
+    assert multiply == {"linear*": 3, "attention*": 1}
     assert sum(len(same) for same in grouped.values()) == len(found)
 
 
@@ -78,7 +96,8 @@ def test_svg_names_roofs_and_layers(ran, tmp_path):
     text = "\n".join(part for part in ElementTree.fromstring(first).itertext() if part.strip())
     comments = first.decode()  # matplotlib draws text as paths and keeps it as comments
     for wanted in (
-        "array peak, int8",
+        "peak, int8",
+        VECTOR,
         "linear*  ×3",
         "attention0",
         "int8",
@@ -105,7 +124,7 @@ def test_plots_that_cant_be_made(ran, tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="no folder that can be written"):
         check_plot(tmp_path / "nowhere" / "r.svg")
     nothing = total([], None, None)
-    with pytest.raises(InputError, match="no call of this run multiplies"):
+    with pytest.raises(InputError, match="no call of this run computes"):
         write_roofline(tmp_path / "r.svg", nothing, session.program)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ConfigError, match=r"needs matplotlib: pip install 'microscopiq\[plot\]'"):
