@@ -1,6 +1,7 @@
 """Recipe `integer-only` beside `int8`: accuracy, cycles, energy, and what the instructions are.
 
-python -m benchmarks.integer_only [--models digits-vit resnet20 minilm] [--markdown FILE] [--json]
+python -m benchmarks.integer_only [--models digits-vit resnet20 minilm] [--json]
+                                  [--markdown docs/integer_only.md]
 
 Each model is calibrated on inputs that its measure doesn't see: accuracy of the digits ViT on its
 held-out images, share of ResNet-20's classes that stay those of fp32, accuracy of
@@ -18,33 +19,50 @@ from collections.abc import Callable
 from pathlib import Path
 
 import microscopiq as mq
-from benchmarks.measures import MEASURES
+from benchmarks.measures import BATCH as IMAGES
+from benchmarks.measures import LENGTHS, MEASURES
 from benchmarks.models import MissingData
 from microscopiq.compiler.demo.digits import held_out, train_split
 from microscopiq.compiler.demo.run import BATCH, FOLDER
 from microscopiq.compiler.driver import compile_model
 from microscopiq.compiler.options import Options
 from microscopiq.compiler.passes.integer_only.check import is_floating
-from microscopiq.target.isa import instructions as isa
+from microscopiq.target.arch import DEFAULT_ARCH
 from microscopiq.target.isa.program import Program
+from microscopiq.target.isa.spec import Instruction, Unit
 
 RECIPES = ("integer-only", "int8")
 POINT = 0.01
 SAMPLES = 8
 """Batches of images that calibrate the digits ViT."""
-VECTOR = isa.Map | isa.Reduce | isa.ReducePart | isa.FillInt | isa.DrainInt
+KINDS = ("integer", "fp32", "moves", "order")
+"""What instructions do."""
+PAGE = f"""# Integers alone
+
+Written by `python -m benchmarks.integer_only --markdown docs/integer_only.md`: recipe
+`integer-only` beside `int8` on `{DEFAULT_ARCH}`, calibrated on inputs that the measure doesn't
+see. Each compilation by `integer-only` ends with the proof that nothing between inputs and outputs
+touches a floating-point number; what is left of fp32 makes integers of the inputs, and numbers of
+the results. Cycles and energy are of one call: {BATCH} images of digits, {IMAGES} images by
+ResNet-20, {IMAGES} sentences of {LENGTHS[-1]} tokens. The last columns say how many percent of a
+program's instructions compute with integers, compute with fp32, move data, and keep order (loops,
+extents, waits).
+
+"""
+
+
+def kind(instruction: Instruction) -> str:
+    """Return what an instruction does: one of `KINDS`."""
+    if is_floating(instruction):
+        return "fp32"
+    if instruction.unit in (Unit.ARRAY, Unit.VECTOR):
+        return "integer"
+    return "order" if instruction.unit == Unit.CONTROL else "moves"
 
 
 def kinds(program: Program) -> Counter[str]:
-    """Return how many instructions of a program compute, and in which numbers; others move."""
-    found: Counter[str] = Counter()
-    for function in program.functions.values():
-        for each in function.code:
-            if is_floating(each):
-                found["fp32"] += 1
-            elif isinstance(each, VECTOR | isa.Matmul):
-                found["integer"] += 1
-    return found
+    """Return how many instructions of a program do what."""
+    return Counter(kind(each) for f in program.functions.values() for each in f.code)
 
 
 class Built:
@@ -52,17 +70,19 @@ class Built:
 
     def __init__(self, recipe: str):
         self.recipe, self.first, self.kinds = recipe, None, Counter[str]()
+        self.session: mq.Session | None = None
 
     def build(self, source, example, samples: list) -> Callable:
         """Compile for a measure; what a call costs is of the first call of the last model."""
         mod = mq.load_model(source) if example is None else mq.load_model(source, example)
         state = compile_model(mod, Options(self.recipe, calibration=samples))
-        session, self.first = mq.Session(state.executable), None
+        session = self.session = mq.Session(state.executable)
         self.kinds = kinds(state.program)
 
         def run(*arrays):
             result = session.run(*arrays)
-            self.first = self.first or result
+            if session is self.session:
+                self.first = self.first or result
             return result.outputs
 
         return run
@@ -100,22 +120,22 @@ def measure(name: str, recipe: str) -> dict:
         "quality": quality,
         "cycles": built.first.cycles,
         "energy_uj": sum(built.first.energy_pj.values()) / 1e6,
-        "integer": built.kinds["integer"],
-        "fp32": built.kinds["fp32"],
+        **{name: built.kinds[name] / built.kinds.total() for name in KINDS},
     }
 
 
 def markdown(rows: list[dict]) -> str:
     """Return the rows as a table."""
     lines = [
-        "| model | recipe | measure | | cycles of a call | energy, uJ | integer | fp32 |",
-        "|---|---|---|---:|---:|---:|---:|---:|",
+        f"| model | recipe | measure | | cycles | energy, uJ | {' | '.join(KINDS)} |",
+        "|---|---|---|---:|---:|---:|" + "---:|" * len(KINDS),
     ]
     for row in rows:
+        shares = " | ".join(f"{100 * row[name]:.1f}" for name in KINDS)
         lines.append(
             f"| {row['model']} | `{row['recipe']}` | {row['measure']} | "
             f"{100 * row['quality']:.2f} % | {row['cycles']:,} | {row['energy_uj']:,.1f} | "
-            f"{row['integer']} | {row['fp32']} |"
+            f"{shares} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -124,7 +144,7 @@ def main() -> int:
     """Measure and print; exit with 1 when a model loses more than a point."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
-    parser.add_argument("--markdown", type=Path, help="also write the table to a file")
+    parser.add_argument("--markdown", type=Path, help="also write the table as a page (docs)")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -140,7 +160,7 @@ def main() -> int:
             lost.append(name)
     print(json.dumps(rows, indent=1) if args.json else markdown(rows), end="")
     if args.markdown:
-        args.markdown.write_text(markdown(rows))
+        args.markdown.write_text(PAGE + markdown(rows))
     return 1 if lost or not rows else 0
 
 
