@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from ...operators import CONSTANT, MAP, Value
+from .words import COMPARE
 
 Bounds = tuple[int, int]
 """Least and largest integer."""
@@ -19,12 +20,19 @@ def _masked(value: Bounds, other: Bounds) -> Bounds:
     return (0, min(tops)) if tops else WORD
 
 
+def _truth(*_operands: Bounds) -> Bounds:
+    return 0, 1
+
+
 _RULES: dict[str, Callable[..., Bounds]] = {
     "copy": lambda value: value,
+    "float32_to_int32": lambda value: value,
+    "select": lambda _truth, one, other: (min(one[0], other[0]), max(one[1], other[1])),
     "int_min": lambda one, other: (min(one[0], other[0]), min(one[1], other[1])),
     "int_max": lambda one, other: (max(one[0], other[0]), max(one[1], other[1])),
     "shift_right": _shifted,
     "bit_and": _masked,
+    **dict.fromkeys((each for name in COMPARE.values() for each in (name, f"int_{name}")), _truth),
 }
 """By operation; of others nothing is known."""
 

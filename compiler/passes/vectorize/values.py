@@ -6,7 +6,7 @@ from tvm import tirx
 
 from ...operators import CONSTANT, MAP, REDUCE, Value
 from .blocks import Block
-from .bounds import Bounds, bounds_of, within
+from .bounds import WORD, Bounds, bounds_of, within
 from .refusal import Refused
 from .words import BOOL, FLOAT, LIMITS, LONG, QUOTIENTS, REDUCTIONS, cast, dtype_of, operation
 
@@ -53,13 +53,17 @@ class Values:
 
     def _long_sum(self, block: Block, value: int) -> int:
         """Return a sum of int64, of halves of words: together they fit, or the unit refuses it."""
-        if math.prod(block.axes[var] for var in block.reduced) > MOST_HALVES:
+        count = math.prod(block.axes[var] for var in block.reduced)
+        low, high = self._bounds[value]
+        if within((count * low, count * high), WORD):
+            return self._reduce("int_sum", value)
+        if count > MOST_HALVES:
             raise Refused(f"it sums more than {MOST_HALVES} elements of int64")
-        low = self.map("bit_and", value, self.number((1 << 16) - 1))
-        high = self.map("shift_right", value, self.number(16))
-        low, high = (self._reduce("int_sum", half) for half in (low, high))
+        lower = self.map("bit_and", value, self.number((1 << 16) - 1))
+        upper = self.map("shift_right", value, self.number(16))
+        lower, upper = (self._reduce("int_sum", half) for half in (lower, upper))
         return self.map(
-            "checked_add", self.map("checked_multiply", high, self.number(1 << 16)), low
+            "checked_add", self.map("checked_multiply", upper, self.number(1 << 16)), lower
         )
 
     def _reduce(self, name: str, value: int) -> int:

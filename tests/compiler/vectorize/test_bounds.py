@@ -4,12 +4,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tvm import relax
+from tvm.relax import op
 
 from microscopiq.compiler.operators import LOAD, MAP, Value
 from microscopiq.compiler.passes.vectorize.bounds import WORD, bounds_of, within
 from microscopiq.compiler.passes.vectorize.values import Values
 from microscopiq.runtime.reference.integers import INTEGERS, apply_integers
+from microscopiq.target.isa import instructions as isa
 from microscopiq.target.vector_operations import OPERATIONS
+from tests.compiler import relax_modules as make
+from tests.compiler.vectorize.judge import check
 
 EDGES = st.sampled_from([WORD[0], -129, -128, -1, 0, 1, 31, 32, 127, 128, 255, WORD[1]])
 WORDS = EDGES | st.integers(*WORD)
@@ -58,6 +63,19 @@ def test_a_shift_that_is_not_known_to_be_short_is_masked():
         safe = values.safe("shift_right", count, False)
         assert (values[safe].operation == "bit_and") is masked
     assert within((0, 31), (0, 31)) and not within((-1, 31), (0, 31))
+
+
+@pytest.mark.parametrize(("counts", "sums"), [(True, 1), (False, 2)])
+def test_a_sum_that_fits_needs_no_halves(counts, sums):
+    def body(emit, x):
+        if counts:
+            x = emit(op.astype(emit(op.less(x, relax.const(5, "int64"))), "int64"))
+        return emit(op.sum(x, [1]))
+
+    x = np.int64([[7, 8, 1], [0, 9, -(2**28)]])
+    state, _ = check(make.module(body, x.shape, dtype="int64"), "tiny-4x4", [x])
+    (function,) = state.program.functions.values()
+    assert sum(isinstance(each, isa.Reduce) for each in function.code) == sums
 
 
 def test_a_shift_to_the_right_leaves_few_bits():
