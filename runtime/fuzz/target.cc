@@ -36,16 +36,12 @@ struct Tensors {
 
 // Small values, none of which overflows on its way through a legal program.
 void Fill(const Argument& argument, uint8_t* bytes) {
-  const bool is_float = argument.dtype == kDtype_float32;
-  const int64_t count = is_float ? argument.bytes / 4 : argument.bytes;
-  for (int64_t i = 0; i < count; ++i) {
-    const int small = static_cast<int>(i * 37 % 15) - 7;
-    if (is_float) {
-      const float value = static_cast<float>(small) / 4;
-      std::memcpy(bytes + 4 * i, &value, sizeof(value));
-    } else {
-      bytes[i] = static_cast<uint8_t>(small);
-    }
+  const int64_t width = kDtypeBytes[argument.dtype];
+  for (int64_t i = 0; i < argument.bytes / width; ++i) {
+    const int64_t small = i * 37 % 15 - 7;
+    const float value = static_cast<float>(small) / 4;
+    const bool is_float = argument.dtype == kDtype_float32;
+    std::memcpy(bytes + width * i, is_float ? static_cast<const void*>(&value) : &small, width);
   }
 }
 

@@ -4,6 +4,7 @@ python -m tests.fuzz.seeds FOLDER
 """
 
 import dataclasses
+import functools
 import sys
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from microscopiq.target.arch import load_arch
 from microscopiq.target.isa.program import Program
 from microscopiq.target.packing import pack
 from microscopiq.target.segment import panel_bytes, panels, shape_only
+from tests.families import FAMILIES, compiled
 from tests.runtime.gemm_program import gemm, random_weight
 
 TINY = load_arch("tiny-4x4")
@@ -63,6 +65,7 @@ def program(op: Gemm | Quantize) -> Program:
     return Program.for_arch(TINY, {"f": function})
 
 
+@functools.cache
 def seeds() -> dict[str, bytes]:
     """Return saved programs by name; all of them run to their end, in debug mode too."""
     found = {name: program(op) for name, op in OPERATORS.items()}
@@ -78,6 +81,7 @@ def seeds() -> dict[str, bytes]:
     panel, sizes = panels(timed.weights)[0], panel_bytes(timed.weights)
     shapes = dataclasses.replace(timed, weights=shape_only([panel], np.zeros(len(sizes), int)))
     found["shape_only"] = Program.for_arch(TINY, {"f": shapes})
+    found |= {f"model_{name}": compiled(make()).program for name, make in FAMILIES.items()}
     return {name: each.to_bytes() for name, each in found.items()}
 
 

@@ -10,7 +10,7 @@ from microscopiq.target.errors import IsaError
 from microscopiq.target.isa.program import Program
 
 from .loaders import HEAD, disagreement, fuzz, seal
-from .seeds import seeds
+from .seeds import OPERATORS, program
 
 
 @pytest.mark.slow
@@ -22,21 +22,21 @@ def test_changed_programs_are_refused_or_read_alike():
 def test_a_disagreement_shows():
     runtime.load()
     create = tvm_ffi.get_global_func("microscopiq.runtime.create")
-    data, other = (seeds()[name] for name in ("int8", "int4"))
-    program, module = Program.from_bytes(data), create(data)
-    assert disagreement(data, program, module) == ""
+    data, other = (program(OPERATORS[name]).to_bytes() for name in ("int8", "int4"))
+    read, module = Program.from_bytes(data), create(data)
+    assert disagreement(data, read, module) == ""
     assert disagreement(data, None, module) == "C++ takes what Python refuses"
-    assert disagreement(data, program, create(other)) == "other instructions"
+    assert disagreement(data, read, create(other)) == "other instructions"
     # A layer's name, which both read as text.
     changed = seal(data[HEAD:].replace(b"seed", b"weed"))
-    assert "other bytes" in disagreement(changed, program, create(changed))
+    assert "other bytes" in disagreement(changed, read, create(changed))
 
 
 def test_a_number_that_is_none_is_refused_by_both():
     """A signalling NaN's bits don't survive a reader of numbers: no operand may be NaN."""
     runtime.load()
     create = tvm_ffi.get_global_func("microscopiq.runtime.create")
-    data = seeds()["ms4"]  # it clamps at 6
+    data = program(OPERATORS["ms4"]).to_bytes()  # it clamps at 6
     low, high = struct.pack("<f", 6.0), struct.pack("<I", 0x7FA00001)
     assert data.count(low) == 1
     changed = seal(data[HEAD:].replace(low, high))
