@@ -1,11 +1,12 @@
 """Sizes of a module that only a call knows: which there are, their bounds, extents made of them."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
 
 import tvm
 from tvm import relax, tirx
+from tvm_ffi import structural_walk
 
 from ..target.errors import ConfigError, unknown_name
 from ..target.isa.sizes import LARGEST
@@ -20,6 +21,18 @@ _known: ContextVar[Mapping[str, Symbol]] = ContextVar("sizes of the module")
 def variables_of(function: relax.Function) -> dict[str, tirx.Var]:
     """Return the sizes of a function by name: what its parameters' shapes leave open."""
     return {var.name: var for var in relax.analysis.defined_symbolic_vars(function)}
+
+
+def variables_in(extents: Iterable) -> dict[str, tirx.Var]:
+    """Return the sizes in extents by name."""
+    found: dict[str, tirx.Var] = {}
+
+    def visit(node):
+        found[node.name] = node
+
+    for extent in extents:
+        structural_walk(extent, (tirx.Var, visit))
+    return found
 
 
 def bounded(mod: tvm.IRModule, most: Mapping[str, int]) -> dict[str, Symbol]:

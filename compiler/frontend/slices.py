@@ -6,7 +6,7 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 from tvm_ffi import structural_map
 
 from ..partition.graph import function_names, op_name, sized_shape, static_shape
-from ..sizes import number_of, variables_of
+from ..sizes import number_of, variables_in, variables_of
 from ..symbolic import symbols_of
 from ..tir.sizes import Extents
 
@@ -47,6 +47,7 @@ def _plain(function: tirx.PrimFunc) -> tirx.PrimFunc:
 class _PlainSlices(PyExprMutator):
     def __init__(self, mod, variables):
         super().__init__(mod)
+        self.variables = variables
         self.extents = Extents(variables)
 
     def visit_call_(self, call):
@@ -73,7 +74,9 @@ class _PlainSlices(PyExprMutator):
                 ahead = zip(index, places, strict=True)
                 return x[tuple(at * step + first for at, (first, step) in ahead)]
 
-            return te.compute(self.extents(shape), element, name="slice")
+            # TVM gives the function variables of its own for those that its argument has.
+            extents = Extents(self.variables | variables_in(x.shape))
+            return te.compute(extents(shape), element, name="slice")
 
         return self.builder_.call_te(copied, call.args[0], primfunc_name_hint="slice")
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from tvm import ir, s_tir, sym, tirx
+from tvm.tirx.buffer import is_buffer_var
 
 from ...runtime.host_costs import Cost
 from .weights import is_branch, operands_of, operations_of
@@ -46,7 +47,7 @@ class _Tally:
 
 def cost_of(function: tirx.PrimFunc) -> Cost | None:
     """Return what a call costs; None where sizes of arguments are known at run time alone."""
-    buffers = [param for param in function.params if isinstance(param, tirx.Buffer)]
+    buffers = [param for param in function.params if is_buffer_var(param)]
     if not all(isinstance(size, tirx.IntImm) for buffer in buffers for size in buffer.shape):
         return None
     elements = [math.prod(int(size) for size in buffer.shape) for buffer in buffers]

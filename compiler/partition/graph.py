@@ -91,6 +91,7 @@ class Graph:
         self.definition: dict = {}
         self.order: list[tuple] = []
         self.users: dict = {}
+        self.result = function.body.body
         for block in function.body.blocks:
             for binding in block.bindings:
                 value = getattr(binding, "value", None)

@@ -166,3 +166,32 @@ def test_sequence_of_a_transformer():
     dynamic = mq.build(exported(model, example, shapes=shapes), recipe="int8")
     calls = [(torch.randint(0, 50, (1, n)),) for n in (2, 17, 40)]
     assert_equal(dynamic, model, calls, recipe="int8")
+
+
+def llama() -> nn.Module:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.LlamaConfig(
+        vocab_size=50,
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=48,
+        max_position_embeddings=64,
+    )
+    config._attn_implementation = "eager"
+    return Tokens(transformers.LlamaForCausalLM(config), use_cache=False)
+
+
+def test_sequence_of_a_decoder():
+    torch.manual_seed(0)
+    model = llama()
+    shapes = ({1: torch.export.Dim("sequence", min=2, max=40)},)
+    example = (torch.randint(0, 50, (1, 12)),)
+    dynamic = mq.build(exported(model, example, shapes=shapes), recipe="int8")
+    calls = [(torch.randint(0, 50, (1, n)),) for n in (2, 17, 40)]
+    assert_equal(dynamic, model, calls, recipe="int8")
+    result = mq.Session(dynamic).run(*calls[1])
+    assert {call["name"] for call in result.host_calls} <= {"shape_func"}
+    with pytest.raises(InputError, match="an index into 'model.model.embed_tokens.weight'.* 50"):
+        mq.Session(dynamic).run(np.full((1, 3), 50))

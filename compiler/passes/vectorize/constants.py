@@ -6,6 +6,8 @@ import tvm
 from tvm import tirx
 from tvm.relax.transform import FoldConstant
 
+HOST = {"kind": "llvm"}
+"""Where legalized functions are for."""
 MOST = 1 << 20
 """Elements of a result that is kept: a program's constants are stored with it."""
 

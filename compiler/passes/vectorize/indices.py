@@ -11,6 +11,8 @@ from ....target.errors import CapacityError, IsaError
 from ...kinds.registry import emit_tile, kind_of
 from ...names import CHECKED
 from ...operators import CONSTANT, LOAD, MAP, Access, Part, Value, Vector
+from ...sizes import number_of
+from ...symbolic import largest
 from .refusal import Refused
 from .steps import Step
 from .tables import Tables
@@ -28,14 +30,15 @@ def check_of(function: tirx.PrimFunc, name: str, arch: Arch) -> tuple[Step, str]
     """
     told = json.loads(str(function.attrs[CHECKED]))
     source = function.params[0]
-    if not all(isinstance(size, tirx.IntImm) for size in source.shape):
-        raise Refused("indices whose number is known at run time only")
-    shape = tuple(int(size) for size in source.shape)
+    known = [number_of(size) for size in source.shape]
+    shape = tuple(size for size in known if size is not None)
+    if len(shape) < len(known):
+        raise Refused("indices whose number follows from sizes without bounds")
     if str(source.dtype) not in DTYPES or not math.prod(shape):
         raise Refused(f"indices of {source.dtype}{list(shape)}; allowed: {', '.join(DTYPES)}")
     operator, tables = _operator(shape, str(source.dtype), told["sizes"], told["negative"])
     try:
-        tile = kind_of(operator).default_tile(operator, arch)
+        tile = kind_of(operator).default_tile(largest(operator), arch)
         emit_tile(operator, tile, arch, name, "", b"")
     except (CapacityError, IsaError) as error:
         raise Refused(str(error)) from error

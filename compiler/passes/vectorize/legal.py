@@ -17,6 +17,13 @@ def known_forms() -> dict[str, Form]:
     return dict(FORMS)
 
 
+def legalized(mod: tvm.IRModule) -> tvm.IRModule:
+    """Return the module with PrimFuncs for its operators."""
+    legal = relax.transform.LegalizeOps()(formed(mod))
+    # An operand that TVM takes from a tuple of constants is one, too, which folding doesn't see.
+    return relax.transform.CanonicalizeBindings()(legal)
+
+
 def formed(mod: tvm.IRModule) -> tvm.IRModule:
     """Return the module with the operators of `FORMS` as functions of blocks, where that pays."""
     change = _Formed(mod)

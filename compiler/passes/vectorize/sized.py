@@ -14,11 +14,10 @@ from fractions import Fraction
 from typing import Any
 
 from tvm import tirx
-from tvm_ffi import structural_map, structural_walk
+from tvm.tirx.buffer import is_buffer_var
 
-from ....target.errors import UnsupportedError
 from ...operators import Vector
-from ...sizes import COMBINE, symbol_of
+from ...sizes import symbol_of, variables_in
 from ...symbolic import Symbol, value_at
 from .blocks import inlined
 from .read import read_vector
@@ -32,17 +31,10 @@ FAR = (37, 53, 97, 211, 503, 1021)
 """Sizes to read for where fewer than that are allowed; no other extent is likely to be one."""
 
 
-def variables_in(function: tirx.PrimFunc) -> dict[str, tirx.Var]:
+def sizes_in(function: tirx.PrimFunc) -> dict[str, tirx.Var]:
     """Return by name the sizes that a function's parameters leave open."""
-    found: dict[str, tirx.Var] = {}
-
-    def visit(node):
-        found[node.name] = node
-
-    for each in function.params:
-        for extent in getattr(each, "shape", (each,)):
-            structural_walk(extent, (tirx.Var, visit))
-    return found
+    extents = [getattr(each, "shape", (each,)) for each in function.params]
+    return variables_in(itertools.chain.from_iterable(extents))
 
 
 def read_sized(function: tirx.PrimFunc, variables: dict[str, tirx.Var]) -> Vector:
@@ -56,7 +48,7 @@ def read_sized(function: tirx.PrimFunc, variables: dict[str, tirx.Var]) -> Vecto
     symbols = [symbol_of(name) for name in variables]
     if None in symbols or len(symbols) > MOST_SIZES:
         raise Refused("its shapes follow from sizes without bounds, or from more than two")
-    if sum(isinstance(each, tirx.Buffer) for each in function.params) == 1:
+    if sum(map(is_buffer_var, function.params)) == 1:
         raise Refused("it makes numbers of sizes alone")
     known: list[Symbol] = [symbol for symbol in symbols if symbol is not None]
     candidates = [points(symbol, at) for at, symbol in enumerate(known)]
@@ -93,25 +85,13 @@ def at_sizes(
     function: tirx.PrimFunc, variables: dict[str, tirx.Var], point: Sequence[int]
 ) -> tirx.PrimFunc:
     """Return a function for known sizes, without parameters for these."""
-    values = {
+    known = {
         var: tirx.const(size, "int64") for var, size in zip(variables.values(), point, strict=True)
     }
-    tensors = [each for each in function.params if isinstance(each, tirx.Buffer)]
-    bare = tirx.PrimFunc(tensors, function.body, function.ret_type, function.attrs)
-    changes = [(tirx.Var, lambda var: values.get(var, var)), (tuple(COMBINE), _folded)]
-    try:
-        return structural_map(bare, changes)
-    except TypeError as error:
-        raise UnsupportedError(
-            f"TVM can't read a function of {', '.join(variables)} for known sizes: {error}; give "
-            "the model known shapes"
-        ) from error
-
-
-def _folded(expr):
-    if isinstance(expr.a, tirx.IntImm) and isinstance(expr.b, tirx.IntImm):
-        return tirx.const(COMBINE[type(expr)](int(expr.a), int(expr.b)), expr.a.dtype)
-    return expr
+    tensors = [each for each in function.params if is_buffer_var(each)]
+    # Parameters alone are specialized.
+    bare = tirx.PrimFunc([*known, *tensors], function.body, function.ret_type, function.attrs)
+    return bare.specialize(known)
 
 
 class _Fit:

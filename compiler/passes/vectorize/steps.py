@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from tvm import relax, s_tir, tirx
 
 from ....target.arch import Arch
-from ....target.errors import CapacityError, IsaError
+from ....target.errors import CapacityError, IsaError, UnsupportedError
 from ...kinds.registry import emit_tile, kind_of
 from ...operators import Vector
 from ...symbolic import largest
 from .blocks import inlined
 from .read import read_vector
 from .refusal import Refused
-from .sized import read_sized, variables_in
+from .sized import read_sized, sizes_in
 from .split import nests_in, split_at, split_behind_reduction, stored_in
 from .tables import Tables
 from .words import LONG
@@ -52,7 +52,7 @@ def steps_of(function: tirx.PrimFunc, name: str, arch: Arch) -> list[Step]:
     try:
         return _readable(function, name, arch)
     except (Refused, CapacityError, IsaError) as refusal:
-        if variables_in(function):  # a part of it needn't have the tensors that tell its sizes
+        if sizes_in(function):  # a part of it needn't have the tensors that tell its sizes
             raise Refused(str(refusal)) from None
         steps = _apart(function, name, arch, str(refusal))
     # What the host computes in 64 bits, such as a branch that isn't chosen, may not fit the unit's.
@@ -71,7 +71,7 @@ def _readable(function: tirx.PrimFunc, name: str, arch: Arch) -> list[Step]:
     sch = inlined(function)
     if relax.analysis.has_reshape_pattern(sch.mod["main"].with_attr("global_symbol", name)):
         return [Step(sch)]
-    variables = variables_in(function)
+    variables = sizes_in(function)
     if variables:
         operator, tables = read_sized(function, variables), Tables()
     else:
@@ -83,8 +83,11 @@ def _readable(function: tirx.PrimFunc, name: str, arch: Arch) -> list[Step]:
         if parts is None:
             raise
         return [step for part in parts for step in _readable(part, name, arch)]
-    # Whether registers and semaphores are enough, only emission knows.
-    emit_tile(operator, tile, arch, name, "", b"")
+    try:
+        # Whether registers and semaphores are enough, only emission knows.
+        emit_tile(operator, tile, arch, name, "", b"")
+    except UnsupportedError as error:  # of sizes that a call decides
+        raise Refused(str(error)) from error
     return [Step(sch, operator, tables)]
 
 

@@ -13,10 +13,11 @@ from ...operators import ATTRIBUTE, to_attribute
 from ...partition.graph import function_calls, function_names, op_name
 from ..records import HostOperator, LayerRecord, read_records, with_records
 from ..rewrite.gemm import LAYER
-from .constants import folded
+from .constants import HOST, folded
 from .indices import check_of
-from .legal import formed
+from .legal import legalized
 from .operands import Plan, Planned, follow_plans, with_operands
+from .prefixes import with_prefixes
 from .reference import in_order
 from .refusal import Refused
 from .split import stored_in
@@ -24,7 +25,6 @@ from .steps import Step, steps_of
 
 KERNEL = "microscopiq.kernel"
 """PrimFunc attribute of functions that a pass made for the vector unit."""
-HOST = {"kind": "llvm"}
 PACKED = ("call_pure_packed", "call_dps_packed", "call_inplace_packed")
 RUNTIME = "a function of TVM's runtime computes it"
 PRODUCTS = (
@@ -160,7 +160,8 @@ def _functions(mod: tvm.IRModule) -> tvm.IRModule:
         ]
     )
     with tvm.target.Target(HOST):
-        legal = relax.transform.LegalizeOps()(formed(tvm.IRModule(apart, attrs=mod.attrs)))
+        begun = with_prefixes(tvm.IRModule(apart, attrs=mod.attrs))
+        legal = legalized(begun)
         return passes(folded(legal, ours))
 
 
