@@ -193,5 +193,5 @@ def test_sequence_of_a_decoder():
     assert_equal(dynamic, model, calls, recipe="int8")
     result = mq.Session(dynamic).run(*calls[1])
     assert {call["name"] for call in result.host_calls} <= {"shape_func"}
-    with pytest.raises(InputError, match="an index into 'model.model.embed_tokens.weight'.* 50"):
+    with pytest.raises(InputError, match=r"an index into .*embed_tokens.* given 50"):
         mq.Session(dynamic).run(np.full((1, 3), 50))
