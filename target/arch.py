@@ -13,6 +13,10 @@ from .technology import load_technology
 ARCH_DIR = Path(__file__).parent / "archs"
 DEFAULT_ARCH = "microscopiq-64x64"
 TEXTS = ("name", "description")
+ACTIVATION_BITS = 8
+"""Bits of an activation in memory."""
+HALF_BITS = 4
+"""Bits of half an activation, what PEs of OliVe's kind multiply in a cycle."""
 TEMPORAL_BITS = 3
 """Widest weight of a temporal PE: a sign and a count of up to 3 additions."""
 
@@ -44,6 +48,20 @@ class Arch:
     multi_precision: int = key("1: narrower weights share a PE, wider ones join several", 0, 1)
     temporal_cycles: int = key(
         "cycles of a row in a plane with weights beyond 1, an addition each; 0: PEs multiply", 0, 4
+    )
+    pe_activation_bits: int = key(
+        "activation bits that a PE multiplies in a cycle: 8; 4: a row takes two cycles beside "
+        "weights wider than a PE, and has codes of 4 bits beside others",
+        4,
+        8,
+        8,
+    )
+    pair_decoders: int = key(
+        "1: decoders at the array's edges make integers and exponents of outlier-victim pairs, and "
+        "PEs shift their products",
+        0,
+        1,
+        0,
     )
     accumulator_bits: int = key("width of a partial sum; beyond it, it saturates", 16, 32)
     recon_units: int = key("ReCoN networks; 0 for an array without outlier support", 0, 64)
@@ -108,6 +126,14 @@ class Arch:
             return self.array_cols * self.pe_weight_bits // slot_bits(bits)
         return self.array_cols
 
+    def row_cycles(self, bits: int) -> int:
+        """Return `row_cycles` of weights of a width; temporal PEs may take longer."""
+        return row_cycles(bits, self.pe_weight_bits, self.pe_activation_bits)
+
+    def code_bits(self, bits: int) -> int:
+        """Return the widest activation codes that weights of a width multiply."""
+        return self.pe_activation_bits * self.row_cycles(bits)
+
     @property
     def bus_rows(self) -> int:
         """Array rows that one weight bus loads: the n-th bus those of the n-th share."""
@@ -128,6 +154,15 @@ class Arch:
     def numbers(self) -> dict[str, int]:
         """Return the integer keys in declaration order: what the C++ core needs to know."""
         return {f.name: getattr(self, f.name) for f in integer_keys()}
+
+
+def row_cycles(bits: int, pe_weight_bits: int, pe_activation_bits: int) -> int:
+    """Return the cycles that an activation row takes beside weights of a width.
+
+    PEs of 4 bits by 4 that join for weights of 8 bits take the halves of activations in turns.
+    """
+    joined = slot_bits(bits) > pe_weight_bits
+    return ACTIVATION_BITS // pe_activation_bits if joined else 1
 
 
 def slot_bits(bits: int) -> int:
@@ -223,10 +258,19 @@ def _contradictions(arch: Arch) -> list[str]:
         )
     if arch.temporal_cycles:
         found += _temporal_contradictions(arch)
+    if arch.pe_activation_bits not in (HALF_BITS, ACTIVATION_BITS):
+        found.append(
+            f"pe_activation_bits = {arch.pe_activation_bits}: allowed {HALF_BITS} and "
+            f"{ACTIVATION_BITS}, halves of an activation and whole ones"
+        )
+    elif arch.pe_activation_bits == HALF_BITS:
+        found += _half_contradictions(arch)
     if arch.dram_channels:
         found += _dram_contradictions(arch)
     for name in arch.weight_formats:
         row = WEIGHT_FORMATS[name]
+        if row.pairs and not arch.pair_decoders:
+            found.append(f"weight format {name} has outlier-victim pairs, but pair_decoders = 0")
         if row.has_outliers and not (arch.recon_units or arch.replay_columns):
             found.append(
                 f"weight format {name} has outliers, but recon_units = 0 and replay_columns = 0"
@@ -275,6 +319,22 @@ def _dram_contradictions(arch: Arch) -> list[str]:
             f"dram_refresh_interval_cycles = {arch.dram_refresh_interval_cycles}"
         )
     return found
+
+
+def _half_contradictions(arch: Arch) -> list[str]:
+    """Return what PEs of 4 bits by 4, four of which join for 8 bits by 8, can't go with."""
+    needed = {
+        "pe_weight_bits": (HALF_BITS, "as wide as the activations"),
+        "multi_precision": (1, "wider weights join PEs"),
+        "recon_units": (0, "ReCoN adds whole activations"),
+        "replay_columns": (0, "a replay takes whole activations"),
+    }
+    return [
+        f"pe_activation_bits = {arch.pe_activation_bits} with {name} = {getattr(arch, name)}: "
+        f"allowed {value}, {why}"
+        for name, (value, why) in needed.items()
+        if getattr(arch, name) != value
+    ]
 
 
 def _temporal_contradictions(arch: Arch) -> list[str]:

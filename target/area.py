@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from .arch import Arch
+from .arch import HALF_BITS, Arch
 from .formats import MICRO_BLOCK, WEIGHT_FORMATS
 from .technology import Entry, Technology, load_technology
 from .weight import blocks
@@ -74,7 +74,8 @@ def compute_um2(parts: list[Part]) -> float:
 
 def peak_tops(arch: Arch, bits: int) -> float:
     """Return 10^12 operations per second at the clock, two per multiply-accumulate."""
-    return 2 * arch.array_rows * arch.columns(bits) * arch.clock_mhz / 1e6
+    rows = arch.array_rows / arch.row_cycles(bits)
+    return 2 * rows * arch.columns(bits) * arch.clock_mhz / 1e6
 
 
 def peaks(arch: Arch, parts: list[Part]) -> dict[str, dict[str, float]]:
@@ -145,7 +146,24 @@ def _array(arch: Arch, table: Technology) -> list[Part]:
     ]
     if arch.temporal_cycles:
         parts.append(Part("array", "group decoder", arch.array_cols, table.group_decoder_um2))
-    return parts
+    return parts + _pairs(arch, table)
+
+
+def _pairs(arch: Arch, table: Technology) -> list[Part]:
+    """Return what outlier-victim pairs and halves of activations add.
+
+    OliVe's array decodes activations too, at the edge that they come from, and has decoders for 8
+    bits at every other row and column: MicroScopiQ's Table 5 counts 128 and 64 of 64x64 PEs.
+    """
+    pes, edges = arch.array_rows * arch.array_cols, arch.array_rows + arch.array_cols
+    halves = arch.pe_activation_bits == HALF_BITS
+    parts = [("joined PEs", blocks(pes, 4), table.joined_pes_um2)] if halves else []
+    if arch.pair_decoders:
+        parts.append(("pair decoder", edges, table.pair_decoder_um2))
+        parts.append(("wide decoder", blocks(edges, 2), table.wide_decoder_um2))
+        if not halves:
+            parts.append(("product shifter", pes, table.product_shifter_um2))
+    return [Part("array", name, count, entry) for name, count, entry in parts]
 
 
 def _pe(numbers: dict[str, int], table: Technology) -> list[tuple[str, int, Entry]]:
@@ -153,6 +171,8 @@ def _pe(numbers: dict[str, int], table: Technology) -> list[tuple[str, int, Entr
     bits = numbers["pe_weight_bits"]
     if numbers["temporal_cycles"]:
         return [("temporal PE", 1, table.temporal_pe_um2)]
+    if numbers["pe_activation_bits"] == HALF_BITS:
+        return [("exponent-integer PE", 1, table.exponent_pe_um2)]
     if numbers["multi_precision"]:
         # The PE of the tables takes 4 bits; a wider one is several.
         count = blocks(bits, 4)

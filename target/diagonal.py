@@ -14,12 +14,14 @@ def block_diagonal(weights: Sequence[QuantizedWeight]) -> QuantizedWeight | None
     """Return a weight ``(count * out, count * in)`` of equal shapes, None where it can't be.
 
     It can't be over more than one macro-block or group, whose scales blocks would share; where a
-    block ends within a cluster; and where one with outliers ends within a micro-block.
+    block ends within a cluster or a pair; and where one with outliers ends within a micro-block.
     """
     first, count = weights[0], len(weights)
     out, inputs = first.slots.shape
     row = first.row
     if out * count > MACRO_BLOCK or inputs * count > row.group or row.cluster:
+        return None
+    if row.pairs and inputs % 2:
         return None
     whole = empty(first.format, out * count, inputs * count)
     for number, weight in enumerate(weights):

@@ -30,6 +30,17 @@ EXPONENT_MIN, EXPONENT_MAX = -126, 127
 """Range of a power-of-two scale: the exponents of normal fp32 numbers."""
 MAX_GROUP = 256
 """Rows that a panel's header can tell."""
+VICTIM = 8
+"""Code of 4 bits of a victim: a weight that is 0, and whose neighbour is an outlier (OliVe)."""
+VICTIM_BIAS = 2
+"""Exponent bias of outliers beside a victim, so that they begin above the codes of INT4 (OliVe)."""
+BESIDE_VICTIM = tuple(
+    (-1 if code & VICTIM else 1)
+    * ((2 + (code & 1)) << ((code >> 1 & 3) + VICTIM_BIAS))
+    * bool(code & 7)
+    for code in range(16)
+)
+"""Integers of codes beside a victim: abfloat E2M1, ``(2 + m) << (e + bias)``; e = m = 0 is 0."""
 OUTLIER_EXPONENT = {
     # bits: (level-1 bits, microexponent bits) of the MXScale byte (MicroScopiQ A1)
     2: (7, 1),
@@ -44,6 +55,8 @@ class Codes(Enum):
     SIGN_MAGNITUDE = auto()
     CLUSTERS = auto()
     """Sign and magnitude of several widths, three inputs in 6 bits (`target.clusters`)."""
+    VICTIM_PAIRS = auto()
+    """Two's complement, or an outlier beside a victim: two inputs tell (`target.victims`)."""
 
 
 class ScaleKind(Enum):
@@ -62,12 +75,17 @@ def _sign_magnitude(bits: int) -> list[int]:
     return [code if code < half else half - code for code in range(2 * half)]
 
 
+def _beside_no_victim(bits: int) -> list[int]:
+    return [0 if code == VICTIM else value for code, value in enumerate(_twos_complement(bits))]
+
+
 VALUES: dict[Codes, Callable[[int], list[int]]] = {
     Codes.TWOS_COMPLEMENT: _twos_complement,
     Codes.SIGN_MAGNITUDE: _sign_magnitude,
     Codes.CLUSTERS: _sign_magnitude,
+    Codes.VICTIM_PAIRS: _beside_no_victim,
 }
-"""The integers of the codes 0, 1, .. of a width."""
+"""The integers of the codes 0, 1, .. of a width; of pairs those beside no victim."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +138,10 @@ class WeightFormat:
                 f"allowed {', '.join(map(str, OUTLIER_EXPONENT))} bits of SIGN_MAGNITUDE with "
                 "ROW_POW2"
             )
+        if self.pairs and (self.bits != 4 or self.group % 2):
+            mistakes.append(
+                f"pairs of {self.bits} bits in groups of {self.group}: allowed 4 bits, even groups"
+            )
         if mistakes:
             raise ConfigError(f"weight format '{self.name}': {'; '.join(mistakes)}")
 
@@ -132,6 +154,11 @@ class WeightFormat:
     def q_max(self) -> int:
         """Largest magnitude of an inlier: codes are symmetric."""
         return (1 << (self.bits - 1)) - 1
+
+    @property
+    def largest(self) -> int:
+        """Largest magnitude of an integer that one slot gives, of pairs an outlier's."""
+        return max(map(abs, BESIDE_VICTIM if self.pairs else self.values))
 
     @property
     def has_outliers(self) -> bool:
@@ -151,6 +178,16 @@ class WeightFormat:
     def cluster(self) -> int:
         """Input channels that share a payload; 0 where every weight has a slot of its own."""
         return CLUSTER if self.codes is Codes.CLUSTERS else 0
+
+    @property
+    def pairs(self) -> bool:
+        """Two neighbouring inputs tell together what their codes mean."""
+        return self.codes is Codes.VICTIM_PAIRS
+
+    @property
+    def alone(self) -> bool:
+        """The code of a weight says what it is, so that inputs can be rounded one by one."""
+        return not self.cluster and not self.pairs
 
 
 WEIGHT_FORMATS = {
@@ -197,6 +234,14 @@ WEIGHT_FORMATS = {
             Codes.CLUSTERS,
             ScaleKind.COLUMN_FP16,
             "FineQ: 24 weights of 2 or 3 bits in 7 bytes, fp16 scale per 128 inputs",
+        ),
+        WeightFormat(
+            "olive4",
+            6,
+            4,
+            Codes.VICTIM_PAIRS,
+            ScaleKind.COLUMN_FP16,
+            "OliVe 4-bit: INT4, or an outlier and its victim; fp16 scale per 128 inputs",
         ),
     )
 }

@@ -37,6 +37,11 @@ class Technology:
     plain_pe_8bit_um2: Annotated[Entry, "multiply-accumulate PE for weights of up to 8 bits"]
     temporal_pe_um2: Annotated[Entry, "PE of temporal coding: sign-controlled adder, no multiplier"]
     group_decoder_um2: Annotated[Entry, "decoder of FineQ's 7-byte groups, one per array column"]
+    exponent_pe_um2: Annotated[Entry, "PE for 4 bits by 4 that shifts its product by exponents"]
+    joined_pes_um2: Annotated[Entry, "what joins four such PEs for 8 bits by 8"]
+    pair_decoder_um2: Annotated[Entry, "decoder of outlier-victim pairs, one per row and column"]
+    wide_decoder_um2: Annotated[Entry, "the same for 8 bits, one per two rows or columns"]
+    product_shifter_um2: Annotated[Entry, "shifts a product by up to 5 places, where a PE can't"]
     weight_register_um2_per_bit: Annotated[
         Entry, "bit of a third weight plane and more, or of a second weight bus and more"
     ]

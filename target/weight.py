@@ -14,6 +14,7 @@ from .formats import (
     ScaleKind,
     WeightFormat,
 )
+from .victims import pair_integers
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,10 @@ class QuantizedWeight:
     ----------
     slots : numpy.ndarray
         uint8 ``(out, in)``: slot codes. Two's complement for int formats; sign-magnitude for
-        ms formats, where an outlier's Upper and Lower halves are slots too, and for fineq.
+        ms formats, where an outlier's Upper and Lower halves are slots too, and for fineq; for
+        olive4 as `victims` says.
     scale : numpy.ndarray or None
-        fp16 ``(groups, out)`` for int formats and fineq.
+        fp16 ``(groups, out)`` for int formats, fineq and olive4.
     isf : numpy.ndarray or None
         int16 ``(column_blocks, in)``: inlier scale exponents of ms formats.
     relative_exponent : numpy.ndarray or None
@@ -102,6 +104,8 @@ def integers(weight: QuantizedWeight) -> tuple[np.ndarray, np.ndarray]:
         float32 ``(groups, out)``: factor of each group's integer sum.
     """
     row, (out, inputs) = weight.row, weight.slots.shape
+    if row.pairs:
+        return pair_integers(weight.slots), weight.part("scale").astype(np.float32)
     values = np.array(row.values, np.int32)[weight.slots]
     if row.scale is ScaleKind.COLUMN_FP16:
         return values, weight.part("scale").astype(np.float32)

@@ -75,6 +75,28 @@ def group_decoder() -> Cells:
     return Cells({"mux": 24 * 3 * 2}) + register(56)
 
 
+def product_shifter() -> Cells:
+    """Return what moves a product of 4 by 8 bits up to 5 places, and holds by how many."""
+    return Cells({"mux": 3 * (4 + ACTIVATION_BITS + 5)}) + register(3)
+
+
+def exponent_pe() -> Cells:
+    """Return OliVe's PE: 4 bits by 4, two exponents held and added, a product moved 10 places."""
+    exponents = register(2 * 3) + adder(4)
+    return mac_pe(4, 4) + exponents + Cells({"mux": 4 * (4 + 4 + 10)})
+
+
+def joined_pes() -> Cells:
+    """Return what adds the products of four PEs: both middle ones, then these to the outer two."""
+    return adder(9 + 16)
+
+
+def pair_decoder(bits: int = 4, exponent_bits: int = 3) -> Cells:
+    """Return OliVe's decoder: a pair held, one code chosen, a victim found, an outlier made."""
+    chosen = Cells({"mux": bits + bits + exponent_bits})
+    return chosen + Cells({"and": 2 * (bits - 1), "xor": bits - 1}) + register(2 * bits)
+
+
 def weight_register() -> Cells:
     """Return a bit of a further weight plane: what it holds, and whether it is multiplied by."""
     return register(1) + Cells({"mux": 1})

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tvm  # noqa: F401  (TVM loads this backend; importing it first keeps that from nesting)
 
-from ...target import clusters
+from ...target import clusters, victims
 from ...target.arch import DEFAULT_ARCH, Arch, arch_names, integer_keys, load_arch
 from ...target.formats import (
     ACTIVATION_FORMATS,
@@ -83,6 +83,7 @@ def formats() -> str:
     ]
     for row in WEIGHT_FORMATS.values():
         mantissa = f"{row.mantissa_bits} bits" if row.has_outliers else "no outliers"
+        mantissa = "beside a victim" if row.pairs else mantissa
         machines = [name for name in arch_names() if row.name in load_arch(name).weight_formats]
         scale = row.scale.value.format(group=row.group)
         out.append(
@@ -92,6 +93,7 @@ def formats() -> str:
         )
     out += ["", f"A micro-block has {MICRO_BLOCK} output channels, a macro-block {MACRO_BLOCK}."]
     out += ["", "## Clusters of `fineq`", "", *_paragraphs(clusters.__doc__)]
+    out += ["", "## Pairs of `olive4`", "", *_paragraphs(victims.__doc__)]
     out += ["", "Which weights are outliers is a choice of the method ([recipes.md](recipes.md))."]
     out += ["", "## Activations", "", "| name | bits | codes | what it is |", "|---|---|---|---|"]
     for activation in ACTIVATION_FORMATS.values():
@@ -99,7 +101,11 @@ def formats() -> str:
             f"| `{activation.name}` | {activation.bits} | -{activation.q_max} to "
             f"{activation.q_max} | {activation.description} |"
         )
-    out += ["", "All machines take all of them: a code is a sign-extended byte in memory."]
+    out += [
+        "",
+        "All machines take all of them, a code being a sign-extended byte in memory, but those",
+    ]
+    out += ["with `pe_activation_bits = 4` beside weights of up to 4 bits: they take 4 bits."]
     return "\n".join(out) + "\n"
 
 

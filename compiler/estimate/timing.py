@@ -6,7 +6,7 @@ is known (`stand_in`), and the simulator counts its cycles without computing a v
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import tvm
@@ -15,7 +15,12 @@ from ...runtime.host_costs import Cost, Costs
 from ...runtime.results.host import Called, HostRun, Rates, host_run
 from ...runtime.results.result import RunResult, total
 from ...target.arch import Arch
-from ...target.formats import ACTIVATION_FORMATS, DEFAULT_ACTIVATION
+from ...target.formats import (
+    ACTIVATION_FORMATS,
+    DEFAULT_ACTIVATION,
+    WEIGHT_FORMATS,
+    ActivationFormat,
+)
 from ...target.isa.program import Function, Program
 from ...target.technology import Technology, load_technology
 from ..kinds.registry import emit, scheduled
@@ -98,7 +103,7 @@ def estimate(
     check_share(flagged_share)
     table = load_technology(technology or arch.technology)
     host = [task for task in tasks if on_host(task.operator, arch)]
-    tasks = [task for task in tasks if not on_host(task.operator, arch)]
+    tasks = [_narrowed(task, arch) for task in tasks if not on_host(task.operator, arch)]
     symbols: dict[Operator, str] = {}
     functions: dict[str, Function] = {}
     for task in tasks:
@@ -115,6 +120,25 @@ def estimate(
         calls += [{**record, "layer": task.name}] * task.count
     result = total(calls, program, table, host=_host_run(host, bool(tasks), arch))
     return Estimate(tasks, result, program, flagged_share, host)
+
+
+def _narrowed(task: Task, arch: Arch) -> Task:
+    """Return a product with activations as narrow as the machine's PEs ask for beside its weights.
+
+    Nobody names an activation format here, and a code takes a byte whatever its bits.
+    """
+    op = task.operator
+    if not isinstance(op, Gemm) or op.weight_format not in arch.weight_formats:
+        return task
+    most = arch.code_bits(WEIGHT_FORMATS[op.weight_format].bits)
+    if most >= ACTIVATION_FORMATS[op.activation].bits:
+        return task
+    widest = max((row for row in ACTIVATION_FORMATS.values() if row.bits <= most), key=_bits)
+    return replace(task, operator=replace(op, activation=widest.name))
+
+
+def _bits(row: ActivationFormat) -> int:
+    return row.bits
 
 
 def _host_run(tasks: list[Task], machine: bool, arch: Arch) -> HostRun:

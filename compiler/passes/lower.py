@@ -9,6 +9,7 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from ...target.arch import Arch
 from ...target.errors import CapacityError, UnsupportedError
+from ...target.formats import ACTIVATION_FORMATS, WEIGHT_FORMATS
 from ...target.isa.program import Function, Program
 from ..kinds.registry import from_attribute, kind_of, scheduled
 from ..link.calls import Runs
@@ -111,8 +112,19 @@ def quantized_functions(mod: tvm.IRModule) -> list[tuple]:
 
 
 def check_format(operator, arch: Arch) -> None:
-    """Raise UnsupportedError for weights that the machine has no decoder for."""
+    """Raise UnsupportedError for weights that the machine has no decoder for.
+
+    And for activations that are wider than its PEs take beside them.
+    """
     name = operator.weight_format
+    if name in arch.weight_formats:
+        most = arch.code_bits(WEIGHT_FORMATS[name].bits)
+        found = ACTIVATION_FORMATS[operator.activation].bits
+        if found > most:
+            raise UnsupportedError(
+                f"{arch.name} multiplies '{name}' by activations of up to {most} bits, and "
+                f"'{operator.activation}' has {found}; choose another recipe or architecture"
+            )
     if name and name not in arch.weight_formats:
         raise UnsupportedError(
             f"{arch.name} can't decode weight format '{name}' (it decodes: "

@@ -18,7 +18,7 @@ from .statistics import Statistics
 Method = Callable[..., tuple[QuantizedWeight | StudyWeight, dict]]
 """Takes float32 ``(out, in)``, a format name, statistics of the inputs or None and its options;
 returns the weight, and what it counted on the way."""
-GRID_FORMATS = (*(name for name, row in WEIGHT_FORMATS.items() if not row.cluster), *STUDY_FORMATS)
+GRID_FORMATS = (*(name for name, row in WEIGHT_FORMATS.items() if row.alone), *STUDY_FORMATS)
 """Formats whose input channels can be rounded one by one, so that any method can use them."""
 
 TYPE_WORDS = {bool: "true or false", float: "a number", int: "an integer", str: "a text"}

@@ -231,7 +231,9 @@ class Work:
     @property
     def row_cycles(self) -> int:
         """Cycles of a row: temporal PEs take their time, as nearly any plane has a weight of 2."""
-        return max(1, self.arch.temporal_cycles)
+        name = self.op.weight_format
+        halves = self.arch.row_cycles(WEIGHT_FORMATS[name].bits if name else 8)
+        return max(halves, self.arch.temporal_cycles)
 
     def instructions(self, tile: GemmTile) -> float:
         """Return how many instructions a call has, as good as all."""

@@ -19,6 +19,8 @@ from ...target.formats import (
     MAX_OUTLIERS,
     MICRO_BLOCK,
     OUTLIER_EXPONENT,
+    VICTIM,
+    VICTIM_BIAS,
     WEIGHT_FORMATS,
 )
 from ...target.packing import HEADER
@@ -41,7 +43,7 @@ def _template(format_name: str) -> tirx.PrimFunc:
     """Return `unpack` of any size: parsing TVMScript takes 0.1 s, giving it its sizes nothing."""
     row = WEIGHT_FORMATS[format_name]
     make = _microscopiq if row.has_outliers else _clusters if row.cluster else _integer
-    return make(row)
+    return _pairs(row) if row.pairs else make(row)
 
 
 def _integer(row):
@@ -103,6 +105,68 @@ def _integer(row):
                     )
 
     return unpack_integer
+
+
+def _pairs(row):
+    """Return `_integer` for codes that a victim beside them makes outliers (`target.victims`)."""
+    bits, group, bias = row.bits, row.group, VICTIM_BIAS
+    mask, sign, victim = (1 << bits) - 1, 1 << (bits - 1), VICTIM
+
+    @T.prim_func(s_tir=True)
+    def unpack_pairs(
+        segment_handle: T.handle,
+        w_handle: T.handle,
+        scale_handle: T.handle,
+        batch: T.int32,
+        out: T.int32,
+        inputs: T.int32,
+        groups: T.int32,
+        column_blocks: T.int32,
+    ):
+        T.func_attr({"tirx.noalias": True})
+        size = T.int64()
+        segment = T.match_buffer(segment_handle, (size,), "uint8")
+        w = T.match_buffer(w_handle, (batch, out, inputs), "int32")
+        scale = T.match_buffer(scale_handle, (batch, groups, out), "float32")
+        with T.sblock("unpack"):
+            T.reads(segment[0:size])
+            T.writes(w[0:batch, 0:out, 0:inputs], scale[0:batch, 0:groups, 0:out])
+            # start of the slots, rows, columns, a code and its neighbour
+            state = T.sblock_alloc_buffer((5,), "int32")
+            for b, nb, g in T.grid(batch, column_blocks, groups):
+                state[0] = _word(segment, 4 + 4 * ((b * column_blocks + nb) * groups + g)) + HEAD
+                state[1] = T.min(group, inputs - g * group)
+                state[2] = T.min(MACRO_BLOCK, out - nb * MACRO_BLOCK)
+                for k, j in T.grid(
+                    T.min(group, inputs - g * group), T.min(MACRO_BLOCK, out - nb * MACRO_BLOCK)
+                ):
+                    state[3] = _slot(segment, state[0], k, j, state[2], bits, mask)
+                    state[4] = 0
+                    if (k ^ 1) < state[1]:
+                        state[4] = _slot(segment, state[0], k ^ 1, j, state[2], bits, mask)
+                    w[b, nb * MACRO_BLOCK + j, g * group + k] = T.Select(
+                        state[3] == victim,
+                        0,
+                        T.Select(
+                            state[4] == victim,
+                            T.Select((state[3] & (sign - 1)) == 0, 0, 1 - ((state[3] & sign) >> 2))
+                            * ((2 + (state[3] & 1)) << (((state[3] >> 1) & 3) + bias)),
+                            (state[3] ^ sign) - sign,
+                        ),
+                    )
+                for j in range(T.min(MACRO_BLOCK, out - nb * MACRO_BLOCK)):
+                    scale[b, g, nb * MACRO_BLOCK + j] = T.Cast(
+                        "float32",
+                        T.reinterpret(
+                            "float16",
+                            _half(
+                                segment,
+                                state[0] + state[1] * ((state[2] + 7) // 8 * bits) + 2 * j,
+                            ),
+                        ),
+                    )
+
+    return unpack_pairs
 
 
 def _microscopiq(row):

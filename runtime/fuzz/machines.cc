@@ -23,6 +23,8 @@ ArchNumbers MakeMachine(Random* random) {
   arch.array_cols = OneIn(random, 4) ? 8 * Between(random, 1, 3) : Between(random, 2, 22);
   arch.pe_weight_bits = OneOf(random, 2, 4, 8, 8, 3);
   arch.multi_precision = Below(random, 2);
+  arch.pe_activation_bits = 8;
+  arch.pair_decoders = Below(random, 2);
   arch.accumulator_bits = OneIn(random, 3) ? Between(random, 16, 31) : 32;
   arch.recon_units = OneOf(random, 1, 1, 2, 3, 5, 0);
   arch.recon_segment_columns = OneOf(random, 0, 0, 8, 16, 32);
@@ -34,6 +36,10 @@ ArchNumbers MakeMachine(Random* random) {
     arch.temporal_cycles = OneOf(random, 3, 4);
     arch.pe_weight_bits = 3;
     arch.multi_precision = arch.recon_units = arch.replay_columns = 0;
+  } else if (OneIn(random, 10)) {
+    arch.pe_weight_bits = arch.pe_activation_bits = 4;
+    arch.multi_precision = 1;
+    arch.recon_units = arch.replay_columns = 0;
   }
   for (int64_t* bytes : {&arch.spad_bytes, &arch.wbuf_bytes, &arch.acc_bytes, &arch.obuf_bytes}) {
     *bytes = Between(random, 3000, 8000);
@@ -56,6 +62,7 @@ ArchNumbers MakeMachine(Random* random) {
 bool Runs(const ArchNumbers& arch, const WeightFormat& format) {
   if (!arch.multi_precision && format.bits > arch.pe_weight_bits) return false;
   const int64_t columns = ArrayColumns(arch, format.bits);
+  if (format.codes == Codes::kVictimPairs && !arch.pair_decoders) return false;
   if (format.has_outliers && columns < kMicroBlock) return false;
   if (format.has_outliers) return arch.recon_units > 0 || arch.replay_columns > 0;
   return columns > 0;

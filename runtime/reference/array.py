@@ -22,6 +22,8 @@ from ...target.formats import (
 )
 
 HEADER_BYTES = 4
+VICTIM = 0b1000
+"""The code of 4 bits that two's complement has no use for."""
 GROUP_ROWS = 24
 """Panel rows whose clusters of one column make 7 bytes (FineQ)."""
 MAX_SHIFT = 24
@@ -104,8 +106,24 @@ class Panel:
         mask = (1 << self.row.bits) - 1
         return [line >> (self.row.bits * column) & mask for column in range(self.cols)]
 
+    def pairs(self, k: int) -> list[int]:
+        """Return the integers of panel row ``k``, each decoded beside its neighbour (OliVe)."""
+        other = k + 1 if k % 2 == 0 else k - 1
+        beside = self.slots(other) if other < self.rows else [0] * self.cols
+        values = []
+        for code, neighbour in zip(self.slots(k), beside, strict=True):
+            sign, exponent, mantissa = -1 if code >> 3 else 1, code >> 1 & 3, code & 1
+            if code == VICTIM:
+                values.append(0)
+            elif neighbour == VICTIM:
+                normal = exponent or mantissa
+                values.append(sign * int(2.0**exponent * (1 + mantissa / 2) * 8) if normal else 0)
+            else:
+                values.append(code - 16 if code >> 3 else code)
+        return values
+
     def column_scales(self, cols: int) -> np.ndarray:
-        """Return float32 factors of the first columns (int formats and fineq)."""
+        """Return float32 factors of the first columns (int formats, fineq and olive4)."""
         raw = self.take(HEADER_BYTES + self.slot_bytes, 2 * cols)
         return np.frombuffer(raw, "<f2").astype(np.float32)
 
@@ -215,8 +233,9 @@ def panel_plane(wbuf: np.ndarray, part: Part, arch: Arch) -> Plane:
     panel = _checked_panel(wbuf, part, arch)
     bits = panel.row.bits
     wanted = range(part.row0, part.row0 + part.rows)
-    if panel.row.codes is Codes.CLUSTERS:
-        lines = [panel.clusters(k)[part.col0 : part.col0 + part.cols] for k in wanted]
+    if panel.row.codes in (Codes.CLUSTERS, Codes.VICTIM_PAIRS):
+        line = panel.clusters if panel.row.codes is Codes.CLUSTERS else panel.pairs
+        lines = [line(k)[part.col0 : part.col0 + part.cols] for k in wanted]
         value = np.array(lines, np.int64)
         return Plane(value, value < 0, [0] * part.rows, panel.row, part)
     codes = np.array([panel.slots(k)[part.col0 : part.col0 + part.cols] for k in wanted], np.int64)

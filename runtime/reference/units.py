@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...target.arch import Arch
 from ...target.errors import SimError
 from ...target.formats import EXPONENT_MAX, EXPONENT_MIN, ROWS_INT8, ScaleKind
 from ...target.isa.spec import Affine, Instruction, Mem
@@ -14,6 +15,7 @@ from ...target.weight import blocks
 from . import transfers, vector
 from .array import (
     Part,
+    Plane,
     configure,
     multiply,
     panel_plane,
@@ -105,12 +107,19 @@ def matmul(state: State, i: Instruction) -> None:
     cols = plane.value.shape[1]
     first, count = i.src + plane.taken.start, len(plane.taken)
     x = state.load(Mem.SPAD, first, i.src_pitch, rows, count).view(np.int8)
+    _check_codes(state.arch, plane, x)
     psum = multiply(plane, x)
     if state.at(i.accumulate):
         psum += state.load(Mem.ACC, i.dst, i.dst_pitch, rows, 4 * cols).view("<i4")
     limit = 1 << (state.arch.accumulator_bits - 1)
     psum = np.clip(psum, -limit, limit - 1).astype("<i4")
     state.store(Mem.ACC, i.dst, i.dst_pitch, psum)
+
+
+def _check_codes(arch: Arch, plane: Plane, x: np.ndarray) -> None:
+    most = arch.code_bits(plane.row.bits if plane.row else 8)
+    if x.min(initial=0) < -(1 << most - 1) or x.max(initial=0) >= 1 << most - 1:
+        raise SimError(f"activations beyond the {most} bits that PEs of {arch.name} take")
 
 
 def drain(state: State, i: Instruction) -> None:

@@ -4,11 +4,11 @@ Dynamic energy only: no public figure of leakage at 7 nm fits these parts, and w
 are in none of the tables. What an idle part burns is therefore missing, not zero.
 """
 
+from ...target.arch import row_cycles
 from ...target.area import MEMORIES, pe_side_um
 from ...target.technology import Technology
 
 COMPONENTS = ("array", "recon", "vector", *MEMORIES, "dram", "control")
-ACTIVATION_BITS = 8
 
 
 def call_energy(call: dict, numbers: dict[str, int], technology: Technology) -> dict[str, float]:
@@ -45,19 +45,23 @@ def _array(call: dict, numbers: dict[str, int], technology: Technology) -> float
     A weight is written once, over a bus. Per multiply-accumulate, a PE passes an activation on
     and adds to a partial sum: weights that share a PE share its activation (MicroScopiQ A3), and a
     weight over several PEs is added in each. In temporal coding a multiplication is so many
-    additions, and a sum is held by each PE that it passes in every cycle of its row. Zeros count.
+    additions, and a sum is held by each PE that it passes in every cycle of its row. PEs that take
+    half an activation do so once or, joined for a wide weight, twice. Decoders of pairs and
+    shifters have no entry: what they cost is missing. Zeros count.
     """
     bits, pes = call["weight_bits"], _pes(call, numbers)
+    turns = row_cycles(bits, numbers["pe_weight_bits"], numbers["pe_activation_bits"])
+    width = numbers["pe_activation_bits"] * turns
     macs = call["macs"] + call.get("zero_macs", 0)
     add, register = technology.add_pj_per_bit.value, technology.register_pj_per_bit.value
-    sums, products = macs * max(1.0, pes), macs * bits * ACTIVATION_BITS
+    sums, products = macs * max(1.0, pes) * turns, macs * bits * width
     held = sums
     if numbers["temporal_cycles"]:
         sums, held, products = call["temporal_adds"], call["temporal_sums"], 0
     return (
         products * technology.multiply_pj_per_bit_product.value
         + numbers["accumulator_bits"] * (sums * add + held * register)
-        + macs * pes * ACTIVATION_BITS * register
+        + macs * pes * width * register
         + call["accesses"]["weights"] * bits * (register + _bus(numbers, technology))
     )
 

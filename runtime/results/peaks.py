@@ -1,6 +1,6 @@
 """What the array could do at most, by weight format."""
 
-from ...target.arch import slot_bits
+from ...target.arch import row_cycles, slot_bits
 from ...target.formats import BY_CODE, WEIGHT_FORMATS
 from ...target.isa.instructions import Preload, PreloadRows
 from ...target.isa.program import Program
@@ -37,7 +37,8 @@ def peak_macs(code: Code, numbers: dict[str, int]) -> int:
     columns = numbers["array_cols"]
     if numbers["multi_precision"]:
         columns = columns * numbers["pe_weight_bits"] // slot_bits(bits)
-    return numbers["array_rows"] * columns
+    turns = row_cycles(bits, numbers["pe_weight_bits"], numbers["pe_activation_bits"])
+    return numbers["array_rows"] * columns // turns
 
 
 def described(records: list[dict], program: Program) -> list[dict]:

@@ -19,6 +19,8 @@ constexpr int kClusterBits = 6;
 constexpr int kClusterPair = 6;
 constexpr int kClusterGroup = 24;
 constexpr int kTemporalBits = 3;
+constexpr int kVictim = 8;
+constexpr int kVictimBias = 2;
 constexpr int kRowsInt8 = 0;
 constexpr int kExponentMin = -126;
 constexpr int kExponentMax = 127;
@@ -46,6 +48,7 @@ enum class Codes : uint8_t {
   kTwosComplement = 0,
   kSignMagnitude = 1,
   kClusters = 2,
+  kVictimPairs = 3,
 };
 
 enum class ScaleKind : uint8_t {
@@ -76,6 +79,8 @@ constexpr int8_t kValues_ms4[16] = {
     0, 1, 2, 3, 4, 5, 6, 7, 0, -1, -2, -3, -4, -5, -6, -7};
 constexpr int8_t kValues_fineq[8] = {
     0, 1, 2, 3, 0, -1, -2, -3};
+constexpr int8_t kValues_olive4[16] = {
+    0, 1, 2, 3, 4, 5, 6, 7, 0, -7, -6, -5, -4, -3, -2, -1};
 struct WeightFormat {
   const char* name;
   Codes codes;
@@ -92,12 +97,13 @@ struct WeightFormat {
   bool sign_magnitude;
   const int8_t* values;  // of each code
 };
-constexpr WeightFormat kWeightFormats[5] = {
+constexpr WeightFormat kWeightFormats[6] = {
     {"int4", Codes::kTwosComplement, ScaleKind::kColumnFp16, 1, 4, 128, 0, 0, 0, 0, 8, false, false, kValues_int4},
     {"int8", Codes::kTwosComplement, ScaleKind::kColumnFp16, 2, 8, 128, 0, 0, 0, 0, 128, false, false, kValues_int8},
     {"ms2", Codes::kSignMagnitude, ScaleKind::kRowPow2, 3, 2, 128, 2, 2, 7, 1, 1, true, true, kValues_ms2},
     {"ms4", Codes::kSignMagnitude, ScaleKind::kRowPow2, 4, 4, 128, 4, 4, 5, 3, 7, true, true, kValues_ms4},
     {"fineq", Codes::kClusters, ScaleKind::kColumnFp16, 5, 3, 128, 0, 0, 0, 0, 3, false, true, kValues_fineq},
+    {"olive4", Codes::kVictimPairs, ScaleKind::kColumnFp16, 6, 4, 128, 0, 0, 0, 0, 96, false, false, kValues_olive4},
 };
 
 enum class OperationClass : uint8_t {
@@ -321,6 +327,8 @@ struct ArchNumbers {
   int64_t pe_weight_bits = -1;
   int64_t multi_precision = -1;
   int64_t temporal_cycles = -1;
+  int64_t pe_activation_bits = -1;
+  int64_t pair_decoders = -1;
   int64_t accumulator_bits = -1;
   int64_t recon_units = -1;
   int64_t recon_segment_columns = -1;
@@ -365,7 +373,7 @@ struct ArchNumbers {
   int64_t host_bytes_per_ns = -1;
   int64_t handover_ns = -1;
 };
-constexpr int kArchKeys = 48;
+constexpr int kArchKeys = 50;
 template <typename Visit>
 void VisitArch(ArchNumbers* arch, Visit visit) {
   visit("array_rows", &arch->array_rows, 2, 1024);
@@ -373,6 +381,8 @@ void VisitArch(ArchNumbers* arch, Visit visit) {
   visit("pe_weight_bits", &arch->pe_weight_bits, 2, 8);
   visit("multi_precision", &arch->multi_precision, 0, 1);
   visit("temporal_cycles", &arch->temporal_cycles, 0, 4);
+  visit("pe_activation_bits", &arch->pe_activation_bits, 4, 8);
+  visit("pair_decoders", &arch->pair_decoders, 0, 1);
   visit("accumulator_bits", &arch->accumulator_bits, 16, 32);
   visit("recon_units", &arch->recon_units, 0, 64);
   visit("recon_segment_columns", &arch->recon_segment_columns, 0, 1024);

@@ -55,6 +55,8 @@ def header() -> str:
         f"constexpr int kClusterPair = {formats.CLUSTER_PAIR};",
         f"constexpr int kClusterGroup = {formats.CLUSTER_GROUP};",
         f"constexpr int kTemporalBits = {TEMPORAL_BITS};",
+        f"constexpr int kVictim = {formats.VICTIM};",
+        f"constexpr int kVictimBias = {formats.VICTIM_BIAS};",
         f"constexpr int kRowsInt8 = {formats.ROWS_INT8};",
         f"constexpr int kExponentMin = {formats.EXPONENT_MIN};",
         f"constexpr int kExponentMax = {formats.EXPONENT_MAX};",
@@ -193,7 +195,7 @@ def format_numbers(row: formats.WeightFormat) -> list[tuple[str, str, int]]:
         ("int", "guard_bits", row.guard_bits),
         ("int", "level1_bits", level1),  # the split of the MXScale byte
         ("int", "micro_bits", micro),
-        ("int", "largest", max(map(abs, row.values))),
+        ("int", "largest", row.largest),
         ("bool", "has_outliers", int(row.has_outliers)),
         ("bool", "sign_magnitude", int(row.sign_magnitude)),
     ]

@@ -27,6 +27,7 @@ METHOD = {
     "ms2": "microscopiq",
     "ms4": "microscopiq",
     "fineq": "fineq",
+    "olive4": "olive",
 }
 ACTIVATIONS = st.sampled_from(sorted(ACTIVATION_FORMATS))
 SLOW = settings(
@@ -227,7 +228,8 @@ def test_conv2d_by_pixel(batch, height, width, channels, n, weight_format, seed)
 @pytest.mark.parametrize("weight_format", sorted(METHOD))
 def test_default_machine(weight_format):
     op = Gemm(1, 1, 130, 200, 320, weight_format, bias=True, residual=True, low=0.0)
-    assert_equal_bits(op, "microscopiq-64x64", opt_level=3)
+    machine = dataclasses.replace(load_arch("microscopiq-64x64"), pair_decoders=1)
+    assert_equal_bits(op, machine, opt_level=3)
 
 
 @SLOW
@@ -246,6 +248,37 @@ def test_fineq_machine(m, n, k, requantize, seed):
 @pytest.mark.parametrize("k", [1, 23, 24, 25, 48, 127, 128, 129, 152, 256])
 def test_fineq_with_inputs_around_a_group(k):
     assert_equal_bits(Gemm(1, 1, 3, 70, k, "fineq"), "fineq-64x64", k)
+
+
+OLIVE_8X8 = dataclasses.replace(
+    load_arch("olive-64x64"), name="olive-8x8", array_rows=8, array_cols=8, spad_bytes=8192
+)
+
+
+@SLOW
+@given(
+    m=st.integers(1, 20),
+    n=st.integers(1, 200),
+    k=st.integers(1, 300),
+    requantize=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+def test_olive_machine(m, n, k, requantize, seed):
+    """Pairs beside activations of 4 bits; two activations, and weights of 8 bits, in two cycles."""
+    op = Gemm(1, 1, m, n, k, "olive4", bias=True, requantize=requantize, activation="mx-int4")
+    assert_equal_bits(op, OLIVE_8X8, seed)
+    if seed % 5 == 0:
+        assert_equal_bits(Gemm(2, 1, m, n, k, ""), OLIVE_8X8, seed)
+        assert_equal_bits(Gemm(1, 1, m, n, k, "int8"), OLIVE_8X8, seed)
+
+
+def test_olive_conv():
+    """Depths that end within a pair, and groups beside each other."""
+    conv = Conv(15, 9, 8, 3, 3, 2, 1, 1, 0, 2, 1, 1, 2)
+    pixels = conv.out_height * conv.out_width
+    op = Gemm(2, 2, pixels, 12, 135, "olive4", conv, bias=True, low=0.0, activation="mx-int4")
+    for arch in (OLIVE_8X8, "olive-64x64"):
+        assert_equal_bits(op, arch)
 
 
 def test_fineq_conv():

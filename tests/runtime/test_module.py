@@ -27,7 +27,7 @@ create = tvm_ffi.get_global_func("microscopiq.runtime.create")
 KERNELS = list(tvm_ffi.get_global_func("microscopiq.runtime.kernels")())
 select_kernels = tvm_ffi.get_global_func("microscopiq.runtime.select_kernels")
 
-BIG = load_arch("microscopiq-64x64")
+BIG = dataclasses.replace(load_arch("microscopiq-64x64"), pair_decoders=1)
 SMALL = dataclasses.replace(
     BIG, array_rows=8, array_cols=8, vector_lanes=4, queue_depth=8, dram_latency_cycles=10
 )

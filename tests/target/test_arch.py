@@ -241,6 +241,39 @@ def test_temporal_pes_go_with_few_things(change, message):
         assert from_table({**table, "temporal_cycles": cycles}, "here").columns(3) == 64
 
 
+@pytest.mark.parametrize(
+    ("machine", "change", "message"),
+    [
+        ("olive-64x64", {"pair_decoders": 0},
+         "weight format olive4 has outlier-victim pairs, but pair_decoders = 0"),
+        ("olive-64x64", {"pe_activation_bits": 5},
+         "pe_activation_bits = 5: allowed 4 and 8, halves of an activation and whole ones"),
+        ("olive-64x64", {"pe_weight_bits": 8},
+         "pe_activation_bits = 4 with pe_weight_bits = 8: allowed 4, as wide as the activations"),
+        ("olive-64x64", {"multi_precision": 0},
+         "pe_activation_bits = 4 with multi_precision = 0: allowed 1, wider weights join PEs"),
+        ("microscopiq-64x64", {"pe_activation_bits": 4},
+         "pe_activation_bits = 4 with recon_units = 1: allowed 0, ReCoN adds whole activations"),
+    ],
+)  # fmt: skip
+def test_pairs_and_halves_go_with_few_things(machine, change, message):
+    arch = load_arch(machine)
+    table = {f.name: getattr(arch, f.name) for f in dataclasses.fields(Arch)}
+    table["weight_formats"] = list(arch.weight_formats)
+    with pytest.raises(ConfigError, match=message):
+        from_table({**table, **change}, "here")
+
+
+def test_wide_weights_take_halves_of_activations_in_turns():
+    """Four PEs of 4 bits by 4 make 8 by 8: a quarter of the rate in half the columns."""
+    olive, other = load_arch("olive-64x64"), load_arch("microscopiq-64x64")
+    assert [olive.columns(bits) for bits in (4, 8)] == [64, 32]
+    assert [olive.row_cycles(bits) for bits in (3, 4, 5, 8)] == [1, 1, 2, 2]
+    assert [olive.code_bits(bits) for bits in (4, 8)] == [4, 8]
+    assert {other.row_cycles(bits) for bits in range(2, 9)} == {1}
+    assert {other.code_bits(bits) for bits in range(2, 9)} == {8}
+
+
 def test_hash_follows_every_key():
     arch = from_table(_tiny_table(), "here")
     changes = {f.name: getattr(arch, f.name) + 1 for f in integer_keys()}

@@ -19,7 +19,7 @@ from microscopiq.target.formats import (
 )
 from microscopiq.target.weight import dequantize, empty, integers
 
-INT = [name for name, row in WEIGHT_FORMATS.items() if not row.sign_magnitude]
+INT = [name for name, row in WEIGHT_FORMATS.items() if row.alone and not row.sign_magnitude]
 MS = [name for name, row in WEIGHT_FORMATS.items() if row.has_outliers]
 
 

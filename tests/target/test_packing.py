@@ -81,13 +81,17 @@ def slow_decode(segment: bytes, out: int, inputs: int) -> np.ndarray:
                 window = _slow_clusters(segment, start + 4, rows + 1, cols + 1)
                 value[column : column + cols + 1, group : group + rows + 1] = window
                 continue
-            bits = {1: 4, 2: 8, 3: 2, 4: 4}[code]
+            bits = {1: 4, 2: 8, 3: 2, 4: 4, 6: 4}[code]
             dense, pitch = start + 4, (cols + 8) // 8 * bits
             position = dense + (rows + 1) * pitch
             for k in range(rows + 1):
                 line = int.from_bytes(segment[dense + k * pitch :][:pitch], "little")
                 slots = [line >> bits * c & (1 << bits) - 1 for c in range(cols + 1)]
-                if code <= 2:
+                if code == 6:
+                    lines = [segment[dense + o * pitch :][:pitch] for o in range(rows + 1)]
+                    scale = np.frombuffer(segment, "<f2", cols + 1, position).astype(float)
+                    row = _slow_pairs(lines, k, cols + 1) * scale
+                elif code <= 2:
                     scale = np.frombuffer(segment, "<f2", cols + 1, position).astype(float)
                     row = [(s - (s >> bits - 1 << bits)) * scale[c] for c, s in enumerate(slots)]
                 else:
@@ -119,6 +123,22 @@ def _slow_clusters(segment: bytes, at: int, rows: int, cols: int) -> np.ndarray:
                 value[column, first + k] = -magnitude if sign else magnitude
     scale = np.frombuffer(segment, "<f2", cols, at).astype(float)
     return value * scale[:, None]
+
+
+def _slow_pairs(lines: list[bytes], k: int, cols: int) -> np.ndarray:
+    """OliVe: 1000b is a victim of rows 2i and 2i + 1; the other is 1.5 or 1 times 2^(e + 3)."""
+    value = np.zeros(cols)
+    for column in range(cols):
+        both = [line[column // 2] >> column % 2 * 4 & 15 for line in lines[k // 2 * 2 :][:2]]
+        code, other = both[k % 2], both[1 - k % 2] if len(both) == 2 else 0
+        if code == 8:
+            continue
+        if other == 8 and code:
+            sign, exponent, mantissa = code >> 3, code >> 1 & 3, code & 1
+            value[column] = (-1) ** sign * (1 + mantissa / 2) * 2 ** (exponent + 3)
+        elif other != 8:
+            value[column] = code - 16 if code > 7 else code
+    return value
 
 
 def _slow_row(slots: list[int], bits: int, segment: bytes, at: int) -> tuple[list[float], int]:

@@ -56,6 +56,7 @@ def test_published_anchors_give_the_entries():
         "plain_pe_8bit_um2": 4 * 2.51 + 0.68,
         "temporal_pe_um2": 10.72 * gates.temporal_pe().um2 / gates.mac_pe(8).um2,
         "group_decoder_um2": 2.51 * gates.group_decoder().um2 / gates.mac_pe(4).um2,
+        "product_shifter_um2": 2.51 * gates.product_shifter().um2 / gates.mac_pe(4).um2,
         "recon_switch_um2": 204.68 / (64 * 7),
         "sync_buffer_word_um2": 20.45 / (64 * 63 / 2),
         "weight_register_um2_per_bit": 0.059 * gates.weight_register().um2,
@@ -88,6 +89,11 @@ def test_scaled_rtl():
         "plain_pe_8bit_um2": pe * gates.mac_pe(8).um2 / whole,
         "temporal_pe_um2": pe * gates.temporal_pe().um2 / whole,
         "group_decoder_um2": pe * gates.group_decoder().um2 / whole,
+        "exponent_pe_um2": pe * gates.exponent_pe().um2 / whole,
+        "joined_pes_um2": pe * gates.joined_pes().um2 / whole,
+        "pair_decoder_um2": pe * gates.pair_decoder().um2 / whole,
+        "wide_decoder_um2": pe * gates.pair_decoder(8, 5).um2 / whole,
+        "product_shifter_um2": pe * gates.product_shifter().um2 / whole,
         "recon_switch_um2": 0.18 * 747.9 / 32,
         "control_um2": 0.18 * 202.7,
     }
@@ -106,6 +112,11 @@ def test_counted_cells():
         "plain_pe_8bit_um2": gates.mac_pe(8),
         "temporal_pe_um2": gates.temporal_pe(),
         "group_decoder_um2": gates.group_decoder(),
+        "exponent_pe_um2": gates.exponent_pe(),
+        "joined_pes_um2": gates.joined_pes(),
+        "pair_decoder_um2": gates.pair_decoder(),
+        "wide_decoder_um2": gates.pair_decoder(8, 5),
+        "product_shifter_um2": gates.product_shifter(),
         "weight_register_um2_per_bit": gates.weight_register(),
         "recon_switch_um2": gates.recon_switch(),
         "sync_buffer_word_um2": gates.sync_buffer_word(),
@@ -127,6 +138,23 @@ def test_energy_of_a_memory_grows_with_its_size():
         for size, entry in ((8, "8kb"), (32, "32kb"), (1024, "1mb")):
             found = table.sram_pj_per_byte(size << 10)
             assert found == pytest.approx(table.entries()[f"sram_{entry}_pj_per_byte"].value)
+
+
+def test_area_of_pairs():
+    """Table 5's OliVe to the part, but for its controller: 95.49 um2, and MicroScopiQ's 105.78."""
+    parts = {part.name: (part.count, part.entry.value) for part in area(load_arch("olive-64x64"))}
+    assert {name: parts[name] for name in list(parts)[:5]} == {
+        "exponent-integer PE": (4096, 2.51),
+        "joined PEs": (1024, 0.68),
+        "pair decoder": (128, 1.86),
+        "wide decoder": (64, 2.47),
+        "controller": (1, 105.78),
+    }
+    whole = compute_um2(area(load_arch("olive-64x64")))
+    assert whole == pytest.approx(11468.93 + 105.78 - 95.49)
+    # PEs that take whole activations have no shifter of their own.
+    plain = dataclasses.replace(load_arch("microscopiq-64x64"), pair_decoders=1)
+    assert {p.name: p.count for p in area(plain)}["product shifter"] == 4096
 
 
 def test_area_of_planes_and_buses():

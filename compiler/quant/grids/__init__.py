@@ -19,7 +19,7 @@ def make_grid(
 ) -> Grid:
     """Return the grid of a format for weights ``(in, out)``.
 
-    Formats with clusters have none: their input channels can't be rounded one by one.
+    Formats with clusters or pairs have none: their input channels can't be rounded one by one.
 
     Raises
     ------

@@ -64,6 +64,10 @@ PanelPart Machine::ReadPart(const Op& op, Panel* panel) const {
          kMicroBlock, " columns need an array that wide; it has ",
          ArrayColumns(arch_, panel->format->bits));
   }
+  if (panel->format->codes == Codes::kVictimPairs && !arch_.pair_decoders) {
+    Fail(kSimError, "format ", panel->format->name,
+         " has outlier-victim pairs, but pair_decoders = 0");
+  }
   return part;
 }
 
@@ -93,6 +97,8 @@ Machine::Outcome Machine::Execute(const Preload& op) {
   Plane& plane = LoadedPlane(op.plane);
   if (panel.format->codes == Codes::kClusters)
     return PreloadClusters(panel, part, op.plane, &plane);
+  if (panel.format->codes == Codes::kVictimPairs)
+    return PreloadPairs(panel, part, op.plane, &plane);
   const bool scaled_rows = panel.format->scale == ScaleKind::kRowPow2;
   const int64_t row_bytes = (part.cols * bits + 7) / 8 + (scaled_rows ? 1 : 0);
   wbuf().CountRead(kPanelHeaderBytes + part.rows * row_bytes);
@@ -197,6 +203,27 @@ Work Machine::PreloadClusters(const Panel& panel, const PanelPart& part, const A
   return PreloadWork(number, panel.format->bits, part.rows, part.cols);
 }
 
+Work Machine::PreloadPairs(const Panel& panel, const PanelPart& part, const Affine& number,
+                           Plane* plane) {
+  // A part may begin or end within a pair, whose other row is then read too.
+  const int64_t first = part.row0 / 2 * 2;
+  const int64_t end = std::min<int64_t>((part.row0 + part.rows + 1) / 2 * 2, panel.rows);
+  const int64_t row_bytes = (part.cols * panel.format->bits + 7) / 8;
+  wbuf().CountRead(kPanelHeaderBytes + (end - first) * row_bytes);
+  if (!values_) {
+    plane->LoadShape(panel, part);
+    return PreloadWork(number, panel.format->bits, part.rows, part.cols);
+  }
+  const uint8_t* slots =
+      wbuf().Peek(panel.slots() + first * panel.pitch(), (end - first) * panel.pitch());
+  plane->LoadPairs(panel, part, slots);
+  if (use_structure_) {
+    raw_planes_[PlaneNumber(number)] = std::make_shared<RawPlane>(ReadPairs(panel, part, slots));
+  }
+  // A decoder per column holds a pair while its rows go down: a row a cycle, as in any format.
+  return PreloadWork(number, panel.format->bits, part.rows, part.cols);
+}
+
 Machine::Outcome Machine::Execute(const PreloadRows& op) {
   const int64_t rows = Extent(op.rows), cols = Extent(op.cols);
   if (rows == 0 || cols == 0) {
@@ -297,12 +324,28 @@ Machine::Outcome Machine::Execute(const Matmul& op) {
   args.low = -args.high - 1;
   const Work work = MatmulWork(number, m, accumulate);
   if (!values_) return work;
+  CheckCodes(args, static_cast<int>(inputs), plane.bits());
   if (use_structure_) {
     StepMatmul(raw_planes_[number], args, work);
   } else {
     record_.saturations += plane.Multiply(args);
   }
   return work;
+}
+
+void Machine::CheckCodes(const MatmulArgs& args, int inputs, int bits) const {
+  const int most = static_cast<int>(arch_.pe_activation_bits) * RowCycles(arch_, bits);
+  if (most == 8) return;
+  const int high = (1 << (most - 1)) - 1, low = -high - 1;
+  for (int64_t m = 0; m < args.m; ++m) {
+    const int8_t* row = args.x + m * args.x_pitch;
+    const auto wide =
+        std::find_if(row, row + inputs, [&](int8_t x) { return x < low || x > high; });
+    if (wide == row + inputs) continue;
+    Fail(kSimError, "activation row ", m, ", input ", wide - row, ": code ", int{*wide},
+         " beside weights of ", bits, " bits; allowed: ", low, " to ", high,
+         " (pe_activation_bits = ", arch_.pe_activation_bits, ")");
+  }
 }
 
 Work Machine::PreloadWork(const Affine& plane, int bits, int64_t rows, int64_t cols) {
@@ -326,9 +369,9 @@ Work Machine::MatmulWork(int number, int64_t m, bool accumulate) {
 
   Work work;
   work.plane = number;
-  work.busy = m;
+  work.busy = m * RowCycles(arch_, plane.bits());
   work.latency = rows + cols - 2;
-  work.streamed = m;
+  work.streamed = work.busy;
   work.rows = static_cast<int>(rows);
   if (arch_.temporal_cycles) {
     // The PEs add an activation to the passing sum once a cycle, for all cycles of its row.

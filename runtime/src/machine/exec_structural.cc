@@ -1,6 +1,7 @@
 // The array's products in structural mode: each one alone, for its values and to judge the closed
 // formula; then all of a call at the times they got, to judge how they share the array.
 #include <algorithm>
+#include <iterator>
 
 #include "errors.h"
 #include "machine/machine.h"
@@ -45,6 +46,18 @@ TemporalResult StepTemporal(const ArchNumbers& arch, const RawPlane& plane, cons
   return result;
 }
 
+// Sums (m, cols) of rows from those of their high and low halves, which left the array in turns.
+std::vector<int64_t> Joined(const std::vector<int64_t>& sums, int cols) {
+  std::vector<int64_t> joined;
+  joined.reserve(sums.size() / 2);
+  for (size_t high = 0; high < sums.size(); high += 2 * cols) {
+    for (size_t at = high; at < high + cols; ++at) {
+      joined.push_back(sums[at] * (1 << kHalfBits) + sums[at + cols]);
+    }
+  }
+  return joined;
+}
+
 void CheckFormula(const StructuralResult& result, int64_t adds, const Work& formula) {
   const int64_t busy = result.last_start + 1, latency = result.end - busy;
   if (busy != formula.busy || latency != formula.latency || adds != formula.adds) {
@@ -76,18 +89,26 @@ void Machine::StepMatmul(const std::shared_ptr<const RawPlane>& plane, const Mat
     Accumulate(args, plane->cols, result.sums.data());
     return;
   }
+  const bool halves = RowCycles(arch_, plane->mode.bits) == 2;
   SteppedMatmul stepped;
   stepped.plane = plane;
-  stepped.m = static_cast<int>(args.m);
-  stepped.x.reserve(args.m * plane->x_cols());
+  stepped.m = static_cast<int>(args.m) * (halves ? 2 : 1);
+  stepped.x.reserve(static_cast<size_t>(stepped.m) * plane->x_cols());
   for (int64_t m = 0; m < args.m; ++m) {
     const int8_t* row = args.x + m * args.x_pitch;
-    stepped.x.insert(stepped.x.end(), row, row + plane->x_cols());
+    const int8_t* end = row + plane->x_cols();
+    const auto out = std::back_inserter(stepped.x);
+    if (halves) {
+      std::transform(row, end, out, [](int8_t x) { return static_cast<int8_t>(x >> kHalfBits); });
+      std::transform(row, end, out, [](int8_t x) { return static_cast<int8_t>(x & 15); });
+    } else {
+      std::copy(row, end, out);
+    }
   }
   const auto sink = [&](size_t, const StructuralResult& result, const std::vector<int64_t>& sums) {
     CheckFormula(result, 0, formula);
     stepped.digest = Digest(sums);
-    Accumulate(args, plane->cols, sums.data());
+    Accumulate(args, plane->cols, halves ? Joined(sums, plane->cols).data() : sums.data());
   };
   StructuralArray(arch_, stuck_switch_, guard_).Run({stepped.Job()}, sink);
   if (use_timing_) stepped_.push_back(std::move(stepped));

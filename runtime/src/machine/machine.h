@@ -135,6 +135,9 @@ class Machine {
   static int64_t ReplayBytes(const Panel& panel, const PanelPart& part, const ReplayRows& replayed);
   // Reads the outliers of a part; with values, merges them into the plane.
   ReconSetting ReadOutlierRows(const Panel& panel, const PanelPart& part, Plane* plane);
+  Work PreloadPairs(const Panel& panel, const PanelPart& part, const Affine& number, Plane* plane);
+  // Throws SimError for an activation that is wider than PEs take beside weights of so many bits.
+  void CheckCodes(const MatmulArgs& args, int inputs, int bits) const;
   Work PreloadClusters(const Panel& panel, const PanelPart& part, const Affine& number,
                        Plane* plane);
   void CheckArray(int bits, int64_t rows, int64_t cols) const;

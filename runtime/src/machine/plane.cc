@@ -7,6 +7,7 @@
 #include "errors.h"
 #include "kernels/slot.h"
 #include "weights/outlier.h"
+#include "weights/victim_pair.h"
 
 namespace microscopiq {
 namespace {
@@ -215,6 +216,26 @@ int64_t Plane::LoadClusters(const Panel& panel, const PanelPart& part, const uin
   max_magnitude_ = largest;
   magnitudes_ = total;
   return bytes;
+}
+
+void Plane::LoadPairs(const Panel& panel, const PanelPart& part, const uint8_t* slots) {
+  LoadShape(panel, part);
+  Allocate();
+  row_bounds_.assign(rows_, format_->largest);
+  std::fill(packed_.begin(), packed_.end(), 0);
+  const int64_t first = part.row0 / 2 * 2, pitch = panel.pitch();
+  for (int row = 0; row < rows_; ++row) {
+    const int64_t at = part.row0 + row, other = at ^ 1;
+    const uint8_t* line = slots + (at - first) * pitch;
+    const uint8_t* beside = other < panel.rows ? slots + (other - first) * pitch : nullptr;
+    for (int col = 0; col < cols_; ++col) {
+      const int64_t bit = (part.col0 + col) * format_->bits;
+      const int code = SlotAt(line, bit, format_->bits);
+      const int neighbour = beside ? SlotAt(beside, bit, format_->bits) : 0;
+      const PairedWeight weight = DecodePaired(code, neighbour);
+      *At(row, col) = static_cast<int16_t>(weight.integer * (1 << weight.exponent));
+    }
+  }
 }
 
 void Plane::CopySlots(const uint8_t* slots, int64_t pitch) {

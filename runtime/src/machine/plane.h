@@ -51,6 +51,9 @@ class Plane {
   // A part of a panel in clusters; `groups` is the start of the first group with a row of the part.
   // Returns the bytes of the part's columns in all groups that have one.
   int64_t LoadClusters(const Panel& panel, const PanelPart& part, const uint8_t* groups);
+  // A part of a panel in outlier-victim pairs; `slots` is the start of the first pair with a row of
+  // the part.
+  void LoadPairs(const Panel& panel, const PanelPart& part, const uint8_t* slots);
   // Holds nothing, and is a legal operand: `matmul` adds nothing.
   void LoadNothing() {
     Reset(0, 0);

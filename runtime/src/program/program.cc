@@ -96,6 +96,14 @@ void CheckArch(ArchNumbers arch) {
   }
   // A temporal PE counts magnitudes of 2 bits: any other weight would get wrong cycles.
   if (arch.dram_channels) CheckDram(arch);
+  if (arch.pe_activation_bits != 8 &&
+      (arch.pe_activation_bits != 4 || arch.pe_weight_bits != 4 || !arch.multi_precision ||
+       arch.recon_units || arch.replay_columns)) {
+    Fail(kIsaError, "architecture: pe_activation_bits = ", arch.pe_activation_bits,
+         " with pe_weight_bits = ", arch.pe_weight_bits,
+         ", multi_precision = ", arch.multi_precision, ", recon_units = ", arch.recon_units,
+         ", replay_columns = ", arch.replay_columns, "; allowed: 8, or 4 with 4, 1, 0, 0");
+  }
   if (arch.temporal_cycles && (arch.pe_weight_bits > kTemporalBits || arch.multi_precision ||
                                arch.recon_units || arch.replay_columns)) {
     Fail(kIsaError, "architecture: temporal_cycles = ", arch.temporal_cycles,

@@ -34,6 +34,10 @@ int64_t ArrayColumns(const ArchNumbers& arch, int bits) {
   return arch.array_cols * arch.pe_weight_bits / SlotBits(bits);
 }
 
+int RowCycles(const ArchNumbers& arch, int bits) {
+  return SlotBits(bits) > arch.pe_weight_bits ? static_cast<int>(8 / arch.pe_activation_bits) : 1;
+}
+
 ReconShape MakeReconShape(const ArchNumbers& arch, int bits, int64_t rows, int64_t cols) {
   const int64_t columns = ArrayColumns(arch, bits);
   ReconShape shape;

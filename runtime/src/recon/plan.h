@@ -15,6 +15,10 @@ constexpr int kSyncCycles = kMicroBlock - 1;
 // Output columns that an array row holds at a precision.
 int64_t ArrayColumns(const ArchNumbers& arch, int bits);
 
+// Cycles of an activation row beside weights of a precision: PEs that take half an activation,
+// joined for wide weights, take the halves one after the other.
+int RowCycles(const ArchNumbers& arch, int bits);
+
 // The part of the array that works on a plane, and its networks.
 struct ReconShape {
   int rows = 0;

@@ -54,7 +54,8 @@ int Pe::Multiply(const Field& field, SlotCode code, const Halves& x) const {
 PeLayout::PeLayout(const ArchNumbers& arch, const PeMode& mode)
     : mode_(mode),
       pes_(static_cast<int>(arch.array_cols)),
-      joined_(std::max(1, mode.bits / static_cast<int>(arch.pe_weight_bits))) {
+      joined_(std::max(1, mode.bits / static_cast<int>(arch.pe_weight_bits))),
+      takes_half_(arch.pe_activation_bits == kHalfBits) {
   const int parts = mode.bits / kPartBits;
   const int pe_parts = static_cast<int>(arch.pe_weight_bits) / kPartBits;
   const int columns = static_cast<int>(ArrayColumns(arch, mode.bits));
@@ -79,7 +80,10 @@ void PeRow::Load(int column, int slot) {
 
 Product PeRow::Multiply(int column, int8_t x) const {
   const SlotCode code = code_;
-  const Halves halves = SplitActivation(x, code);
+  const bool magnitude = code == SlotCode::kSignMagnitude;
+  const Halves halves = !layout_->takes_half() ? SplitActivation(x, code)
+                        : magnitude            ? Halves{0, std::abs(int{x}), x < 0}
+                                               : Halves{0, x, false};
   int64_t sum = 0;
   bool sign = false;
   for (const auto* place = layout_->begin(column); place != layout_->end(column); ++place) {
@@ -88,7 +92,7 @@ Product PeRow::Multiply(int column, int8_t x) const {
     sum += piece * (int64_t{1} << place->bit);
     sign = pe.Sign(place->field);
   }
-  if (code == SlotCode::kSignMagnitude) return {sign != halves.negative, sum};
+  if (magnitude) return {sign != halves.negative, sum};
   return {sum < 0, std::abs(sum)};
 }
 

@@ -69,6 +69,8 @@ class PeLayout {
   PeLayout(const ArchNumbers& arch, const PeMode& mode);
 
   const PeMode& mode() const { return mode_; }
+  // Its PEs take a half of an activation: 4 bits, with the sign or below it.
+  bool takes_half() const { return takes_half_; }
   int pes() const { return pes_; }
   // The pieces of a column's weight, low bits first.
   const Place* begin(int column) const { return &places_[column * joined_]; }
@@ -78,6 +80,7 @@ class PeLayout {
   PeMode mode_;
   int pes_;
   int joined_;  // PEs of one weight
+  bool takes_half_;
   std::vector<Place> places_;
 };
 

@@ -4,6 +4,7 @@
 
 #include "kernels/slot.h"
 #include "structural/column_decoder.h"
+#include "structural/pair_decoder.h"
 #include "weights/outlier.h"
 
 namespace microscopiq {
@@ -130,6 +131,33 @@ RawPlane ReadClusters(const Panel& panel, const PanelPart& part, const uint8_t* 
       if (decoder.empty()) decoder.Take(in, length, row - first);
       in += GroupBytes(length);
       plane.slots.push_back(decoder.Next());
+    }
+  }
+  return plane;
+}
+
+RawPlane ReadPairs(const Panel& panel, const PanelPart& part, const uint8_t* slots) {
+  RawPlane plane;
+  plane.mode.bits = panel.format->bits;
+  plane.rows = static_cast<int>(part.rows);
+  plane.cols = static_cast<int>(part.cols);
+  plane.shifts.assign(part.rows, 0);
+  plane.outliers.resize(part.rows);
+  std::vector<PairDecoder> decoders(part.cols);
+  const int64_t first = part.row0 / 2 * 2, end = part.row0 + part.rows;
+  for (int64_t row = first; row < end; ++row) {
+    for (int64_t col = 0; col < part.cols; ++col) {
+      const auto code = [&](int64_t at) {
+        if (at >= panel.rows) return 0;  // the last of an odd number is alone
+        const uint8_t* line = slots + (at - first) * panel.pitch();
+        return SlotAt(line, (part.col0 + col) * panel.format->bits, panel.format->bits);
+      };
+      PairDecoder& decoder = decoders[col];
+      if (decoder.empty()) decoder.Take(code(row), code(row + 1));
+      const PairedWeight weight = decoder.Next();
+      if (row < part.row0) continue;  // the other row of the part's first pair
+      plane.slots.push_back(static_cast<uint8_t>(weight.integer & 15));
+      plane.exponents.push_back(static_cast<uint8_t>(weight.exponent));
     }
   }
   return plane;

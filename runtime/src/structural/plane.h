@@ -19,6 +19,7 @@ struct RawPlane {
   int cols = 0;
   std::vector<uint8_t> slots;                  // (rows, cols)
   std::vector<int> shifts;                     // Isf - e and the guard bits, of each row
+  std::vector<uint8_t> exponents;              // (rows, cols): shifts of products; none: all 0
   std::vector<std::vector<Outlier>> outliers;  // of each row
   // Of an unfolded panel with rows of outliers: codes of each row; what each strip of columns takes
   // of the activations (-1: nothing, it holds zeros) and its shift, both (rows, strips).
@@ -38,8 +39,12 @@ struct RawPlane {
     if (!listed()) return row;
     return col < cols ? inputs[row * strips() + col / strip_columns] : -1;
   }
+  // Of outlier-victim pairs: places that a product is shifted by.
+  int ExponentAt(int row, int col) const {
+    return exponents.empty() || col >= cols ? 0 : exponents[row * cols + col];
+  }
   int ShiftAt(int row, int col) const {
-    if (!listed()) return shifts[row];
+    if (!listed()) return shifts[row] + ExponentAt(row, col);
     return col < cols ? strip_shifts[row * strips() + col / strip_columns] : 0;
   }
   SlotCode CodeOf(int row) const { return listed() ? codes[row] : mode.code; }
@@ -56,6 +61,9 @@ RawPlane ReadClusters(const Panel& panel, const PanelPart& part, const uint8_t* 
 RawPlane ReadReplay(const Panel& panel, const PanelPart& part, const ReplayRows& replayed,
                     const uint8_t* slots, const std::vector<int>& shifts,
                     const std::vector<std::vector<Outlier>>& outliers);
+// A part of a panel in outlier-victim pairs, through a decoder per column; `slots` is the start of
+// the first pair with a row of the part.
+RawPlane ReadPairs(const Panel& panel, const PanelPart& part, const uint8_t* slots);
 // An int8 operand stored (column, row), `pitch` bytes between columns.
 RawPlane ReadRows(const uint8_t* values, int64_t pitch, int rows, int cols);
 

@@ -33,6 +33,7 @@ OPTIONS = {
         {"outlier_block": 128}, {"prune": False}, {"damping": 0.05}, {"refinements": 2},
         {"upstream": False},
     ],
+    "olive": [],
     "rtn": [{"clip": "mse"}, {"clip": "outputs"}],
 }  # fmt: skip
 CHOICES = [
@@ -182,7 +183,7 @@ def test_compensation_is_no_worse_than_rounding_where_means_are_large(mean, seen
 @pytest.mark.parametrize("weight_format", [*WEIGHT_FORMATS, *STUDY_FORMATS])
 def test_weights_beyond_every_scale_are_refused(weight_format):
     """Just below they are held: nothing of their size gets lost."""
-    method = "fineq" if weight_format == "fineq" else "rtn"
+    method = {"fineq": "fineq", "olive4": "olive"}.get(weight_format, "rtn")
     limit = largest_weight(weight_format)
     huge = weights()
     if np.isfinite(limit):

@@ -26,7 +26,9 @@ CASES = [
     if fmt in WEIGHT_FORMATS
     for calibrated in ((True,) if entry.needs_statistics else (False, True))
 ]
-RELATIVE_ERROR = {"int8": 0.01, "int4": 0.2, "ms4": 0.15, "ms2": 0.45, "fineq": 0.4}
+RELATIVE_ERROR = {
+    "int8": 0.01, "int4": 0.2, "ms4": 0.15, "ms2": 0.45, "fineq": 0.4, "olive4": 0.15,
+}  # fmt: skip
 """Largest |W - Q| / |W| in the Frobenius norm on heavy-tailed weights, by format. MicroScopiQ A6
 gives 0.33 for 2 bits on Gaussian weights."""
 
@@ -183,7 +185,9 @@ def _check_outputs(matrix: np.ndarray, weight: QuantizedWeight) -> None:
 LEAST_GAIN = {"rtn": 1.001, "awq": 0.99}
 """Largest part of rounding's error that a method may leave with samples; others 0.9. AWQ's scales
 are a recipe's, the method clips ranges alone."""
-CALIBRATED = [(name, fmt) for name, fmt, calibrated in CASES if calibrated and fmt != "fineq"]
+CALIBRATED = [
+    (name, fmt) for name, fmt, calibrated in CASES if calibrated and WEIGHT_FORMATS[fmt].alone
+]
 
 
 @pytest.mark.parametrize(("method", "fmt"), CALIBRATED)

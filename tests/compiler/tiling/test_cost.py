@@ -224,6 +224,7 @@ OPERATORS = {
                   "int8", Conv(32, 16, 16, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1), True, False, 0.0),
              "int8-64x64"),
     "temporal": (Gemm(1, 1, 200, 200, 300, "fineq", None, True, True), "fineq-64x64"),
+    "halves": (Gemm(1, 1, 150, 256, 384, "int8", None, True, True), "olive-64x64"),
 }  # fmt: skip
 
 

@@ -97,7 +97,7 @@ def test_footprint_is_what_allocation_takes(name, monkeypatch):
         assert taken == footprint(op, tile, panel)
 
 
-@pytest.mark.parametrize("weight_format", ["int4", "int8", "ms2", "ms4", "fineq"])
+@pytest.mark.parametrize("weight_format", ["int4", "int8", "ms2", "ms4", "fineq", "olive4"])
 def test_no_panel_is_larger_than_the_largest(weight_format):
     op = Gemm(1, 1, 4, 100, 128, weight_format)
     segment = stand_in_segment(op, 1.0)

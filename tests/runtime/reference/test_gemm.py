@@ -24,6 +24,7 @@ METHOD = {
     "ms2": "microscopiq",
     "ms4": "microscopiq",
     "fineq": "fineq",
+    "olive4": "olive",
 }
 FORMATS = list(WEIGHT_FORMATS)
 

@@ -27,6 +27,7 @@ METHOD = {
     "ms2": "microscopiq",
     "ms4": "microscopiq",
     "fineq": "fineq",
+    "olive4": "olive",
 }
 SIZES = {Mem.SPAD: 8192, Mem.WBUF: 4096, Mem.ACC: 4096, Mem.OBUF: 4096}
 """Bytes of each memory that are filled, used and compared."""

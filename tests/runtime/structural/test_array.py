@@ -27,7 +27,8 @@ recon_plan = tvm_ffi.get_global_func("microscopiq.runtime.recon_plan")
 switch_commands = tvm_ffi.get_global_func("microscopiq.runtime.switch_commands")
 
 TINY, SMALL, BIG = (
-    load_arch(name) for name in ("tiny-4x4", "microscopiq-8x8", "microscopiq-64x64")
+    dataclasses.replace(load_arch(name), pair_decoders=1)
+    for name in ("tiny-4x4", "microscopiq-8x8", "microscopiq-64x64")
 )
 MODES = ("fast", "structural")
 WITH_OUTLIERS = [name for name, row in WEIGHT_FORMATS.items() if row.has_outliers]

@@ -22,7 +22,10 @@ from tests.runtime.gemm_program import at, random_weight
 
 runtime.load()
 create = tvm_ffi.get_global_func("microscopiq.runtime.create")
-SMALL, BIG = (load_arch(name) for name in ("microscopiq-8x8", "microscopiq-64x64"))
+SMALL, BIG = (
+    dataclasses.replace(load_arch(name), pair_decoders=1)
+    for name in ("microscopiq-8x8", "microscopiq-64x64")
+)
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 MAX_ROWS, INPUTS, PANEL = 6, 64, 1 << 14
 OUT = 4 * 20 * MAX_ROWS
