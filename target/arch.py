@@ -269,20 +269,21 @@ def _contradictions(arch: Arch) -> list[str]:
         found += _dram_contradictions(arch)
     for name in arch.weight_formats:
         row = WEIGHT_FORMATS[name]
+        columns = arch.columns(row.pe_bits)
         if row.pairs and not arch.pair_decoders:
             found.append(f"weight format {name} has outlier-victim pairs, but pair_decoders = 0")
         if row.has_outliers and not (arch.recon_units or arch.replay_columns):
             found.append(
                 f"weight format {name} has outliers, but recon_units = 0 and replay_columns = 0"
             )
-        if row.bits > arch.pe_weight_bits and not arch.multi_precision:
+        if row.pe_bits > arch.pe_weight_bits and not arch.multi_precision:
             found.append(
-                f"weight format {name} has {row.bits} bits, pe_weight_bits = "
+                f"weight format {name} has {row.pe_bits} bits, pe_weight_bits = "
                 f"{arch.pe_weight_bits} and multi_precision = 0"
             )
-        elif arch.columns(row.bits) < (MICRO_BLOCK if row.has_outliers else 2):
+        elif columns < (MICRO_BLOCK if row.has_outliers else 2):
             found.append(
-                f"weight format {name}: {row.bits} bits leave {arch.columns(row.bits)} columns; "
+                f"weight format {name}: {row.pe_bits} bits leave {columns} columns; "
                 f"a micro-block has {MICRO_BLOCK}, and any plane at least 2"
             )
     return found

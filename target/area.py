@@ -81,7 +81,7 @@ def peak_tops(arch: Arch, bits: int) -> float:
 def peaks(arch: Arch, parts: list[Part]) -> dict[str, dict[str, float]]:
     """Return by weight format the peak, in TOPS and in TOPS per mm2 of compute area."""
     mm2 = compute_um2(parts) / 1e6
-    tops = {name: peak_tops(arch, WEIGHT_FORMATS[name].bits) for name in arch.weight_formats}
+    tops = {name: peak_tops(arch, WEIGHT_FORMATS[name].pe_bits) for name in arch.weight_formats}
     return {name: {"tops": peak, "tops_per_mm2": peak / mm2} for name, peak in tops.items()}
 
 

@@ -6,7 +6,7 @@ outlier bears on. So sums of products are those of the blocks, whatever else a r
 
 from collections.abc import Sequence
 
-from .formats import MACRO_BLOCK, MICRO_BLOCK, ScaleKind
+from .formats import MACRO_BLOCK, MICRO_BLOCK
 from .weight import QuantizedWeight, empty
 
 
@@ -14,7 +14,8 @@ def block_diagonal(weights: Sequence[QuantizedWeight]) -> QuantizedWeight | None
     """Return a weight ``(count * out, count * in)`` of equal shapes, None where it can't be.
 
     It can't be over more than one macro-block or group, whose scales blocks would share; where a
-    block ends within a cluster or a pair; and where one with outliers ends within a micro-block.
+    block ends within a cluster or a pair; where one with outliers ends within a micro-block; and
+    of formats with a factor for the whole tensor, or without a 0.
     """
     first, count = weights[0], len(weights)
     out, inputs = first.slots.shape
@@ -23,11 +24,14 @@ def block_diagonal(weights: Sequence[QuantizedWeight]) -> QuantizedWeight | None
         return None
     if row.pairs and inputs % 2:
         return None
+    # A factor is one for all panels of a tensor; and between blocks there must be something.
+    if first.factor is not None or 0 not in row.values:
+        return None
     whole = empty(first.format, out * count, inputs * count)
     for number, weight in enumerate(weights):
         rows, columns = _part(number, out), _part(number, inputs)
         whole.slots[rows, columns] = weight.slots
-        if row.scale is ScaleKind.COLUMN_FP16:
+        if row.column_scale is not None:
             whole.part("scale")[:, rows] = weight.part("scale")
         else:
             whole.part("isf")[:, columns] = weight.part("isf")

@@ -4,18 +4,31 @@ A format that is only numbers is a row here, not a file. The C++ core gets the s
 through the generated header.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum, auto
 
+from .codes import (
+    APOT4,
+    LARGEST_INTEGER,
+    NORMAL_FLOAT,
+    VALUES,
+    Codes,
+    Table,
+    minifloat,
+    scaled,
+)
+from .codes import BESIDE_VICTIM as BESIDE_VICTIM
+from .codes import VICTIM as VICTIM
+from .codes import VICTIM_BIAS as VICTIM_BIAS
 from .errors import ConfigError
+from .scales import COLUMN_SCALES, ColumnScale, ScaleKind
+from .scales import EXPONENT_MAX as EXPONENT_MAX
+from .scales import EXPONENT_MIN as EXPONENT_MIN
+from .scales import MACRO_BLOCK as MACRO_BLOCK
 
 MICRO_BLOCK = 8
 """Consecutive output channels that share one outlier exponent (B_u, MicroScopiQ A1)."""
-MACRO_BLOCK = 128
-"""Consecutive output channels that share one inlier scale (B_M, MicroScopiQ A1)."""
 GROUP_SIZE = 128
-"""Input channels of a group in all formats so far."""
+"""Input channels of a group where a format says nothing else."""
 MAX_OUTLIERS = 4
 """Outliers a micro-block can hold, because each needs a pruned slot for its Lower half."""
 CLUSTER = 3
@@ -26,66 +39,13 @@ CLUSTER_PAIR = 2 * CLUSTER
 """Input channels of two neighbouring clusters, which share a pattern of 2 bits (FineQ)."""
 CLUSTER_GROUP = 24
 """Input channels whose clusters and patterns fill whole bytes: 7 of them (FineQ)."""
-EXPONENT_MIN, EXPONENT_MAX = -126, 127
-"""Range of a power-of-two scale: the exponents of normal fp32 numbers."""
 MAX_GROUP = 256
 """Rows that a panel's header can tell."""
-VICTIM = 8
-"""Code of 4 bits of a victim: a weight that is 0, and whose neighbour is an outlier (OliVe)."""
-VICTIM_BIAS = 2
-"""Exponent bias of outliers beside a victim, so that they begin above the codes of INT4 (OliVe)."""
-BESIDE_VICTIM = tuple(
-    (-1 if code & VICTIM else 1)
-    * ((2 + (code & 1)) << ((code >> 1 & 3) + VICTIM_BIAS))
-    * bool(code & 7)
-    for code in range(16)
-)
-"""Integers of codes beside a victim: abfloat E2M1, ``(2 + m) << (e + bias)``; e = m = 0 is 0."""
 OUTLIER_EXPONENT = {
     # bits: (level-1 bits, microexponent bits) of the MXScale byte (MicroScopiQ A1)
     2: (7, 1),
     4: (5, 3),
 }
-
-
-class Codes(Enum):
-    """How the weights of a format are coded; each member gives the integers of its codes."""
-
-    TWOS_COMPLEMENT = auto()
-    SIGN_MAGNITUDE = auto()
-    CLUSTERS = auto()
-    """Sign and magnitude of several widths, three inputs in 6 bits (`target.clusters`)."""
-    VICTIM_PAIRS = auto()
-    """Two's complement, or an outlier beside a victim: two inputs tell (`target.victims`)."""
-
-
-class ScaleKind(Enum):
-    """What shares a scale, as the docs say it."""
-
-    COLUMN_FP16 = "fp16 per output channel and {group} input channels"
-    ROW_POW2 = f"power of two per input channel and {MACRO_BLOCK} output channels"
-
-
-def _twos_complement(bits: int) -> list[int]:
-    return [code - (code >> (bits - 1) << bits) for code in range(1 << bits)]
-
-
-def _sign_magnitude(bits: int) -> list[int]:
-    half = 1 << (bits - 1)
-    return [code if code < half else half - code for code in range(2 * half)]
-
-
-def _beside_no_victim(bits: int) -> list[int]:
-    return [0 if code == VICTIM else value for code, value in enumerate(_twos_complement(bits))]
-
-
-VALUES: dict[Codes, Callable[[int], list[int]]] = {
-    Codes.TWOS_COMPLEMENT: _twos_complement,
-    Codes.SIGN_MAGNITUDE: _sign_magnitude,
-    Codes.CLUSTERS: _sign_magnitude,
-    Codes.VICTIM_PAIRS: _beside_no_victim,
-}
-"""The integers of the codes 0, 1, .. of a width; of pairs those beside no victim."""
 
 
 @dataclass(frozen=True)
@@ -101,14 +61,19 @@ class WeightFormat:
     codes : Codes
         What the bits of a slot mean.
     scale : ScaleKind
-        ``COLUMN_FP16``: one fp16 factor per (output channel, group); ``ROW_POW2``: one power of
-        two per (input channel, macro-block), aligned to the panel's base exponent.
+        ``COLUMN_..``: one per (output channel, group), stored as the rest of the name says;
+        ``ROW_POW2``: one power of two per (input channel, macro-block), aligned to the panel's
+        base exponent.
     description : str
         One line for listings.
     mantissa_bits : int
         Mantissa bits of an outlier, 0 for a format without outliers.
     group : int
         Input channels whose integer products are summed before one scaling to fp32: a panel's.
+    table : Table or None
+        The integers of ``TABLE`` codes.
+    fraction_bits : int
+        An element is its integer times ``2^-fraction_bits``; a table says its own.
     """
 
     name: str
@@ -119,17 +84,28 @@ class WeightFormat:
     description: str
     mantissa_bits: int = 0
     group: int = GROUP_SIZE
+    table: Table | None = None
+    fraction_bits: int = 0
 
     def __post_init__(self) -> None:
+        if self.table is not None:
+            object.__setattr__(self, "fraction_bits", self.table.fraction_bits)
         mistakes = [
             f"{name} = {value}: allowed {allowed}"
             for name, value, good, allowed in (
                 ("code", self.code, 0 < self.code < 256, "1 to 255"),
                 ("bits", self.bits, 2 <= self.bits <= 8, "2 to 8"),
                 ("group", self.group, 0 < self.group <= MAX_GROUP, f"1 to {MAX_GROUP}"),
+                ("fraction_bits", self.fraction_bits, 0 <= self.fraction_bits < 32, "0 to 31"),
             )
             if not good
         ]
+        if (self.table is not None) != (self.codes is Codes.TABLE):
+            mistakes.append(f"codes = {self.codes.name}: a table goes with TABLE, and only with it")
+        if self.table is not None:
+            mistakes += self._table_mistakes(self.table.integers)
+        if self.fraction_bits and self.scale is ScaleKind.ROW_POW2:
+            mistakes.append(f"fraction_bits = {self.fraction_bits} with ROW_POW2: allowed 0")
         kinds = (Codes.SIGN_MAGNITUDE, ScaleKind.ROW_POW2)
         fits = self.bits in OUTLIER_EXPONENT and (self.codes, self.scale) == kinds
         if self.has_outliers and not fits:
@@ -145,15 +121,40 @@ class WeightFormat:
         if mistakes:
             raise ConfigError(f"weight format '{self.name}': {'; '.join(mistakes)}")
 
+    def _table_mistakes(self, integers: tuple[int, ...]) -> list[str]:
+        mistakes = []
+        if len(integers) != 1 << self.bits:
+            mistakes.append(
+                f"a table of {len(integers)} integers: allowed {1 << self.bits}, one for each code"
+            )
+        beyond = [value for value in integers if abs(value) > LARGEST_INTEGER]
+        if beyond:
+            mistakes.append(
+                f"{beyond[0]} in its table: allowed -{LARGEST_INTEGER} to {LARGEST_INTEGER}"
+            )
+        if not any(integers):
+            mistakes.append("a table of zeros: allowed any with another integer")
+        return mistakes
+
     @property
     def values(self) -> tuple[int, ...]:
         """Integers of the slot codes, without outliers."""
-        return tuple(VALUES[self.codes](self.bits))
+        return self.table.integers if self.table else tuple(VALUES[self.codes](self.bits))
 
     @property
     def q_max(self) -> int:
-        """Largest magnitude of an inlier: codes are symmetric."""
-        return (1 << (self.bits - 1)) - 1
+        """Largest magnitude of an inlier: codes are symmetric, those of a table about so."""
+        return max(map(abs, self.values)) if self.table else (1 << (self.bits - 1)) - 1
+
+    @property
+    def pe_bits(self) -> int:
+        """Bits of what PEs multiply: those of the code, or those that a table's integers need."""
+        return self.q_max.bit_length() + 1 if self.table else self.bits
+
+    @property
+    def column_scale(self) -> ColumnScale | None:
+        """How columns' scales are stored; None where rows have scales."""
+        return COLUMN_SCALES.get(self.scale)
 
     @property
     def largest(self) -> int:
@@ -190,49 +191,52 @@ class WeightFormat:
         return not self.cluster and not self.pairs
 
 
+TWOS, FP16, E8M0, E4M3 = (
+    Codes.TWOS_COMPLEMENT,
+    ScaleKind.COLUMN_FP16,
+    ScaleKind.COLUMN_E8M0,
+    ScaleKind.COLUMN_E4M3,
+)
+
+
+def _ms(code: int, bits: int, mantissa_bits: int, what: str) -> WeightFormat:
+    codes, scale = Codes.SIGN_MAGNITUDE, ScaleKind.ROW_POW2
+    return WeightFormat(f"ms{bits}", code, bits, codes, scale, what, mantissa_bits)
+
+
+def _integers(name: str, code: int, bits: int, group: int = GROUP_SIZE) -> WeightFormat:
+    what = f"symmetric INT{bits}, fp16 scale per {group} inputs"
+    return WeightFormat(name, code, bits, TWOS, FP16, what, group=group)
+
+
+def _mx_integers(code: int, bits: int) -> WeightFormat:
+    """Return MXINT of a width: its numbers lie below 2, so that a scale is that of the block."""
+    what = f"MXINT{bits}: power of two per block of 32"
+    return WeightFormat(
+        f"mxint{bits}", code, bits, TWOS, E8M0, what, group=32, fraction_bits=bits - 2
+    )
+
+
+def _table(
+    name: str, code: int, table: Table, scale: ScaleKind, group: int, what: str
+) -> WeightFormat:
+    bits = len(table.integers).bit_length() - 1
+    return WeightFormat(name, code, bits, Codes.TABLE, scale, what, group=group, table=table)
+
+
 WEIGHT_FORMATS = {
     row.name: row
     for row in (
-        WeightFormat(
-            "int4",
-            1,
-            4,
-            Codes.TWOS_COMPLEMENT,
-            ScaleKind.COLUMN_FP16,
-            "symmetric INT4, fp16 scale per 128 inputs",
-        ),
-        WeightFormat(
-            "int8",
-            2,
-            8,
-            Codes.TWOS_COMPLEMENT,
-            ScaleKind.COLUMN_FP16,
-            "symmetric INT8, fp16 scale per 128 inputs",
-        ),
-        WeightFormat(
-            "ms2",
-            3,
-            2,
-            Codes.SIGN_MAGNITUDE,
-            ScaleKind.ROW_POW2,
-            "MicroScopiQ 2-bit: MX-INT-2 inliers, e1m2 outliers",
-            mantissa_bits=2,
-        ),
-        WeightFormat(
-            "ms4",
-            4,
-            4,
-            Codes.SIGN_MAGNITUDE,
-            ScaleKind.ROW_POW2,
-            "MicroScopiQ 4-bit: MX-INT-4 inliers, e3m4 outliers",
-            mantissa_bits=4,
-        ),
+        _integers("int4", 1, 4),
+        _integers("int8", 2, 8),
+        _ms(3, 2, 2, "MicroScopiQ 2-bit: MX-INT-2 inliers, e1m2 outliers"),
+        _ms(4, 4, 4, "MicroScopiQ 4-bit: MX-INT-4 inliers, e3m4 outliers"),
         WeightFormat(
             "fineq",
             5,
             3,
             Codes.CLUSTERS,
-            ScaleKind.COLUMN_FP16,
+            FP16,
             "FineQ: 24 weights of 2 or 3 bits in 7 bytes, fp16 scale per 128 inputs",
         ),
         WeightFormat(
@@ -240,9 +244,26 @@ WEIGHT_FORMATS = {
             6,
             4,
             Codes.VICTIM_PAIRS,
-            ScaleKind.COLUMN_FP16,
+            FP16,
             "OliVe 4-bit: INT4, or an outlier and its victim; fp16 scale per 128 inputs",
         ),
+        _integers("int2", 7, 2),
+        _integers("int3", 8, 3),
+        _integers("int6", 9, 6),
+        _integers("int4-g64", 10, 4, group=64),
+        _integers("int4-g32", 11, 4, group=32),
+        _mx_integers(12, 4),
+        _mx_integers(13, 6),
+        _mx_integers(14, 8),
+        _table("mxfp4", 15, minifloat(2, 1), E8M0, 32, "MXFP4: E2M1, power of two per 32 (OCP)"),
+        _table("mxfp6", 16, minifloat(2, 3), E8M0, 32, "MXFP6: E2M3, power of two per 32 (OCP)"),
+        _table("nvfp4", 17, minifloat(2, 1), E4M3, 16, "NVFP4: E2M1, E4M3 scale per 16 inputs"),
+        WeightFormat("nvint4", 18, 4, TWOS, E4M3, "NVINT4: INT4, E4M3 scale per 16", group=16),
+        _table("nf4", 19, scaled(NORMAL_FLOAT), FP16, 64, "NormalFloat-4, fp16 scale per 64"),
+        _table("fp4-e1m2", 20, minifloat(1, 2), FP16, 128, "E1M2, fp16 scale per 128 inputs"),
+        _table("fp4-e2m1", 21, minifloat(2, 1), FP16, 128, "E2M1, fp16 scale per 128 inputs"),
+        _table("fp4-e3m0", 22, minifloat(3, 0), FP16, 128, "E3M0, fp16 scale per 128 inputs"),
+        _table("apot4", 23, APOT4, FP16, 128, "APoT: sums of powers of two, fp16 per 128 inputs"),
     )
 }
 BY_CODE = {row.code: row for row in WEIGHT_FORMATS.values()}

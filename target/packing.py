@@ -10,7 +10,8 @@ bytes                 meaning
 4                     format code, rows - 1, columns - 1, base exponent e = min Isf of rows
 rows * pitch          dense slots, pitch = ceil(columns / 8) * bits, low bits first; fineq has
                       the groups of `target.clusters` instead, 38 bytes a column of 128 rows
-2 * columns           fp16 scales (int4, int8, fineq)
+scales of columns     of formats that have them: 2 bytes each in fp16, 1 in E8M0 and E4M3; in
+                      front of the latter 4 of the factor, fp32
 per row (ms2, ms4)    Isf; in formats with outliers also one identifier bit per micro-block, and
                       for each flagged one the MXScale byte and the 24-bit permutation list
 ====================  =====================================================================
@@ -33,7 +34,6 @@ from .formats import (
     MICRO_BLOCK,
     OUTLIER_EXPONENT,
     WEIGHT_FORMATS,
-    ScaleKind,
     outlier_exponent_range,
 )
 from .segment import check_segment, is_shape_only, segment_of
@@ -101,14 +101,29 @@ def _pack_panel(weight: QuantizedWeight, column: int, group: int) -> bytes:
         dense = pack_clusters(slots.T, weight.part("pattern")[column : column + cols, pairs])
     else:
         dense = _pack_slots(slots, row.bits)
-    if row.scale is ScaleKind.COLUMN_FP16:
-        scale = weight.part("scale")[group // row.group, column : column + cols]
-        return HEADER.pack(row.code, rows - 1, cols - 1, 0) + dense + scale.astype("<f2").tobytes()
+    if row.column_scale is not None:
+        scales = _pack_scales(weight, group // row.group, slice(column, column + cols))
+        return HEADER.pack(row.code, rows - 1, cols - 1, 0) + dense + scales
     isf = weight.part("isf")[column // MACRO_BLOCK, group : group + rows]
     header = HEADER.pack(row.code, rows - 1, cols - 1, int(isf.min()))
     if not row.has_outliers:
         return header + dense + isf.astype(np.int8).tobytes()
     return header + dense + _pack_metadata(weight, isf, column, group, rows, cols)
+
+
+def _pack_scales(weight: QuantizedWeight, group: int, columns: slice) -> bytes:
+    """Return the scales of some columns, behind their factor if they have one."""
+    row, kind = weight.row, weight.row.column_scale
+    assert kind is not None
+    stored = np.ascontiguousarray(weight.part("scale")[group, columns], kind.dtype)
+    unknown = np.flatnonzero(np.isnan(kind.decode(stored, row.fraction_bits)))
+    if len(unknown):
+        raise InputError(
+            f"output channel {columns.start + unknown[0]}, group {group}: a scale of "
+            f"{stored[unknown[0]]} in {row.name}; allowed: {kind.allowed}"
+        )
+    factor = weight.part("factor").astype("<f4").tobytes() if kind.factor_bytes else b""
+    return factor + stored.tobytes()
 
 
 def _pack_slots(slots: np.ndarray, bits: int) -> bytes:
@@ -175,11 +190,14 @@ def _unpack_panel(weight: QuantizedWeight, panel: bytes, column: int, group: int
         codes = (bits << np.arange(row.bits, dtype=np.uint8)).sum(-1, dtype=np.uint8)
         window[:] = codes[:, :cols].T
     least = 0
-    if row.scale is ScaleKind.COLUMN_FP16:
-        _require(panel, position + 2 * cols)
-        scale = np.frombuffer(panel, "<f2", cols, position)
+    if (kind := row.column_scale) is not None:
+        end = position + kind.factor_bytes + kind.dtype.itemsize * cols
+        _require(panel, end)
+        scale = np.frombuffer(panel, kind.dtype, cols, position + kind.factor_bytes)
         weight.part("scale")[group // row.group, column : column + cols] = scale
-        position += 2 * cols
+        if kind.factor_bytes:
+            _keep_factor(weight, np.frombuffer(panel, "<f4", 1, position)[0], column, group)
+        position = end
     else:
         for k in range(group, group + rows):
             position = _unpack_row(weight, panel, position, column, cols, k)
@@ -191,6 +209,18 @@ def _unpack_panel(weight: QuantizedWeight, panel: bytes, column: int, group: int
     if base != least:
         raise InputError(
             f"panel of {rows}x{cols} {row.name}: base exponent {base}; expected {least}"
+        )
+
+
+def _keep_factor(weight: QuantizedWeight, factor: np.float32, column: int, group: int) -> None:
+    """Keep the factor of the first panel, and refuse another one in a later panel."""
+    known = weight.part("factor")
+    if not column and not group:
+        known[:] = factor
+    elif factor.tobytes() != known.tobytes():
+        raise InputError(
+            f"panel of output channel {column}, input channel {group}: a factor of {factor}; "
+            f"allowed: {known[0]}, that of the tensor's first panel"
         )
 
 

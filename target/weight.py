@@ -11,7 +11,6 @@ from .formats import (
     MAX_OUTLIERS,
     MICRO_BLOCK,
     WEIGHT_FORMATS,
-    ScaleKind,
     WeightFormat,
 )
 from .victims import pair_integers
@@ -28,7 +27,10 @@ class QuantizedWeight:
         ms formats, where an outlier's Upper and Lower halves are slots too, and for fineq; for
         olive4 as `victims` says.
     scale : numpy.ndarray or None
-        fp16 ``(groups, out)`` for int formats, fineq and olive4.
+        ``(groups, out)``, of formats whose output channels have scales, as these are stored: fp16,
+        or bytes of E8M0 or E4M3.
+    factor : numpy.ndarray or None
+        float32 ``(1,)``: what all scales in E4M3 are multiplied by.
     isf : numpy.ndarray or None
         int16 ``(column_blocks, in)``: inlier scale exponents of ms formats.
     relative_exponent : numpy.ndarray or None
@@ -47,6 +49,7 @@ class QuantizedWeight:
     relative_exponent: np.ndarray | None = None
     pairs: np.ndarray | None = None
     pattern: np.ndarray | None = None
+    factor: np.ndarray | None = None
 
     @property
     def row(self) -> WeightFormat:
@@ -75,11 +78,13 @@ def empty(format_name: str, out: int, inputs: int) -> QuantizedWeight:
     """Return an all-zero weight of a format and shape."""
     row = WEIGHT_FORMATS[format_name]
     slots = np.zeros((out, inputs), np.uint8)
-    if row.scale is ScaleKind.COLUMN_FP16:
-        scale = np.zeros((blocks(inputs, row.group), out), np.float16)
+    if (kind := row.column_scale) is not None:
+        slots += np.uint8(row.values.index(0) if 0 in row.values else 0)
+        scale = np.full((blocks(inputs, row.group), out), kind.least(row.fraction_bits))
         pairs = pattern_count(inputs, row.group)
         pattern = np.zeros((out, pairs), np.uint8) if row.cluster else None
-        return QuantizedWeight(format_name, slots, scale=scale, pattern=pattern)
+        factor = np.ones(1, np.float32) if kind.factor_bytes else None
+        return QuantizedWeight(format_name, slots, scale=scale, pattern=pattern, factor=factor)
     isf = np.zeros((blocks(out, MACRO_BLOCK), inputs), np.int16)
     if not row.has_outliers:
         return QuantizedWeight(format_name, slots, isf=isf)
@@ -107,8 +112,8 @@ def integers(weight: QuantizedWeight) -> tuple[np.ndarray, np.ndarray]:
     if row.pairs:
         return pair_integers(weight.slots), weight.part("scale").astype(np.float32)
     values = np.array(row.values, np.int32)[weight.slots]
-    if row.scale is ScaleKind.COLUMN_FP16:
-        return values, weight.part("scale").astype(np.float32)
+    if row.column_scale is not None:
+        return values, column_factors(weight)
     base = base_exponents(weight)
     shift = weight.part("isf").astype(np.int32) - np.repeat(base, row.group, axis=1)[:, :inputs]
     shift = np.repeat(shift, MACRO_BLOCK, axis=0)[:out]
@@ -117,6 +122,17 @@ def integers(weight: QuantizedWeight) -> tuple[np.ndarray, np.ndarray]:
         _merge(weight, shift, values)
     scale = np.exp2((base - row.guard_bits).astype(np.float32)).T
     return values, np.repeat(scale, MACRO_BLOCK, axis=1)[:, :out]
+
+
+def column_factors(weight: QuantizedWeight) -> np.ndarray:
+    """Return float32 ``(groups, out)``: what an integer of 1 is in each group of an output channel.
+
+    NaN where the machine would refuse the scale.
+    """
+    row, kind = weight.row, weight.row.column_scale
+    assert kind is not None
+    scale = kind.decode(weight.part("scale"), row.fraction_bits)
+    return scale * weight.part("factor") if kind.factor_bytes else scale
 
 
 def _merge(weight: QuantizedWeight, shift: np.ndarray, values: np.ndarray) -> None:

@@ -28,6 +28,16 @@ from .results import results
 ROOT = Path(__file__).resolve().parents[2]
 
 
+CODEBOOKS = [
+    "A code of these stands for an integer, and an element is that times a power of two that the",
+    "format knows: PEs multiply the integer, in as many bits as it needs, while DRAM and weight",
+    "buffer hold codes. So `mxfp4` takes columns of 8 bits on a multi-precision array, and 4 bits",
+    "of memory. Minifloats and their scales are those of OCP MX v1.0 and of NVFP4, whose factor",
+    "each panel repeats.",
+]
+"""What stands above the tables of docs/formats.md."""
+
+
 def operators() -> str:
     """Return the text of docs/operators.md."""
     out = _head(
@@ -77,9 +87,9 @@ def formats() -> str:
     )
     out += ["## Weights", ""]
     out += [
-        "| name | code | bits | codes | scale | outlier mantissa | guard bits | machines | what it "
-        "is |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| name | code | bits | in a PE | integers | scale | outlier mantissa | guard bits | "
+        "machines | what it is |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in WEIGHT_FORMATS.values():
         mantissa = f"{row.mantissa_bits} bits" if row.has_outliers else "no outliers"
@@ -87,11 +97,13 @@ def formats() -> str:
         machines = [name for name in arch_names() if row.name in load_arch(name).weight_formats]
         scale = row.scale.value.format(group=row.group)
         out.append(
-            f"| `{row.name}` | {row.code} | {row.bits} | -{row.q_max} to {row.q_max} | "
+            f"| `{row.name}` | {row.code} | {row.bits} | {row.pe_bits} | "
+            f"-{row.q_max} to {row.q_max} | "
             f"{scale} | {mantissa} | {row.guard_bits} | {_names(machines)} | "
             f"{row.description} |"
         )
     out += ["", f"A micro-block has {MICRO_BLOCK} output channels, a macro-block {MACRO_BLOCK}."]
+    out += ["", "## Codebooks", "", *CODEBOOKS, "", *_tables()]
     out += ["", "## Clusters of `fineq`", "", *_paragraphs(clusters.__doc__)]
     out += ["", "## Pairs of `olive4`", "", *_paragraphs(victims.__doc__)]
     out += ["", "Which weights are outliers is a choice of the method ([recipes.md](recipes.md))."]
@@ -107,6 +119,16 @@ def formats() -> str:
     ]
     out += ["with `pe_activation_bits = 4` beside weights of up to 4 bits: they take 4 bits."]
     return "\n".join(out) + "\n"
+
+
+def _tables() -> list[str]:
+    """Return a table of the formats whose codes are tables: the integer of each code."""
+    lines = ["| name | an integer of 1 | integers of the codes 0, 1, .. |", "|---|---|---|"]
+    for row in WEIGHT_FORMATS.values():
+        if row.table is not None:
+            integers = " ".join(map(str, row.values))
+            lines.append(f"| `{row.name}` | 2^-{row.fraction_bits} | {integers} |")
+    return lines
 
 
 def architectures() -> str:

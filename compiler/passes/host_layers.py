@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ...target.formats import MACRO_BLOCK, WEIGHT_FORMATS
 from ..partition.graph import op_name
 from ..partition.layer import Layer, Partition
 from ..quant.recipe import Recipe
@@ -23,7 +24,8 @@ def keep_on_host(
 ) -> tuple[Partition, list[LayerRecord]]:
     """Return a partition that knows its layers on the host, and these layers' records.
 
-    Those without weights leave the partition: nothing replaces them.
+    Layers share fp32 instead of int8 rows with those, and with layers of other groups. Those
+    without weights leave the partition: nothing replaces them.
     """
     host, kept, records = list(part.host), [], []
     in_fp32: set[int | None] = set()
@@ -37,6 +39,9 @@ def keep_on_host(
             host.append((op_name(layer.call), found.reason))
             records.append(_record(layer, found))
             in_fp32 |= {layer.number, layer.source} - {None}
+        elif found is not None and WEIGHT_FORMATS[found.format].group != MACRO_BLOCK:
+            # Its groups aren't the blocks of columns whose int8 result shares an exponent.
+            in_fp32 |= {layer.source} - {None}
     layers = tuple(_parted(layer, in_fp32) for layer in kept)
     return replace(part, layers=layers, host=tuple(host)), records
 

@@ -15,7 +15,6 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 from ...target.arch import Arch
 from ...target.diagonal import block_diagonal
 from ...target.errors import CapacityError
-from ...target.formats import ScaleKind
 from ...target.packing import pack
 from ...target.packing import unpack as weights_of
 from ...target.weight import QuantizedWeight
@@ -166,4 +165,4 @@ def _cycles(op: Gemm, arch: Arch) -> float:
 
 def _sums_fit(weight: QuantizedWeight) -> bool:
     """Tell whether one base exponent for all of a panel keeps its sums in 32 bits."""
-    return weight.row.scale is ScaleKind.COLUMN_FP16 or not panels_too_wide(weight).any()
+    return weight.row.column_scale is not None or not panels_too_wide(weight).any()

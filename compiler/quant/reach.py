@@ -8,14 +8,16 @@ from .grids.ms import ISF_MAX
 from .host_formats import STUDY_FORMATS
 
 FP16_MAX = float(np.finfo(np.float16).max)
+LARGEST_SCALE = {ScaleKind.COLUMN_FP16: FP16_MAX, ScaleKind.ROW_POW2: 2.0**ISF_MAX}
+"""Of kinds whose scales end before fp32 does."""
 
 
 def largest_weight(format_name: str) -> float:
     """Return the largest magnitude that a format can hold, infinite where fp32 ends before it."""
     if format_name in WEIGHT_FORMATS:
         row = WEIGHT_FORMATS[format_name]
-        top = FP16_MAX if row.scale is ScaleKind.COLUMN_FP16 else 2.0**ISF_MAX
-        return top * row.q_max
+        top = LARGEST_SCALE.get(row.scale, np.inf)
+        return top * row.q_max * 2.0**-row.fraction_bits
     study = STUDY_FORMATS[format_name]
     # A range is between the least and the largest weight of a group: half of it on either side.
     return np.inf if study.codes is not None else FP16_MAX * ((1 << study.bits) - 1) / 2

@@ -91,7 +91,7 @@ def plane_visits(op: Gemm, arch: Arch, depth: int, width: int) -> Visits | None:
         return None
     if not op.outliers:
         return None
-    columns = arch.columns(WEIGHT_FORMATS[op.weight_format].bits)
+    columns = arch.columns(WEIGHT_FORMATS[op.weight_format].pe_bits)
     segment = min(arch.recon_segment_columns or columns, columns)
     strip = min(segment, width)
     ranks = 1 + (segment - 1).bit_length()

@@ -66,7 +66,7 @@ def to_text(tile) -> str:
 
 def array_limits(op: Gemm, arch: Arch) -> tuple[int, int]:
     """Return the (columns, rows) of the array that one weight plane may use."""
-    bits = WEIGHT_FORMATS[op.weight_format].bits if op.weight_format else 8
+    bits = WEIGHT_FORMATS[op.weight_format].pe_bits if op.weight_format else 8
     # Planes must not straddle a group of inputs or a block of columns.
     columns = _power_of_two_below(min(arch.columns(bits), MACRO_BLOCK))
     return columns, _power_of_two_below(min(arch.array_rows, op.group))

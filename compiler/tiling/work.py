@@ -158,7 +158,7 @@ class Work:
         arch = self.arch
         if arch.edge_trimming:
             return depth, width
-        bits = WEIGHT_FORMATS[self.op.weight_format].bits if self.op.weight_format else 8
+        bits = WEIGHT_FORMATS[self.op.weight_format].pe_bits if self.op.weight_format else 8
         return arch.array_rows, arch.columns(bits)
 
     def transfer(self, size: float) -> float:
@@ -232,7 +232,7 @@ class Work:
     def row_cycles(self) -> int:
         """Cycles of a row: temporal PEs take their time, as nearly any plane has a weight of 2."""
         name = self.op.weight_format
-        halves = self.arch.row_cycles(WEIGHT_FORMATS[name].bits if name else 8)
+        halves = self.arch.row_cycles(WEIGHT_FORMATS[name].pe_bits if name else 8)
         return max(halves, self.arch.temporal_cycles)
 
     def instructions(self, tile: GemmTile) -> float:

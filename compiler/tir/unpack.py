@@ -25,6 +25,8 @@ from ...target.formats import (
 )
 from ...target.packing import HEADER
 from ...target.weight import blocks
+from .segment_bytes import byte_at, half_at, signed_at, slot_at, word_at
+from .unpack_columns import unpack_columns
 
 HEAD = HEADER.size
 
@@ -42,73 +44,17 @@ def unpack(format_name: str, batch: int, out: int, inputs: int) -> tirx.PrimFunc
 def _template(format_name: str) -> tirx.PrimFunc:
     """Return `unpack` of any size: parsing TVMScript takes 0.1 s, giving it its sizes nothing."""
     row = WEIGHT_FORMATS[format_name]
-    make = _microscopiq if row.has_outliers else _clusters if row.cluster else _integer
-    return _pairs(row) if row.pairs else make(row)
-
-
-def _integer(row):
-    bits, group = row.bits, row.group
-    mask, sign = (1 << bits) - 1, 1 << (bits - 1)
-
-    @T.prim_func(s_tir=True)
-    def unpack_integer(
-        segment_handle: T.handle,
-        w_handle: T.handle,
-        scale_handle: T.handle,
-        batch: T.int32,
-        out: T.int32,
-        inputs: T.int32,
-        groups: T.int32,
-        column_blocks: T.int32,
-    ):
-        T.func_attr({"tirx.noalias": True})
-        size = T.int64()
-        segment = T.match_buffer(segment_handle, (size,), "uint8")
-        w = T.match_buffer(w_handle, (batch, out, inputs), "int32")
-        scale = T.match_buffer(scale_handle, (batch, groups, out), "float32")
-        with T.sblock("unpack"):
-            T.reads(segment[0:size])
-            T.writes(w[0:batch, 0:out, 0:inputs], scale[0:batch, 0:groups, 0:out])
-            start = T.sblock_alloc_buffer((1,), "int32")
-            for b, nb, g in T.grid(batch, column_blocks, groups):
-                start[0] = _word(segment, 4 + 4 * ((b * column_blocks + nb) * groups + g)) + HEAD
-                for k, j in T.grid(
-                    T.min(group, inputs - g * group), T.min(MACRO_BLOCK, out - nb * MACRO_BLOCK)
-                ):
-                    w[b, nb * MACRO_BLOCK + j, g * group + k] = (
-                        (
-                            _slot(
-                                segment,
-                                start[0],
-                                k,
-                                j,
-                                T.min(MACRO_BLOCK, out - nb * MACRO_BLOCK),
-                                bits,
-                                mask,
-                            )
-                        )
-                        ^ sign
-                    ) - sign
-                for j in range(T.min(MACRO_BLOCK, out - nb * MACRO_BLOCK)):
-                    scale[b, g, nb * MACRO_BLOCK + j] = T.Cast(
-                        "float32",
-                        T.reinterpret(
-                            "float16",
-                            _half(
-                                segment,
-                                start[0]
-                                + T.min(group, inputs - g * group)
-                                * ((T.min(MACRO_BLOCK, out - nb * MACRO_BLOCK) + 7) // 8 * bits)
-                                + 2 * j,
-                            ),
-                        ),
-                    )
-
-    return unpack_integer
+    if row.has_outliers:
+        return _microscopiq(row)
+    if row.pairs:
+        return _pairs(row)
+    if row.cluster:
+        return _clusters(row)
+    return unpack_columns(row)
 
 
 def _pairs(row):
-    """Return `_integer` for codes that a victim beside them makes outliers (`target.victims`)."""
+    """Return the decoder of codes that a victim beside them makes outliers (`target.victims`)."""
     bits, group, bias = row.bits, row.group, VICTIM_BIAS
     mask, sign, victim = (1 << bits) - 1, 1 << (bits - 1), VICTIM
 
@@ -134,16 +80,16 @@ def _pairs(row):
             # start of the slots, rows, columns, a code and its neighbour
             state = T.sblock_alloc_buffer((5,), "int32")
             for b, nb, g in T.grid(batch, column_blocks, groups):
-                state[0] = _word(segment, 4 + 4 * ((b * column_blocks + nb) * groups + g)) + HEAD
+                state[0] = word_at(segment, 4 + 4 * ((b * column_blocks + nb) * groups + g)) + HEAD
                 state[1] = T.min(group, inputs - g * group)
                 state[2] = T.min(MACRO_BLOCK, out - nb * MACRO_BLOCK)
                 for k, j in T.grid(
                     T.min(group, inputs - g * group), T.min(MACRO_BLOCK, out - nb * MACRO_BLOCK)
                 ):
-                    state[3] = _slot(segment, state[0], k, j, state[2], bits, mask)
+                    state[3] = slot_at(segment, state[0], k, j, state[2], bits, mask)
                     state[4] = 0
                     if (k ^ 1) < state[1]:
-                        state[4] = _slot(segment, state[0], k ^ 1, j, state[2], bits, mask)
+                        state[4] = slot_at(segment, state[0], k ^ 1, j, state[2], bits, mask)
                     w[b, nb * MACRO_BLOCK + j, g * group + k] = T.Select(
                         state[3] == victim,
                         0,
@@ -159,7 +105,7 @@ def _pairs(row):
                         "float32",
                         T.reinterpret(
                             "float16",
-                            _half(
+                            half_at(
                                 segment,
                                 state[0] + state[1] * ((state[2] + 7) // 8 * bits) + 2 * j,
                             ),
@@ -200,19 +146,19 @@ def _microscopiq(row):
             # start of the slots, position in the metadata, base exponent, alignment shift
             state = T.sblock_alloc_buffer((4,), "int32")
             for b, nb, g in T.grid(batch, column_blocks, groups):
-                state[0] = _word(segment, 4 + 4 * ((b * column_blocks + nb) * groups + g)) + HEAD
+                state[0] = word_at(segment, 4 + 4 * ((b * column_blocks + nb) * groups + g)) + HEAD
                 state[1] = state[0] + T.min(group, inputs - g * group) * (
                     (T.min(MACRO_BLOCK, out - nb * MACRO_BLOCK) + 7) // 8 * bits
                 )
-                state[2] = _signed(segment, state[0] - 1)
+                state[2] = signed_at(segment, state[0] - 1)
                 for j in range(T.min(MACRO_BLOCK, out - nb * MACRO_BLOCK)):
                     scale[b, g, nb * MACRO_BLOCK + j] = T.reinterpret(
                         "float32", (state[2] - guard + 127) << 23
                     )
                 for k in range(T.min(group, inputs - g * group)):
-                    state[3] = _signed(segment, state[1]) - state[2]
+                    state[3] = signed_at(segment, state[1]) - state[2]
                     for j in range(T.min(MACRO_BLOCK, out - nb * MACRO_BLOCK)):
-                        slot = _slot(
+                        slot = slot_at(
                             segment,
                             state[0],
                             k,
@@ -225,9 +171,9 @@ def _microscopiq(row):
                             (slot & sign) != 0, 0 - (slot & (sign - 1)), slot & (sign - 1)
                         ) << (guard + state[3])
                     ident = T.sblock_alloc_buffer((1,), "int32")
-                    ident[0] = _byte(segment, state[1] + 1)
+                    ident[0] = byte_at(segment, state[1] + 1)
                     if T.min(MACRO_BLOCK, out - nb * MACRO_BLOCK) > 8 * MICRO_BLOCK:
-                        ident[0] = ident[0] | (_byte(segment, state[1] + 2) << 8)
+                        ident[0] = ident[0] | (byte_at(segment, state[1] + 2) << 8)
                         state[1] = state[1] + 1
                     state[1] = state[1] + 2
                     for u in range(
@@ -236,20 +182,20 @@ def _microscopiq(row):
                     ):
                         if ((ident[0] >> u) & 1) != 0:
                             exponent = (
-                                (_signed(segment, state[1]) >> micro_bits)
-                                + (_byte(segment, state[1]) & micro_mask)
+                                (signed_at(segment, state[1]) >> micro_bits)
+                                + (byte_at(segment, state[1]) & micro_mask)
                                 + state[3]
                             )
                             lists = (
-                                _byte(segment, state[1] + 1)
-                                | (_byte(segment, state[1] + 2) << 8)
-                                | (_byte(segment, state[1] + 3) << 16)
+                                byte_at(segment, state[1] + 1)
+                                | (byte_at(segment, state[1] + 2) << 8)
+                                | (byte_at(segment, state[1] + 3) << 16)
                             )
                             for entry in range(MAX_OUTLIERS):
                                 upper = (lists >> (6 * entry + 3)) & 7
                                 lower = (lists >> (6 * entry)) & 7
                                 if upper != lower:
-                                    code_u = _slot(
+                                    code_u = slot_at(
                                         segment,
                                         state[0],
                                         k,
@@ -258,7 +204,7 @@ def _microscopiq(row):
                                         bits,
                                         mask,
                                     )
-                                    code_l = _slot(
+                                    code_l = slot_at(
                                         segment,
                                         state[0],
                                         k,
@@ -307,7 +253,7 @@ def _clusters(row):
             # pattern and code of a weight: written out in place they'd take LLVM seconds
             state = T.sblock_alloc_buffer((6,), "int32")
             for b, nb, g in T.grid(batch, column_blocks, groups):
-                state[0] = _word(segment, 4 + 4 * ((b * column_blocks + nb) * groups + g)) + HEAD
+                state[0] = word_at(segment, 4 + 4 * ((b * column_blocks + nb) * groups + g)) + HEAD
                 state[1] = T.min(MACRO_BLOCK, out - nb * MACRO_BLOCK)
                 for start in range(
                     (T.min(group, inputs - g * group) + CLUSTER_GROUP - 1) // CLUSTER_GROUP
@@ -330,7 +276,7 @@ def _clusters(row):
                     state[0] = state[0] + state[1] * _group_bytes(state[2])
                 for j in range(state[1]):
                     scale[b, g, nb * MACRO_BLOCK + j] = T.Cast(
-                        "float32", T.reinterpret("float16", _half(segment, state[0] + 2 * j))
+                        "float32", T.reinterpret("float16", half_at(segment, state[0] + 2 * j))
                     )
 
     return unpack_clusters
@@ -346,14 +292,14 @@ def _payload(segment, start, k):
     """Return the bits of the cluster of weight k, of the group of clusters at a byte."""
     bit = k // CLUSTER * CLUSTER_BITS
     # The byte after a payload is the group's or, in its last byte, the next one's.
-    both = _byte(segment, start + bit // 8) | (_byte(segment, start + bit // 8 + 1) << 8)
+    both = byte_at(segment, start + bit // 8) | (byte_at(segment, start + bit // 8 + 1) << 8)
     return both >> (bit % 8)
 
 
 def _pattern(segment, start, rows, k):
     """Return the pattern of the pair of clusters of weight k."""
     bit = (rows + CLUSTER - 1) // CLUSTER * CLUSTER_BITS + k // CLUSTER_PAIR * PATTERN_BITS
-    return (_byte(segment, start + bit // 8) >> (bit % 8)) & 3
+    return (byte_at(segment, start + bit // 8) >> (bit % 8)) & 3
 
 
 def _code(payload, pattern, place):
@@ -363,30 +309,3 @@ def _code(payload, pattern, place):
     moved = T.Select(place >= pattern, place - 1, place)
     wide = T.Select(place == pattern - 1, 0, (payload >> (3 * moved)) & 7)
     return T.Select(pattern == 0, (narrow & 1) | ((narrow & 2) << 1), wide)
-
-
-def _byte(segment, index):
-    return segment[index].astype("int32")
-
-
-def _signed(segment, index):
-    return (segment[index].astype("int32") ^ 128) - 128
-
-
-def _half(segment, index):
-    return (segment[index].astype("uint16")) | (segment[index + 1].astype("uint16") << 8)
-
-
-def _word(segment, index):
-    return (
-        _byte(segment, index)
-        | (_byte(segment, index + 1) << 8)
-        | (_byte(segment, index + 2) << 16)
-        | (_byte(segment, index + 3) << 24)
-    )
-
-
-def _slot(segment, start, k, j, columns, bits, mask):
-    """Return slot j of row k: slots never straddle a byte."""
-    position = k * ((columns + 7) // 8 * bits) + j * bits // 8
-    return (_byte(segment, start + position) >> (j * bits % 8)) & mask

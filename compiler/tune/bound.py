@@ -77,7 +77,7 @@ def bound_of(op: Gemm, arch: Arch, segment: bytes, record: dict) -> Bound:
     extra = op.bias + op.residual + (op.low is not None or op.high is not None) + 2 * op.requantize
     strips = 1
     if arch.recon_segment_columns and op.weight_format:
-        columns = arch.columns(WEIGHT_FORMATS[op.weight_format].bits)
+        columns = arch.columns(WEIGHT_FORMATS[op.weight_format].pe_bits)
         strips = max(1, columns // arch.recon_segment_columns)
     visits = record["recon"]["passes"] / max(1, arch.recon_units * strips)
     latency = arch.dram_latency_cycles

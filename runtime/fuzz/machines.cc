@@ -60,8 +60,8 @@ ArchNumbers MakeMachine(Random* random) {
 }
 
 bool Runs(const ArchNumbers& arch, const WeightFormat& format) {
-  if (!arch.multi_precision && format.bits > arch.pe_weight_bits) return false;
-  const int64_t columns = ArrayColumns(arch, format.bits);
+  if (!arch.multi_precision && format.pe_bits > arch.pe_weight_bits) return false;
+  const int64_t columns = ArrayColumns(arch, format.pe_bits);
   if (format.codes == Codes::kVictimPairs && !arch.pair_decoders) return false;
   if (format.has_outliers && columns < kMicroBlock) return false;
   if (format.has_outliers) return arch.recon_units > 0 || arch.replay_columns > 0;

@@ -134,7 +134,7 @@ void Generator::LoadPanel() {
 
   const int plane = static_cast<int>(Below(random_, arch_.weight_planes));
   const int64_t step = panel.format->has_outliers ? kMicroBlock : 1;
-  const int64_t columns = ArrayColumns(arch_, panel.format->bits);
+  const int64_t columns = ArrayColumns(arch_, panel.format->pe_bits);
   int64_t tile = std::min<int64_t>(Between(random_, 1, columns), panel.cols);
   // A tile ends with a micro-block or with the panel.
   if (tile < panel.cols) tile = std::max(step, tile / step * step);

@@ -55,7 +55,7 @@ MadePanel MakePanel(const WeightFormat& format, Random* random) {
   panel.format = &format;
   panel.rows = static_cast<int>(Between(random, 1, kMostRows));
   panel.cols = static_cast<int>(Between(random, 1, kMostCols));
-  // A row with a power of two, with outliers or none; or fp16 for each column.
+  // A row with a power of two, with outliers or none; or one for each column.
   const bool by_row = format.scale == ScaleKind::kRowPow2;
   panel.exponent = by_row ? static_cast<int>(Between(random, -12, -2)) : 0;
   MadePanel made{&format, panel.rows, panel.cols, {}};
@@ -66,9 +66,13 @@ MadePanel MakePanel(const WeightFormat& format, Random* random) {
   for (int row = 0; by_row && row < panel.rows; ++row) {
     PutOutliers(panel, share, random, &made.bytes);
   }
-  // Scales in fp16, finite: 2^-7 to almost 2.
+  // Scales of columns from 2^-7 to almost 2, behind a factor of 1.
+  if (panel.factor_bytes()) Put(&made.bytes, 0x3F800000, 4);
   for (int col = 0; !by_row && col < panel.cols; ++col) {
-    Put(&made.bytes, Between(random, 0x2000, 0x3FFF), 2);
+    if (format.scale == ScaleKind::kColumnFp16)
+      Put(&made.bytes, Between(random, 0x2000, 0x3FFF), 2);
+    if (format.scale == ScaleKind::kColumnE8M0) Put(&made.bytes, Between(random, 120, 127), 1);
+    if (format.scale == ScaleKind::kColumnE4M3) Put(&made.bytes, Between(random, 0, 0x3F), 1);
   }
   return made;
 }

@@ -123,9 +123,27 @@ class Panel:
         return values
 
     def column_scales(self, cols: int) -> np.ndarray:
-        """Return float32 factors of the first columns (int formats, fineq and olive4)."""
-        raw = self.take(HEADER_BYTES + self.slot_bytes, 2 * cols)
-        return np.frombuffer(raw, "<f2").astype(np.float32)
+        """Return float32 factors of the first columns, of formats whose columns have scales."""
+        start = HEADER_BYTES + self.slot_bytes
+        unit = np.float32(2.0**-self.row.fraction_bits)
+        if self.row.scale is ScaleKind.COLUMN_FP16:
+            return np.frombuffer(self.take(start, 2 * cols), "<f2").astype(np.float32) * unit
+        if self.row.scale is ScaleKind.COLUMN_E8M0:
+            stored = self.take(start, cols)
+            wrong = [byte for byte in stored if not self.row.fraction_bits < byte < 255]
+            if wrong:
+                raise SimError(f"E8M0 scale {wrong[0]}; below 255, its power a normal number")
+            return np.array([2.0 ** (byte - 127) for byte in stored], np.float32) * unit
+        (factor,) = struct.unpack("<f", self.take(start, 4))
+        stored = self.take(start + 4, cols)
+        if max(stored) > 126:
+            raise SimError(f"E4M3 scale {max(stored)}; allowed: 0 to 126")
+        scales = []
+        for byte in stored:
+            exponent, mantissa = divmod(byte, 8)
+            hidden = 8 if exponent else 0
+            scales.append((hidden + mantissa) * 2.0 ** (max(exponent, 1) - 10))
+        return np.array(scales, np.float32) * unit * np.float32(factor)
 
     def metadata(self) -> list[tuple[int, list[Merge]]]:
         """Return (Isf, outliers) of every row, read front to back as the hardware does."""
@@ -240,7 +258,11 @@ def panel_plane(wbuf: np.ndarray, part: Part, arch: Arch) -> Plane:
         return Plane(value, value < 0, [0] * part.rows, panel.row, part)
     codes = np.array([panel.slots(k)[part.col0 : part.col0 + part.cols] for k in wanted], np.int64)
     negative = (codes >> (bits - 1)).astype(bool)
-    value = DECODE[panel.row.codes](codes, negative, bits)
+    if panel.row.codes is Codes.TABLE:
+        value = np.array(panel.row.values, np.int64)[codes]
+        negative = value < 0
+    else:
+        value = DECODE[panel.row.codes](codes, negative, bits)
     shifts = [0] * part.rows
     if panel.row.scale is ScaleKind.ROW_POW2:
         metadata = panel.metadata()
@@ -371,7 +393,7 @@ def multiply(plane: Plane, activations: np.ndarray) -> np.ndarray:
 
 def _checked_panel(wbuf: np.ndarray, part: Part, arch: Arch) -> Panel:
     panel = read_panel(wbuf, part.src, part.format)
-    _check_array(arch, part.rows, part.cols, panel.row.bits)
+    _check_array(arch, part.rows, part.cols, panel.row.pe_bits)
     _check_inside(panel, part)
     return panel
 

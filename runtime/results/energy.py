@@ -4,7 +4,7 @@ Dynamic energy only: no public figure of leakage at 7 nm fits these parts, and w
 are in none of the tables. What an idle part burns is therefore missing, not zero.
 """
 
-from ...target.arch import row_cycles
+from ...target.arch import row_cycles, slot_bits
 from ...target.area import MEMORIES, pe_side_um
 from ...target.technology import Technology
 
@@ -92,4 +92,4 @@ def _recon(call: dict, numbers: dict[str, int], technology: Technology) -> float
 def _pes(call: dict, numbers: dict[str, int]) -> float:
     """Return how many PEs a weight takes: below 1 where weights share one."""
     bits = call["weight_bits"]
-    return bits / numbers["pe_weight_bits"] if numbers["multi_precision"] else 1.0
+    return slot_bits(bits) / numbers["pe_weight_bits"] if numbers["multi_precision"] else 1.0

@@ -33,7 +33,7 @@ def peak_macs(code: Code, numbers: dict[str, int]) -> int:
         The architecture's integer keys.
     """
     name = weight_format(code)
-    bits = WEIGHT_FORMATS[name].bits if name else numbers["pe_weight_bits"]
+    bits = WEIGHT_FORMATS[name].pe_bits if name else numbers["pe_weight_bits"]
     columns = numbers["array_cols"]
     if numbers["multi_precision"]:
         columns = columns * numbers["pe_weight_bits"] // slot_bits(bits)

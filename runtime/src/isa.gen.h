@@ -49,11 +49,14 @@ enum class Codes : uint8_t {
   kSignMagnitude = 1,
   kClusters = 2,
   kVictimPairs = 3,
+  kTable = 4,
 };
 
 enum class ScaleKind : uint8_t {
   kColumnFp16 = 0,
   kRowPow2 = 1,
+  kColumnE8M0 = 2,
+  kColumnE4M3 = 3,
 };
 
 constexpr int8_t kValues_int4[16] = {
@@ -81,12 +84,67 @@ constexpr int8_t kValues_fineq[8] = {
     0, 1, 2, 3, 0, -1, -2, -3};
 constexpr int8_t kValues_olive4[16] = {
     0, 1, 2, 3, 4, 5, 6, 7, 0, -7, -6, -5, -4, -3, -2, -1};
+constexpr int8_t kValues_int2[4] = {
+    0, 1, -2, -1};
+constexpr int8_t kValues_int3[8] = {
+    0, 1, 2, 3, -4, -3, -2, -1};
+constexpr int8_t kValues_int6[64] = {
+    0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24,
+    25, 26, 27, 28, 29, 30, 31, -32, -31, -30, -29, -28, -27, -26, -25, -24, -23, -22, -21,
+    -20, -19, -18, -17, -16, -15, -14, -13, -12, -11, -10, -9, -8, -7, -6, -5, -4, -3, -2, -1};
+constexpr int8_t kValues_int4_g64[16] = {
+    0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1};
+constexpr int8_t kValues_int4_g32[16] = {
+    0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1};
+constexpr int8_t kValues_mxint4[16] = {
+    0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1};
+constexpr int8_t kValues_mxint6[64] = {
+    0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24,
+    25, 26, 27, 28, 29, 30, 31, -32, -31, -30, -29, -28, -27, -26, -25, -24, -23, -22, -21,
+    -20, -19, -18, -17, -16, -15, -14, -13, -12, -11, -10, -9, -8, -7, -6, -5, -4, -3, -2, -1};
+constexpr int8_t kValues_mxint8[256] = {
+    0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24,
+    25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46,
+    47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63, 64, 65, 66, 67, 68,
+    69, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79, 80, 81, 82, 83, 84, 85, 86, 87, 88, 89, 90,
+    91, 92, 93, 94, 95, 96, 97, 98, 99, 100, 101, 102, 103, 104, 105, 106, 107, 108, 109, 110,
+    111, 112, 113, 114, 115, 116, 117, 118, 119, 120, 121, 122, 123, 124, 125, 126, 127, -128,
+    -127, -126, -125, -124, -123, -122, -121, -120, -119, -118, -117, -116, -115, -114, -113,
+    -112, -111, -110, -109, -108, -107, -106, -105, -104, -103, -102, -101, -100, -99, -98,
+    -97, -96, -95, -94, -93, -92, -91, -90, -89, -88, -87, -86, -85, -84, -83, -82, -81, -80,
+    -79, -78, -77, -76, -75, -74, -73, -72, -71, -70, -69, -68, -67, -66, -65, -64, -63, -62,
+    -61, -60, -59, -58, -57, -56, -55, -54, -53, -52, -51, -50, -49, -48, -47, -46, -45, -44,
+    -43, -42, -41, -40, -39, -38, -37, -36, -35, -34, -33, -32, -31, -30, -29, -28, -27, -26,
+    -25, -24, -23, -22, -21, -20, -19, -18, -17, -16, -15, -14, -13, -12, -11, -10, -9, -8,
+    -7, -6, -5, -4, -3, -2, -1};
+constexpr int8_t kValues_mxfp4[16] = {
+    0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+constexpr int8_t kValues_mxfp6[64] = {
+    0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 20, 22, 24, 26, 28, 30, 32,
+    36, 40, 44, 48, 52, 56, 60, 0, -1, -2, -3, -4, -5, -6, -7, -8, -9, -10, -11, -12, -13,
+    -14, -15, -16, -18, -20, -22, -24, -26, -28, -30, -32, -36, -40, -44, -48, -52, -56, -60};
+constexpr int8_t kValues_nvfp4[16] = {
+    0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+constexpr int8_t kValues_nvint4[16] = {
+    0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1};
+constexpr int8_t kValues_nf4[16] = {
+    -127, -88, -67, -50, -36, -23, -12, 0, 10, 20, 31, 43, 56, 71, 92, 127};
+constexpr int8_t kValues_fp4_e1m2[16] = {
+    0, 1, 2, 3, 4, 5, 6, 7, 0, -1, -2, -3, -4, -5, -6, -7};
+constexpr int8_t kValues_fp4_e2m1[16] = {
+    0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+constexpr int8_t kValues_fp4_e3m0[16] = {
+    0, 1, 2, 4, 8, 16, 32, 64, 0, -1, -2, -4, -8, -16, -32, -64};
+constexpr int8_t kValues_apot4[16] = {
+    0, 1, 2, 3, 4, 6, 8, 10, 0, -1, -2, -3, -4, -6, -8, -10};
 struct WeightFormat {
   const char* name;
   Codes codes;
   ScaleKind scale;
   int code;
   int bits;
+  int pe_bits;
+  int fraction_bits;
   int group;
   int mantissa_bits;
   int guard_bits;
@@ -97,13 +155,30 @@ struct WeightFormat {
   bool sign_magnitude;
   const int8_t* values;  // of each code
 };
-constexpr WeightFormat kWeightFormats[6] = {
-    {"int4", Codes::kTwosComplement, ScaleKind::kColumnFp16, 1, 4, 128, 0, 0, 0, 0, 8, false, false, kValues_int4},
-    {"int8", Codes::kTwosComplement, ScaleKind::kColumnFp16, 2, 8, 128, 0, 0, 0, 0, 128, false, false, kValues_int8},
-    {"ms2", Codes::kSignMagnitude, ScaleKind::kRowPow2, 3, 2, 128, 2, 2, 7, 1, 1, true, true, kValues_ms2},
-    {"ms4", Codes::kSignMagnitude, ScaleKind::kRowPow2, 4, 4, 128, 4, 4, 5, 3, 7, true, true, kValues_ms4},
-    {"fineq", Codes::kClusters, ScaleKind::kColumnFp16, 5, 3, 128, 0, 0, 0, 0, 3, false, true, kValues_fineq},
-    {"olive4", Codes::kVictimPairs, ScaleKind::kColumnFp16, 6, 4, 128, 0, 0, 0, 0, 96, false, false, kValues_olive4},
+constexpr WeightFormat kWeightFormats[23] = {
+    {"int4", Codes::kTwosComplement, ScaleKind::kColumnFp16, 1, 4, 4, 0, 128, 0, 0, 0, 0, 8, false, false, kValues_int4},
+    {"int8", Codes::kTwosComplement, ScaleKind::kColumnFp16, 2, 8, 8, 0, 128, 0, 0, 0, 0, 128, false, false, kValues_int8},
+    {"ms2", Codes::kSignMagnitude, ScaleKind::kRowPow2, 3, 2, 2, 0, 128, 2, 2, 7, 1, 1, true, true, kValues_ms2},
+    {"ms4", Codes::kSignMagnitude, ScaleKind::kRowPow2, 4, 4, 4, 0, 128, 4, 4, 5, 3, 7, true, true, kValues_ms4},
+    {"fineq", Codes::kClusters, ScaleKind::kColumnFp16, 5, 3, 3, 0, 128, 0, 0, 0, 0, 3, false, true, kValues_fineq},
+    {"olive4", Codes::kVictimPairs, ScaleKind::kColumnFp16, 6, 4, 4, 0, 128, 0, 0, 0, 0, 96, false, false, kValues_olive4},
+    {"int2", Codes::kTwosComplement, ScaleKind::kColumnFp16, 7, 2, 2, 0, 128, 0, 0, 0, 0, 2, false, false, kValues_int2},
+    {"int3", Codes::kTwosComplement, ScaleKind::kColumnFp16, 8, 3, 3, 0, 128, 0, 0, 0, 0, 4, false, false, kValues_int3},
+    {"int6", Codes::kTwosComplement, ScaleKind::kColumnFp16, 9, 6, 6, 0, 128, 0, 0, 0, 0, 32, false, false, kValues_int6},
+    {"int4-g64", Codes::kTwosComplement, ScaleKind::kColumnFp16, 10, 4, 4, 0, 64, 0, 0, 0, 0, 8, false, false, kValues_int4_g64},
+    {"int4-g32", Codes::kTwosComplement, ScaleKind::kColumnFp16, 11, 4, 4, 0, 32, 0, 0, 0, 0, 8, false, false, kValues_int4_g32},
+    {"mxint4", Codes::kTwosComplement, ScaleKind::kColumnE8M0, 12, 4, 4, 2, 32, 0, 0, 0, 0, 8, false, false, kValues_mxint4},
+    {"mxint6", Codes::kTwosComplement, ScaleKind::kColumnE8M0, 13, 6, 6, 4, 32, 0, 0, 0, 0, 32, false, false, kValues_mxint6},
+    {"mxint8", Codes::kTwosComplement, ScaleKind::kColumnE8M0, 14, 8, 8, 6, 32, 0, 0, 0, 0, 128, false, false, kValues_mxint8},
+    {"mxfp4", Codes::kTable, ScaleKind::kColumnE8M0, 15, 4, 5, 1, 32, 0, 0, 0, 0, 12, false, false, kValues_mxfp4},
+    {"mxfp6", Codes::kTable, ScaleKind::kColumnE8M0, 16, 6, 7, 3, 32, 0, 0, 0, 0, 60, false, false, kValues_mxfp6},
+    {"nvfp4", Codes::kTable, ScaleKind::kColumnE4M3, 17, 4, 5, 1, 16, 0, 0, 0, 0, 12, false, false, kValues_nvfp4},
+    {"nvint4", Codes::kTwosComplement, ScaleKind::kColumnE4M3, 18, 4, 4, 0, 16, 0, 0, 0, 0, 8, false, false, kValues_nvint4},
+    {"nf4", Codes::kTable, ScaleKind::kColumnFp16, 19, 4, 8, 0, 64, 0, 0, 0, 0, 127, false, false, kValues_nf4},
+    {"fp4-e1m2", Codes::kTable, ScaleKind::kColumnFp16, 20, 4, 4, 1, 128, 0, 0, 0, 0, 7, false, false, kValues_fp4_e1m2},
+    {"fp4-e2m1", Codes::kTable, ScaleKind::kColumnFp16, 21, 4, 5, 1, 128, 0, 0, 0, 0, 12, false, false, kValues_fp4_e2m1},
+    {"fp4-e3m0", Codes::kTable, ScaleKind::kColumnFp16, 22, 4, 8, 2, 128, 0, 0, 0, 0, 64, false, false, kValues_fp4_e3m0},
+    {"apot4", Codes::kTable, ScaleKind::kColumnFp16, 23, 4, 5, 0, 128, 0, 0, 0, 0, 10, false, false, kValues_apot4},
 };
 
 enum class OperationClass : uint8_t {

@@ -371,17 +371,17 @@ ffi::Map<ffi::String, Numbers> Plan(int rows, int cols, int strip_columns, int r
 // its codes. For formats under development, which then need no build.
 void NewFormat(const ffi::String& name, const Numbers& n, const Numbers& values) {
   Translate([&] {
-    constexpr size_t kNumbers = 12;
+    constexpr size_t kNumbers = 14;
     const int bits = n.size() == kNumbers ? static_cast<int>(n[3]) : 0;
-    if (values.size() != size_t{1} << bits || n[0] > 2 || n[1] > 1) {
+    if (values.size() != size_t{1} << bits || n[0] > 4 || n[1] > 3) {
       Fail(kConfigError, "weight format '", std::string(name), "': ", n.size(), " numbers and ",
            values.size(), " integers; allowed: ", kNumbers, " and one for each code");
     }
     std::vector<int8_t> integers(values.begin(), values.end());
     auto number = [&](int i) { return static_cast<int>(n[i]); };
     AddFormat({name.c_str(), static_cast<Codes>(n[0]), static_cast<ScaleKind>(n[1]), number(2),
-               bits, number(4), number(5), number(6), number(7), number(8), number(9), n[10] != 0,
-               n[11] != 0, integers.data()});
+               bits, number(4), number(5), number(6), number(7), number(8), number(9), number(10),
+               number(11), n[12] != 0, n[13] != 0, integers.data()});
   });
 }
 

@@ -169,7 +169,7 @@ def _weight_formats() -> list[str]:
     for row in rows:
         numbers = "\n    ".join(textwrap.wrap(", ".join(map(str, row.values)), 90))
         lines += [
-            f"constexpr int8_t kValues_{row.name}[{len(row.values)}] = {{",
+            f"constexpr int8_t {_values(row)}[{len(row.values)}] = {{",
             f"    {numbers}}};",
         ]
     members = [f"  {kind} {name};" for kind, name, _ in format_numbers(next(iter(rows)))]
@@ -178,8 +178,12 @@ def _weight_formats() -> list[str]:
     lines.append(f"constexpr WeightFormat kWeightFormats[{len(rows)}] = {{")
     for row in rows:
         values = ", ".join(_member(kind, number) for kind, _, number in format_numbers(row))
-        lines.append(f'    {{"{row.name}", {values}, kValues_{row.name}}},')
+        lines.append(f'    {{"{row.name}", {values}, {_values(row)}}},')
     return [*lines, "};"]
+
+
+def _values(row: formats.WeightFormat) -> str:
+    return f"kValues_{row.name.replace('-', '_')}"
 
 
 def format_numbers(row: formats.WeightFormat) -> list[tuple[str, str, int]]:
@@ -190,6 +194,8 @@ def format_numbers(row: formats.WeightFormat) -> list[tuple[str, str, int]]:
         ("ScaleKind", "scale", list(formats.ScaleKind).index(row.scale)),
         ("int", "code", row.code),
         ("int", "bits", row.bits),
+        ("int", "pe_bits", row.pe_bits),
+        ("int", "fraction_bits", row.fraction_bits),
         ("int", "group", row.group),
         ("int", "mantissa_bits", row.mantissa_bits),
         ("int", "guard_bits", row.guard_bits),

@@ -9,6 +9,7 @@ from microscopiq.target.isa.spec import LOOP_DEPTH, Affine, Mem, Unit
 from microscopiq.target.packing import pack
 from microscopiq.target.weight import blocks, empty, integers
 from tests.cluster_weights import fill_clusters
+from tests.column_scales import fill_scales
 
 PANEL_BYTES = 20480
 
@@ -29,11 +30,11 @@ def random_weight(name, out, inputs, seed=1, spread=3, far=6, flagged=0.1):
     rng, weight = np.random.default_rng(seed), empty(name, out, inputs)
     if weight.row.cluster:
         fill_clusters(weight, rng)
-        weight.scale[:] = rng.uniform(0.001, 4, weight.scale.shape)
+        fill_scales(weight, rng)
         return weight
     weight.slots[:] = rng.integers(0, 1 << weight.row.bits, (out, inputs))
     if weight.scale is not None:
-        weight.scale[:] = rng.uniform(0.001, 4, weight.scale.shape)
+        fill_scales(weight, rng)
         return weight
     weight.isf[:] = rng.integers(-8 - spread, -7, weight.isf.shape)
     if weight.pairs is None:
@@ -93,7 +94,7 @@ def _group(arch, weight, m, group, exponents, y):
     (n, k), row = weight.slots.shape, weight.row
     size = row.group
     tile_k = min(size, arch.array_rows)
-    tile_n = min(MACRO_BLOCK, arch.columns(row.bits))
+    tile_n = min(MACRO_BLOCK, arch.columns(row.pe_bits))
     rows, cols = min(size, k - group * size), min(MACRO_BLOCK, n)
     panel, plane = at(group % 2 * PANEL_BYTES), at(0, turns=(0, 0, 1), slots=2, slot_step=1)
     part = (panel, row.code, at(0, 0, 0, tile_k), at(0, 0, tile_n), 4, 3)

@@ -14,6 +14,7 @@ import tvm_ffi
 from microscopiq import runtime
 from microscopiq.runtime.reference.run import run
 from microscopiq.target.arch import load_arch
+from microscopiq.target.codes import Table
 from microscopiq.target.errors import ConfigError, SimError
 from microscopiq.target.formats import (
     BY_CODE,
@@ -36,6 +37,13 @@ add_format = tvm_ffi.get_global_func("microscopiq.runtime.add_format")
 TWOS, SIGNS, CLUSTERS = Codes.TWOS_COMPLEMENT, Codes.SIGN_MAGNITUDE, Codes.CLUSTERS
 COLUMNS, ROWS = ScaleKind.COLUMN_FP16, ScaleKind.ROW_POW2
 SMALL = dataclasses.replace(load_arch("microscopiq-64x64"), array_rows=8, array_cols=8)
+
+
+def _table(name, code, integers, fraction_bits, scale, group) -> WeightFormat:
+    bits, table = len(integers).bit_length() - 1, Table(integers, fraction_bits)
+    return WeightFormat(name, code, bits, Codes.TABLE, scale, "a codebook", 0, group, table)
+
+
 ADDED = [
     WeightFormat("int2", 101, 2, TWOS, COLUMNS, "a width of its own", group=64),
     WeightFormat("int3", 102, 3, TWOS, COLUMNS, "slots across bytes", group=32),
@@ -44,6 +52,9 @@ ADDED = [
     WeightFormat("sign8", 105, 8, SIGNS, ROWS, "rows' powers of two alone", group=40),
     WeightFormat("mxint5", 106, 5, TWOS, ROWS, "rows' powers of two alone", group=64),
     WeightFormat("ms4-g32", 107, 4, SIGNS, ROWS, "outliers in short groups", 4, group=32),
+    _table("table2", 109, (-3, 0, 1, 127), 2, ScaleKind.COLUMN_E8M0, 104),
+    _table("table5", 110, tuple(n * n % 63 - 31 for n in range(32)), 0, ScaleKind.COLUMN_E4M3, 24),
+    _table("table8", 111, tuple(n * 37 % 255 - 127 for n in range(256)), 7, COLUMNS, 48),
     WeightFormat("fineq-g64", 108, 3, CLUSTERS, COLUMNS, "clusters in short groups", group=64),
 ]
 
@@ -69,7 +80,7 @@ def test_packing_inverts_itself(row):
     panels = 2 * -(-300 // row.group)  # of 128 and of 12 columns
     assert int.from_bytes(segment[:4], "little") == 2 * panels
     for found, weight in zip(unpack(segment, row.name, 140, 300), batch, strict=True):
-        for name in ("slots", "scale", "isf", "relative_exponent", "pairs", "pattern"):
+        for name in ("slots", "scale", "isf", "relative_exponent", "pairs", "pattern", "factor"):
             np.testing.assert_array_equal(getattr(found, name), getattr(weight, name), name)
 
 
@@ -80,11 +91,13 @@ def test_integers_of_every_code(row):
     expected = np.where(
         codes < half, codes, codes - 2 * half if row.codes is TWOS else half - codes
     )
+    if row.table:
+        expected = np.array(row.table.integers)
     weight = empty(row.name, len(codes), row.group + 1)
     weight.slots[:] = codes[:, None]
     if weight.scale is not None:
-        weight.scale[:] = np.float16([[0.5], [2.0]])  # of either group
-        factors = np.repeat([0.5, 2.0], [row.group, 1])
+        weight.scale[:] = row.column_scale.encode(np.float32([[0.5], [2.0]]))  # of either group
+        factors = np.repeat([0.5, 2.0], [row.group, 1]) * 2.0**-row.fraction_bits
     else:
         weight.isf[:] = np.arange(row.group + 1) % 5 - 3
         factors = 2.0 ** weight.isf[0]
@@ -193,5 +206,5 @@ def test_the_core_refuses_what_it_cannot_decode(bits, outliers, message):
     numbers |= {"bits": bits, "has_outliers": outliers}
     with pytest.raises(ConfigError, match=message):
         add_format("odd", list(numbers.values()), [0] * (1 << bits))
-    with pytest.raises(ConfigError, match="12 numbers and 3 integers; allowed: 12 and one"):
+    with pytest.raises(ConfigError, match="14 numbers and 3 integers; allowed: 14 and one"):
         add_format("odd", list(numbers.values()), [0] * 3)

@@ -13,12 +13,13 @@ import tvm_ffi
 from microscopiq import runtime
 from microscopiq.target.arch import load_arch
 from microscopiq.target.errors import InputError, IsaError, SimError
-from microscopiq.target.formats import ACTIVATION_BITS, WEIGHT_FORMATS
+from microscopiq.target.formats import ACTIVATION_BITS
 from microscopiq.target.isa import instructions as isa
 from microscopiq.target.isa.program import MAGIC, VERSION, Argument, Function, Part, Program
 from microscopiq.target.isa.spec import LOOP_DEPTH, Mem, Unit
 from microscopiq.target.packing import pack
 from microscopiq.target.weight import empty
+from tests.distinct_formats import DISTINCT
 from tests.runtime.gemm_program import at, gemm, gemm_reference, quantize_rows, random_weight
 from tests.runtime.ordered import ordered
 
@@ -79,7 +80,7 @@ def bits(count):
 
 
 @pytest.mark.parametrize("arch", [SMALL, BIG], ids=["8x8", "64x64"])
-@pytest.mark.parametrize("name", list(WEIGHT_FORMATS))
+@pytest.mark.parametrize("name", DISTINCT)
 @pytest.mark.parametrize(
     ("shape", "code_bits"),
     [((5, 130, 37), 8), ((13, 300, 200), 4), ((1, 1, 1), 8), ((7, 64, 256), 4)],
@@ -259,7 +260,7 @@ ILLEGAL = {
     "no recon.config since": [*LOADED, MATMUL],
     "doesn't hold fresh slots": [*LOADED, isa.ReconConfig(at(1), *PART)],
     "header has format 4, the instruction 1": [*LOADED, isa.Preload(at(), at(), 1, *PART[2:])],
-    "weight format 9 doesn't exist": [*LOADED, isa.Preload(at(), at(), 9, *PART[2:])],
+    "weight format 99 doesn't exist": [*LOADED, isa.Preload(at(), at(), 99, *PART[2:])],
     "the panel at 0x0 has 8 x 8": [*LOADED, isa.Preload(at(), at(), 4, at(1), at(), 5, 5)],
     "cut a micro-block": [*LOADED, isa.Preload(at(), at(), 4, at(), at(), 5, 3)],
     "allowed: 8 x 4": [isa.PreloadRows(at(), at(), 8, 4, 5)],

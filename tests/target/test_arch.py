@@ -50,7 +50,7 @@ def test_three_mistakes_are_named_at_once(tmp_path):
     text = (ARCH_DIR / "tiny-4x4.toml").read_text()
     text = text.replace("array_rows = 4\n", "array_rows = 4096\n")
     text = text.replace("queue_depth = 8\n", "")
-    text = text.replace('"int8"]', '"int9"]')
+    text = text.replace('"int8"', '"int9"')
     path = tmp_path / "mine.toml"
     path.write_text(text)
     rows = next(f for f in integer_keys() if f.name == "array_rows").metadata
@@ -60,7 +60,7 @@ def test_three_mistakes_are_named_at_once(tmp_path):
         f"{path}: 3 mistake(s):",
         "  missing key 'queue_depth' (instructions each unit's queue holds)",
         f"  array_rows = 4096: allowed {rows['low']} to {rows['high']}",
-        "  unknown weight format 'int9'; did you mean int8 or int4? "
+        "  unknown weight format 'int9'; did you mean int8 or int6 or int4? "
         f"(allowed: {', '.join(sorted(WEIGHT_FORMATS))})",
     ]
 

@@ -2,6 +2,7 @@
 
 import struct
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -20,10 +21,11 @@ from microscopiq.target.packing import bits_per_weight, pack, unpack
 from microscopiq.target.segment import panels, shape_only
 from microscopiq.target.weight import QuantizedWeight, blocks, dequantize, empty, integers
 from tests.cluster_weights import fill_clusters
+from tests.column_scales import fill_scales
+from tests.distinct_formats import DISTINCT
 from tests.malformed_segments import MALFORMED, fineq_segment, int4_segment, ms4_segment
 
 SHAPES = st.tuples(st.integers(1, 300), st.integers(1, 300))
-FORMATS = list(WEIGHT_FORMATS)
 
 
 def random_weight(name: str, out: int, inputs: int, seed: int) -> QuantizedWeight:
@@ -31,11 +33,11 @@ def random_weight(name: str, out: int, inputs: int, seed: int) -> QuantizedWeigh
     rng, weight = np.random.default_rng(seed), empty(name, out, inputs)
     if weight.row.cluster:
         fill_clusters(weight, rng)
-        weight.scale[:] = rng.uniform(0, 4, weight.scale.shape)
+        fill_scales(weight, rng)
         return weight
     weight.slots[:] = rng.integers(0, 1 << weight.row.bits, (out, inputs))
     if weight.scale is not None:
-        weight.scale[:] = rng.uniform(0, 4, weight.scale.shape)
+        fill_scales(weight, rng)
         return weight
     weight.isf[:] = rng.integers(-12, -6, weight.isf.shape)
     half = weight.row.mantissa_bits // 2
@@ -54,11 +56,11 @@ def random_weight(name: str, out: int, inputs: int, seed: int) -> QuantizedWeigh
 
 def assert_same(a: QuantizedWeight, b: QuantizedWeight) -> None:
     assert a.format == b.format
-    for name in ("slots", "scale", "isf", "relative_exponent", "pairs", "pattern"):
+    for name in ("slots", "scale", "isf", "relative_exponent", "pairs", "pattern", "factor"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", DISTINCT)
 @settings(max_examples=15)
 @given(SHAPES, st.integers(0, 1 << 32))
 @example((1, 1), 0)
@@ -69,11 +71,31 @@ def test_unpack_inverts_pack(name, shape, seed):
         assert_same(weight, batch[number])
 
 
+E2M1 = [0, 0.5, 1, 1.5, 2, 3, 4, 6]
+E2M3 = [n / 8 for n in (*range(16), *range(16, 32, 2), *range(32, 64, 4))]
+NF4 = [-127, -88, -67, -50, -36, -23, -12, 0, 10, 20, 31, 43, 56, 71, 92, 127]
+LAYOUT = {
+    # code: bits, kind of scale, inputs of a panel, elements of its codes or of an integer of 1
+    1: (4, "fp16", 128, 1), 2: (8, "fp16", 128, 1), 3: (2, "row", 128, 1), 4: (4, "row", 128, 1),
+    6: (4, "fp16", 128, None), 7: (2, "fp16", 128, 1), 8: (3, "fp16", 128, 1),
+    9: (6, "fp16", 128, 1), 10: (4, "fp16", 64, 1), 11: (4, "fp16", 32, 1),
+    12: (4, "e8m0", 32, 2**-2), 13: (6, "e8m0", 32, 2**-4), 14: (8, "e8m0", 32, 2**-6),
+    15: (4, "e8m0", 32, E2M1), 16: (6, "e8m0", 32, E2M3), 17: (4, "e4m3", 16, E2M1),
+    18: (4, "e4m3", 16, 1), 19: (4, "fp16", 64, NF4),
+    20: (4, "fp16", 128, [n / 2 for n in range(8)]), 21: (4, "fp16", 128, E2M1),
+    22: (4, "fp16", 128, [0, *(2.0**n for n in range(-2, 5))]),
+    23: (4, "fp16", 128, [0, 1, 2, 3, 4, 6, 8, 10]),
+}  # fmt: skip
+"""The registry a second time, in values instead of integers."""
+
+
 def slow_decode(segment: bytes, out: int, inputs: int) -> np.ndarray:
     """Return float64 ``(out, in)`` read bit by bit from the layout's description."""
     value, number = np.zeros((out, inputs)), 0
+    first = segment[int.from_bytes(segment[4:8], "little")]
+    size = 128 if first == 5 else LAYOUT[first][2]
     for column in range(0, out, 128):
-        for group in range(0, inputs, 128):
+        for group in range(0, inputs, size):
             start = int.from_bytes(segment[4 + 4 * number : 8 + 4 * number], "little")
             number += 1
             code, rows, cols, _ = struct.unpack_from("<BBBb", segment, start)
@@ -81,7 +103,7 @@ def slow_decode(segment: bytes, out: int, inputs: int) -> np.ndarray:
                 window = _slow_clusters(segment, start + 4, rows + 1, cols + 1)
                 value[column : column + cols + 1, group : group + rows + 1] = window
                 continue
-            bits = {1: 4, 2: 8, 3: 2, 4: 4, 6: 4}[code]
+            bits, scale_kind, _, elements = LAYOUT[code]
             dense, pitch = start + 4, (cols + 8) // 8 * bits
             position = dense + (rows + 1) * pitch
             for k in range(rows + 1):
@@ -89,15 +111,34 @@ def slow_decode(segment: bytes, out: int, inputs: int) -> np.ndarray:
                 slots = [line >> bits * c & (1 << bits) - 1 for c in range(cols + 1)]
                 if code == 6:
                     lines = [segment[dense + o * pitch :][:pitch] for o in range(rows + 1)]
-                    scale = np.frombuffer(segment, "<f2", cols + 1, position).astype(float)
+                    scale = _slow_scales("fp16", segment, position, cols + 1)
                     row = _slow_pairs(lines, k, cols + 1) * scale
-                elif code <= 2:
-                    scale = np.frombuffer(segment, "<f2", cols + 1, position).astype(float)
-                    row = [(s - (s >> bits - 1 << bits)) * scale[c] for c, s in enumerate(slots)]
+                elif scale_kind != "row":
+                    scale = _slow_scales(scale_kind, segment, position, cols + 1)
+                    row = [_slow_element(s, bits, elements) * scale[c] for c, s in enumerate(slots)]
                 else:
                     row, position = _slow_row(slots, bits, segment, position)
                 value[column : column + cols + 1, group + k] = row
     return value
+
+
+def _slow_element(code: int, bits: int, elements: list[float] | float) -> float:
+    if not isinstance(elements, list):  # two's complement
+        return (code - (code >> bits - 1 << bits)) * elements
+    if len(elements) == 1 << bits:
+        return elements[code]
+    magnitude = elements[code % len(elements)]
+    return -magnitude if code >= len(elements) else magnitude
+
+
+def _slow_scales(kind: str, segment: bytes, at: int, count: int) -> np.ndarray:
+    """Return fp64 scales: fp16; powers of two of bias 127; or OCP's E4M3 and a factor before it."""
+    if kind == "fp16":
+        return np.frombuffer(segment, "<f2", count, at).astype(float)
+    if kind == "e8m0":
+        return np.array([2.0 ** (byte - 127) for byte in segment[at : at + count]])
+    stored = np.frombuffer(segment, ml_dtypes.float8_e4m3fn, count, at + 4).astype(np.float32)
+    return (stored * np.frombuffer(segment, "<f4", 1, at)).astype(float)
 
 
 def _slow_clusters(segment: bytes, at: int, rows: int, cols: int) -> np.ndarray:
@@ -170,17 +211,28 @@ def _slow_row(slots: list[int], bits: int, segment: bytes, at: int) -> tuple[lis
     return row, at
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", DISTINCT)
 @settings(max_examples=5)
 @given(SHAPES, st.integers(0, 1 << 32))
 def test_integers_mean_what_the_bytes_say(name, shape, seed):
+    check_meaning(name, shape, seed)
+
+
+@pytest.mark.parametrize("name", [name for name in WEIGHT_FORMATS if name not in DISTINCT])
+def test_the_other_formats_mean_what_their_bytes_say(name):
+    weight = check_meaning(name, (10, 140), 1)
+    assert_same(unpack(pack([weight]), name, 10, 140)[0], weight)
+
+
+def check_meaning(name: str, shape: tuple[int, int], seed: int) -> QuantizedWeight:
     weight = random_weight(name, *shape, seed)
     expected = slow_decode(pack([weight]), *shape)
     values, scale = integers(weight)
-    factors = np.repeat(scale.T.astype(np.float64), GROUP_SIZE, axis=1)[:, : shape[1]]
+    factors = np.repeat(scale.T.astype(np.float64), weight.row.group, axis=1)[:, : shape[1]]
     assert values.dtype == np.int32
     np.testing.assert_array_equal(values * factors, expected)
     np.testing.assert_array_equal(dequantize(weight), expected.astype(np.float32))
+    return weight
 
 
 def test_figure_3_of_the_paper():
@@ -273,3 +325,19 @@ def test_base_exponent_is_the_least_of_the_panel():
     weight.isf[0] = -7, -9, -8
     assert pack([weight])[12 + 3] == 256 - 9
     assert [pack([empty(name, 8, 3)])[12 + 3] for name in ("int4", "int8", "fineq")] == [0, 0, 0]
+
+
+def test_scales_and_factors_that_mean_nothing_are_refused():
+    weight = random_weight("nvfp4", 10, 40, 1)
+    segment = bytearray(pack([weight, weight]))
+    start = int.from_bytes(segment[8:12], "little")  # the second panel: 16 rows of 8 bytes
+    segment[start + 4 + 128 : start + 4 + 132] = np.float32(3).tobytes()
+    with pytest.raises(InputError, match=r"channel 0, input channel 16: a factor of 3.0; allowed"):
+        unpack(bytes(segment), "nvfp4", 10, 40)
+    weight.scale[1, 7] = 127
+    with pytest.raises(InputError, match="channel 7, group 1: a scale of 127 in nvfp4; allowed: 0"):
+        pack([weight])
+    weight = empty("mxfp4", 140, 40)
+    weight.scale[1, 130] = 1
+    with pytest.raises(InputError, match="channel 130, group 1: a scale of 1 in mxfp4; allowed: b"):
+        pack([weight])

@@ -1,7 +1,7 @@
 """Grids: which values a format can store, chosen and rounded to a few input channels at a time."""
 
 from ....target.errors import ConfigError
-from ....target.formats import WEIGHT_FORMATS, ScaleKind
+from ....target.formats import WEIGHT_FORMATS
 from ..host_formats import STUDY_FORMATS
 from .asymmetric import AsymmetricGrid
 from .base import Grid
@@ -29,7 +29,7 @@ def make_grid(
     if format_name in STUDY_FORMATS:
         kind = ChannelGrid if STUDY_FORMATS[format_name].codes else AsymmetricGrid
         return kind(format_name, rows, clip)
-    if WEIGHT_FORMATS[format_name].scale is ScaleKind.COLUMN_FP16:
+    if WEIGHT_FORMATS[format_name].column_scale is not None:
         return GroupGrid(format_name, rows, clip)
     if clip is not None:
         raise ConfigError(

@@ -58,11 +58,11 @@ PanelPart Machine::ReadPart(const Op& op, Panel* panel) const {
   part.rows = Extent(op.rows);
   part.cols = Extent(op.cols);
   *panel = ReadPanel(wbuf, part.address, op.format);
-  CheckArray(panel->format->bits, part.rows, part.cols);
-  if (panel->format->has_outliers && ArrayColumns(arch_, panel->format->bits) < kMicroBlock) {
+  CheckArray(panel->format->pe_bits, part.rows, part.cols);
+  if (panel->format->has_outliers && ArrayColumns(arch_, panel->format->pe_bits) < kMicroBlock) {
     Fail(kSimError, "format ", panel->format->name, " has outliers, whose micro-blocks of ",
          kMicroBlock, " columns need an array that wide; it has ",
-         ArrayColumns(arch_, panel->format->bits));
+         ArrayColumns(arch_, panel->format->pe_bits));
   }
   if (panel->format->codes == Codes::kVictimPairs && !arch_.pair_decoders) {
     Fail(kSimError, "format ", panel->format->name,
@@ -93,18 +93,17 @@ Machine::Outcome Machine::Execute(const Preload& op) {
   }
   Panel panel;
   const PanelPart part = CheckedPart(op, &panel);
-  const int bits = panel.format->bits;
   Plane& plane = LoadedPlane(op.plane);
   if (panel.format->codes == Codes::kClusters)
     return PreloadClusters(panel, part, op.plane, &plane);
   if (panel.format->codes == Codes::kVictimPairs)
     return PreloadPairs(panel, part, op.plane, &plane);
   const bool scaled_rows = panel.format->scale == ScaleKind::kRowPow2;
-  const int64_t row_bytes = (part.cols * bits + 7) / 8 + (scaled_rows ? 1 : 0);
+  const int64_t row_bytes = (part.cols * panel.format->bits + 7) / 8 + (scaled_rows ? 1 : 0);
   wbuf().CountRead(kPanelHeaderBytes + part.rows * row_bytes);
   if (!values_) {
     plane.LoadShape(panel, part);
-    return PreloadWork(op.plane, bits, part.rows, part.cols);
+    return PreloadWork(op.plane, panel.format->pe_bits, part.rows, part.cols);
   }
   shifts_.assign(part.rows, 0);
   if (scaled_rows) {
@@ -121,7 +120,7 @@ Machine::Outcome Machine::Execute(const Preload& op) {
     raw_planes_[PlaneNumber(op.plane)] =
         std::make_shared<RawPlane>(ReadSlots(panel, part, slots, shifts_));
   }
-  return PreloadWork(op.plane, bits, part.rows, part.cols);
+  return PreloadWork(op.plane, panel.format->pe_bits, part.rows, part.cols);
 }
 
 Machine::Outcome Machine::Execute(const PreloadReplay& op) {
@@ -200,7 +199,7 @@ Work Machine::PreloadClusters(const Panel& panel, const PanelPart& part, const A
     raw_planes_[PlaneNumber(number)] = std::make_shared<RawPlane>(ReadClusters(panel, part, data));
   wbuf().CountRead(kPanelHeaderBytes + bytes);
   // A decoder per column expands a group while its rows go down: a row a cycle, as in any format.
-  return PreloadWork(number, panel.format->bits, part.rows, part.cols);
+  return PreloadWork(number, panel.format->pe_bits, part.rows, part.cols);
 }
 
 Work Machine::PreloadPairs(const Panel& panel, const PanelPart& part, const Affine& number,
@@ -272,7 +271,7 @@ Machine::Outcome Machine::Execute(const ReconConfig& op) {
 
 ReconSetting Machine::ReadOutlierRows(const Panel& panel, const PanelPart& part, Plane* plane) {
   const std::vector<int64_t>& rows = panel_index_.Rows(wbuf(), panel);
-  const ReconShape shape = MakeReconShape(arch_, panel.format->bits, part.rows, part.cols);
+  const ReconShape shape = MakeReconShape(arch_, panel.format->pe_bits, part.rows, part.cols);
   StripRows strips;
   ReconSetting setting;
   setting.bytes = kPanelHeaderBytes;

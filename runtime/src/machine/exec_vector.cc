@@ -189,20 +189,9 @@ void Machine::ReadWeightScales(const Drain& op, int64_t cols) {
     Fail(kSimError, cols, " columns; the panel at ", Hex{address}, " has ", panel.cols);
   }
   wbuf().CountRead(kPanelHeaderBytes);
-  switch (panel.format->scale) {
-    case ScaleKind::kRowPow2:
-      std::fill(scales_.begin(), scales_.end(), panel.weight_scale());
-      break;
-    case ScaleKind::kColumnFp16: {
-      const uint8_t* halves = wbuf().Read({panel.tail(), 0, 1, 2 * cols});
-      for (int64_t col = 0; col < cols && values_; ++col) {
-        uint16_t half;
-        std::memcpy(&half, halves + 2 * col, sizeof(half));
-        scales_[col] = HalfToFloat(half);
-      }
-      break;
-    }
-  }
+  const int64_t stored = panel.factor_bytes() + panel.scale_bytes() * cols;
+  const uint8_t* data = stored ? wbuf().Read({panel.tail(), 0, 1, stored}) : nullptr;
+  if (values_ || !stored) ColumnScales(panel, data, cols, scales_.data());
 }
 
 Machine::Outcome Machine::Execute(const Drain& op) {

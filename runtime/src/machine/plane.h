@@ -30,7 +30,7 @@ class Plane {
   // each.
   int reads() const { return reads_; }
   int cols() const { return cols_; }
-  int bits() const { return format_ ? format_->bits : 8; }
+  int bits() const { return format_ ? format_->pe_bits : 8; }
   int64_t outlier_rows() const { return outlier_rows_; }
   // Of weights in clusters, what temporal PEs add: once per unit of a magnitude.
   int max_magnitude() const { return max_magnitude_; }

@@ -19,9 +19,9 @@ RawPlane ReadSlots(const Panel& panel, const PanelPart& part, const uint8_t* slo
   RawPlane plane;
   // A PE takes signs and magnitudes as they are, because ReCoN needs the sign of -0; of other
   // widths and codes it gets the integer.
-  const bool whole = SlotBits(format.bits) == format.bits;
+  const bool whole = SlotBits(format.pe_bits) == format.bits;
   const bool raw = whole && (format.codes == Codes::kTwosComplement || format.sign_magnitude);
-  plane.mode.bits = SlotBits(format.bits);
+  plane.mode.bits = SlotBits(format.pe_bits);
   const bool magnitude = raw && format.sign_magnitude;
   plane.mode.code = magnitude ? SlotCode::kSignMagnitude : SlotCode::kTwosComplement;
   plane.guard_bits = format.guard_bits;

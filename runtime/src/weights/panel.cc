@@ -1,5 +1,6 @@
 #include "weights/panel.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <deque>
@@ -39,7 +40,7 @@ const WeightFormat* FindFormat(int code) {
 }
 
 void AddFormat(WeightFormat format) {
-  if (format.bits < 2 || format.bits > 8 ||
+  if (format.bits < 2 || format.bits > 8 || format.pe_bits > 8 ||
       (format.has_outliers && SlotBits(format.bits) != format.bits)) {
     Fail(kConfigError, "weight format '", format.name, "': slots of ", format.bits, " bits",
          format.has_outliers ? " with outliers; allowed: 2, 4, 8" : "; allowed: 2 to 8");
@@ -64,7 +65,7 @@ void CheckPanel(int64_t number, const uint8_t* data, int64_t bytes) {
     panel.rows = data[1] + 1;
     panel.cols = data[2] + 1;
     panel.exponent = static_cast<int8_t>(data[3]);
-    end = panel.tail() + (scaled_rows ? 0 : 2 * panel.cols);
+    end = panel.tail() + panel.factor_bytes() + panel.scale_bytes() * panel.cols;
   }
   if (!scaled_rows && panel.exponent != 0) {
     Fail(kIsaError, "weight panel ", number, " (", format->name, "): base exponent ",
@@ -96,6 +97,44 @@ float HalfToFloat(uint16_t half) {
     magnitude = std::ldexp(static_cast<float>(1024 + mantissa), static_cast<int>(exponent) - 25);
   }
   return half & 0x8000 ? -magnitude : magnitude;
+}
+
+void ColumnScales(const Panel& panel, const uint8_t* stored, int64_t cols, float* scales) {
+  const WeightFormat& format = *panel.format;
+  const float unit = std::ldexp(1.0f, -format.fraction_bits);
+  float factor = 1;
+  if (panel.factor_bytes()) std::memcpy(&factor, stored, sizeof(factor));
+  stored += panel.factor_bytes();
+  for (int64_t col = 0; col < cols; ++col) {
+    switch (format.scale) {
+      case ScaleKind::kColumnFp16: {
+        uint16_t half;
+        std::memcpy(&half, stored + 2 * col, sizeof(half));
+        scales[col] = HalfToFloat(half) * unit;
+        break;
+      }
+      case ScaleKind::kColumnE8M0:
+        if (stored[col] <= format.fraction_bits || stored[col] == 255) {
+          Fail(kSimError, "column ", col, " of the panel at ", Hex{panel.address}, ": E8M0 scale ",
+               int{stored[col]}, "; allowed: ", format.fraction_bits + 1, " to 254");
+        }
+        scales[col] = std::ldexp(unit, stored[col] - 127);
+        break;
+      case ScaleKind::kColumnE4M3: {
+        const int exponent = stored[col] >> 3, mantissa = stored[col] & 7;
+        if (stored[col] > 126) {
+          Fail(kSimError, "column ", col, " of the panel at ", Hex{panel.address}, ": E4M3 scale ",
+               int{stored[col]}, "; allowed: 0 to 126");
+        }
+        const float significand = static_cast<float>((exponent ? 8 : 0) + mantissa);
+        scales[col] = std::ldexp(significand, std::max(exponent, 1) - 10) * unit * factor;
+        break;
+      }
+      case ScaleKind::kRowPow2:
+        scales[col] = panel.weight_scale();
+        break;
+    }
+  }
 }
 
 }  // namespace microscopiq

@@ -29,6 +29,12 @@ struct Panel {
   }
   // First byte after the slots: column scales or row metadata.
   int64_t tail() const { return slots() + slot_bytes(); }
+  // Of columns' scales: what lies in front of them, and each.
+  int factor_bytes() const { return format->scale == ScaleKind::kColumnE4M3 ? 4 : 0; }
+  int scale_bytes() const {
+    if (format->scale == ScaleKind::kRowPow2) return 0;
+    return format->scale == ScaleKind::kColumnFp16 ? 2 : 1;
+  }
   int micro_blocks() const { return (cols + kMicroBlock - 1) / kMicroBlock; }
   int identifier_bytes() const { return format->has_outliers ? (micro_blocks() + 7) / 8 : 0; }
   // 2^(e - guard bits), the scale of all columns where rows have powers of two.
@@ -61,6 +67,10 @@ struct Outlier {
   int lower;
   int relative;
 };
+
+// What an integer of 1 is in each of the first columns, from their factor and scales as stored.
+// Throws SimError for bytes that mean nothing.
+void ColumnScales(const Panel& panel, const uint8_t* stored, int64_t cols, float* scales);
 
 float HalfToFloat(uint16_t half);
 

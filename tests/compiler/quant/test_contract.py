@@ -15,12 +15,14 @@ from microscopiq.target.errors import InputError
 from microscopiq.target.formats import WEIGHT_FORMATS
 from microscopiq.target.packing import pack, unpack
 from microscopiq.target.weight import dequantize
+from tests.distinct_formats import DISTINCT
 
 CASES = [
     (name, weight_format, calibrated)
     for name, entry in METHODS.items()
     for weight_format in entry.formats
     for calibrated in ((True,) if entry.needs_statistics else (False, True))
+    if weight_format in (*DISTINCT, *STUDY_FORMATS) or (name == "rtn" and not calibrated)
 ]
 every_case = pytest.mark.parametrize(("method", "weight_format", "calibrated"), CASES)
 OPTIONS = {
@@ -46,9 +48,9 @@ COUNTS = {
     "pruned", "saturated", "second_passes", "uncompensated", "zeroed",
 }  # fmt: skip
 OUT, INPUTS = 37, 150
-MOST_LOST = {2: 0.6, 3: 0.4, 4: 0.2, 8: 0.03}
+MOST_LOST = {2: 0.8, 3: 0.42, 4: 0.23, 6: 0.06, 8: 0.03}
 """Largest ``|W - Q| / |W|`` of rounding to nearest on these weights, by the bits of a slot. Found:
-uint2-g128 0.58, fineq 0.36, int4 0.17, fp8-channel 0.024."""
+int2 0.79, int3 0.40, fp4-e3m0 0.2, int6 0.04, fp8-channel 0.024."""
 
 
 def weights() -> np.ndarray:

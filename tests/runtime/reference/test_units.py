@@ -18,17 +18,10 @@ from microscopiq.target.isa import instructions as isa
 from microscopiq.target.isa.program import Argument, Function
 from microscopiq.target.isa.spec import Affine, Instruction, Mem
 from microscopiq.target.packing import pack
+from tests.distinct_formats import DISTINCT, method_of
 from tests.runtime.ordered import ordered
 
 TINY = load_arch("tiny-4x4")
-METHOD = {
-    "int4": "rtn",
-    "int8": "rtn",
-    "ms2": "microscopiq",
-    "ms4": "microscopiq",
-    "fineq": "fineq",
-    "olive4": "olive",
-}
 SIZES = {Mem.SPAD: 8192, Mem.WBUF: 4096, Mem.ACC: 4096, Mem.OBUF: 4096}
 """Bytes of each memory that are filled, used and compared."""
 PANEL = 100
@@ -40,7 +33,7 @@ def panel_bytes(name: str, out: int, inputs: int, seed: int) -> np.ndarray:
     """Return a panel with outliers whose rows differ in scale."""
     rng = np.random.default_rng(seed)
     matrix = rng.standard_t(3, (out, inputs)) * np.exp2(rng.integers(-6, 7, inputs))
-    weight, _ = quantize_weight(METHOD[name], matrix.astype(np.float32), name, "random")
+    weight, _ = quantize_weight(method_of(name), matrix.astype(np.float32), name, "random")
     return np.frombuffer(pack([weight]), np.int8)[12:]
 
 
@@ -98,7 +91,7 @@ seeds = st.integers(0, 1 << 32)
 
 @quick
 @given(
-    boxes(4, width=30), st.sampled_from([None, *WEIGHT_FORMATS]), bits, bits, st.integers(0, 31),
+    boxes(4, width=30), st.sampled_from([None, *DISTINCT]), bits, bits, st.integers(0, 31),
     seeds,
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
@@ -202,7 +195,7 @@ def parts(draw, name: str):
     out, inputs = draw(st.integers(1, 40)), draw(st.integers(1, 12))
     row0 = draw(st.integers(0, inputs - 1))
     rows = draw(st.integers(1, min(TINY.array_rows, inputs - row0)))
-    col0, columns = draw(st.integers(0, out - 1)), TINY.columns(WEIGHT_FORMATS[name].bits)
+    col0, columns = draw(st.integers(0, out - 1)), TINY.columns(WEIGHT_FORMATS[name].pe_bits)
     cols = draw(st.integers(1, min(columns, out - col0)))
     if WEIGHT_FORMATS[name].has_outliers:  # whole micro-blocks
         col0 = col0 // MICRO_BLOCK * MICRO_BLOCK
@@ -210,7 +203,7 @@ def parts(draw, name: str):
     return (out, inputs), row0, col0, rows, cols
 
 
-@pytest.mark.parametrize("name", WEIGHT_FORMATS)
+@pytest.mark.parametrize("name", DISTINCT)
 @pytest.mark.parametrize("accumulator_bits", [16, 32])
 @quick
 @given(st.data(), bits, bits, seeds)

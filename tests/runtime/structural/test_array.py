@@ -18,6 +18,7 @@ from microscopiq.target.isa.program import Argument, Function, Program
 from microscopiq.target.isa.spec import Mem
 from microscopiq.target.packing import pack
 from microscopiq.target.weight import empty, integers
+from tests.distinct_formats import DISTINCT
 from tests.runtime.gemm_program import at, gemm, random_weight
 from tests.runtime.ordered import ordered
 
@@ -101,7 +102,7 @@ def variant(arch, draw):
 @given(st.data())
 def test_programs_agree_in_every_bit_and_cycle(data):
     arch = variant(data.draw(st.sampled_from([TINY, SMALL])), data.draw)
-    name = data.draw(st.sampled_from(list(WEIGHT_FORMATS)))
+    name = data.draw(st.sampled_from(DISTINCT))
     m, k, n = (data.draw(st.integers(1, limit)) for limit in (MAX_ROWS, 140, 37))
     seed, flagged = data.draw(st.integers(0, 1 << 32)), data.draw(st.sampled_from([0.02, 0.2, 1]))
     weight = random_weight(name, n, k, seed, flagged=flagged)
@@ -139,7 +140,7 @@ def test_columns_that_cut_a_micro_block(name, columns, segment, trim):
 
 # Weights that share a PE, fill it, join several; and a PE that holds one narrow weight.
 @pytest.mark.parametrize(("pe_weight_bits", "multi_precision"), [(2, 1), (4, 1), (8, 1), (8, 0)])
-@pytest.mark.parametrize("name", [*WEIGHT_FORMATS, "rows"])
+@pytest.mark.parametrize("name", [*DISTINCT, "rows"])
 @settings(max_examples=15, phases=PHASES)
 @given(st.data())
 def test_every_pe_holds_every_format(pe_weight_bits, multi_precision, name, data):
@@ -148,7 +149,7 @@ def test_every_pe_holds_every_format(pe_weight_bits, multi_precision, name, data
     arch = dataclasses.replace(
         arch, array_cols=cols, pe_weight_bits=pe_weight_bits, multi_precision=multi_precision
     )
-    bits = 8 if name == "rows" else WEIGHT_FORMATS[name].bits
+    bits = 8 if name == "rows" else WEIGHT_FORMATS[name].pe_bits
     m, k = data.draw(st.integers(1, MAX_ROWS)), data.draw(st.integers(1, 8))
     n = data.draw(st.integers(1, arch.columns(bits)))
     seed = data.draw(st.integers(0, 1 << 32))
@@ -197,8 +198,8 @@ def in_turns(arch, weights, rows):
 def test_matmuls_share_the_array(data):
     """At the end of a call all its matmuls are stepped together, as they overlapped."""
     arch = variant(data.draw(st.sampled_from([SMALL, BIG])), data.draw)
-    name = data.draw(st.sampled_from(list(WEIGHT_FORMATS)))
-    limits = (arch.array_rows, arch.columns(WEIGHT_FORMATS[name].bits))
+    name = data.draw(st.sampled_from(DISTINCT))
+    limits = (arch.array_rows, arch.columns(WEIGHT_FORMATS[name].pe_bits))
     shapes = [[data.draw(st.integers(1, min(20, limit))) for limit in limits] for _ in range(2)]
     flagged, seed = data.draw(st.sampled_from([0.03, 0.1, 0.5])), data.draw(st.integers(0, 1 << 32))
     weights = [random_weight(name, n, k, seed + k, flagged=flagged) for k, n in shapes]
@@ -269,7 +270,7 @@ def passes_of(weight, strip_columns):
 @pytest.mark.parametrize("name", WITH_OUTLIERS)
 def test_a_whole_tile(name, units, segment):
     arch = dataclasses.replace(BIG, recon_units=units, recon_segment_columns=segment)
-    columns = arch.columns(WEIGHT_FORMATS[name].bits)
+    columns = arch.columns(WEIGHT_FORMATS[name].pe_bits)
     weight = random_weight(name, columns, 64, flagged=0.1)
     x = np.random.default_rng(2).integers(-127, 128, (5, 64), np.int8)
     found, record = both(arch, x, weight)

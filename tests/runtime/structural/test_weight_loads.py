@@ -124,7 +124,7 @@ def test_loads_follow_the_rows_that_stream(data):
         queue_depth=64,
     )
     name = draw(st.sampled_from(["int8", "int4", "ms2", "ms4"]))
-    most = min(20, arch.columns(WEIGHT_FORMATS[name].bits))
+    most = min(20, arch.columns(WEIGHT_FORMATS[name].pe_bits))
     flagged, seed = draw(st.sampled_from([0, 0.05, 0.5])), draw(st.integers(0, 1 << 32))
     weights, rows = [], draw(st.lists(st.integers(1, MAX_ROWS), min_size=3, max_size=8))
     tall = draw(st.booleans())
