@@ -12,11 +12,32 @@ int64_t OneOf(Random* random, Values... values) {
   return all[Below(random, sizeof...(values))];
 }
 
+// Channels of banks, whose bursts, pieces and rows go into each other.
+void MakeDram(ArchNumbers* arch, Random* random) {
+  arch->dram_channels = Between(random, 1, 4);
+  arch->dram_banks = OneOf(random, 1, 2, 5, 16);
+  arch->dram_burst_bytes = OneOf(random, 1, 8, 12, 64);
+  arch->dram_burst_cycles = Between(random, 1, 4);
+  arch->dram_interleave_bytes = arch->dram_burst_bytes * OneOf(random, 1, 3, 4);
+  arch->dram_row_bytes = arch->dram_interleave_bytes * OneOf(random, 1, 2, 5);
+  arch->dram_bank_groups = OneOf(random, 0, 0, 2, 4);
+  arch->dram_group_burst_cycles = OneOf(random, 0, 4, 9);
+  arch->dram_read_cycles = OneOf(random, 0, 7, 30);
+  arch->dram_write_cycles = OneOf(random, 0, 5, 20);
+  arch->dram_row_cycles = OneOf(random, 0, 10, 48);
+  arch->dram_four_rows_cycles = OneOf(random, 0, 9, 30);
+  arch->dram_turnaround_cycles = OneOf(random, 0, 3, 28);
+  arch->dram_refresh_interval_cycles = OneOf(random, 0, 50, 400);
+  arch->dram_refresh_cycles = arch->dram_refresh_interval_cycles / OneOf(random, 2, 10);
+  arch->dram_queue = OneOf(random, 1, 3, 48);
+  arch->dram_window = OneOf(random, 0, 0, 1, 16);
+}
+
 }  // namespace
 
 ArchNumbers MakeMachine(Random* random) {
   ArchNumbers arch;
-  // What isn't made up is 0: an ideal DRAM, and no host, which is no part of a program.
+  // What isn't made up is 0: a DRAM without channels, and no host, which is no part of a program.
   VisitArch(&arch, [](const char*, int64_t* value, int64_t, int64_t) { *value = 0; });
   // Few PEs: structural mode steps them all. Any number of columns, whole micro-blocks or not.
   arch.array_rows = Between(random, 2, 12);
@@ -46,6 +67,7 @@ ArchNumbers MakeMachine(Random* random) {
   }
   arch.dram_bandwidth_bytes_per_cycle = OneOf(random, 0, 1, 3, 16);
   arch.dram_latency_cycles = OneOf(random, 0, 1, 20);
+  if (OneIn(random, 3)) MakeDram(&arch, random);
   arch.vector_lanes = OneOf(random, 0, 1, 3, 8);
   arch.vector_latency_cycles = OneOf(random, 0, 1, 5);
   arch.vector_divide_cycles = OneOf(random, 1, 2, 5);

@@ -25,13 +25,19 @@ def call_energy(call: dict, numbers: dict[str, int], technology: Technology) -> 
         "array": _array(call, numbers, technology),
         "recon": _recon(call, numbers, technology),
         "vector": call["vector_ops"] * technology.vector_op_pj.value,
-        "dram": sum(call["dram_bytes"].values()) * technology.dram_pj_per_byte.value,
+        "dram": _dram_bytes(call) * technology.dram_pj_per_byte.value,
         "control": call["instructions"] * technology.instruction_pj.value,
     }
     for memory in MEMORIES:
         each = technology.sram_pj_per_byte(numbers[f"{memory}_bytes"])
         energy[memory] = sum(call["memory_bytes"][memory].values()) * each
     return {component: energy[component] for component in COMPONENTS}
+
+
+def _dram_bytes(call: dict) -> int:
+    """Return the bytes that cross the bus: those of whole bursts, where the memory has such."""
+    bursts = sum(call["dram_burst_bytes"].values())
+    return bursts or sum(call["dram_bytes"].values())
 
 
 def no_energy() -> dict[str, float]:

@@ -34,6 +34,7 @@ class Field:
 
 
 UNIT_DOC = "cycles of this unit that went to this cause; a unit's causes add up to `cycles`"
+BURSTS_DOC = "of the bursts that these took, what nobody asked for too; 0 without `dram_channels`"
 ENERGY_DOC = "dynamic energy of this component"
 
 RUN_FIELDS = (
@@ -99,6 +100,8 @@ CALL_FIELDS = (
     ),
     Field("calls[].dram_bytes.read", "bytes", "from off-chip memory"),
     Field("calls[].dram_bytes.written", "bytes", "to off-chip memory"),
+    Field("calls[].dram_burst_bytes.read", "bytes", BURSTS_DOC),
+    Field("calls[].dram_burst_bytes.written", "bytes", "likewise"),
     Field("calls[].memory_bytes.<memory>.read", "bytes", "from this on-chip memory"),
     Field("calls[].memory_bytes.<memory>.written", "bytes", "to this on-chip memory"),
     Field("calls[].energy_pj.<component>", "pJ", ENERGY_DOC, optional=True),

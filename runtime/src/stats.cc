@@ -72,6 +72,7 @@ void CallRecord::Add(const CallRecord& part) {
     for (int cause = 0; cause < kCauses; ++cause) units[unit][cause] += part.units[unit][cause];
   }
   add(&dram, part.dram);
+  add(&bursts, part.bursts);
   for (int mem = 0; mem < kMems; ++mem) add(&memories[mem], part.memories[mem]);
 }
 
@@ -95,7 +96,8 @@ std::string CallRecord::ToJson() const {
     if (unit > 1) out += ", ";
     out += Quote(kUnitNames[unit]) + ": " + microscopiq::ToJson(units[unit]);
   }
-  out += "}, \"dram_bytes\": " + microscopiq::ToJson(dram) + ", \"memory_bytes\": {";
+  out += "}, \"dram_bytes\": " + microscopiq::ToJson(dram);
+  out += ", \"dram_burst_bytes\": " + microscopiq::ToJson(bursts) + ", \"memory_bytes\": {";
   for (int mem = 0; mem < kMems; ++mem) {
     if (mem > 0) out += ", ";
     out += Quote(kMemNames[mem]) + ": " + microscopiq::ToJson(memories[mem]);

@@ -68,6 +68,7 @@ struct CallRecord {
   ReconCounts recon;
   std::array<UnitCycles, kUnits> units{};
   Traffic dram;
+  Traffic bursts;  // bytes of the bursts that these took, 0 without `dram_channels`
   std::array<Traffic, kMems> memories;
 
   // Adds what another part of the call did.

@@ -116,6 +116,7 @@ CallRecord Machine::Total() {
       part.cycles = done - end;
       part.units = times.units;
       part.array_window = times.array_window();
+      part.bursts = times.bursts;
       end = done;
       if (window.array_begin < 0) window.array_begin = times.array_begin;
       window.array_end = std::max(window.array_end, times.array_end);

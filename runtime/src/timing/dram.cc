@@ -55,9 +55,10 @@ Dram::Times Dram::Run(const DramTransfer& transfer, int64_t start) {
     bank.ready = Pass(from, bank.opened * row);
     bank.opened = 0;
   }
-  int64_t last = begin;
+  int64_t last = begin, bursts = 0;
   for (const int number : used_) {
     Channel& channel = channels_[number];
+    bursts += channel.asked;
     channel.bus = channel.end;
     last = std::max(last, channel.end);
     channel.asked = channel.opened = channel.busy = 0;
@@ -66,7 +67,7 @@ Dram::Times Dram::Run(const DramTransfer& transfer, int64_t start) {
   if (!transfer.write) last = std::max(last, Pass(begin, windows_ * kQuarters));
   const int64_t end = Ceil(last), queued = arch_.dram_queue * arch_.dram_burst_cycles;
   const int64_t way = transfer.write ? arch_.dram_write_cycles : arch_.dram_read_cycles;
-  return {std::max(start, end - queued), end + way};
+  return {std::max(start, end - queued), end + way, bursts * arch_.dram_burst_bytes};
 }
 
 void Dram::Count(const DramTransfer& transfer) {

@@ -31,8 +31,9 @@ struct DramTransfer {
 class Dram {
  public:
   struct Times {
-    int64_t free;  // when the unit has handed over its last burst
-    int64_t done;  // when the last byte is there
+    int64_t free;   // when the unit has handed over its last burst
+    int64_t done;   // when the last byte is there
+    int64_t bytes;  // of its bursts, with what nobody asked for
   };
 
   explicit Dram(const ArchNumbers& arch);

@@ -225,6 +225,8 @@ void Timing::StartWork(Unit unit, Work work, int64_t start) {
     const Dram::Times times = dram_.Run(*work.transfer, start);
     work.busy = times.free - start;
     work.latency += times.done - times.free;
+    Traffic& bursts = parts_[running_].bursts;
+    (work.transfer->write ? bursts.written : bursts.read) += times.bytes;
   } else if (work.dram) {
     channel_free_ = start + work.busy;
     for (UnitState& other : states_) {

@@ -77,6 +77,7 @@ struct PartTimes {
   std::array<UnitCycles, kUnits> units{};  // of the units that ran, or waited to run, its work
   int64_t done = 0;                        // when all of its results were there
   int64_t array_begin = -1, array_end = -1;
+  Traffic bursts;  // bytes of DRAM's bursts
 
   // Cycles from the start of the first plane's load to the last sum; 0 if there is none.
   int64_t array_window() const { return std::max<int64_t>(0, array_end - array_begin); }

@@ -28,12 +28,18 @@ CALL = {
     "accesses": {"activations": 40, "weights": 50, "sums_read": 0, "sums_written": 25},
     "recon": {"passes": 3, "second_passes": 1, "switch_ops": 1344},
     "dram_bytes": {"read": 128, "written": 32},
+    "dram_burst_bytes": {"read": 0, "written": 0},
     "memory_bytes": {name: {"read": 16, "written": 48} for name in MEMORIES},
 }
 
 
 def energy(call=CALL, numbers=DEFAULT, table=TABLE, **changes):
     return call_energy({**copy.deepcopy(call), **changes}, numbers, table)
+
+
+def test_whole_bursts_cross_the_bus():
+    found = energy(dram_burst_bytes={"read": 640, "written": 64})
+    assert found["dram"] == pytest.approx(704 * 31.2)
 
 
 def test_every_component_by_hand():

@@ -187,3 +187,21 @@ def test_a_program_of_an_impossible_memory_is_refused(keys, message):
     runtime.load()
     with pytest.raises(IsaError, match=message):
         tvm_ffi.get_global_func("microscopiq.runtime.create")(made.to_bytes())
+
+
+def test_bytes_of_whole_bursts():
+    """A gather of single bytes moves bursts of 64; without channels nothing is known of any."""
+
+    def moved(move: Move, arch) -> dict:
+        record = time_functions(program_of([move], arch))["f"][0]
+        return {
+            **record["dram_bytes"],
+            **{f"{k}*": v for k, v in record["dram_burst_bytes"].items()},
+        }
+
+    arch = machine("hbm2", "inf")
+    column = Move(0, cols=100, step=256)
+    assert moved(column, arch) == {"read": 100, "written": 0, "read*": 6400, "written*": 0}
+    assert moved(dataclasses.replace(column, step=4), arch)["read*"] == 448
+    assert moved(Move(32, cols=64, write=True), arch)["written*"] == 128
+    assert moved(column, load_arch("microscopiq-64x64"))["read*"] == 0
