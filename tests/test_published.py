@@ -156,6 +156,6 @@ def test_slow_benchmark_prints_every_figure(tmp_path):
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)
     expected = len(microscopiq.figures()) + len(fineq.figures()) + 5
-    assert len(rows) == expected == len(page.read_text().splitlines()) - 9
+    assert len(rows) == expected == len(page.read_text().splitlines()) - 10
     shares = [row["rebuilt"] for row in rows if row["source"] == "power"]
     assert all(0 <= share <= 100 for share in shares)
