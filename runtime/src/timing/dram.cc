@@ -76,9 +76,13 @@ void Dram::Count(const DramTransfer& transfer) {
   last_burst_ = -1;
   window_ = windows_ = 0;
   for (const DramSpan& span : transfer.spans) {
-    for (int64_t row = 0; row < span.rows; ++row) {
-      for (int64_t col = 0; col < span.cols; ++col) {
-        CountRun(span.address + row * span.pitch + col * span.step, span.bytes);
+    // In the order of addresses: on the chip any element is as near as another.
+    const bool across = span.pitch < span.step;
+    const int64_t outer = across ? span.cols : span.rows, inner = across ? span.rows : span.cols;
+    const int64_t far = across ? span.step : span.pitch, near = across ? span.pitch : span.step;
+    for (int64_t i = 0; i < outer; ++i) {
+      for (int64_t j = 0; j < inner; ++j) {
+        CountRun(span.address + i * far + j * near, span.bytes);
       }
     }
   }

@@ -203,5 +203,7 @@ def test_bytes_of_whole_bursts():
     column = Move(0, cols=100, step=256)
     assert moved(column, arch) == {"read": 100, "written": 0, "read*": 6400, "written*": 0}
     assert moved(dataclasses.replace(column, step=4), arch)["read*"] == 448
+    # Sixteen such columns beside each other go column by column, 64 bytes each.
+    assert moved(Move(0, 16, 4, 100, 256), arch)["read*"] == 6400
     assert moved(Move(32, cols=64, write=True), arch)["written*"] == 128
     assert moved(column, load_arch("microscopiq-64x64"))["read*"] == 0
