@@ -41,6 +41,8 @@ SQNR_DB = {
     "microscopiq-w2a8-kv2": 2.0,
     # Levels of 2 bits where no outlier is near; the step fits each group of 128 weights.
     "fineq-w2a8": 2.0,
+    # An outlier costs its neighbour; activations have 3 bits and a sign.
+    "olive-w4a4": 6.0,
     # Steps that grow with the weight, and shorter groups: scales are powers of two, in 3 bits of
     # mantissa, in fp16.
     "mxfp4": 12.0,
