@@ -10,6 +10,7 @@ from .weight import blocks
 
 COMPUTE = ("array", "recon", "control")
 """Components that papers call compute area: no memories, no vector unit."""
+ACTIVATION_BITS = 8
 MEMORIES = ("spad", "wbuf", "acc", "obuf")
 
 
@@ -44,6 +45,7 @@ def area(arch: Arch, technology: Technology | None = None) -> list[Part]:
     """
     table = technology or load_technology(arch.technology)
     parts = _array(arch, table) + _weight_loading(arch, table)
+    parts += _replay(arch, table)
     if arch.recon_units:
         segments, columns = recon_segments(arch)
         # MicroScopiQ A3: n (log2 n + 1) switches; FIFOs of depths n - 1 to 0 undo the array's skew.
@@ -59,6 +61,29 @@ def area(arch: Arch, technology: Technology | None = None) -> list[Part]:
     sizes = arch.numbers()
     parts += [Part(m, "byte", sizes[f"{m}_bytes"], table.sram_um2_per_byte) for m in MEMORIES]
     return parts
+
+
+def _replay(arch: Arch, table: Technology) -> list[Part]:
+    """Return what rows with lists of inputs add: networks for the activations, and the lists.
+
+    A list ascends, so that log2(inputs) ranks of multiplexers bring any activation of a group to
+    any row. Each row of a plane keeps for each list an input, a shift of up to 31, and whether its
+    digits have signs. Where a list starts, the columns before hand on nothing.
+    """
+    formats = [WEIGHT_FORMATS[name] for name in arch.weight_formats]
+    formats = [row for row in formats if row.has_outliers]
+    if not (arch.replay_columns and formats):
+        return []
+    group = max(row.group for row in formats)
+    lists = max(blocks(arch.columns(row.bits), arch.replay_columns) for row in formats)
+    ranks = (group - 1).bit_length()
+    starts = (lists - 1) * arch.array_rows
+    bits = lists * arch.array_rows * arch.weight_planes * (5 + ranks + 1)
+    multiplexers = ACTIVATION_BITS * (lists * ranks * group + starts)
+    return [
+        Part("array", "replay multiplexer bit", multiplexers, table.replay_multiplexer_um2_per_bit),
+        Part("array", "replay list bit", bits, table.weight_register_um2_per_bit),
+    ]
 
 
 def recon_segments(arch: Arch) -> tuple[int, int]:

@@ -45,6 +45,9 @@ class Technology:
     weight_register_um2_per_bit: Annotated[
         Entry, "bit of a third weight plane and more, or of a second weight bus and more"
     ]
+    replay_multiplexer_um2_per_bit: Annotated[
+        Entry, "bit of a rank of the network that brings listed activations to array rows"
+    ]
     recon_switch_um2: Annotated[Entry, "ReCoN switch with two inputs and two outputs"]
     sync_buffer_word_um2: Annotated[Entry, "place of a partial sum that waits for ReCoN"]
     control_um2: Annotated[Entry, "controller of the array"]

@@ -102,6 +102,11 @@ def weight_register() -> Cells:
     return register(1) + Cells({"mux": 1})
 
 
+def replay_multiplexer() -> Cells:
+    """Return a bit of a rank of the network that brings listed activations to array rows."""
+    return Cells({"mux": 1})
+
+
 def recon_switch() -> Cells:
     """Return a ReCoN switch: two outputs of four choices, a merge of four operands, registers."""
     choices = Cells({"mux": 2 * 3 * SUM_BITS})

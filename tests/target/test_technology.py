@@ -60,6 +60,7 @@ def test_published_anchors_give_the_entries():
         "recon_switch_um2": 204.68 / (64 * 7),
         "sync_buffer_word_um2": 20.45 / (64 * 63 / 2),
         "weight_register_um2_per_bit": 0.059 * gates.weight_register().um2,
+        "replay_multiplexer_um2_per_bit": 0.059 * gates.replay_multiplexer().um2,
         "weight_bus_pj_per_bit_per_mm": 200 / 256 / 10,
         "vector_lane_um2": 0.059 * (7700 + 4184),
         "sram_um2_per_byte": 8 * 0.027 / (0.021 * 31.8 * 2**20 / 1e6),
@@ -118,6 +119,7 @@ def test_counted_cells():
         "wide_decoder_um2": gates.pair_decoder(8, 5),
         "product_shifter_um2": gates.product_shifter(),
         "weight_register_um2_per_bit": gates.weight_register(),
+        "replay_multiplexer_um2_per_bit": gates.replay_multiplexer(),
         "recon_switch_um2": gates.recon_switch(),
         "sync_buffer_word_um2": gates.sync_buffer_word(),
     }
@@ -127,6 +129,21 @@ def test_counted_cells():
         assert counted == sorted(cells.counts.values()), name
     unit_um2 = gates.multi_precision_pe().um2 - gates.mac_pe(4).um2
     assert value["multi_precision_unit_um2"].value == pytest.approx(unit_um2, abs=0.05)
+
+
+def test_area_of_replay():
+    """Each list of inputs has a network of log2(128) ranks, and registers in each row and plane."""
+    arch = dataclasses.replace(load_arch("microscopiq-64x64"), replay_columns=64)
+    added = area(arch)[len(area(dataclasses.replace(arch, replay_columns=0))) :]
+    parts = {part.name: part.count for part in area(arch) if part.name.startswith("replay")}
+    # 128 columns of 2 bits are two lists; a shift of 5 bits, an input of 7, the row's code.
+    assert parts == {
+        "replay multiplexer bit": 2 * 7 * 128 * 8 + 64 * 8,
+        "replay list bit": 2 * 64 * 2 * (5 + 7 + 1),
+    }
+    assert len(added) == 2
+    plain = dataclasses.replace(arch, weight_formats=("int4",))
+    assert not any(part.name.startswith("replay") for part in area(plain))
 
 
 def test_energy_of_a_memory_grows_with_its_size():
