@@ -74,6 +74,12 @@ class Arch:
         1024,
         0,
     )
+    recon_waits: int = key(
+        "1: rows without outliers may wait in ReCoN behind those that it delays; 0: at the start",
+        0,
+        1,
+        0,
+    )
     weight_planes: int = key("weight planes of the array, which take turns", 2, 64)
     weight_buses: int = key(
         "weight buses; each loads a row a cycle into its share of the array rows", 1, 1024
@@ -252,6 +258,8 @@ def _contradictions(arch: Arch) -> list[str]:
             f"replay_columns = {arch.replay_columns}: allowed 0 and multiples of {MICRO_BLOCK}, "
             "because outliers of a micro-block share an exponent"
         )
+    if arch.recon_waits and not arch.recon_units:
+        found.append("recon_waits = 1 with recon_units = 0: allowed with ReCoN, where rows wait")
     if arch.weight_buses > arch.array_rows:
         found.append(
             f"weight_buses = {arch.weight_buses}: allowed up to array_rows = {arch.array_rows}"

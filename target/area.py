@@ -140,12 +140,15 @@ def pe_side_um(numbers: dict[str, int], table: Technology) -> float:
 def bus_bits(numbers: dict[str, int]) -> int:
     """Return the wires of a weight bus: an array row, and what goes with it.
 
-    A micro-block of columns gets the row's address, the plane and an enable, 16 bits, on its way
-    along the row; of a machine with ReCoN an outlier's scale and permutation list, 4 bytes.
+    A micro-block of columns gets the row's place in the bus's share, the plane and an enable; of a
+    machine with ReCoN one of them an outlier's scale and permutation list, 4 bytes, and its number.
     """
     columns = numbers["array_cols"]
-    merges = 32 if numbers["recon_units"] else 0
-    return columns * numbers["pe_weight_bits"] + 16 * blocks(columns, MICRO_BLOCK) + merges
+    micro_blocks = blocks(columns, MICRO_BLOCK)
+    share = blocks(numbers["array_rows"], numbers["weight_buses"])
+    address = (share - 1).bit_length() + (numbers["weight_planes"] - 1).bit_length() + 1
+    merges = 32 + (micro_blocks - 1).bit_length() if numbers["recon_units"] else 0
+    return columns * numbers["pe_weight_bits"] + address * micro_blocks + merges
 
 
 def _weight_loading(arch: Arch, table: Technology) -> list[Part]:

@@ -24,7 +24,7 @@ TILE_COUNTS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128, 192
 TILE_ROWS = (16, 32, 48, 64, 80, 96, 128, 160, 192, 256, 384, 512, 768, 1024)
 LOAD_SLOTS = (3, 2)
 RESULT_SLOTS = (2, 3, 1)
-MORE_LOADS, MORE_RESULTS = 10, 6
+MORE_LOADS, MORE_RESULTS = (10, 24), (6, 24)
 """Slots where planes follow each other in less time than a sum or a transfer is on its way."""
 STORE_PIECES = (1, 2, 4)
 PIECE_BYTES = 1 << 16
@@ -52,8 +52,8 @@ def legal_tiles(op: Gemm, arch: Arch) -> tuple[GemmTile, ...]:
 def _structures(op: Gemm, arch: Arch):
     """Yield the choices that don't depend on the rows of a tile, without those that are alike."""
     more = arch.row_release
-    load_slots = (*LOAD_SLOTS, MORE_LOADS) if more else LOAD_SLOTS
-    result_slots = (*RESULT_SLOTS, MORE_RESULTS) if more else RESULT_SLOTS
+    load_slots = (*LOAD_SLOTS, *MORE_LOADS) if more else LOAD_SLOTS
+    result_slots = (*RESULT_SLOTS, *MORE_RESULTS) if more else RESULT_SLOTS
     for order in ORDERS if op.column_blocks > 1 else ORDERS[:1]:
         for x_home in X_HOMES:
             for w_home in W_HOMES:
@@ -117,7 +117,7 @@ def default_gemm_tile(op: Gemm, arch: Arch) -> GemmTile:
     tiles = [
         tile
         for tile in legal_tiles(op, arch)
-        if tile.result_slots in (*slots, MORE_RESULTS)
+        if tile.result_slots in (*slots, *MORE_RESULTS)
         and tile.store_pieces == default_pieces(op, tile.tile_m)
     ]
     return least_tile(op, arch, tiles) if tiles else plain_tile(op, arch)
@@ -144,7 +144,12 @@ def least_tile(op: Gemm, arch: Arch, tiles: list[GemmTile]) -> GemmTile:
         if cycles <= least * near:
             break
     found = [item for item in walked if item[1] <= best * near]
-    return min(found, key=lambda item: item[:2])[2]
+    # Where rows wait for weights and ReCoN, more of them than the formula knows are on their way.
+    more = -1 if arch.row_release else 0
+    return min(
+        found,
+        key=lambda item: (*item[:2], more * item[2].result_slots, more * item[2].load_slots),
+    )[2]
 
 
 def plain_tile(op: Gemm, arch: Arch) -> GemmTile:

@@ -14,6 +14,8 @@ from ..operators import Gemm
 FLAGGED_SHARE = 0.038
 """Share of micro-blocks with outliers where weights are unknown: all-MiniLM-L6-v2 has 3.7 % in
 `ms4`, 4.2 % in `ms2`."""
+FEW_ROWS = 16
+"""Of so few activation rows each cycle is arranged anew (runtime/src/recon/traffic.cc)."""
 NEGLIGIBLE = 1e-4
 """Numbers of visits that are rarer than this are left out."""
 
@@ -32,6 +34,10 @@ class Visits:
         Cycles from a row's start to the next one's with that many visits.
     step : int
         Cycles that a visit takes: the sync buffer's and one for each rank of the butterfly.
+    units : int
+        Networks of a strip.
+    may_wait : bool
+        Whether rows without outliers may wait in ReCoN.
     """
 
     depth: int
@@ -39,6 +45,8 @@ class Visits:
     chance: np.ndarray
     turns: np.ndarray
     step: int
+    units: int
+    may_wait: bool
 
     @property
     def mean_turns(self) -> float:
@@ -63,6 +71,9 @@ class Visits:
           if it may start. With the same turns it takes the cycles that they leave.
         - Its weights: it can't start before they are loaded.
 
+        Where rows may wait in ReCoN there is no order to keep at the start, and networks are free
+        for them unless many rows take what the visits of both planes leave.
+
         Parameters
         ----------
         alike : bool
@@ -78,6 +89,9 @@ class Visits:
         order = self.step * count[:, None] / (count + 1)
         network = np.where((turns[:, None] != turns) & (count > 0), free[:, None], 0)
         wait, weight = np.maximum(order, network), chance[:, None] * chance
+        if self.may_wait:
+            crowded = np.maximum(0, count[:, None] + count - self.units) / self.units
+            order = wait = self.step * (min(rows / FEW_ROWS, 1) / 2 + crowded * (rows > FEW_ROWS))
         if alike:
             wait, weight = np.diag(np.diag(order)), np.diag(chance)
         busy = (rows - 1) * turns + 1
@@ -96,13 +110,14 @@ def plane_visits(op: Gemm, arch: Arch, depth: int, width: int) -> Visits | None:
     strip = min(segment, width)
     ranks = 1 + (segment - 1).bit_length()
     flagged = 1 - (1 - FLAGGED_SHARE) ** blocks(strip, MICRO_BLOCK)
-    return _visits(
-        depth, blocks(width, strip), flagged, max(1, arch.recon_units), MICRO_BLOCK - 1 + ranks
-    )
+    units, step = max(1, arch.recon_units), MICRO_BLOCK - 1 + ranks
+    return _visits(depth, blocks(width, strip), flagged, units, step, bool(arch.recon_waits))
 
 
 @functools.lru_cache(maxsize=1024)
-def _visits(depth: int, strips: int, flagged: float, units: int, step: int) -> Visits:
+def _visits(
+    depth: int, strips: int, flagged: float, units: int, step: int, may_wait: bool
+) -> Visits:
     """Return the visits of the busiest of several strips whose rows are flagged by chance."""
     below, up_to, found = 0.0, 0.0, []
     for count in range(depth + 1):
@@ -112,5 +127,5 @@ def _visits(depth: int, strips: int, flagged: float, units: int, step: int) -> V
         if chance > NEGLIGIBLE:
             found.append((count, chance))
     count, chance = np.array(found).T
-    turns = np.maximum(1, np.ceil(count / units))
-    return Visits(depth, count, chance / chance.sum(), turns, step)
+    turns = np.maximum(1, count / units)
+    return Visits(depth, count, chance / chance.sum(), turns, step, units, may_wait)

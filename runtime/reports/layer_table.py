@@ -23,6 +23,7 @@ COLUMNS = {
     "outlier_rows": "array rows with an outlier",
     "recon_passes": "activation rows through a ReCoN network",
     "recon_second_passes": "of these, second passes",
+    "recon_waits": "of these, rows without outliers that only wait",
     "recon_switch_ops": "switches that did something",
     "saturations": "accumulator writes that didn't fit",
 }

@@ -90,7 +90,8 @@ def _recon(call: dict, numbers: dict[str, int], technology: Technology) -> float
     passes = call["recon"]["passes"]
     if not passes:
         return 0.0
-    waiting = passes * numbers["array_cols"] / _pes(call, numbers)
+    columns = numbers["array_cols"] / _pes(call, numbers)
+    waiting = passes * min(numbers["recon_segment_columns"] or columns, columns)
     sums = call["recon"]["switch_ops"] * switch.value + waiting * buffer.value
     return sums * numbers["accumulator_bits"]
 

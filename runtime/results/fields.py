@@ -92,6 +92,7 @@ CALL_FIELDS = (
     Field("calls[].accesses.sums_written", "elements", "sums written"),
     Field("calls[].recon.passes", "rows", "activation rows through a ReCoN network"),
     Field("calls[].recon.second_passes", "rows", "of these, second passes"),
+    Field("calls[].recon.waits", "rows", "of these, rows without outliers that only wait"),
     Field("calls[].recon.switch_ops", "events", "switches that did something"),
     Field(
         "calls[].units.<unit>.<cause>",

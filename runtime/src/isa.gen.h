@@ -408,6 +408,7 @@ struct ArchNumbers {
   int64_t recon_units = -1;
   int64_t recon_segment_columns = -1;
   int64_t replay_columns = -1;
+  int64_t recon_waits = -1;
   int64_t weight_planes = -1;
   int64_t weight_buses = -1;
   int64_t row_release = -1;
@@ -448,7 +449,7 @@ struct ArchNumbers {
   int64_t host_bytes_per_ns = -1;
   int64_t handover_ns = -1;
 };
-constexpr int kArchKeys = 50;
+constexpr int kArchKeys = 51;
 template <typename Visit>
 void VisitArch(ArchNumbers* arch, Visit visit) {
   visit("array_rows", &arch->array_rows, 2, 1024);
@@ -462,6 +463,7 @@ void VisitArch(ArchNumbers* arch, Visit visit) {
   visit("recon_units", &arch->recon_units, 0, 64);
   visit("recon_segment_columns", &arch->recon_segment_columns, 0, 1024);
   visit("replay_columns", &arch->replay_columns, 0, 1024);
+  visit("recon_waits", &arch->recon_waits, 0, 1);
   visit("weight_planes", &arch->weight_planes, 2, 64);
   visit("weight_buses", &arch->weight_buses, 1, 1024);
   visit("row_release", &arch->row_release, 0, 1);

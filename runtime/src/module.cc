@@ -319,7 +319,7 @@ ReconPlan PlanOf(int rows, int cols, int strip_columns, int ranks, int units,
 
 void Append(const ReconVisit& visit, Numbers* table) {
   for (int64_t value :
-       {int64_t{visit.row}, int64_t{visit.pass}, visit.offset, int64_t{visit.unit}}) {
+       {int64_t{visit.row}, int64_t{visit.pass}, visit.offset, int64_t{visit.waits}}) {
     table->push_back(value);
   }
 }
@@ -327,9 +327,9 @@ void Append(const ReconVisit& visit, Numbers* table) {
 // Matmuls one after the other, each (first possible start, m, rows of its plane) with a plan of
 // its own unless it has no visits: what each one is granted.
 ffi::Array<ffi::Map<ffi::String, Numbers>> Traffic(int array_rows, int strip_columns, int ranks,
-                                                   int units, int strips,
+                                                   int units, int strips, bool may_wait,
                                                    const ffi::Array<Numbers>& matmuls) {
-  ReconTraffic traffic(array_rows);
+  ReconTraffic traffic(array_rows, strips, may_wait);
   ffi::Array<ffi::Map<ffi::String, Numbers>> out;
   for (const Numbers& matmul : matmuls) {
     const Numbers visits(matmul.begin() + 3, matmul.end());
@@ -337,7 +337,7 @@ ffi::Array<ffi::Map<ffi::String, Numbers>> Traffic(int array_rows, int strip_col
     const ReconPlan plan =
         PlanOf(rows, strips * strip_columns, strip_columns, ranks, units, visits);
     const ReconPlan* planned = plan.visits ? &plan : nullptr;
-    const int64_t start = traffic.EarliestStart(matmul[0], planned, rows, nullptr);
+    const int64_t start = traffic.EarliestStart(matmul[0], planned, rows, matmul[1], nullptr);
     std::vector<std::vector<ReconVisit>> granted;
     const ReconGrant grant =
         traffic.Reserve(start, planned, rows, matmul[1], nullptr, {&granted, nullptr});
@@ -349,7 +349,8 @@ ffi::Array<ffi::Map<ffi::String, Numbers>> Traffic(int array_rows, int strip_col
       }
     }
     out.push_back(
-        {{"times", {start, planned ? plan.turns : 1, grant.latency, grant.delay, grant.depth}},
+        {{"times",
+          {start, plan.cadence.period, plan.cadence.rows, grant.latency, grant.delay, grant.depth}},
          {"visits", table}});
   }
   return out;
@@ -363,7 +364,8 @@ ffi::Map<ffi::String, Numbers> Plan(int rows, int cols, int strip_columns, int r
   for (const auto& strip : plan.strips) {
     for (const ReconVisit& visit : strip) Append(visit, &table);
   }
-  return {{"totals", {plan.turns, plan.latency, plan.visits, plan.second_passes}},
+  return {{"totals",
+           {plan.cadence.period, plan.cadence.rows, plan.latency, plan.visits, plan.second_passes}},
           {"visits", table}};
 }
 

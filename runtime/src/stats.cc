@@ -67,6 +67,7 @@ void CallRecord::Add(const CallRecord& part) {
   accesses.sums_written += part.accesses.sums_written;
   recon.passes += part.recon.passes;
   recon.second_passes += part.recon.second_passes;
+  recon.waits += part.recon.waits;
   recon.switch_ops += part.recon.switch_ops;
   for (int unit = 0; unit < kUnits; ++unit) {
     for (int cause = 0; cause < kCauses; ++cause) units[unit][cause] += part.units[unit][cause];
@@ -90,6 +91,7 @@ std::string CallRecord::ToJson() const {
                                       {"sums_written", accesses.sums_written}});
   out += ", \"recon\": " + Object({{"passes", recon.passes},
                                    {"second_passes", recon.second_passes},
+                                   {"waits", recon.waits},
                                    {"switch_ops", recon.switch_ops}});
   out += ", \"units\": {";
   for (int unit = 1; unit < kUnits; ++unit) {

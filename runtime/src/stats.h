@@ -46,6 +46,7 @@ struct ArrayAccesses {
 struct ReconCounts {
   int64_t passes = 0;  // activation rows through a network
   int64_t second_passes = 0;
+  int64_t waits = 0;  // passes of rows without outliers, which are only held back
   int64_t switch_ops = 0;
 };
 

@@ -175,17 +175,18 @@ def test_area_of_pairs():
 
 
 def test_area_of_planes_and_buses():
-    """Of 64 x 64 PEs of 4 bits: a bit for each of two more planes; seven more buses of 416 wires,
-    256 of weights, 16 for each of 8 micro-blocks, 32 of an outlier's metadata."""
+    """Of 64 x 64 PEs of 4 bits: a bit for each of two more planes; seven more buses of 339 wires,
+    256 of weights, 6 for each of 8 micro-blocks (one of 8 rows, of 4 planes, an enable), 32 of an
+    outlier's metadata and 3 for its micro-block."""
     arch, table = load_arch("microscopiq-64x64"), load_technology("tsmc7")
     before = {part.name: part for part in area(arch)}
     more = dataclasses.replace(arch, weight_planes=4, weight_buses=8)
     parts = {part.name: part for part in area(more)}
     added = {name: part.count for name, part in parts.items() if name not in before}
-    assert added == {"plane bit": 2 * 64 * 64 * 4, "weight bus bit": 7 * 416}
+    assert added == {"plane bit": 2 * 64 * 64 * 4, "weight bus bit": 7 * 339}
     assert {parts[name].entry for name in added} == {table.weight_register_um2_per_bit}
     plain = dataclasses.replace(more, recon_units=0, weight_formats=("int4",))
-    assert {p.name: p.count for p in area(plain)}["weight bus bit"] == 7 * 384
+    assert {p.name: p.count for p in area(plain)}["weight bus bit"] == 7 * 304
 
 
 def test_all_mistakes_are_named_at_once(tmp_path):

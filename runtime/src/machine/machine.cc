@@ -117,6 +117,9 @@ CallRecord Machine::Total() {
       part.units = times.units;
       part.array_window = times.array_window();
       part.bursts = times.bursts;
+      part.recon.passes += times.recon_waits;
+      part.recon.waits = times.recon_waits;
+      part.recon.switch_ops += times.wait_switches;
       end = done;
       if (window.array_begin < 0) window.array_begin = times.array_begin;
       window.array_end = std::max(window.array_end, times.array_end);

@@ -1,6 +1,7 @@
 #include "recon/plan.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "kernels/slot.h"
 #include "recon/route.h"
@@ -8,24 +9,31 @@
 namespace microscopiq {
 namespace {
 
-// The reservations of one strip's networks: one repeats every `turns` cycles.
+// The reservations of one strip's networks: one repeats every period.
 class Reservations {
  public:
-  Reservations(int64_t turns, int units) : units_(units), taken_(turns) {}
+  Reservations(int64_t period, int64_t places) : places_(places), taken_(period) {}
 
-  // Reserves the first free cycle from `earliest` on; returns it and the network.
-  int64_t Take(int64_t earliest, int* unit) {
-    const int64_t turns = static_cast<int64_t>(taken_.size());
+  // Reserves the first free cycle from `earliest` on and returns it.
+  int64_t Take(int64_t earliest) {
+    const int64_t period = static_cast<int64_t>(taken_.size());
     int64_t cycle = earliest;
-    while (taken_[cycle % turns] == units_) ++cycle;
-    *unit = taken_[cycle % turns]++;
+    while (taken_[cycle % period] == places_) ++cycle;
+    ++taken_[cycle % period];
     return cycle;
   }
 
  private:
-  int units_;
-  std::vector<int> taken_;
+  int64_t places_;
+  std::vector<int64_t> taken_;
 };
+
+// `most` visits of an activation row to so many networks. Where each of them takes another place
+// in a period of as many cycles, no more than `units` rows that start in it meet anywhere.
+void SetCadence(int64_t most, int64_t units, ReconPlan* plan) {
+  plan->places = most > units ? std::gcd(most, units) : units;
+  if (most > units) plan->cadence = {most / plan->places, units / plan->places};
+}
 
 }  // namespace
 
@@ -52,6 +60,12 @@ ReconShape MakeReconShape(const ArchNumbers& arch, int bits, int64_t rows, int64
   return shape;
 }
 
+int MostStrips(const ArchNumbers& arch) {
+  if (!arch.recon_units) return 1;
+  constexpr int kNarrowest = 2;
+  return MakeReconShape(arch, kNarrowest, arch.array_rows, ArrayColumns(arch, kNarrowest)).strips();
+}
+
 void AddReconRow(const ReconShape& shape, int row, const std::vector<Outlier>& outliers,
                  StripRows* strips) {
   strips->resize(shape.strips());
@@ -73,25 +87,26 @@ void AddReconRow(const ReconShape& shape, int row, const std::vector<Outlier>& o
 ReconPlan MakeReconPlan(const ReconShape& shape, const StripRows& rows) {
   ReconPlan plan;
   plan.shape = shape;
+  int64_t most = 0;
   for (const std::vector<ReconRow>& strip : rows) {
     int64_t visits = 0;
     for (const ReconRow& row : strip) visits += row.passes;
     plan.visits += visits;
     plan.second_passes += visits - static_cast<int64_t>(strip.size());
-    plan.turns = std::max(plan.turns, visits ? (visits + shape.units - 1) / shape.units : 1);
+    most = std::max(most, visits);
   }
+  SetCadence(most, shape.units, &plan);
   plan.strips.resize(shape.strips());
   for (int strip = 0; strip < shape.strips(); ++strip) {
-    Reservations reservations(plan.turns, shape.units);
+    Reservations reservations(plan.cadence.period, plan.places);
     if (strip < static_cast<int>(rows.size())) plan.strips[strip].reserve(2 * rows[strip].size());
     int64_t delay = 0;
     auto visit = [&](int row, int pass) {
       // One cycle after its PE worked, a value can be in a switch. The table counts at the door
       // of the network, because that is what first and second passes share.
       const int64_t there = row + 1 + delay + (pass == 0 ? kSyncCycles : 0);
-      int unit = 0;
-      const int64_t offset = reservations.Take(there, &unit);
-      plan.strips[strip].push_back({row, pass, offset, unit});
+      const int64_t offset = reservations.Take(there);
+      plan.strips[strip].push_back({row, pass, offset});
       delay = offset + shape.ranks - (row + 1);
     };
     if (strip < static_cast<int>(rows.size())) {

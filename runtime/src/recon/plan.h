@@ -33,6 +33,9 @@ struct ReconShape {
 // A plane's own rows and columns, or the whole array where partial tiles aren't trimmed.
 ReconShape MakeReconShape(const ArchNumbers& arch, int bits, int64_t rows, int64_t cols);
 
+// Strips of the machine, in its narrowest weights.
+int MostStrips(const ArchNumbers& arch);
+
 // A row that holds an outlier in a strip. It needs two passes if one of its micro-blocks does.
 struct ReconRow {
   int row;
@@ -48,19 +51,28 @@ struct ReconVisit {
   int row;
   int pass;        // 0, or 1 for a second pass
   int64_t offset;  // cycles from an activation row's start, in the strip's first column, to ReCoN
-  int unit;
+  bool waits = false;  // a row without outliers, which is only held back
+};
+
+// When activation rows start: `rows` of them every `period` cycles, as evenly as that goes.
+struct Cadence {
+  int64_t period = 1;
+  int64_t rows = 1;
+
+  int64_t Start(int64_t row) const { return row * period / rows; }
 };
 
 struct ReconPlan {
   ReconShape shape;
-  int64_t turns = 1;          // cycles from one activation row's start to the next one's
+  Cadence cadence;
+  int64_t places = 1;         // visits of a strip in cycles that are alike modulo the period
   int64_t latency = 0;        // cycles from the last one's start to the last sum
   int64_t visits = 0;         // of one activation row, over all strips
   int64_t second_passes = 0;  // those of them that are second passes
   std::vector<std::vector<ReconVisit>> strips;  // by strip, in the order of time
 
   // Cycles from a matmul's start until the next one may start.
-  int64_t busy(int64_t m) const { return (m - 1) * turns + 1; }
+  int64_t busy(int64_t m) const { return cadence.Start(m - 1) + 1; }
 };
 
 ReconPlan MakeReconPlan(const ReconShape& shape, const StripRows& rows);

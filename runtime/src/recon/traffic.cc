@@ -1,37 +1,20 @@
 #include "recon/traffic.h"
 
 #include <algorithm>
-#include <numeric>
 
 namespace microscopiq {
 namespace {
 
-// Sets each bit whose `shift`-th later one is set.
-void MergeLater(int64_t shift, std::vector<uint64_t>* bits) {
-  const size_t words = shift / 64, rest = shift % 64;
-  for (size_t i = 0; i + words < bits->size(); ++i) {
-    uint64_t later = (*bits)[i + words] >> rest;
-    if (rest && i + words + 1 < bits->size()) later |= (*bits)[i + words + 1] << (64 - rest);
-    (*bits)[i] |= later;
-  }
-}
-
-// The first bit from `begin` on that isn't set; past the last one if there is none.
-int64_t NextClear(const std::vector<uint64_t>& bits, uint64_t begin) {
-  size_t word = begin / 64;
-  if (word == bits.size()) return static_cast<int64_t>(begin);
-  uint64_t clear = ~bits[word] & ~uint64_t{0} << begin % 64;
-  while (!clear) {
-    if (++word == bits.size()) return static_cast<int64_t>(word) * 64;
-    clear = ~bits[word];
-  }
-  return static_cast<int64_t>(word) * 64 + __builtin_ctzll(clear);
-}
+// Matmuls of so few activation rows leave no place of the period to others.
+constexpr int64_t kFewRows = 16;
+// Waiting so much longer at one row is less than waiting once more below.
+constexpr int64_t kWorthIt = 6;
 
 // The latest of some array rows; -1 if there is none.
-int64_t Latest(const Ranks* ready, int begin, int end) {
+int64_t Latest(const std::vector<Ranks>* ready, size_t strip, int begin, int end) {
   if (!ready || begin >= end) return -1;
-  return *std::max_element(ready->begin() + begin, ready->begin() + end);
+  const Ranks& ranks = (*ready)[strip];
+  return *std::max_element(ranks.begin() + begin, ranks.begin() + end);
 }
 
 bool Visits(const ReconPlan* plan, size_t strip) {
@@ -42,9 +25,8 @@ bool Visits(const ReconPlan* plan, size_t strip) {
 
 void ReconTraffic::Clear() {
   delays_ = false;
-  ahead_.clear();
-  bare_ = {};
-  networks_.clear();
+  std::fill(ahead_.begin(), ahead_.end(), Ahead{});
+  for (std::vector<Series>& network : networks_) network.clear();
 }
 
 void ReconTraffic::Ahead::Grow(int rows) {
@@ -75,36 +57,36 @@ int64_t ReconTraffic::Ahead::FreeFrom(int row) const {
   return static_cast<size_t>(row) < reached.size() ? reached[row] + 1 : 0;
 }
 
-size_t ReconTraffic::Strips(const ReconPlan* plan) const {
-  return std::max(ahead_.size(), plan ? plan->strips.size() : 1);
+int64_t ReconTraffic::Spare(const ReconPlan* plan, size_t strip, int64_t m) const {
+  if (!may_wait_ || !plan || strip >= plan->strips.size()) return 0;
+  if (m <= kFewRows) return INT64_MAX;
+  const int64_t own = static_cast<int64_t>(plan->strips[strip].size());
+  return plan->places * plan->cadence.period - own;
 }
 
-const ReconTraffic::Ahead& ReconTraffic::AheadOf(size_t strip) const {
-  return strip < ahead_.size() ? ahead_[strip] : bare_;
-}
-
-ReconTraffic::Entry ReconTraffic::Enter(int64_t start, const ReconPlan* plan, int rows,
-                                        const Ranks* ready) const {
+ReconTraffic::Entry ReconTraffic::Enter(int64_t start, const ReconPlan* plan, int rows, int64_t m,
+                                        const std::vector<Ranks>* ready) const {
   int64_t exit = -1;
-  for (size_t strip = 0; strip < Strips(plan); ++strip) {
+  for (size_t strip = 0; strip < ahead_.size(); ++strip) {
     // What a strip can't hold back in its buffers has to start later.
-    const Ahead& ahead = AheadOf(strip);
-    const bool visits = Visits(plan, strip);
-    const int end = visits ? plan->strips[strip].front().row + 1 : rows;
-    start = std::max(start + ahead.Needed(start, 0, end, false), Latest(ready, 0, end));
-    if (!visits) exit = std::max(exit, ahead.exit);
+    const bool waits = Spare(plan, strip, m) > 0, visits = Visits(plan, strip);
+    const int end = waits ? 1 : visits ? plan->strips[strip].front().row + 1 : rows;
+    start =
+        std::max(start + ahead_[strip].Needed(start, 0, end, false), Latest(ready, strip, 0, end));
+    if (!visits && !waits) exit = std::max(exit, ahead_[strip].exit);
   }
   if (start + rows - 1 > exit) return {start, rows};
-  return GoDeeper(start, plan, rows, exit);
+  return GoDeeper(start, plan, rows, m, exit);
 }
 
 ReconTraffic::Entry ReconTraffic::GoDeeper(int64_t start, const ReconPlan* plan, int rows,
-                                           int64_t exit) const {
+                                           int64_t m, int64_t exit) const {
   Entry best{exit + 2 - rows, rows};
   for (int depth = rows + 1; depth <= array_rows_ && start < best.start; ++depth) {
     // Rows further down may be the earlier ones' for longer.
-    for (size_t strip = 0; strip < Strips(plan); ++strip) {
-      if (!Visits(plan, strip)) start = std::max(start, AheadOf(strip).FreeFrom(depth - 1));
+    for (size_t strip = 0; strip < ahead_.size(); ++strip) {
+      if (Visits(plan, strip) || Spare(plan, strip, m) > 0) continue;
+      start = std::max(start, ahead_[strip].FreeFrom(depth - 1));
     }
     const int64_t entered = std::max(start, exit + 2 - depth);
     if (entered < best.start) best = {entered, depth};
@@ -113,169 +95,143 @@ ReconTraffic::Entry ReconTraffic::GoDeeper(int64_t start, const ReconPlan* plan,
 }
 
 ReconGrant ReconTraffic::Reserve(int64_t start, const ReconPlan* plan, int rows, int64_t m,
-                                 const Ranks* ready, const ReconNotes& notes) {
-  const size_t strips = plan ? plan->strips.size() : std::max<size_t>(1, ahead_.size());
-  const int64_t last = start + (m - 1) * (plan ? plan->turns : 1);
-  const Entry entry{start, Enter(start, plan, rows, ready).depth};
-  if (ahead_.size() < strips) ahead_.resize(strips, bare_);
+                                 const std::vector<Ranks>* ready, const ReconNotes& notes) {
+  const int64_t last = start + (plan ? plan->cadence.Start(m - 1) : m - 1);
+  const Entry entry{start, Enter(start, plan, rows, m, ready).depth};
   ReconGrant grant;
   grant.depth = entry.depth;
-  if (plan) {
-    Forget(start);
-    const size_t networks = strips * plan->shape.units;
-    if (networks_.size() < networks) networks_.resize(networks);
-    if (notes.visits) notes.visits->resize(strips);
-  }
-  const auto pass = [&](Ahead* ahead, int64_t delay) {
-    ahead->Grow(entry.depth);
-    ahead->Reach(0, entry.depth, last);
-    ahead->Leave(entry.depth, last, delay);
-  };
-  for (size_t strip = 0; strip < strips; ++strip) {
-    ahead_[strip].Grow(entry.depth);
-    if (!Visits(plan, strip)) {
-      pass(&ahead_[strip], 0);
+  if (plan) Forget(start);
+  if (plan && notes.visits) notes.visits->resize(plan->strips.size());
+  delays_ = false;
+  for (size_t strip = 0; strip < ahead_.size(); ++strip) {
+    Ahead& ahead = ahead_[strip];
+    ahead.Grow(entry.depth);
+    if (Visits(plan, strip) || Spare(plan, strip, m) > 0) {
+      std::vector<ReconVisit>* visits = notes.visits ? &(*notes.visits)[strip] : nullptr;
+      const size_t before = networks_[strip].size();
+      ReserveStrip(entry, *plan, strip, m, ready, visits);
+      grant.waits += networks_[strip].size() - before - plan->strips[strip].size();
     } else {
-      ReserveStrip(entry, *plan, strip, m, ready, notes.visits ? &(*notes.visits)[strip] : nullptr);
+      ahead.Reach(0, entry.depth, last);
+      ahead.Leave(entry.depth, last, 0);
     }
-    if (!plan) continue;
+    delays_ |= ahead.delay > 0;
+    if (!plan || strip >= plan->strips.size()) continue;
     const int last_column =
         std::min<int>((strip + 1) * plan->shape.strip_columns, plan->shape.cols) - 1;
-    const int64_t delay = ahead_[strip].delay;
-    grant.delay = std::max(grant.delay, delay);
-    grant.latency = std::max(grant.latency, entry.depth - 1 + last_column + delay);
+    grant.delay = std::max(grant.delay, ahead.delay);
+    grant.latency = std::max(grant.latency, entry.depth - 1 + last_column + ahead.delay);
   }
-  pass(&bare_, 0);
-  if (notes.passed) TellPassed(strips, entry.depth, last, notes.passed);
-  delays_ =
-      std::any_of(ahead_.begin(), ahead_.end(), [](const Ahead& ahead) { return ahead.delay > 0; });
+  if (notes.passed) TellPassed(entry.depth, last, notes.passed);
   return grant;
 }
 
-void ReconTraffic::TellPassed(size_t strips, int depth, int64_t last, Ranks* passed) const {
-  passed->assign(depth + 1, last);
-  for (size_t strip = 0; strip < strips; ++strip) {
+void ReconTraffic::TellPassed(int depth, int64_t last, std::vector<Ranks>* passed) const {
+  passed->assign(ahead_.size(), Ranks(depth + 1, last));
+  for (size_t strip = 0; strip < ahead_.size(); ++strip) {
     const Ahead& ahead = ahead_[strip];
-    for (int row = 0; row < depth; ++row) {
-      (*passed)[row] = std::max((*passed)[row], ahead.reached[row]);
-    }
-    (*passed)[depth] = std::max((*passed)[depth], ahead.exit + 1 - depth);
+    Ranks& ranks = (*passed)[strip];
+    for (int row = 0; row < depth; ++row) ranks[row] = std::max(ranks[row], ahead.reached[row]);
+    ranks[depth] = std::max(ranks[depth], ahead.exit + 1 - depth);
   }
 }
 
-void ReconTraffic::ReserveStrip(const Entry& entry, const ReconPlan& plan, size_t strip, int64_t m,
-                                const Ranks* ready, std::vector<ReconVisit>* granted) {
-  const int64_t start = entry.start;
-  Ahead& ahead = ahead_[strip];
-  const std::vector<ReconVisit>& visits = plan.strips[strip];
-  const int64_t last = start + (m - 1) * plan.turns;
-  taken_.resize(plan.shape.units);
-  for (int unit = 0; unit < plan.shape.units; ++unit) {
-    taken_[unit].Draw(networks_[strip * plan.shape.units + unit], start, plan.turns);
-  }
-  int64_t delay = 0;
-  ahead.Reach(0, visits.front().row + 1, last);
-  for (size_t i = 0; i < visits.size(); ++i) {
-    const ReconVisit& visit = visits[i];
-    const bool at_exit = i + 1 == visits.size();
-    const bool final = at_exit || visits[i + 1].row != visit.row;
-    const int next = at_exit ? entry.depth : visits[i + 1].row + 1;  // where it gets to
-    const int64_t behind = visit.row + 1 - plan.shape.ranks;  // from offset to the delay behind
-    int64_t earliest = visit.row + 1 + delay + (visit.pass == 0 ? kSyncCycles : 0);
-    if (visit.pass == 0) earliest = std::max(earliest, ahead.first_pass[visit.row] + 1 - start);
-    if (final) {
-      const int64_t loaded = Latest(ready, visit.row + 1, std::min(next, plan.shape.rows));
-      const int64_t needed =
-          std::max(ahead.Needed(start, visit.row + 1, next, at_exit), loaded - start);
-      earliest = std::max({earliest, ahead.final_pass[visit.row] + 1 - start, needed + behind});
+std::vector<int64_t> ReconTraffic::DelaysNeeded(const Entry& entry, const ReconPlan& plan,
+                                                size_t strip,
+                                                const std::vector<Ranks>* ready) const {
+  const Ahead& ahead = ahead_[strip];
+  std::vector<int64_t> needed(entry.depth + 1);
+  for (int row = 0; row < entry.depth; ++row) {
+    needed[row] = ahead.Needed(entry.start, row, row + 1, false);
+    if (ready && row < plan.shape.rows) {
+      needed[row] = std::max(needed[row], (*ready)[strip][row] - entry.start);
     }
-    Series series{start + earliest, plan.turns, m};
-    const int unit = Take(&series, strip, plan);
-    const int64_t offset = series.first - start;
-    if (granted) granted->push_back({visit.row, visit.pass, offset, unit});
-    delay = offset - behind;
-    if (visit.pass == 0) ahead.first_pass[visit.row] = series.last();
-    if (!final) continue;
-    ahead.final_pass[visit.row] = series.last();
-    ahead.Reach(visit.row + 1, next, last + delay);
+  }
+  needed[entry.depth] = ahead.exit + 1 - entry.start - (entry.depth - 1);
+  return needed;
+}
+
+void ReconTraffic::ReserveStrip(const Entry& entry, const ReconPlan& plan, size_t strip, int64_t m,
+                                const std::vector<Ranks>* ready, std::vector<ReconVisit>* granted) {
+  const int64_t start = entry.start, last = start + plan.cadence.Start(m - 1);
+  const std::vector<ReconVisit>& visits = plan.strips[strip];
+  const std::vector<int64_t> needed = DelaysNeeded(entry, plan, strip, ready);
+  Ahead& ahead = ahead_[strip];
+  taken_.Draw(networks_[strip], start, plan, may_wait_ && m <= kFewRows);
+  int64_t delay = 0, spare = Spare(&plan, strip, m);
+  size_t next = 0;  // visit
+  for (int row = 0; row < entry.depth; ++row) {
+    ahead.Reach(row, row + 1, last + delay);
+    const bool own = next < visits.size() && visits[next].row == row;
+    if (!own && needed[row + 1] <= delay) continue;
+    if (!own) --spare;
+    const int64_t behind = row + 1 - plan.shape.ranks;  // from offset to the delay behind
+    for (bool final = false; !final;) {
+      const int pass = own ? visits[next++].pass : 0;
+      final = next == visits.size() || visits[next].row != row || !own;
+      int64_t earliest = row + 1 + delay + (pass == 0 ? kSyncCycles : 0);
+      if (pass == 0) earliest = std::max(earliest, ahead.first_pass[row] + 1 - start);
+      if (final) {
+        earliest = std::max(earliest, ahead.final_pass[row] + 1 - start);
+        const int until = next == visits.size() ? entry.depth : visits[next].row + 1;
+        int64_t wait = std::max(earliest - behind, needed[row + 1]);
+        for (int below = row + 2; below <= until; ++below) {
+          // Rows below wait for themselves where there is a place to.
+          if (spare <= 0 || needed[below] <= wait + kWorthIt) {
+            wait = std::max(wait, needed[below]);
+          }
+        }
+        earliest = wait + behind;
+      }
+      Series series{start + earliest, plan.cadence, m};
+      taken_.Place(&series);
+      networks_[strip].push_back(series);
+      const int64_t offset = series.first - start;
+      if (granted) granted->push_back({row, pass, offset, !own});
+      delay = offset - behind;
+      if (pass == 0) ahead.first_pass[row] = series.last();
+      if (final) ahead.final_pass[row] = series.last();
+    }
   }
   ahead.Leave(entry.depth, last, delay);
 }
 
-int ReconTraffic::Take(Series* wanted, size_t strip, const ReconPlan& plan) {
-  const auto end = [](int64_t most, const Taken& taken) { return std::max(most, taken.end()); };
-  const int64_t last_end = std::accumulate(taken_.begin(), taken_.end(), int64_t{0}, end);
-  int chosen = -1;
-  for (; chosen < 0 && wanted->last() + wanted->turns < last_end; wanted->first += chosen < 0) {
-    for (size_t unit = 0; unit < taken_.size() && chosen < 0; ++unit) {
-      if (!taken_[unit].Meets(*wanted)) chosen = static_cast<int>(unit);
-    }
-  }
-  if (chosen < 0) {
-    // It goes on for longer than all that came earlier.
-    int64_t first = INT64_MAX;
-    for (size_t unit = 0; unit < taken_.size(); ++unit) {
-      const int64_t free = taken_[unit].FirstFree(wanted->first);
-      if (free >= first) continue;
-      first = free;
-      chosen = static_cast<int>(unit);
-    }
-    wanted->first = first;
-  }
-  taken_[chosen].Keep(*wanted);
-  networks_[strip * plan.shape.units + chosen].push_back(*wanted);
-  return chosen;
+void ReconTraffic::Taken::Draw(const std::vector<Series>& earlier, int64_t start,
+                               const ReconPlan& plan, bool few) {
+  start_ = start;
+  units_ = plan.shape.units;
+  places_ = plan.places;
+  few_ = few;
+  own_.assign(plan.cadence.period, 0);
+  int64_t end = start;
+  for (const Series& series : earlier) end = std::max(end, series.last() + 1);
+  visits_.assign(end - start, 0);
+  for (const Series& series : earlier) Add(series);
 }
 
-void ReconTraffic::Taken::Draw(const std::vector<Series>& network, int64_t start, int64_t turns) {
-  start_ = end_ = start;
-  turns_ = turns;
-  own_.assign((turns + 63) / 64, 0);
-  for (const Series& series : network) end_ = std::max(end_, series.last() + 1);
-  taken_.assign((end_ - start_ + 63) / 64, 0);
-  for (const Series& series : network) {
-    int64_t cycle = series.first;
-    if (cycle < start) cycle += (start - cycle + series.turns - 1) / series.turns * series.turns;
-    for (; cycle <= series.last(); cycle += series.turns) {
-      taken_[(cycle - start) / 64] |= uint64_t{1} << ((cycle - start) % 64);
-    }
+void ReconTraffic::Taken::Add(const Series& series) {
+  int64_t row = 0;
+  if (series.first < start_) {
+    row = (start_ - series.first) * series.cadence.rows / series.cadence.period;
+    while (series.at(row) < start_) ++row;
   }
-  within_ = taken_;
-  for (int64_t shift = turns; shift < end_ - start_; shift *= 2) MergeLater(shift, &within_);
+  for (; row < series.count && series.at(row) < end(); ++row) ++visits_[series.at(row) - start_];
 }
 
 bool ReconTraffic::Taken::Meets(const Series& wanted) const {
-  if (Has(own_, ResidueOf(wanted.first))) return true;
-  if (wanted.first >= end_) return false;
-  if (wanted.last() + wanted.turns >= end_) return Has(within_, wanted.first - start_);
-  for (int64_t cycle = wanted.first; cycle <= wanted.last(); cycle += wanted.turns) {
-    if (Has(taken_, cycle - start_)) return true;
+  if (!few_ && own_[(wanted.first - start_) % wanted.cadence.period] == places_) return true;
+  for (int64_t row = 0; row < wanted.count && wanted.at(row) < end(); ++row) {
+    if (visits_[wanted.at(row) - start_] == units_) return true;
   }
   return false;
 }
 
-int64_t ReconTraffic::Taken::FirstFree(int64_t cycle) const {
-  if (cycle < end_) {
-    const int64_t free = start_ + NextClear(within_, cycle - start_);
-    if (free < end_) return free;
-    cycle = end_;
-  }
-  int64_t residue = ResidueOf(cycle), free = NextClear(own_, residue);
-  if (free >= turns_) {
-    cycle += turns_ - residue;
-    residue = 0;
-    free = NextClear(own_, 0);
-    if (free >= turns_) return INT64_MAX;
-  }
-  return cycle + free - residue;
-}
-
-void ReconTraffic::Taken::Keep(const Series& series) {
-  const uint64_t residue = ResidueOf(series.first), drawn = end_ - start_;
-  own_[residue / 64] |= uint64_t{1} << residue % 64;
-  for (uint64_t offset = residue; offset < drawn; offset += turns_) {
-    within_[offset / 64] |= uint64_t{1} << offset % 64;
-  }
+void ReconTraffic::Taken::Place(Series* wanted) {
+  while (Meets(*wanted)) ++wanted->first;
+  // What comes later than all that is drawn has only each other to meet.
+  if (few_ && wanted->last() >= end()) visits_.resize(wanted->last() + 1 - start_);
+  ++own_[(wanted->first - start_) % wanted->cadence.period];
+  Add(*wanted);
 }
 
 void ReconTraffic::Forget(int64_t before) {

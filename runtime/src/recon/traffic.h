@@ -13,6 +13,7 @@ struct ReconGrant {
   int64_t latency = 0;  // cycles from its last activation row's start to its last sum
   int64_t delay = 0;    // what ReCoN holds its rows back at most
   int depth = 0;        // array rows that its sums go through
+  int64_t waits = 0;    // array rows without outliers that go through ReCoN, by strip
 };
 
 // Cycles less the array row, by array row.
@@ -21,8 +22,9 @@ using Ranks = std::vector<int64_t>;
 // What else to tell of a matmul that starts; what is null isn't told.
 struct ReconNotes {
   std::vector<std::vector<ReconVisit>>* visits = nullptr;  // by strip
-  // When the last activation row gets to each array row, and when its sums are behind the last one.
-  Ranks* passed = nullptr;
+  // By strip, when the last activation row gets to each array row, and when its sums are behind
+  // the last one.
+  std::vector<Ranks>* passed = nullptr;
 };
 
 // A plan is what a matmul needs when it has the array to itself. While the rows of earlier ones
@@ -30,66 +32,59 @@ struct ReconNotes {
 // cycles; no row of the array may be reached before the earlier ones have left it, and buffers
 // and sums keep their order. The sums of a short plane may go on down through rows below it, whose
 // weights count as 0, so that they leave behind those of a tall one without waiting at the start.
+// Where rows `may_wait`, one without outliers goes through a network too, if that keeps it behind
+// the earlier matmuls: else all rows before a strip's first visit have to start later.
 class ReconTraffic {
  public:
-  explicit ReconTraffic(int array_rows) : array_rows_(array_rows) {}
+  ReconTraffic(int array_rows, int strips, bool may_wait)
+      : array_rows_(array_rows), may_wait_(may_wait), ahead_(strips), networks_(strips) {}
 
   void Clear();
   // Whether ReCoN holds back what is on its way.
   bool delays() const { return delays_; }
-  // First cycle, `start` or later, at which a matmul may start; `plan` is null without outliers.
-  // `ready` has the first cycle, less the array row, at which activations may get to each row of
-  // its plane; null: at any.
-  int64_t EarliestStart(int64_t start, const ReconPlan* plan, int rows, const Ranks* ready) const {
-    return Enter(start, plan, rows, ready).start;
+  // First cycle, `start` or later, at which a matmul of m activation rows may start; `plan` is null
+  // without outliers. `ready` has, by strip, the first cycle, less the array row, at which
+  // activations may get to each row of its plane; null: at any.
+  int64_t EarliestStart(int64_t start, const ReconPlan* plan, int rows, int64_t m,
+                        const std::vector<Ranks>* ready) const {
+    return Enter(start, plan, rows, m, ready).start;
   }
-  // Starts a matmul of m activation rows; latency counts for its plan only.
-  ReconGrant Reserve(int64_t start, const ReconPlan* plan, int rows, int64_t m, const Ranks* ready,
-                     const ReconNotes& notes);
+  // Starts a matmul; latency counts for its plan only.
+  ReconGrant Reserve(int64_t start, const ReconPlan* plan, int rows, int64_t m,
+                     const std::vector<Ranks>* ready, const ReconNotes& notes);
 
  private:
   struct Entry {
     int64_t start;
     int depth;
   };
-  // Visits of one array row to one network: `count` of them, `turns` cycles apart.
+  // Visits of one array row, one for each activation row.
   struct Series {
     int64_t first;
-    int64_t turns;
+    Cadence cadence;
     int64_t count;
 
-    int64_t last() const { return first + (count - 1) * turns; }
+    int64_t at(int64_t row) const { return first + cadence.Start(row); }
+    int64_t last() const { return at(count - 1); }
   };
-  // The cycles of a network that earlier matmuls have taken, from the start of a new one on: few,
-  // because by then the last of their activation rows are on their way.
+  // The visits to a strip's networks from the start of a new matmul on: few cycles, because by then
+  // the last activation rows of earlier ones are on their way.
   class Taken {
    public:
-    // For matmuls that visit every `turns` cycles.
-    void Draw(const std::vector<Series>& network, int64_t start, int64_t turns);
-    bool Meets(const Series& wanted) const;
-    // First cycle, `cycle` or later, at which a series may start that goes on for longer than what
-    // was drawn; INT64_MAX if there is none.
-    int64_t FirstFree(int64_t cycle) const;
-    // A visit of the new matmul: its visits repeat alike, and meet if they share a residue.
-    void Keep(const Series& series);
-    int64_t end() const { return end_; }
+    // If there are `few` activation rows, all their cycles are drawn and no residue is theirs.
+    void Draw(const std::vector<Series>& earlier, int64_t start, const ReconPlan& plan, bool few);
+    // Moves a series to the first cycle at which it finds a network each time.
+    void Place(Series* wanted);
 
    private:
-    int64_t start_ = 0, turns_ = 1;
-    static bool Has(const std::vector<uint64_t>& bits, uint64_t place) {
-      return bits[place / 64] >> (place % 64) & 1;
-    }
-    // Of the cycles since the start, which are few: 32 bits divide faster.
-    int64_t ResidueOf(int64_t cycle) const {
-      const uint64_t since = cycle - start_;
-      if (since <= UINT32_MAX) return static_cast<uint32_t>(since) % static_cast<uint32_t>(turns_);
-      return static_cast<int64_t>(since % turns_);
-    }
-
-    int64_t end_ = 0;               // the first cycle after all of them
-    std::vector<uint64_t> taken_;   // by cycle from `start_` on
-    std::vector<uint64_t> within_;  // whether that cycle or any some turns later is taken
-    std::vector<uint64_t> own_;     // by residue, the new matmul's own visits
+    bool Meets(const Series& wanted) const;
+    // Counts what it visits in the cycles that are drawn.
+    void Add(const Series& series);
+    int64_t end() const { return start_ + static_cast<int64_t>(visits_.size()); }
+    int64_t start_ = 0, units_ = 0, places_ = 0;
+    bool few_ = false;
+    std::vector<int64_t> visits_;  // by cycle from `start_` on
+    std::vector<int64_t> own_;     // by residue of the period, the new matmul's visits
   };
   // What the matmuls so far leave in a strip. Array rows past a short tile keep what an earlier
   // one left there. Times are those of its first column; -1 is before all.
@@ -114,27 +109,27 @@ class ReconTraffic {
   };
 
   // The least depth of those that let a matmul start soonest.
-  Entry Enter(int64_t start, const ReconPlan* plan, int rows, const Ranks* ready) const;
+  Entry Enter(int64_t start, const ReconPlan* plan, int rows, int64_t m,
+              const std::vector<Ranks>* ready) const;
   // The same when what holds whatever the depth lets it start at `start`.
-  Entry GoDeeper(int64_t start, const ReconPlan* plan, int rows, int64_t exit) const;
-  size_t Strips(const ReconPlan* plan) const;
-  const Ahead& AheadOf(size_t strip) const;
+  Entry GoDeeper(int64_t start, const ReconPlan* plan, int rows, int64_t m, int64_t exit) const;
+  // Places of a strip's networks for rows that only wait.
+  int64_t Spare(const ReconPlan* plan, size_t strip, int64_t m) const;
+  // By array row, and for what is behind the last one, the delay to get there with.
+  std::vector<int64_t> DelaysNeeded(const Entry& entry, const ReconPlan& plan, size_t strip,
+                                    const std::vector<Ranks>* ready) const;
   void ReserveStrip(const Entry& entry, const ReconPlan& plan, size_t strip, int64_t m,
-                    const Ranks* ready, std::vector<ReconVisit>* granted);
+                    const std::vector<Ranks>* ready, std::vector<ReconVisit>* granted);
   // Of the matmul that came last, which started its last row at `last`.
-  void TellPassed(size_t strips, int depth, int64_t last, Ranks* passed) const;
-  // Moves a series to the first cycle, in a residue that the strip's own visits leave free, at
-  // which one of its networks is free; returns which one.
-  int Take(Series* wanted, size_t strip, const ReconPlan& plan);
+  void TellPassed(int depth, int64_t last, std::vector<Ranks>* passed) const;
   void Forget(int64_t before);
 
   const int array_rows_;
+  const bool may_wait_;
   bool delays_ = false;
-  std::vector<Ahead> ahead_;                   // by strip, of those that any plan had
-  Ahead bare_;                                 // in the other strips
-  std::vector<std::vector<Series>> networks_;  // by strip and unit
-  // Of the strip whose visits are being granted:
-  std::vector<Taken> taken_;  // by unit
+  std::vector<Ahead> ahead_;                   // by strip
+  std::vector<std::vector<Series>> networks_;  // by strip, of the matmuls on their way
+  Taken taken_;                                // of the strip whose visits are being granted
 };
 
 }  // namespace microscopiq

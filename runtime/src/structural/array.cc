@@ -9,6 +9,9 @@
 namespace microscopiq {
 namespace {
 
+// What rows do in ReCoN.
+constexpr uint8_t kMerges = 1, kWaits = 2;
+
 template <typename T>
 bool InStep(const T& activation, const Psum& sum) {
   return activation.there == sum.there && activation.tag.job == sum.tag.job &&
@@ -76,7 +79,7 @@ void StructuralArray::Reset(const std::vector<StructuralJob>& jobs) {
 void StructuralArray::AddLoads(const std::vector<StructuralJob>& jobs) {
   registers_.reset();
   if (!jobs[0].load) return;
-  registers_.emplace(arch_, shape_.rows, shape_.cols);
+  registers_.emplace(arch_, shape_.rows, shape_.cols, shape_.strip_columns);
   std::set<size_t> known;
   for (const StructuralJob& job : jobs) {
     if (known.insert(job.load_number).second) registers_->Add(job.load_number, *job.load);
@@ -101,7 +104,7 @@ void StructuralArray::AddJob(const StructuralJob& job) {
   state.job = job;
   state.shape = MakeReconShape(arch_, plane.mode.bits, job.depth, plane.cols);
   ReconPlan plan = PlanOf(state.shape, plane);
-  state.turns = plan.turns;
+  state.cadence = plan.cadence;
   state.limit = job.start + 2 * (plan.busy(job.m) + plan.latency);
   if (job.visits) {
     plan.strips = *job.visits;
@@ -121,7 +124,9 @@ void StructuralArray::AddJob(const StructuralJob& job) {
     StripJob config = ConfigureStrip(state.shape, strip, plane, plan);
     config.reserved = job.visits != nullptr;
     config.start = job.start + strip * shape_.strip_columns;
-    for (const auto& row : config.rows) state.visits[row.first * shape_.strips() + strip] = 1;
+    for (const auto& [row, of_row] : config.rows) {
+      state.visits[row * shape_.strips() + strip] = of_row.visits[0].waits ? kWaits : kMerges;
+    }
     strips_[strip].AddJob(config);
   }
   state.left = int64_t{job.m} * state.shape.cols;
@@ -140,7 +145,10 @@ void StructuralArray::Cycle(int64_t cycle) {
     const int first = static_cast<int>(i) * shape_.strip_columns;
     for (const ReconStrip::Return& back : strips_[i].Receive(cycle)) {
       const int column = first + back.column;
-      CheckLoaded(cycle, back.row, column, jobs_[back.sum.tag.job].job, true);
+      const JobState& state = jobs_[back.sum.tag.job];
+      if (state.visits[back.row * shape_.strips() + i] == kMerges) {
+        CheckLoaded(cycle, back.row, column, state.job, true);
+      }
       Below(cycle, back.row, column, back.sum);
     }
   }
@@ -166,7 +174,7 @@ void StructuralArray::FeedRow(int64_t cycle, int row) {
   if (feed.job < jobs_.size()) {
     JobState& state = jobs_[feed.job];
     const StructuralJob& job = state.job;
-    const int64_t start = job.start + feed.m * state.turns;
+    const int64_t start = job.start + state.cadence.Start(feed.m);
     if (cycle == start + row) {
       if (row == 0) state.result.last_start = start;
       const int8_t x = Listed(job, feed.m, row, 0);
@@ -218,8 +226,8 @@ void StructuralArray::Work(int64_t cycle, int row, int column) {
   if (row < state.job.plane->rows) {
     product.magnitude <<= state.job.plane->ShiftAt(row, column);
   }
-  if (state.visits[row * shape_.strips() + strip]) {
-    CheckLoaded(cycle, row, column, state.job, true);
+  if (const uint8_t visit = state.visits[row * shape_.strips() + strip]) {
+    if (visit == kMerges) CheckLoaded(cycle, row, column, state.job, true);
     const Res res{true, product.negative, product.magnitude};
     strips_[strip].Send(cycle, column - strip * shape_.strip_columns, in.tag, in.x, res, sum.value);
   } else {

@@ -78,11 +78,11 @@ class StructuralArray {
   struct JobState {
     StructuralJob job;
     ReconShape shape;
-    int64_t turns = 1;
+    Cadence cadence;
     int64_t limit = 0;  // cycle by which it has ended
     std::unique_ptr<PeLayout> layout;
     std::vector<PeRow> weights;
-    std::vector<uint8_t> visits;  // (rows, strips): whether the row visits ReCoN
+    std::vector<uint8_t> visits;  // (rows, strips): 0, or why the row visits ReCoN
     StructuralResult result;
     int64_t left = 0;  // sums that haven't come yet
     std::vector<int64_t> sums;

@@ -189,7 +189,7 @@ StripJob ConfigureStrip(const ReconShape& shape, int strip, const RawPlane& plan
                         const ReconPlan& plan) {
   const int first = strip * shape.strip_columns;
   StripJob job;
-  job.turns = plan.turns;
+  job.cadence = plan.cadence;
   job.columns = std::clamp(shape.cols - first, 0, shape.strip_columns);
   if (strip >= static_cast<int>(plan.strips.size())) return job;
   for (const ReconVisit& visit : plan.strips[strip]) {
@@ -200,9 +200,11 @@ StripJob ConfigureStrip(const ReconShape& shape, int strip, const RawPlane& plan
   // The last one may be cut: an array has any number of columns.
   const int blocks = (shape.strip_columns + kMicroBlock - 1) / kMicroBlock;
   for (auto& [row, config] : job.rows) {
+    config.relative.assign(blocks, 0);
+    config.routes.assign(blocks, RouteBlock({}));
+    if (config.visits[0].waits) continue;
     config.shift = plane.shifts[row];
     config.half = plane.mantissa_bits / 2;
-    config.relative.assign(blocks, 0);
     std::vector<std::vector<HalfPair>> pairs(blocks);
     for (const Outlier& outlier : plane.outliers[row]) {
       const int block = (outlier.upper - first) / kMicroBlock;
@@ -210,7 +212,7 @@ StripJob ConfigureStrip(const ReconShape& shape, int strip, const RawPlane& plan
       pairs[block].push_back({outlier.upper % kMicroBlock, outlier.lower % kMicroBlock});
       config.relative[block] = outlier.relative;
     }
-    for (const auto& block : pairs) config.routes.push_back(RouteBlock(block));
+    for (int block = 0; block < blocks; ++block) config.routes[block] = RouteBlock(pairs[block]);
   }
   return job;
 }

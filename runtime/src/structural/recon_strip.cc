@@ -50,6 +50,8 @@ void ReconStrip::Step(int64_t cycle) {
 }
 
 void ReconStrip::Arbitrate(int64_t cycle) {
+  // Networks are alike: those that come in one cycle take one after the other.
+  int unit = 0;
   for (const auto& [row, buffers] : rows_) {
     for (int pass = 0; pass < 2; ++pass) {
       const std::vector<Fifo<Entry>>& fifos = pass ? buffers.returned : buffers.sync;
@@ -58,13 +60,16 @@ void ReconStrip::Arbitrate(int64_t cycle) {
       const StripJob& job = jobs_[entry->tag.job];
       const ReconVisit& visit = ConfigOf(entry->tag).visits[pass];
       const int64_t since = cycle - job.start - visit.offset;
-      const int64_t wanted = entry->tag.m * job.turns;
+      const int64_t wanted = job.cadence.Start(entry->tag.m);
       if (job.reserved && since > wanted) {
         Fail(kSimError, "internal: array row ", row, " comes ", since - wanted,
              " cycles after its reservation of ReCoN");
       }
-      if (job.reserved ? since < wanted : since % job.turns != 0) continue;
-      grants_.push_back({entry->tag, pass, visit.unit, cycle});
+      if (job.reserved ? since < wanted : (since - wanted) % job.cadence.period != 0) continue;
+      if (unit == shape_.units) {
+        Fail(kSimError, "internal: more than ", unit, " array rows come to ReCoN in cycle ", cycle);
+      }
+      grants_.push_back({entry->tag, pass, unit++, cycle});
     }
   }
 }

@@ -24,10 +24,10 @@ struct RowConfig {
 // What a strip knows of a matmul.
 struct StripJob {
   int64_t start = 0;  // cycle in which its first activation row starts in the first column
-  int64_t turns = 1;
+  Cadence cadence;
   int columns = 0;  // of the strip that hold weights
-  // Each visit has its cycle. Else a row is served in the first one, of every `turns`, that is
-  // its visit's.
+  // Each visit has its cycle. Else a row is served in the first one that its place in the period
+  // allows.
   bool reserved = false;
   std::map<int, RowConfig> rows;
 };

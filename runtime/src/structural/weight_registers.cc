@@ -4,19 +4,28 @@
 
 namespace microscopiq {
 
-WeightRegisters::WeightRegisters(const ArchNumbers& arch, int rows, int cols)
-    : rows_(rows), cols_(cols), together_(arch.row_release ? kMicroBlock : 1) {
+WeightRegisters::WeightRegisters(const ArchNumbers& arch, int rows, int cols, int strip_columns)
+    : rows_(rows),
+      cols_(cols),
+      strip_columns_(strip_columns),
+      together_(arch.row_release ? kMicroBlock : 1) {
   const size_t count = Place(static_cast<int>(arch.weight_planes), 0, 0);
   weights_.assign(count, 0);
   merges_.assign(count, 0);
 }
 
 void WeightRegisters::Add(size_t number, const PlaneLoad& load) {
-  const auto add = [&](const std::vector<int64_t>& cycles, bool merges) {
-    const int known = std::min(rows_, static_cast<int>(cycles.size()));
-    for (int row = 0; row < known; ++row) {
-      if (cycles[row] < 0) continue;
-      writers_.push_back({cycles[row], number, Place(load.plane, row, 0), merges});
+  const auto add = [&](const std::vector<std::vector<int64_t>>& strips, bool merges) {
+    const int width = strips.size() > 1 ? strip_columns_ : cols_;
+    for (size_t strip = 0; strip < strips.size(); ++strip) {
+      const int first = static_cast<int>(strip) * width;
+      const int cols = std::min(width, cols_ - first);
+      const int known = std::min(rows_, static_cast<int>(strips[strip].size()));
+      for (int row = 0; row < known && cols > 0; ++row) {
+        const int64_t cycle = strips[strip][row];
+        if (cycle < 0) continue;
+        writers_.push_back({cycle + first, number, Place(load.plane, row, first), cols, merges});
+      }
     }
   };
   add(load.rows, false);
@@ -36,13 +45,13 @@ void WeightRegisters::Step(int64_t cycle) {
   for (Writer& writer : active_) {
     std::vector<size_t>& registers = writer.merges ? merges_ : weights_;
     const int64_t steps = 1 + (cycle - 1 - writer.cycle) / together_;
-    const int until = static_cast<int>(std::min<int64_t>(cols_, steps * together_));
+    const int until = static_cast<int>(std::min<int64_t>(writer.cols, steps * together_));
     for (; writer.done < until; ++writer.done) {
       registers[writer.first + writer.done] = writer.number + 1;
     }
   }
   active_.erase(std::remove_if(active_.begin(), active_.end(),
-                               [&](const Writer& writer) { return writer.done == cols_; }),
+                               [&](const Writer& writer) { return writer.done == writer.cols; }),
                 active_.end());
 }
 

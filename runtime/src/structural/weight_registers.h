@@ -12,7 +12,8 @@ namespace microscopiq {
 
 class WeightRegisters {
  public:
-  WeightRegisters(const ArchNumbers& arch, int rows, int cols);
+  // Columns of a strip count where loads have times for each.
+  WeightRegisters(const ArchNumbers& arch, int rows, int cols, int strip_columns);
 
   // A preload, and its recon.config, by its number in the call; they come in that order.
   void Add(size_t number, const PlaneLoad& load);
@@ -28,9 +29,10 @@ class WeightRegisters {
  private:
   // A row on its way from column to column.
   struct Writer {
-    int64_t cycle;  // in which the first column is written
+    int64_t cycle;  // in which its first column is written
     size_t number;
     size_t first;  // place of its first column
+    int cols;
     bool merges;
     int done = 0;  // columns
   };
@@ -41,6 +43,7 @@ class WeightRegisters {
 
   int rows_;
   int cols_;
+  int strip_columns_;
   int together_;  // columns that are written in one cycle
   bool sorted_ = true;
   std::vector<size_t> weights_, merges_;  // number of the preload, and 1; 0: none yet

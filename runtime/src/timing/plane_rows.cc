@@ -8,30 +8,46 @@ PlaneRows::PlaneRows(const ArchNumbers& arch)
     : by_row_(arch.row_release),
       follows_(arch.weight_buses == 1),
       bus_rows_(static_cast<int>((arch.array_rows + arch.weight_buses - 1) / arch.weight_buses)),
-      planes_(arch.weight_planes) {
+      planes_(arch.weight_planes),
+      strip_columns_(static_cast<int>(arch.recon_segment_columns)) {
+  const size_t strips = by_row_ ? MostStrips(arch) : 1;
+  const Ranks rows(arch.array_rows);
   for (PlaneState& plane : planes_) {
-    for (std::vector<int64_t>* times : {&plane.ready, &plane.passed, &plane.served}) {
-      times->resize(arch.array_rows);
+    for (std::vector<Ranks>* times : {&plane.ready, &plane.passed, &plane.served}) {
+      times->assign(strips, rows);
     }
   }
-  weight_bus_.resize(arch.weight_buses);
+  weight_bus_.assign(strips, std::vector<Bus>(arch.weight_buses));
   merge_bus_.resize(arch.weight_buses);
   Clear();
 }
 
 void PlaneRows::Clear() {
+  const auto fill = [](std::vector<Ranks>* strips, int64_t value) {
+    for (Ranks& strip : *strips) std::fill(strip.begin(), strip.end(), value);
+  };
   for (PlaneState& plane : planes_) {
-    std::fill(plane.ready.begin(), plane.ready.end(), 0);
-    std::fill(plane.passed.begin(), plane.passed.end(), -1);
-    std::fill(plane.served.begin(), plane.served.end(), -1);
+    fill(&plane.ready, 0);
+    fill(&plane.passed, -1);
+    fill(&plane.served, -1);
   }
-  std::fill(weight_bus_.begin(), weight_bus_.end(), 0);
-  std::fill(merge_bus_.begin(), merge_bus_.end(), 0);
+  for (std::vector<Bus>& buses : weight_bus_) {
+    for (Bus& bus : buses) bus.Clear();
+  }
+  for (Bus& bus : merge_bus_) bus.Clear();
+}
+
+int64_t PlaneRows::Bus::Take(int64_t start, int64_t earliest) {
+  taken_.erase(taken_.begin(), std::lower_bound(taken_.begin(), taken_.end(), start));
+  auto place = std::lower_bound(taken_.begin(), taken_.end(), earliest);
+  while (place != taken_.end() && *place == earliest) ++earliest, ++place;
+  taken_.insert(place, earliest);
+  return earliest;
 }
 
 int64_t PlaneRows::EarliestLoad(int64_t start, int plane, int rows) const {
   if (by_row_ || follows_) return start;
-  const std::vector<int64_t>& served = planes_[plane].served;
+  const Ranks& served = planes_[plane].served[0];
   for (int row = 0; row < rows; ++row) {
     // A row below a whole share of a bus is loaded sooner than activations get there.
     start = std::max(start, served[row] + row - row % bus_rows_);
@@ -41,60 +57,78 @@ int64_t PlaneRows::EarliestLoad(int64_t start, int plane, int rows) const {
 
 LoadTimes PlaneRows::Load(int64_t start, int plane, int rows, PlaneLoad* load) {
   PlaneState& state = planes_[plane];
+  const size_t strips = weight_bus_.size();
   const int busy = std::min(rows, bus_rows_);
   int64_t end = start + busy;
   if (load) load->plane = plane;
-  if (load) load->rows.resize(rows);
-  for (int row = 0; row < rows; ++row) {
-    int64_t cycle = start + row % bus_rows_;
-    if (by_row_) {
-      int64_t& bus = weight_bus_[row / bus_rows_];
-      cycle = std::max({start, bus, state.passed[row] + row + kMicroBlock});
-      bus = cycle + 1;
-      state.ready[row] = std::max(state.ready[row], cycle + 1 - row);
-      end = std::max(end, bus);
+  if (load) load->rows.assign(strips, std::vector<int64_t>(rows));
+  for (size_t strip = 0; strip < strips; ++strip) {
+    for (int row = 0; row < rows; ++row) {
+      int64_t cycle = start + row % bus_rows_;
+      if (by_row_) {
+        const int64_t passed = state.passed[strip][row] + row + kMicroBlock;
+        cycle = weight_bus_[strip][row / bus_rows_].Take(start, std::max(start, passed));
+        int64_t& ready = state.ready[strip][row];
+        ready = std::max(ready, cycle + 1 - row);
+        end = std::max(end, cycle + 1);
+      }
+      if (load) load->rows[strip][row] = cycle;
     }
-    if (load) load->rows[row] = cycle;
   }
   return {busy, end};
 }
 
 LoadTimes PlaneRows::Configure(int64_t start, int plane, const ReconPlan* plan, PlaneLoad* load) {
   PlaneState& state = planes_[plane];
-  std::vector<uint8_t> holds(state.ready.size());
-  if (plan) {
-    for (const std::vector<ReconVisit>& strip : plan->strips) {
-      for (const ReconVisit& visit : strip) holds[visit.row] = 1;
+  const size_t strips = weight_bus_.size(), rows = state.ready[0].size();
+  // By array row, and the same of each strip that has times of its own.
+  std::vector<uint8_t> any(rows);
+  std::vector<std::vector<uint8_t>> holds(strips, any);
+  for (size_t strip = 0; plan && strip < plan->strips.size(); ++strip) {
+    for (const ReconVisit& visit : plan->strips[strip]) {
+      any[visit.row] = holds[std::min(strip, strips - 1)][visit.row] = 1;
     }
   }
   std::vector<int64_t> of_bus(merge_bus_.size());
-  int64_t busy = 1, end = start + 1;
-  if (load) load->merges.assign(holds.size(), -1);
-  for (size_t row = 0; row < holds.size(); ++row) {
-    if (!holds[row]) continue;
-    const size_t share = row / bus_rows_;
-    busy = std::max(busy, ++of_bus[share]);
-    // They go down their share a row a cycle, as weights do.
-    int64_t cycle = start + row % bus_rows_;
-    if (by_row_) {
-      int64_t& bus = merge_bus_[share];
-      const int64_t at = static_cast<int64_t>(row);
-      cycle = std::max({start, bus, state.served[row] + at + kMicroBlock});
-      bus = cycle + 1;
-      state.ready[row] = std::max(state.ready[row], bus - at);
-      end = std::max(end, bus);
-    }
-    if (load) load->merges[row] = cycle;
+  int64_t busy = 1;
+  for (size_t row = 0; row < rows; ++row) {
+    if (any[row]) busy = std::max(busy, ++of_bus[row / bus_rows_]);
   }
-  return {busy, std::max(end, start + busy)};
+  int64_t end = start + busy;
+  if (load) load->merges.assign(strips, std::vector<int64_t>(rows, -1));
+  for (size_t strip = 0; strip < strips; ++strip) {
+    for (size_t row = 0; row < rows; ++row) {
+      if (!holds[strip][row]) continue;
+      // They go down their share a row a cycle, as weights do.
+      int64_t cycle = start + row % bus_rows_;
+      if (by_row_) {
+        const int64_t at = static_cast<int64_t>(row);
+        // A strip's times are those of the first column: its own are as many cycles later.
+        const int64_t later = static_cast<int64_t>(strip) * strip_columns_;
+        const int64_t served = state.served[strip][row] + at + kMicroBlock;
+        Bus& bus = merge_bus_[row / bus_rows_];
+        cycle = bus.Take(start, std::max(start, served) + later) - later;
+        int64_t& ready = state.ready[strip][row];
+        ready = std::max(ready, cycle + 1 - at);
+        end = std::max(end, cycle + 1);
+      }
+      if (load) load->merges[strip][row] = cycle;
+    }
+  }
+  return {busy, end};
 }
 
-void PlaneRows::Pass(int plane, int rows, const std::vector<int64_t>& passed) {
+void PlaneRows::Pass(int plane, int rows, const std::vector<Ranks>& passed) {
   PlaneState& state = planes_[plane];
-  for (int row = 0; row < rows; ++row) {
-    state.passed[row] = std::max(state.passed[row], passed[row]);
-    // A row is done once its sums are in the next one.
-    state.served[row] = std::max(state.served[row], passed[row + 1] + 1);
+  for (size_t strip = 0; strip < passed.size(); ++strip) {
+    const Ranks& last = passed[strip];
+    // All strips are released together where rows aren't.
+    const size_t of = std::min(strip, state.passed.size() - 1);
+    for (int row = 0; row < rows; ++row) {
+      state.passed[of][row] = std::max(state.passed[of][row], last[row]);
+      // A row is done once its sums are in the next one.
+      state.served[of][row] = std::max(state.served[of][row], last[row + 1] + 1);
+    }
   }
 }
 

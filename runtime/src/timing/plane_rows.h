@@ -4,7 +4,8 @@
 // a cycle. In a row, weights follow each other as activations do: everything in an output column
 // happens as many cycles after the first column as the column's number, so times are those of the
 // first column. With `row_release` a micro-block of columns is loaded at once, behind the last
-// activation in the last of them.
+// activation in the last of them; each strip of ReCoN has its own times and its own share of every
+// bus, since ReCoN holds back the rows of each as it must.
 //
 // A *rank* is a cycle less the array row: an activation row has one rank as long as nothing holds
 // it back.
@@ -13,7 +14,7 @@
 #include <vector>
 
 #include "isa.gen.h"
-#include "recon/plan.h"
+#include "recon/traffic.h"
 #include "weights/plane_load.h"
 
 namespace microscopiq {
@@ -40,26 +41,43 @@ class PlaneRows {
   LoadTimes Load(int64_t start, int plane, int rows, PlaneLoad* load);
   // The same of the merges of the array rows with outliers; `plan` is null if there are none.
   LoadTimes Configure(int64_t start, int plane, const ReconPlan* plan, PlaneLoad* load);
-  // By array row, the first rank at which an activation may get there; null if tokens say so.
-  const std::vector<int64_t>* Ready(int plane) const {
+  // By strip and array row, the first rank at which an activation may get there; null if tokens
+  // say so.
+  const std::vector<Ranks>* Ready(int plane) const {
     return by_row_ ? &planes_[plane].ready : nullptr;
   }
-  // A matmul streams through the first `rows` rows of a plane. By array row, `passed` has the rank
-  // of the last activation row, and one more for those behind the last array row.
-  void Pass(int plane, int rows, const std::vector<int64_t>& passed);
+  // A matmul streams through the first `rows` rows of a plane. By strip and array row, `passed` has
+  // the rank of the last activation row, and one more for those behind the last array row.
+  void Pass(int plane, int rows, const std::vector<Ranks>& passed);
 
  private:
+  // By strip and array row.
   struct PlaneState {
-    std::vector<int64_t> ready;   // first rank at which weights and merges are there
-    std::vector<int64_t> passed;  // last rank of the activations so far, -1: none
-    std::vector<int64_t> served;  // the same of the sums that left the row
+    std::vector<Ranks> ready;   // first rank at which weights and merges are there
+    std::vector<Ranks> passed;  // last rank of the activations so far, -1: none
+    std::vector<Ranks> served;  // the same of the sums that left the row
+  };
+
+  // The cycles that loads on their way take of a bus: a row that waits for what streams leaves its
+  // turn to those of the other planes.
+  class Bus {
+   public:
+    // The first free cycle from `earliest` on is taken; `start` is that of the load.
+    int64_t Take(int64_t start, int64_t earliest);
+    void Clear() { taken_.clear(); }
+
+   private:
+    std::vector<int64_t> taken_;  // ascending, from the last load's start on
   };
 
   const bool by_row_;
   const bool follows_;  // a bus is never faster than the activations: tokens keep loads behind them
   const int bus_rows_;  // array rows of a bus's share
   std::vector<PlaneState> planes_;
-  std::vector<int64_t> weight_bus_, merge_bus_;  // when a bus is free
+  // By strip, its shares of the buses; of what goes with outliers a bus brings one strip's a cycle.
+  std::vector<std::vector<Bus>> weight_bus_;
+  std::vector<Bus> merge_bus_;
+  const int strip_columns_;
 };
 
 }  // namespace microscopiq

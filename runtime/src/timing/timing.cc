@@ -33,7 +33,7 @@ Cause TailOf(Unit unit) { return unit == Unit::kArray ? Cause::kFillDrain : Work
 
 Timing::Timing(const ArchNumbers& arch)
     : arch_(arch),
-      traffic_(static_cast<int>(arch.array_rows)),
+      traffic_(static_cast<int>(arch.array_rows), MostStrips(arch), arch.recon_waits),
       dram_(arch),
       plane_rows_(arch),
       plane_order_(arch),
@@ -153,7 +153,7 @@ int64_t Timing::WorkStart(Unit unit, const Work& work, int64_t start) const {
     start = std::max(start, turn);
   }
   if (unit != Unit::kArray) return plane_rows_.EarliestLoad(start, work.plane, work.rows);
-  return traffic_.EarliestStart(start, work.recon_plan.get(), work.rows,
+  return traffic_.EarliestStart(start, work.recon_plan.get(), work.rows, work.streamed,
                                 plane_rows_.Ready(work.plane));
 }
 
@@ -267,6 +267,10 @@ void Timing::StartMatmul(Work* work, int64_t start) {
                                             work->streamed, plane_rows_.Ready(work->plane), notes);
   if (notes.passed) plane_rows_.Pass(work->plane, work->rows, passed_);
   if (work->recon_plan) {
+    const int64_t waits = grant.waits * work->streamed;
+    const ReconShape& shape = work->recon_plan->shape;
+    parts_[running_].recon_waits += waits;
+    parts_[running_].wait_switches += waits * shape.strip_columns * shape.ranks;
     // Its rows wait for what ReCoN holds back, and so do their activations and weights.
     work->latency = grant.latency;
     work->hold = grant.delay;
@@ -297,7 +301,8 @@ void Timing::SpendBeforeWork(Unit unit, const Work& work, int64_t wanted, int64_
     return;
   }
   // It must not overtake what is still in the array, nor what comes into its plane.
-  const int64_t entered = traffic_.EarliestStart(wanted, work.recon_plan.get(), work.rows, nullptr);
+  const int64_t entered =
+      traffic_.EarliestStart(wanted, work.recon_plan.get(), work.rows, work.streamed, nullptr);
   Spend(unit, traffic_.delays() ? Cause::kRecon : Cause::kFillDrain, wanted, entered);
   Spend(unit, Cause::kWeights, entered, start);
 }

@@ -78,6 +78,8 @@ struct PartTimes {
   int64_t done = 0;                        // when all of its results were there
   int64_t array_begin = -1, array_end = -1;
   Traffic bursts;  // bytes of DRAM's bursts
+  // Activation rows that ReCoN only held back, by array row and strip, and their switches.
+  int64_t recon_waits = 0, wait_switches = 0;
 
   // Cycles from the start of the first plane's load to the last sum; 0 if there is none.
   int64_t array_window() const { return std::max<int64_t>(0, array_end - array_begin); }
@@ -178,7 +180,7 @@ class Timing {
   Dram dram_;
   PlaneRows plane_rows_;
   PlaneOrder plane_order_;
-  Ranks passed_;                      // of the matmul that starts
+  std::vector<Ranks> passed_;         // of the matmul that starts, by strip
   std::vector<size_t> current_load_;  // of each plane, as instructions are dispatched
   size_t loads_ = 0;                  // dispatched
   std::vector<Span>* trace_ = nullptr;

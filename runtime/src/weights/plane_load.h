@@ -5,11 +5,12 @@
 
 namespace microscopiq {
 
-// By array row, cycles in which the first output column is written.
+// By strip and array row, cycles in which the strip's first output column is written, less the
+// column; of one strip where rows aren't handed on one by one.
 struct PlaneLoad {
   int plane = 0;
-  std::vector<int64_t> rows;
-  std::vector<int64_t> merges;  // what ReCoN knows of the row; -1: it has no outlier
+  std::vector<std::vector<int64_t>> rows;
+  std::vector<std::vector<int64_t>> merges;  // what ReCoN knows of the row; -1: it has no outlier
 };
 
 }  // namespace microscopiq

@@ -100,9 +100,9 @@ def test_segments_and_units_of_recon_by_hand():
         {0: 0.962**8, 1: 1 - 0.962**8}
     )
     assert one_row.step == 7 + 4  # ranks of 8 columns
-    # Two networks share visits: turns are half of them, rounded up.
+    # Two networks share visits: a row takes half of them, and no less than a cycle.
     visits = plane_visits(op, two, 64, 64)
-    halves = sum(-(-count // 2) * chance for count, chance in zip(visits.count, visits.chance,
+    halves = sum(max(1, count / 2) * chance for count, chance in zip(visits.count, visits.chance,
                                                                  strict=True))  # fmt: skip
     assert visits.mean_turns == pytest.approx(halves) and 8.5 < halves < 9.1
     # Without outliers networks change nothing.

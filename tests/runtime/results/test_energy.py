@@ -26,7 +26,7 @@ CALL = {
     "weight_bits": 4,
     "vector_ops": 70,
     "accesses": {"activations": 40, "weights": 50, "sums_read": 0, "sums_written": 25},
-    "recon": {"passes": 3, "second_passes": 1, "switch_ops": 1344},
+    "recon": {"passes": 3, "second_passes": 1, "waits": 0, "switch_ops": 1344},
     "dram_bytes": {"read": 128, "written": 32},
     "dram_burst_bytes": {"read": 0, "written": 0},
     "memory_bytes": {name: {"read": 16, "written": 48} for name in MEMORIES},
@@ -96,7 +96,7 @@ def test_temporal_coding_multiplies_by_adding():
 
 def test_narrow_weights_send_more_sums_to_recon():
     assert energy(weight_bits=2)["recon"] > energy()["recon"] > 0
-    idle = {"passes": 0, "second_passes": 0, "switch_ops": 0}
+    idle = {"passes": 0, "second_passes": 0, "waits": 0, "switch_ops": 0}
     assert energy(weight_bits=0, macs=0, recon=idle)["recon"] == 0
 
 

@@ -91,6 +91,7 @@ def variant(arch, draw):
     return dataclasses.replace(
         arch,
         recon_units=draw(st.sampled_from([1, 2, 4])),
+        recon_waits=draw(st.sampled_from([0, 1])),
         recon_segment_columns=draw(st.sampled_from([0, 8])),
         edge_trimming=draw(st.integers(0, 1)),
         weight_buses=draw(st.sampled_from([1, 1, 2, 3, arch.array_rows])),
@@ -279,9 +280,9 @@ def test_a_whole_tile(name, units, segment):
     visits = passes_of(weight, width)
     numbers = [number for visit in visits for number in visit]
     ranks = int(np.log2(width)) + 1
-    turns, *_ = recon_plan(64, columns, width, ranks, units, numbers)["totals"]
+    period, starts, *_ = recon_plan(64, columns, width, ranks, units, numbers)["totals"]
     array = record["units"]["array"]
-    assert array["busy"] + array["recon"] == (5 - 1) * turns + 1
+    assert array["busy"] + array["recon"] == (5 - 1) * period // starts + 1
     total = sum(passes for *_, passes in visits)
     second = sum(passes - 1 for *_, passes in visits)
     assert record["recon"]["passes"] == 5 * total > 5 * 20

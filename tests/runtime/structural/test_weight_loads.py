@@ -116,6 +116,7 @@ def test_loads_follow_the_rows_that_stream(data):
         weight_buses=draw(st.sampled_from([1, 2, 3])) if small else draw(st.sampled_from([1, 8])),
         row_release=draw(st.sampled_from([0, 1, 1])),
         recon_units=draw(st.sampled_from([1, 3])),
+        recon_waits=draw(st.sampled_from([0, 1])),
         recon_segment_columns=draw(st.sampled_from([0, 8])),
         edge_trimming=draw(st.sampled_from([0, 1, 1])),
         sequencer_cycles=draw(st.sampled_from([0, 1])),
