@@ -200,7 +200,8 @@ def test_matmuls_share_the_array(data):
     """At the end of a call all its matmuls are stepped together, as they overlapped."""
     arch = variant(data.draw(st.sampled_from([SMALL, BIG])), data.draw)
     name = data.draw(st.sampled_from(DISTINCT))
-    limits = (arch.array_rows, arch.columns(WEIGHT_FORMATS[name].pe_bits))
+    row = WEIGHT_FORMATS[name]
+    limits = (min(arch.array_rows, row.group), arch.columns(row.pe_bits))
     shapes = [[data.draw(st.integers(1, min(20, limit))) for limit in limits] for _ in range(2)]
     flagged, seed = data.draw(st.sampled_from([0.03, 0.1, 0.5])), data.draw(st.integers(0, 1 << 32))
     weights = [random_weight(name, n, k, seed + k, flagged=flagged) for k, n in shapes]
