@@ -17,7 +17,7 @@ from ..target.isa.program import Program
 from .calibration.collect import Calibration, collect
 from .calibration.magnitudes import largest_magnitudes
 from .calibration.samples import model_inputs
-from .frontend.load import load_model
+from .frontend.load import is_onnx, load_model
 from .frontend.repair import repair
 from .frontend.size_bounds import with_size_bounds
 from .frontend.slices import with_plain_slices
@@ -263,7 +263,8 @@ def _verify(state: Compilation, stage: str) -> None:
 
 def compile_model(source, options: Options, example_inputs: tuple | None = None) -> Compilation:
     """Compile a model to an executable whose program runs on the simulator."""
-    state = run_stages(load_model(source, example_inputs), options)
+    bounds = options.max_sizes if is_onnx(source) else None
+    state = run_stages(load_model(source, example_inputs, max_sizes=bounds), options)
     if state.program is not None:
         if options.progress:
             options.progress("host", 0, 1, "LLVM code of the rest")

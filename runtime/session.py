@@ -209,7 +209,7 @@ class Session:
         with self._lock:
             return decoded(self.vm[name]().numpy())
 
-    def _sizes(self, function: str) -> Table | None:
+    def sizes(self, function: str = "main") -> Table | None:
         """Return which sizes a function's inputs may have, None of one for known shapes."""
         name = SIZES + function
         if not self.vm.module.implements_function(name):
@@ -269,7 +269,7 @@ class Session:
                 f"{function} takes {len(names)} input(s) ({', '.join(names)}); given {len(inputs)}"
             )
         given = {name: tensor(name, value) for name, value in zip(names, inputs, strict=True)}
-        if (table := self._sizes(function)) is not None:
+        if (table := self.sizes(function)) is not None:
             check_sizes(table, given)
         kept = self._state_names(self._parameters(function))
         with self._lock:

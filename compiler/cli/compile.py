@@ -16,12 +16,12 @@ from ...target.errors import ConfigError
 from ..files import check_database_folder, check_library_path
 from ..options import STAGES
 from .checks import check_input, check_names
-from .inputs import InputShape, InputValue, loading
+from .inputs import InputShape, InputValue, MaxSize, loading
 from .interrupts import leaving
 from .layers import print_host, print_layers
 from .options import ArchName, Json, Recipe
 from .sheet import Sheet
-from .sizes import program_sizes
+from .sizes import bounds_of, program_sizes
 from .tables import new_console, print_facts, print_table, say
 from .weights import TITLE, notes, weight_sheet
 
@@ -36,6 +36,7 @@ def compile_command(
     ] = None,
     input_shape: InputShape = None,
     input_value: InputValue = None,
+    max_size: MaxSize = None,
     check: Annotated[
         bool, typer.Option("--check", help="Compare the fp32 import with ONNX Runtime.")
     ] = False,
@@ -82,7 +83,7 @@ def compile_command(
         raise ConfigError("compile needs an output file: -o OUT.so (or --stop-after STAGE)")
     if calibration_cache is not None and calibration is None:
         raise ConfigError("--calibration-cache needs samples: --calibration X.npz")
-    source = loading(model, input_shape, input_value)
+    source = loading(model, input_shape, input_value, max_size)
     check_names([recipe] if recipe else [], arch)
     check_input(calibration)
     if tuning_db is not None:
@@ -152,6 +153,10 @@ def print_compilation(model: str, state, output: Path | None) -> None:
             ("Instructions", f"{sizes['instruction_bytes']:,}", "bytes"),
             ("Weights", f"{sizes['weight_bytes']:,}", "bytes"),
         ]
+        rows += [
+            (f"Size '{name}'", f"{least:,} to {most:,}", "")
+            for name, (least, most) in bounds_of(state.mod).items()
+        ]
         print_facts(console, rows, "Program")
         _print_memory(console, state)
     for function, names in output_names(state.mod).items():
@@ -177,6 +182,7 @@ def compilation_record(model: str, state, output: Path | None) -> dict:
         "weights": weight_report(quantized) if quantized is not None else None,
         "host": state.host if quantized is not None else None,
         "program": program_sizes(state.program) if state.program is not None else None,
+        "sizes": bounds_of(state.mod),
         "memory": _memory(state),
         "outputs": output_names(state.mod),
         "output": str(output) if output is not None else None,

@@ -13,23 +13,40 @@ InputShape = Annotated[
     list[str] | None,
     typer.Option("--input-shape", metavar="NAME=N,..", help="Sizes that the model leaves open."),
 ]
+MaxSize = Annotated[
+    list[str] | None,
+    typer.Option("--max-size", metavar="SIZE=N", help="Open up to this size."),
+]
 InputValue = Annotated[
     list[str] | None,
-    typer.Option("--input-value", metavar="NAME=V,..", help="Make an input a constant."),
+    typer.Option("--input-value", metavar="NAME=V,..", help="A constant input."),
 ]
 T = TypeVar("T")
 
 
 def loading(
-    model: str | Path, shapes: Sequence[str] | None, values: Sequence[str] | None
+    model: str | Path,
+    shapes: Sequence[str] | None,
+    values: Sequence[str] | None,
+    largest: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Return the arguments of `load_model`, checked as far as can be without TVM."""
-    sizes = _pairs("--input-shape", shapes, int, "1,3,224,224")
+    bounds = _pairs("--max-size", largest, _one, "32")
+    for name, each in bounds:
+        if len(each) != 1:
+            raise ConfigError(f"--max-size {name}: the form is SIZE=32, one number")
+    names = {name for name, _ in bounds}
+
+    def size(text: str) -> int | str:
+        return text if text in names else int(text)
+
+    sizes = _pairs("--input-shape", shapes, size, "1,3,224,224")
     constants = _pairs("--input-value", values, _number, "16000")
     return {
         "source": check_model_file(model),
         "input_shapes": dict(sizes),
         "input_values": {name: each[0] if len(each) == 1 else each for name, each in constants},
+        "max_sizes": {name: each[0] for name, each in bounds},
     }
 
 
@@ -49,6 +66,13 @@ def _pairs(
         if name in [earlier for earlier, _ in pairs[:-1]]:
             raise ConfigError(f"{option}: '{name}' is given twice")
     return pairs
+
+
+def _one(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
 
 
 def _number(text: str) -> int | float:

@@ -1,10 +1,11 @@
 """The command `microscopiq inspect`: the instructions of a compiled model."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
 
-from ...runtime.session import check_program_file, load_executable, program_of
+from ...runtime.session import Session, check_program_file, load_executable, program_of
 from ...target.isa.program import Program, part_code
 from .interrupts import leaving
 from .options import Library
@@ -31,7 +32,24 @@ def inspect(
     program = program_of(module)
     assert program is not None  # there is a listing of it
     print_functions(program, function)
+    print_sizes(Session(module).sizes())
     print(listing, end="")
+
+
+def print_sizes(table: Mapping[str, Mapping] | None) -> None:
+    """Print the sizes that a call decides, with their bounds and where they are."""
+    if table is None:
+        return
+    rows = []
+    for name, (least, most) in table["bounds"].items():
+        places = [
+            f"dimension {axis} of '{given}'"
+            for given, extents in table["inputs"].items()
+            for axis, extent in enumerate(extents)
+            if extent == name
+        ]
+        rows.append((name, f"{least:,}", f"{most:,}", ", ".join(places)))
+    print_table(new_console(), Sheet(("size", "least", "largest", "told by"), rows))
 
 
 def print_functions(program: Program, only: str | None) -> None:

@@ -29,7 +29,9 @@ class Kind(enum.Enum):
 
 KINDS = {
     **dict.fromkeys(("", "function", "layer", "kind", "format", "operator", "why"), Kind.TEXT),
-    **dict.fromkeys(("component", "part", "source of its area", "recipe", "stops"), Kind.TEXT),
+    **dict.fromkeys(
+        ("component", "part", "source of its area", "recipe", "stops", "told by"), Kind.TEXT
+    ),
     **dict.fromkeys(("size", "unit", "M x N x K", "best"), Kind.WHOLE),
     "share": Kind.BAR,
 }

@@ -12,7 +12,8 @@ import tvm
 from ...runtime.session import Session
 from ...target.errors import InputError
 from ..llvm import build_for_llvm
-from ..partition.graph import static_shape
+from ..partition.graph import sized_shape
+from ..sizes import bounded, with_bounds
 from .repair import repair
 
 LEAST_DB = 60.0
@@ -31,7 +32,8 @@ def run_fp32(mod: tvm.IRModule, inputs: Sequence[np.ndarray]) -> list[np.ndarray
 def random_inputs(mod: tvm.IRModule, seed: int = 0) -> dict[str, np.ndarray]:
     """Return inputs of a module's `main` by name: normal numbers, and 0 and 1 for integers.
 
-    Whatever integers count, such as tokens, 0 and 1 are among them.
+    Whatever integers count, such as tokens, 0 and 1 are among them. Sizes that a call decides are
+    the largest ones.
 
     Raises
     ------
@@ -40,11 +42,12 @@ def random_inputs(mod: tvm.IRModule, seed: int = 0) -> dict[str, np.ndarray]:
     """
     rng = np.random.default_rng(seed)
     found = {}
-    for param in mod["main"].params:
-        shape = static_shape(param)
-        if shape is None:
+    with with_bounds(bounded(mod, {})):
+        shapes = [sized_shape(param) for param in mod["main"].params]
+    for param, known in zip(mod["main"].params, shapes, strict=True):
+        if known is None:
             raise InputError(f"input '{param.name}' has open sizes, so nothing can be run with it")
-        kind = str(param.ty.dtype)
+        kind, shape = str(param.ty.dtype), tuple(map(int, known))
         number = rng.standard_normal(shape) if "float" in kind else rng.integers(0, 2, shape)
         found[param.name] = np.asarray(number).astype(kind)
     return found

@@ -15,8 +15,9 @@ def load_model(
     source,
     example_inputs: tuple | Mapping[str, tuple] | None = None,
     *,
-    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    input_shapes: Mapping[str, Sequence[int | str]] | None = None,
     input_values: Mapping[str, object] | None = None,
+    max_sizes: Mapping[str, int] | None = None,
     check: bool = False,
     dump_dir: str | Path | None = None,
 ) -> tvm.IRModule:
@@ -29,11 +30,14 @@ def load_model(
         state.
     example_inputs : tuple of torch.Tensor, optional
         For an `nn.Module`; of a mapping, a mapping too.
-    input_shapes : mapping of str to sequence of int, optional
-        Sizes of inputs that an ONNX model leaves open, by input name. A batch that alone is open
-        is taken as 1, with a warning.
+    input_shapes : mapping of str to sequence of int or str, optional
+        Sizes of inputs that an ONNX model leaves open, by input name; the name of a size is one
+        that a call decides. A batch that alone is open is taken as 1, with a warning.
     input_values : mapping of str to array, optional
         Inputs of an ONNX model that are constants of the compiled one, such as a sample rate.
+    max_sizes : mapping of str to int, optional
+        Bounds of sizes of an ONNX model that stay open, by the name that it or `input_shapes` gives
+        them: one program serves all sizes up to them.
     check : bool
         Run the fp32 module beside its source, ONNX Runtime on random inputs or torch on the
         program's example inputs, and raise if it computes something else.
@@ -51,23 +55,19 @@ def load_model(
         For an operator that TVM can't import.
     """
     if isinstance(source, Mapping):
-        return _joined(source, example_inputs, input_shapes, input_values, check)
-    if isinstance(source, str | Path):
+        return _joined(source, example_inputs, input_shapes or max_sizes, input_values, check)
+    if is_onnx(source):
         from .onnx.load import load_onnx
 
-        mod = load_onnx(check_model_file(source), input_shapes, input_values, dump_dir)
+        given = check_model_file(source) if isinstance(source, str | Path) else source
+        mod = load_onnx(given, input_shapes, input_values, dump_dir, max_sizes)
         return _checked_onnx(source, mod, input_values) if check else mod
-    kind = type(source).__module__.split(".")[0]
-    if kind == "onnx":
-        from .onnx.load import load_onnx
-
-        mod = load_onnx(source, input_shapes, input_values, dump_dir)
-        return _checked_onnx(source, mod, input_values) if check else mod
-    if input_shapes or input_values:
+    if input_shapes or input_values or max_sizes:
         raise ConfigError(
-            f"input_shapes and input_values are for ONNX models; {type(source).__name__} has its "
-            "sizes from where it was exported"
+            "input_shapes, input_values and max_sizes are for ONNX models; "
+            f"{type(source).__name__} has its sizes from where it was exported"
         )
+    kind = type(source).__module__.split(".")[0]
     if isinstance(source, tvm.IRModule):
         if check:
             raise ConfigError("check=True is for a model's source; a module is what it is")
@@ -84,12 +84,17 @@ def load_model(
     )
 
 
+def is_onnx(source) -> bool:
+    """Tell whether a model is one of ONNX: a path, or loaded."""
+    return isinstance(source, str | Path) or type(source).__module__.split(".")[0] == "onnx"
+
+
 def _joined(source: Mapping, example_inputs, input_shapes, input_values, check) -> tvm.IRModule:
     """Return the models of a mapping as one module."""
     if not source or input_shapes or input_values:
         raise ConfigError(
             "several models need a name each, and their sizes: call load_model for each that has "
-            "input_shapes or input_values, and give a mapping of the modules"
+            "input_shapes, input_values or max_sizes, and give a mapping of the modules"
         )
     given = example_inputs or {}
     return join(

@@ -1,5 +1,7 @@
 """What the command line says about ONNX models: sizes, constants, the check, the dump."""
 
+import json
+
 import numpy as np
 import onnx
 import onnx.helper as oh
@@ -99,3 +101,33 @@ def test_arrays_go_to_inputs_by_name(shell, path, tmp_path):
     result = shell(*run)
     assert result.code == 2
     assert "its arrays are called a, b, the model's inputs a, b.1" in result.err
+
+
+def test_sizes_that_stay_open(shell, path, tmp_path):
+    """One library for all sizes up to the bounds, and what it says of them."""
+    library = tmp_path / "open.so"
+    bounds = ("--max-size", "N=3", "--max-size", "length=6", "--input-value", "k=0.5")
+    made = shell("compile", path, *bounds, "-o", library, "--recipe", "int8", "--check", "--json")
+    assert made.code == 0, made.err
+    record = json.loads(made.out)
+    assert record["sizes"] == {"N": [1, 3], "length": [1, 6]}
+    assert record["host"] == []
+    lines = [line.split() for line in shell("inspect", library).out.splitlines()]
+    assert ["N", "1", "3", "dimension", "0", "of", "'x'"] in lines
+    assert ["length", "1", "6", "dimension", "1", "of", "'x'"] in lines
+    given, taken = tmp_path / "x.npz", tmp_path / "y.npz"
+    for shape in ((1, 1), (2, 5), (3, 6)):
+        x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+        np.savez(given, x=x)
+        assert shell("run", library, "--input", given, "-o", taken).code == 0
+        np.testing.assert_array_equal(np.load(taken)["y"], np.maximum(x, 0) * np.float32(0.5))
+    np.savez(given, x=np.zeros((2, 7), np.float32))
+    wrong = shell("run", library, "--input", given)
+    assert wrong.code == 2
+    assert "input 'x', dimension 1 ('length'): 7; allowed: 1 to 6" in wrong.err
+
+
+@pytest.mark.parametrize("text", ["N", "N=", "N=0", "N=x", "N=3,4", "=3"])
+def test_a_bound_that_is_no_number(shell, path, text):
+    wrong = shell("compile", path, "--max-size", text, "--stop-after", "import")
+    assert wrong.code == 2 and "--max-size" in wrong.err and "the form is " in wrong.err

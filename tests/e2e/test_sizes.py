@@ -1,10 +1,12 @@
 """Sizes that a call decides: one program against builds for each size, in every bit."""
 
 import numpy as np
+import onnx.helper as oh
 import pytest
 
 import microscopiq as mq
 from microscopiq.target.errors import ConfigError, InputError
+from tests.compiler.frontend.onnx_models import model, value
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
@@ -21,21 +23,21 @@ class Mlp(nn.Module):
         return torch.softmax(self.second(torch.tanh(self.first(x))), -1)
 
 
-def exported(model, example, **dimensions):
+def exported(network, example, **dimensions):
     """Return a program whose dimensions are open up to bounds, by input's position."""
     shapes = dimensions.get("shapes")
     with torch.no_grad():
-        return torch.export.export(model.eval(), example, dynamic_shapes=shapes)
+        return torch.export.export(network.eval(), example, dynamic_shapes=shapes)
 
 
 def batch(most: int, rank: int = 1) -> tuple:
     return tuple({0: torch.export.Dim("batch", min=1, max=most)} for _ in range(rank))
 
 
-def assert_equal(dynamic, model, calls, modes=("fast",), **options):
+def assert_equal(dynamic, network, calls, modes=("fast",), **options):
     """Compare calls of a program with those of builds for their sizes."""
     for example in calls:
-        static = mq.build(exported(model, example), **options)
+        static = mq.build(exported(network, example), **options)
         wanted = mq.Session(static).run(*example).outputs
         for mode in modes:
             found = mq.Session(dynamic, mode=mode).run(*example)
@@ -195,3 +197,88 @@ def test_sequence_of_a_decoder():
     assert {call["name"] for call in result.host_calls} <= {"shape_func"}
     with pytest.raises(InputError, match=r"an index into .*embed_tokens.* given 50"):
         mq.Session(dynamic).run(np.full((1, 3), 50))
+
+
+def weights(**shapes) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {
+        name: (rng.standard_normal(shape) / 4).astype(np.float32) for name, shape in shapes.items()
+    }
+
+
+def onnx_cnn():
+    nodes = [
+        oh.make_node("Conv", ["x", "w"], ["c"], pads=[1, 1, 1, 1]),
+        oh.make_node("MaxPool", ["c"], ["p"], kernel_shape=[2, 2], strides=[2, 2]),
+        oh.make_node("Relu", ["p"], ["r"]),
+        oh.make_node("ReduceMean", ["r"], ["m"], axes=[2, 3], keepdims=0),
+        oh.make_node("Gemm", ["m", "v", "b"], ["y"]),
+    ]
+    constants = weights(w=(8, 3, 3, 3), v=(8, 5), b=(5,))
+    inputs = [value("x", ["batch", 3, 6, 6])]
+    return model(nodes, inputs, [value("y", None)], constants)
+
+
+def onnx_attention():
+    """Scores under a mask that follows from the length, as exporters write it."""
+    nodes = [
+        oh.make_node("MatMul", ["x", "wq"], ["q"]),
+        oh.make_node("MatMul", ["x", "wk"], ["k"]),
+        oh.make_node("Transpose", ["k"], ["t"], perm=[0, 2, 1]),
+        oh.make_node("MatMul", ["q", "t"], ["s"]),
+        oh.make_node("Shape", ["x"], ["length1"], start=1, end=2),
+        oh.make_node("Squeeze", ["length1"], ["length"]),
+        oh.make_node("Range", ["zero", "length", "one"], ["at"]),
+        oh.make_node("Unsqueeze", ["at", "last"], ["rows"]),
+        oh.make_node("LessOrEqual", ["at", "rows"], ["seen"]),
+        oh.make_node("Where", ["seen", "none", "far"], ["mask"]),
+        oh.make_node("Add", ["s", "mask"], ["masked"]),
+        oh.make_node("Softmax", ["masked"], ["p"], axis=-1),
+        oh.make_node("MatMul", ["p", "x"], ["o"]),
+        oh.make_node("Reshape", ["o", "halves"], ["h"]),
+        oh.make_node("ReduceMax", ["h"], ["y"], axes=[3], keepdims=0),
+    ]
+    numbers = {"zero": np.int64(0), "one": np.int64(1), "last": np.array([1])}
+    numbers |= {"none": np.float32(0), "far": np.float32(-1e9), "halves": np.array([1, -1, 2, 8])}
+    constants = weights(wq=(16, 16), wk=(16, 16)) | numbers
+    inputs = [value("x", [1, "length", 16])]
+    return model(nodes, inputs, [value("y", None)], constants, opset=15)
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "most", "shape"),
+    [
+        (onnx_cnn(), "batch", 9, lambda n: (n, 3, 6, 6)),
+        (onnx_attention(), "length", 30, lambda n: (1, n, 16)),
+    ],
+    ids=["cnn", "attention"],
+)
+def test_a_size_that_an_onnx_model_leaves_open(source, name, most, shape):
+    dynamic = mq.build(source, recipe="int8", max_sizes={name: most})
+    session = mq.Session(dynamic)
+    for n in (1, 4, most):
+        x = np.random.default_rng(n).standard_normal(shape(n)).astype(np.float32)
+        static = mq.load_model(source, input_shapes={"x": shape(n)}, check=True)
+        (wanted,) = mq.Session(mq.build(static, recipe="int8")).run(x).outputs
+        found = session.run(x)
+        assert found.outputs[0].shape == wanted.shape
+        assert found.outputs[0].tobytes() == wanted.tobytes()
+        assert {call["name"] for call in found.host_calls} <= {"shape_func"}
+    with pytest.raises(InputError, match=f"{most + 1}; allowed: 1 to {most}"):
+        session.run(np.zeros(shape(most + 1), np.float32))
+    mq.load_model(source, max_sizes={name: most}, check=True)
+
+
+def test_bounds_are_for_models_whose_sizes_are_open(mlp):
+    with pytest.raises(ConfigError, match="max_sizes are for ONNX models"):
+        mq.load_model(exported(mlp, (torch.randn(4, 40),)), max_sizes={"rows": 4})
+
+
+def test_inputs_of_one_size_must_agree():
+    nodes = [oh.make_node("Add", ["a", "b"], ["y"])]
+    inputs = [value("a", ["N", 4]), value("b", ["N", 4])]
+    session = mq.Session(mq.build(model(nodes, inputs, [value("y", None)]), max_sizes={"N": 5}))
+    three, two = (np.ones((n, 4), np.float32) for n in (3, 2))
+    np.testing.assert_array_equal(session.run(three, three).outputs[0], three + three)
+    with pytest.raises(InputError, match="'N' is 3 in input 'a' and 2 in input 'b'; allowed: the"):
+        session.run(three, two)

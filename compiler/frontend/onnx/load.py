@@ -9,6 +9,7 @@ import tvm
 from ....runtime.whole_file import write_file
 from ...files import check_model_file
 from ...names import with_names
+from ...sizes import UPPER
 from ..outputs import with_output_names
 from .changes import changes
 from .importer import import_graph
@@ -24,6 +25,7 @@ def load_onnx(
     input_shapes: Mapping | None = None,
     input_values: Mapping | None = None,
     dump_dir: str | Path | None = None,
+    max_sizes: Mapping[str, int] | None = None,
 ) -> tvm.IRModule:
     """Return the Relax module of an ONNX model, names of its parameters attached.
 
@@ -35,6 +37,8 @@ def load_onnx(
         Inputs that are constants of the compiled model.
     dump_dir : str or Path, optional
         Folder that gets a file of what each pass changed.
+    max_sizes : mapping of str to int, optional
+        Bounds of sizes that stay open, by name: a call decides these.
 
     Raises
     ------
@@ -52,10 +56,12 @@ def load_onnx(
     def observe(*change) -> None:
         texts.append(changes(*change))
 
-    given = Given(input_shapes or {}, input_values or {})
+    given = Given(input_shapes or {}, input_values or {}, max_sizes or {})
     model = simplify(model, given, observe if dump_dir else None)
     if dump_dir:
         write_file(Path(dump_dir) / DUMP, "\n".join(texts))
     mod = import_graph(model, where)
+    if given.largest:
+        mod["main"] = mod["main"].with_attr(UPPER, dict(given.largest))
     mod = with_output_names(mod, [value.name for value in model.graph.output])
     return with_names(mod, parameter_names(model))

@@ -102,6 +102,34 @@ def test_sizes_that_are_missing_or_wrong(first, shapes, error, words):
     assert all(word in str(caught.value) for word in words), str(caught.value)
 
 
+def test_sizes_with_a_bound_stay_open(recwarn):
+    def first(given: Given, shape) -> list:
+        made = simplify(two_inputs(shape, [1, 3]), given).graph.input[0].type.tensor_type.shape
+        return [dim.dim_param or dim.dim_value for dim in made.dim]
+
+    assert first(Given(largest={"N": 8}), ["N", 3]) == ["N", 3]
+    assert first(Given(largest={"N": 8, "T": 5}), ["N", "T"]) == ["N", "T"]
+    assert first(Given({"a": ("N", 3)}, largest={"N": 8}), ["N", "T"]) == ["N", 3]
+    # A name of the user's own, where the model has none.
+    assert first(Given({"a": ("rows", 3)}, largest={"rows": 8}), [None, 3]) == ["rows", 3]
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "words"),
+    [
+        (Given(largest={"M": 4}), ConfigError, "max_sizes: unknown size 'M'.*N, T.*input_shapes"),
+        (Given(largest={"N": 0, "T": 1}), ConfigError, "max_sizes: N = 0; allowed: 1 or more"),
+        (Given({"a": ("N", 4)}), ConfigError, "'N' of a needs a bound: --max-size N=N"),
+        (Given(largest={"N": 4}), InputError, r"a \[N, T\].*--max-size T=N"),
+        (Given({"a": (2, 3)}, largest={"N": 4}), ConfigError, "unknown size 'N'"),
+    ],
+)
+def test_bounds_that_are_missing_or_wrong(given, error, words):
+    with pytest.raises(error, match=words):
+        simplify(two_inputs(["N", "T"], [1, 1]), given)
+
+
 def test_one_name_with_two_sizes():
     with pytest.raises(ConfigError, match="'N' is 2 in one input and 3 in b"):
         simplify(two_inputs(["N"], ["N"]), Given({"a": (2,), "b": (3,)}))

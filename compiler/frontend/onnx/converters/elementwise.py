@@ -10,7 +10,7 @@ from .....target.errors import UnsupportedError
 from ....partition.graph import static_shape
 from . import converter
 from .theirs import by_tvm
-from .values import const, constant, dtype_of, given, known, shape_of
+from .values import const, constant, dtype_of, given, known, rank_of, shape_of, sizes_of
 
 
 def _is_float(dtype: str) -> bool:
@@ -125,7 +125,7 @@ def _dropout(_builder, inputs, attributes, _opset):
 def _one_hot(builder, inputs, attributes, _opset):
     indices, depth, values = inputs
     count = int(constant(depth, "OneHot", "its depth").reshape(-1)[0])
-    rank = len(shape_of(indices))
+    rank = rank_of(indices)
     axis = attributes.get("axis", -1) % (rank + 1)
     if _is_float(dtype_of(indices)):
         indices = builder.emit(relax.op.astype(indices, "int64"))
@@ -168,7 +168,7 @@ def _bit_cast(builder, inputs, attributes, _opset):
 @converter("CumProd")
 def _cumulative_product(builder, inputs, attributes, _opset):
     x = inputs[0]
-    axis = int(constant(inputs[1], "CumProd", "its axis").reshape(-1)[0]) % len(shape_of(x))
+    axis = int(constant(inputs[1], "CumProd", "its axis").reshape(-1)[0]) % rank_of(x)
     turned = bool(attributes.get("reverse", 0))
     x = builder.emit(relax.op.flip(x, axis)) if turned else x
     result = builder.emit(
@@ -214,8 +214,10 @@ def _reverse_sequence(_builder, inputs, attributes, _opset):
 @converter("Split")
 def _split(builder, inputs, attributes, _opset):
     x = inputs[0]
-    shape = shape_of(x)
+    shape = sizes_of(x)
     axis = attributes.get("axis", 0) % len(shape)
+    if not isinstance(shape[axis], int):
+        raise UnsupportedError("Split: what it splits along must be known while compiling")
     sizes = attributes.get("split")
     if given(inputs, 1) is not None:
         sizes = constant(inputs[1], "Split", "its sizes").tolist()

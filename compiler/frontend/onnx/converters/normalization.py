@@ -5,7 +5,7 @@ from tvm import relax
 from .....target.errors import UnsupportedError
 from . import converter
 from .theirs import by_tvm
-from .values import const, dtype_of, given, shape_of
+from .values import const, dtype_of, given, rank_of
 
 
 @converter("LayerNormalization")
@@ -13,7 +13,7 @@ def _layer_normalization(builder, inputs, attributes, opset):
     if attributes["tvm_custom"]["num_outputs"] == 1:
         return by_tvm("LayerNormalization", builder, inputs, attributes, opset)
     x, scale, bias = inputs[0], inputs[1], given(inputs, 2)
-    rank, dtype = len(shape_of(x)), dtype_of(x)
+    rank, dtype = rank_of(x), dtype_of(x)
     axes = list(range(attributes.get("axis", -1) % rank, rank))
     wide = x if dtype == "float64" else builder.emit(relax.op.astype(x, "float32"))
     mean = builder.emit(relax.op.mean(wide, axes, True))
@@ -31,7 +31,7 @@ def _layer_normalization(builder, inputs, attributes, opset):
 @converter("RMSNormalization")
 def _rms_normalization(builder, inputs, attributes, _opset):
     x, scale = inputs
-    rank, dtype = len(shape_of(x)), dtype_of(x)
+    rank, dtype = rank_of(x), dtype_of(x)
     axes = list(range(attributes.get("axis", -1) % rank, rank))
     wide = x if dtype == "float64" else builder.emit(relax.op.astype(x, "float32"))
     squares = builder.emit(relax.op.mean(relax.op.multiply(wide, wide), axes, True))
@@ -61,7 +61,7 @@ def _batch_normalization(builder, inputs, attributes, opset):
     if not attributes.get("training_mode", 0):
         return by_tvm("BatchNormalization", builder, inputs, attributes, opset)
     x, scale, bias, mean, variance = inputs
-    rank, momentum = len(shape_of(x)), attributes.get("momentum", 0.9)
+    rank, momentum = rank_of(x), attributes.get("momentum", 0.9)
     axes = [axis for axis in range(rank) if axis != 1]
     found = builder.emit(relax.op.mean(x, axes, True))
     centered = builder.emit(relax.op.subtract(x, found))

@@ -1,6 +1,5 @@
 """Reductions: also of tensors without elements, of bools, and along no axis at all."""
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -8,7 +7,7 @@ import numpy as np
 from tvm import relax, te, tirx, topi
 
 from . import converter
-from .values import const, constant, dtype_of, given, shape_of
+from .values import const, constant, dtype_of, given, sizes_of
 
 Op = Callable[..., relax.Expr]
 
@@ -112,7 +111,7 @@ REDUCTIONS = {
 
 def _reduce(name, builder, inputs, attributes):
     x = inputs[0]
-    shape = shape_of(x)
+    shape = sizes_of(x)
     axes = attributes.get("axes", ())
     if given(inputs, 1) is not None:
         axes = constant(inputs[1], name, "its axes").reshape(-1).tolist()
@@ -123,7 +122,7 @@ def _reduce(name, builder, inputs, attributes):
     kept = [1 if axis in numbers else size for axis, size in enumerate(shape)]
     left = kept if keep else [size for axis, size in enumerate(shape) if axis not in numbers]
     row = REDUCTIONS[name]
-    if math.prod(shape) == 0:
+    if any(isinstance(size, int) and size == 0 for size in shape):
         return const(np.full(left, row.of_nothing(dtype_of(x))), dtype_of(x))
     if not numbers:
         # Each element alone: along an axis of size 1 that is there for it.

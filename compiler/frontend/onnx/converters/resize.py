@@ -9,7 +9,7 @@ from tvm import relax
 
 from .....target.errors import UnsupportedError, unknown_name
 from . import converter
-from .values import const, constant, dtype_of, given, shape_of, text
+from .values import const, constant, dtype_of, given, rank_of, shape_of, text
 
 F32 = np.float32
 
@@ -124,7 +124,7 @@ def _resized(builder, x, number: int, axis: Axis, mode: str, attributes: dict[st
         )
     place = COORDINATES[name](np.arange(axis.wanted, dtype=F32), axis).astype(F32)
     indices, weights = taps(axis, place, mode, attributes)
-    rank, dtype = len(shape_of(x)), dtype_of(x)
+    rank, dtype = rank_of(x), dtype_of(x)
     shape = [-1 if each == number else 1 for each in range(rank)]
     result = None
     for index, weight in zip(indices, weights, strict=True):

@@ -24,6 +24,39 @@ def shape_of(expr: relax.Expr) -> tuple[int, ...]:
     return shape
 
 
+def sizes_of(expr: relax.Expr) -> tuple:
+    """Return the extents of a tensor: numbers, and expressions of sizes that a call decides.
+
+    Raises
+    ------
+    UnsupportedError
+        Where one is neither.
+    """
+    shape = getattr(expr.ty, "shape", None)
+    if not isinstance(shape, relax.ShapeExpr):
+        return shape_of(expr)
+    known = (getattr(size, "value", None) for size in shape.values)
+    pairs = zip(known, shape.values, strict=True)
+    return tuple(size if number is None else int(number) for number, size in pairs)
+
+
+def rank_of(expr: relax.Expr) -> int:
+    """Return how many dimensions a tensor has."""
+    return len(sizes_of(expr))
+
+
+def pixels_of(expr: relax.Expr) -> tuple[int, ...]:
+    """Return the extents of an image behind its batch and channels.
+
+    Raises
+    ------
+    UnsupportedError
+        Where one isn't known while compiling.
+    """
+    pixels = sizes_of(expr)[2:]
+    return pixels if all(isinstance(size, int) for size in pixels) else shape_of(expr)[2:]
+
+
 def dtype_of(expr: relax.Expr) -> str:
     """Return the dtype of a tensor."""
     return str(expr.ty.dtype)

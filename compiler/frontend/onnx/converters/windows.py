@@ -11,7 +11,7 @@ from tvm import relax
 from .....target.errors import UnsupportedError
 from . import converter
 from .theirs import by_tvm
-from .values import const, dtype_of, given, shape_of, text
+from .values import const, dtype_of, given, pixels_of, rank_of, shape_of, text
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,8 @@ def window(
 
 @converter("Conv")
 def _conv(builder, inputs, attributes, opset):
-    sizes = shape_of(inputs[0])[2:]
-    kernel = shape_of(inputs[1])[2:]
+    sizes = pixels_of(inputs[0])
+    kernel = pixels_of(inputs[1])
     if len(sizes) > 3:
         raise UnsupportedError(f"Conv: {len(sizes)} spatial dimensions; allowed: 1 to 3")
     at = window("Conv", sizes, kernel, attributes)
@@ -97,8 +97,8 @@ def _conv(builder, inputs, attributes, opset):
 
 @converter("ConvTranspose")
 def _conv_transpose(builder, inputs, attributes, opset):
-    sizes = shape_of(inputs[0])[2:]
-    kernel = shape_of(inputs[1])[2:]
+    sizes = pixels_of(inputs[0])
+    kernel = pixels_of(inputs[1])
     rank = len(sizes)
     if rank > 3:
         raise UnsupportedError(f"ConvTranspose: {rank} spatial dimensions; allowed: 1 to 3")
@@ -134,7 +134,7 @@ def _conv_transpose(builder, inputs, attributes, opset):
 
 
 def _rank_of(operator: str, x: relax.Expr) -> int:
-    rank = len(shape_of(x)) - 2
+    rank = rank_of(x) - 2
     if not 1 <= rank <= 3:
         raise UnsupportedError(f"{operator}: {rank} spatial dimensions; allowed: 1 to 3")
     return rank
@@ -144,7 +144,7 @@ def _rank_of(operator: str, x: relax.Expr) -> int:
 def _max_pool(builder, inputs, attributes, _opset):
     (x,) = inputs
     rank = _rank_of("MaxPool", x)
-    at = window("MaxPool", shape_of(x)[2:], attributes["kernel_shape"], attributes)
+    at = window("MaxPool", pixels_of(x), attributes["kernel_shape"], attributes)
     if attributes["tvm_custom"]["num_outputs"] > 1:
         return _max_and_place(builder, x, at, bool(attributes.get("storage_order", 0)))
     pads = at.before + [tail + more for tail, more in zip(at.after, at.beyond, strict=True)]
@@ -156,7 +156,7 @@ def _max_pool(builder, inputs, attributes, _opset):
 def _average_pool(builder, inputs, attributes, _opset):
     (x,) = inputs
     rank = _rank_of("AveragePool", x)
-    sizes = shape_of(x)[2:]
+    sizes = pixels_of(x)
     at = window("AveragePool", sizes, attributes["kernel_shape"], attributes)
     behind = [tail + more for tail, more in zip(at.after, at.beyond, strict=True)]
     if any(at.before + behind):

@@ -10,7 +10,8 @@ import onnx
 
 from .....target.errors import ConfigError, InputError, UnsupportedError, unknown_name
 
-Shapes = Mapping[str, Sequence[int]]
+Shapes = Mapping[str, Sequence[int | str]]
+"""By input: a number for each size, or the name of one that a call decides."""
 COUNTED = re.compile(r"unk_+\d+|(p2o\.)?DynamicDimension\.\d+")
 """Symbols that exporters count through, a new one for each size that they don't know: unlike other
 symbols they don't say that two sizes differ."""
@@ -26,14 +27,17 @@ class Given:
         Shape by input name.
     values : mapping of str to array
         Inputs that are constants from now on, such as a sample rate.
+    largest : mapping of str to int
+        Bounds of sizes that a call decides, by the name that the model or `shapes` gives them.
     """
 
     shapes: Shapes = field(default_factory=dict)
     values: Mapping[str, object] = field(default_factory=dict)
+    largest: Mapping[str, int] = field(default_factory=dict)
 
 
 def bind_inputs(model: onnx.ModelProto, given: Given) -> onnx.ModelProto:
-    """Give each input its size: programs are made for one.
+    """Give each input its sizes, but for those that a call decides.
 
     Raises
     ------
@@ -52,16 +56,18 @@ def bind_inputs(model: onnx.ModelProto, given: Given) -> onnx.ModelProto:
     bound = onnx.ModelProto()
     bound.CopyFrom(model)
     _make_constants(bound.graph, given.values)
-    symbols: dict[str, int] = {}
+    symbols: dict[str, int | str] = {}
     for value in bound.graph.input:
         if value.name in given.shapes:
             _bind(value, given.shapes[value.name], symbols)
     for value in bound.graph.input:
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_param in symbols:
-                dim.dim_value = symbols[dim.dim_param]
+                _write(dim, symbols[dim.dim_param])
+    _check_bounds(bound.graph.input, given)
     # A size of 0 is one if somebody gives it.
     open_inputs = [value for value in bound.graph.input if value.name not in given.shapes]
+    open_inputs = [value for value in open_inputs if not _is_bounded(value, given.largest)]
     _one_as_batch(open_inputs)
     _refuse_unknown(open_inputs)
     return bound
@@ -93,10 +99,46 @@ def _fits(shape: Sequence[int], declared: Sequence[int | None]) -> bool:
     )
 
 
-def _bind(value: onnx.ValueInfoProto, shape: Sequence[int], symbols: dict[str, int]) -> None:
+def _write(dim, size: int | str) -> None:
+    """Write a size into a dimension, or its name."""
+    if isinstance(size, str):
+        dim.dim_param = size
+    else:
+        dim.dim_value = size
+
+
+def _check_bounds(inputs: Sequence[onnx.ValueInfoProto], given: Given) -> None:
+    """Raise ConfigError for a bound of no open size, and a size that is named but has no bound."""
+    names = {dim.dim_param for value in inputs for dim in value.type.tensor_type.shape.dim} - {""}
+    for name, most in given.largest.items():
+        if name not in names:
+            raise ConfigError(
+                f"max_sizes: {unknown_name('size', name, names)}; input_shapes can name one"
+            )
+        if most < 1:
+            raise ConfigError(f"max_sizes: {name} = {most}; allowed: 1 or more")
+    for name, shape in given.shapes.items():
+        for size in shape:
+            if isinstance(size, str) and size not in given.largest:
+                raise ConfigError(
+                    f"input_shapes: '{size}' of {name} needs a bound: --max-size {size}=N, or "
+                    "max_sizes"
+                )
+
+
+def _is_bounded(value: onnx.ValueInfoProto, largest: Mapping[str, int]) -> bool:
+    """Tell whether a call decides sizes of an input, and bounds are there for all that are open."""
+    dims = value.type.tensor_type.shape.dim
+    known = all(dim.dim_value > 0 or dim.dim_param in largest for dim in dims)
+    return known and any(dim.dim_param in largest for dim in dims)
+
+
+def _bind(
+    value: onnx.ValueInfoProto, shape: Sequence[int | str], symbols: dict[str, int | str]
+) -> None:
     """Write a shape into an input, and into `symbols` what its names stand for now."""
     declared = _sizes(value)
-    if any(size < 0 for size in shape):
+    if any(isinstance(size, int) and size < 0 for size in shape):
         raise ConfigError(f"input_shapes: {value.name}: {list(shape)} has a negative size")
     if declared is not None and len(declared) != len(shape):
         raise ConfigError(
@@ -118,8 +160,8 @@ def _bind(value: onnx.ValueInfoProto, shape: Sequence[int], symbols: dict[str, i
     del value.type.tensor_type.shape.dim[:]
     # An empty shape is one too: that of a scalar.
     value.type.tensor_type.shape.SetInParent()
-    for size in shape:
-        value.type.tensor_type.shape.dim.add().dim_value = size
+    for given in shape:
+        _write(value.type.tensor_type.shape.dim.add(), given)
 
 
 def _one_as_batch(inputs: Sequence[onnx.ValueInfoProto]) -> None:
@@ -161,9 +203,12 @@ def _refuse_unknown(values: Sequence[onnx.ValueInfoProto]) -> None:
         )
     inputs = ", ".join(f"{value.name} {_text(value)}" for value in lacking)
     options = " ".join(f"--input-shape {_option(value)}" for value in lacking)
+    named = [dim.dim_param for value in lacking for dim in value.type.tensor_type.shape.dim]
+    bounds = " ".join(f"--max-size {name}=N" for name in dict.fromkeys(filter(None, named)))
     raise InputError(
-        f"the model leaves sizes of its inputs open: {inputs}; programs are made for one size: "
-        f"give it by {options} (input_shapes={{...}} of load_model), with numbers for the letters"
+        f"the model leaves sizes of its inputs open: {inputs}; give them by {options} "
+        "(input_shapes={...} of load_model), with numbers for the letters"
+        + (f", or a bound for all up to it by {bounds} (max_sizes={{...}})" if bounds else "")
     )
 
 
