@@ -170,3 +170,25 @@ def test_a_load_that_nothing_orders_is_refused():
     with pytest.raises(SimError, match=r"plane \d has a weight of another load than the matmul's; "
                        "allowed: programs whose tokens order the two"):  # fmt: skip
         module["f"](tvm_ffi.from_dlpack(activations()), tvm_ffi.from_dlpack(out))
+
+
+def test_rows_that_wait_in_recon_let_planes_follow_each_other():
+    """Of ten planes of one row, each with its outliers elsewhere; both modes agree on all."""
+    weights = [random_weight("ms4", 20, 64, seed, flagged=0.1) for seed in range(10)]
+    found = []
+    for waits in (0, 1):
+        arch = dataclasses.replace(
+            BIG, recon_units=8, recon_segment_columns=8, recon_waits=waits, row_release=1,
+            weight_buses=8, sequencer_cycles=0, acc_bytes=1 << 15, wbuf_bytes=PANEL * 16,
+            queue_depth=64,
+        )  # fmt: skip
+        found.append(both(arch, weights, [1] * len(weights), ordered=False))
+    start, wait = found
+    assert start["recon"]["waits"] == 0 < wait["recon"]["waits"]
+    own = start["recon"]["passes"]
+    assert wait["recon"]["passes"] == own + wait["recon"]["waits"]
+    assert (
+        wait["recon"]["switch_ops"] * own == start["recon"]["switch_ops"] * wait["recon"]["passes"]
+    )
+    # Without waiting, most of a plane's time is that of the visits before its own first one.
+    assert wait["cycles"] < start["cycles"] - 5 * 11
