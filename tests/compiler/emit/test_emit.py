@@ -95,7 +95,9 @@ def test_program_survives_its_file(name):
 
 @pytest.mark.parametrize("arch", arch_names())
 def test_compilation_is_deterministic(arch):
-    recipe = "int4" if "int4" in load_arch(arch).weight_formats else "fineq-w2a8"
+    machine = load_arch(arch)
+    recipe = "int4" if "int4" in machine.weight_formats else "fineq-w2a8"
+    recipe = "olive-w4a4" if machine.pe_activation_bits == 4 else recipe
     first, second = (make.emitted(make.model("chain"), recipe, arch) for _ in range(2))
     assert first.program.to_bytes() == second.program.to_bytes()
     assert first.layers == second.layers
