@@ -124,7 +124,8 @@ def main() -> int:
     else:
         Console(width=120).print(table(rows))
     missed = [message for message in map(goal(rows), rows) if message]
-    print("\n".join(missed))
+    for message in missed:
+        print(message)
     return 1 if missed else 0
 
 
