@@ -8,6 +8,8 @@ Errors are `|X (Q - W)^T|^2 / |X W^T|^2` over those 512 rows. Of the calibration
 are held out to choose the damping by, but for GPTQ's own setting. Each row is a process, whose
 CPU seconds are of the statistics and the quantizer, and whose peak memory is its own.
 
+All weight formats of the machines are in `benchmarks.format_errors`.
+
 Peers: `peers/quantizers.csv`, on the same work and another machine of the same kind.
 """
 
@@ -54,10 +56,6 @@ class Row:
         return f"{self.method} {self.weight_format}{reference}"
 
 
-OTHERS = (
-    "int2", "int3", "int6", "int4-g64", "int4-g32", "mxint4", "mxint6", "mxint8", "mxfp6", "nvint4",
-    "nf4", "fp4-e1m2", "fp4-e2m1", "fp4-e3m0", "apot4",
-)  # fmt: skip
 COST = {"cpu_s": 10.0, "peak_mb": 1200.0}
 ROWS = {
     row.key: row
@@ -78,8 +76,6 @@ ROWS = {
         # 3 % beyond the peers; theirs of NVFP4 has no factor, which leaves scales below 2^-6 out.
         Row("rtn", "mxfp4", {}, {"corr": 0.0225 * 1.03, "bits": 4.27, **COST}),
         Row("rtn", "nvfp4", {}, {"corr": 0.0125 * 1.03, "bits": 4.55, **COST}),
-        *(Row("rtn", name, {}, {}) for name in OTHERS),
-        *(Row("gptq", name, {}, {}) for name in ("mxfp4", "nvfp4", *OTHERS)),
     )
 }
 

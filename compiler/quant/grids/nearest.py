@@ -20,7 +20,19 @@ def nearest_of(row: WeightFormat) -> Nearest:
     rising = sorted(code)
     values = np.array(rising, np.float32)
     ends = nearest_places(values, np.array([code[value] % 2 == 0 for value in rising[1:]]))
-    return lambda ratio: values[np.searchsorted(ends, ratio)]
+    # What lies midway between two integers is a multiple of a half: all numbers between two such
+    # multiples have one nearest code, which a table tells in a quarter of the time of a search.
+    beyond = row.q_max + 1
+    nearest = values[np.searchsorted(ends, np.arange(-4 * beyond, 4 * beyond + 1) / 4)]
+
+    def looked_up(ratio: np.ndarray) -> np.ndarray:
+        halves = 2 * np.clip(ratio, -beyond, beyond)
+        place = np.floor(halves)
+        place += np.ceil(halves)
+        place += 4 * beyond
+        return nearest.take(place.astype(np.intp))
+
+    return looked_up
 
 
 def codes_of(row: WeightFormat) -> np.ndarray:
