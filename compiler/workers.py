@@ -1,5 +1,6 @@
 """Worker processes for functions that can be imported, whatever the script that starts them."""
 
+import pickle
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -7,6 +8,8 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 
 import loky
+
+from .without_torch import import_tvm
 
 
 def interpreters(
@@ -17,7 +20,9 @@ def interpreters(
     A fork would lose the threads that TVM and BLAS have here. multiprocessing's new interpreters
     run the user's script again, which then needs ``if __name__ == "__main__":``; these don't.
     """
-    return loky.ProcessPoolExecutor(count, initializer=_begin, initargs=(initializer, arguments))
+    # Loading a function imports where it's from: the worker does so once it has begun.
+    first = pickle.dumps((initializer, arguments))
+    return loky.ProcessPoolExecutor(count, initializer=_begin, initargs=(first,))
 
 
 def end(pool: Executor) -> None:
@@ -41,7 +46,9 @@ def interrupts_ignored() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _begin(initializer: Callable | None, arguments: tuple) -> None:
+def _begin(first: bytes) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    import_tvm()
+    initializer, arguments = pickle.loads(first)
     if initializer is not None:
         initializer(*arguments)

@@ -17,7 +17,7 @@ from ..files import check_database_folder, check_library_path
 from ..options import STAGES
 from .checks import check_input, check_names
 from .inputs import InputShape, InputValue, MaxSize, loading
-from .interrupts import leaving
+from .interrupts import importing
 from .layers import print_host, print_layers
 from .options import ArchName, Json, Recipe
 from .sheet import Sheet
@@ -93,7 +93,7 @@ def compile_command(
     for folder in (dump_dir, calibration_cache):
         if folder is not None:
             make_folder(folder)
-    with leaving():
+    with importing():
         from ..api import Calibration, export_library
         from ..driver import compile_model, run_stages
         from ..frontend.load import load_model

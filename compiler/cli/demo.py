@@ -11,7 +11,7 @@ from ...target.arch import DEFAULT_ARCH, load_arch
 from ..quant.defaults import recipe_for
 from .checks import check_names
 from .costs import cost_rows, print_units
-from .interrupts import leaving
+from .interrupts import importing
 from .layers import print_host
 from .options import ArchName, Json, Recipe
 from .quantities import percent
@@ -37,7 +37,7 @@ def demo(
     check_names([recipe] if recipe else [], arch)
     recipe = recipe or recipe_for(load_arch(arch)).name
     folder = make_folder("microscopiq-demo")
-    with leaving():
+    with importing():
         from ..demo.run import run_demo
         from .progress import StageBars
     with StageBars() as bars:

@@ -13,7 +13,7 @@ from ..quant.recipe import DEFAULT_RECIPE
 from ..study.points import check_jobs, points, short_keys
 from .checks import check_names, check_outputs
 from .inputs import InputShape, InputValue, loading
-from .interrupts import leaving
+from .interrupts import importing
 from .options import ArchName, Json, TechnologyName
 from .rows import Csv, Model, names, write_csv
 from .sheet import Sheet
@@ -49,7 +49,7 @@ def dse(
     check_jobs(jobs)
     check_outputs([table], plot)
     chosen = points(names(recipes), dict(_values(text) for text in _once(sweep)))
-    with leaving():
+    with importing():
         from ..frontend.load import load_model
         from ..study.dse import explore
         from ..study.plot import write_pareto

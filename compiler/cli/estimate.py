@@ -1,7 +1,6 @@
 """The command `microscopiq estimate`: cycles of operators that are only described."""
 
 import json
-import sys
 from typing import Annotated
 
 import typer
@@ -15,7 +14,7 @@ from ..quant.defaults import recipe_for
 from ..quant.recipe import DEFAULT_RECIPE
 from .checks import check_names
 from .costs import cost_rows, print_energy, print_units
-from .interrupts import leaving
+from .interrupts import importing
 from .options import ArchName, Json, Recipe, TechnologyName
 from .sheet import Sheet
 from .tables import new_console, print_facts, print_table, say
@@ -62,8 +61,7 @@ def estimate(
     decoder = load_preset(preset) if preset else None
     for number, text in enumerate(gemm or []):
         parse_product(text, number)
-    with leaving():
-        _import_tvm()
+    with importing():
         from ..estimate.decoder_layer import decoder_tasks
         from ..estimate.timing import estimate as run_estimate
         from ..estimate.timing import gemm_tasks
@@ -75,21 +73,6 @@ def estimate(
         print(json.dumps(result.to_json()))
     else:
         print_estimate(result)
-
-
-def _import_tvm() -> None:
-    """Import TVM without torch, which TVM imports when it is installed and nothing here needs.
-
-    That is two thirds of the time and half of the memory of an estimate. Where torch is wanted
-    as well, TVM is there already.
-    """
-    if "tvm_ffi" in sys.modules or "torch" in sys.modules:
-        return
-    sys.modules["torch"] = None  # type: ignore[assignment]  # `import torch` is an ImportError
-    try:
-        import tvm  # noqa: F401
-    finally:
-        del sys.modules["torch"]
 
 
 def print_estimate(estimate) -> None:

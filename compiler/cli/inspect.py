@@ -7,7 +7,7 @@ import typer
 
 from ...runtime.session import Session, check_program_file, load_executable, program_of
 from ...target.isa.program import Program, part_code
-from .interrupts import leaving
+from .interrupts import importing
 from .options import Library
 from .sheet import Sheet
 from .sizes import code_bytes
@@ -25,7 +25,7 @@ def inspect(
 ) -> None:
     """Print a compiled model's functions and their instructions."""
     check_program_file(library)
-    with leaving():
+    with importing():
         from ..api import disassemble
     module = load_executable(library)
     listing = disassemble(module, function)

@@ -1,10 +1,12 @@
-"""Ctrl-C while modules are imported, and while Python ends."""
+"""Imports of a command, and Ctrl-C meanwhile and while Python ends."""
 
 import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from ..without_torch import import_tvm
 
 EXIT_INTERRUPTED = 130
 
@@ -31,6 +33,14 @@ def leaving() -> Iterator[None]:
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """As `leaving`, for what needs TVM."""
+    with leaving():
+        import_tvm()
+        yield
 
 
 def _leave(_number, _frame) -> None:

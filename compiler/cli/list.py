@@ -9,7 +9,7 @@ from ...target.arch import arch_names, load_arch
 from ...target.formats import WEIGHT_FORMATS
 from ...target.technology import load_technology, technology_names
 from ..quant.recipe import load_recipe, recipe_names
-from .interrupts import leaving
+from .interrupts import importing
 from .sheet import Sheet, tables
 from .tables import new_console
 
@@ -35,7 +35,7 @@ def print_listing(what: str) -> None:
     elif what == "formats":
         rows = [(row.name, row.description) for row in WEIGHT_FORMATS.values()]
     else:
-        with leaving():
+        with importing():
             from ..driver import RUN
 
         rows = [(name, stage.__doc__ or "") for name, stage in RUN.items()]

@@ -12,7 +12,7 @@ from ...target.errors import ConfigError
 from ...target.isa.program import Program
 from .checks import check_input, check_names, check_outputs
 from .costs import cost_rows, latency_row, print_energy, print_host_calls, print_units
-from .interrupts import leaving
+from .interrupts import importing
 from .options import (
     Json,
     Library,
@@ -86,9 +86,7 @@ def run(
     check_names(arch=arch, technology=technology)
     check_input(inputs)
     check_outputs([output, trace, layers], roofline)
-    with leaving():
-        import tvm  # noqa: F401
-
+    with importing():
         from .arrays import read_inputs, write_outputs
         from .progress import StageBars
     session = Session(

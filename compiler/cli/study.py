@@ -11,7 +11,7 @@ from ...target.arch import DEFAULT_ARCH
 from ..study.ablation import ablation_recipes
 from .checks import check_input, check_names, check_outputs
 from .inputs import InputShape, InputValue, loading
-from .interrupts import leaving
+from .interrupts import importing
 from .options import ArchName, Json
 from .rows import Csv, Model, names, write_csv
 from .sheet import Sheet
@@ -83,7 +83,7 @@ def _study(source: dict, calibration: Path, recipes: list, arch: str, wanted: tu
     check_names(recipes, arch)
     check_input(calibration)
     check_outputs([table], plot)
-    with leaving():
+    with importing():
         from ..frontend.load import load_model
         from ..study.compare import compare as run_study
         from ..study.plot import write_plot

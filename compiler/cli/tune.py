@@ -11,7 +11,7 @@ from ...runtime.whole_file import make_folder
 from ...target.arch import DEFAULT_ARCH
 from .checks import check_input, check_names
 from .inputs import InputShape, InputValue, loading
-from .interrupts import EXIT_INTERRUPTED, leaving
+from .interrupts import EXIT_INTERRUPTED, importing
 from .options import ArchName, Json, Recipe
 from .sheet import Sheet
 from .tables import new_console, print_table
@@ -58,7 +58,7 @@ def tune(
     check_names([recipe] if recipe else [], arch)
     check_input(cost_model)
     make_folder(work_dir)
-    with leaving():
+    with importing():
         from ..frontend.load import load_model
         from ..tune.tuner import Settings, tune_model
     with _Bar() as bar:

@@ -1,5 +1,6 @@
 """Trees of hardware loops and stages, from a scheduled PrimFunc or from a table of stages."""
 
+import functools
 from dataclasses import dataclass, field
 
 from tvm import s_tir, tirx
@@ -66,10 +67,38 @@ class StageNode:
 
 
 def read_tree(func: tirx.PrimFunc, nest: Nest) -> LoopNode:
-    """Return the root, a loop of one iteration, of a scheduled PrimFunc."""
+    """Return the root, a loop of one iteration, of a scheduled PrimFunc.
+
+    Layers of one shape share a function, and each is emitted again wherever there is room for it:
+    the function is read once, and whoever asks gets a tree to change.
+    """
+    return _copied(_read(func, tuple((stage.name, stage.axes) for stage in nest.stages.values())))
+
+
+@functools.lru_cache(maxsize=256)
+def _read(func: tirx.PrimFunc, axes: tuple[tuple[str, tuple[str, ...]], ...]) -> LoopNode:
     root = LoopNode("root", 1)
-    _visit(func.body, root, (), {}, {stage.name: stage.axes for stage in nest.stages.values()})
+    _visit(func.body, root, (), {}, dict(axes))
     return root
+
+
+def _copied(root: LoopNode) -> LoopNode:
+    """Return loops and stages of their own in the place of those of a tree that was just read."""
+    copies: dict[LoopNode, LoopNode] = {}
+
+    def linear(value: Linear) -> Linear:
+        return Linear(value.base, tuple((copies[loop], step) for loop, step in value.terms))
+
+    def copied(node):
+        if isinstance(node, LoopNode):
+            copies[node] = LoopNode(node.name, node.extent)
+            copies[node].body = [copied(child) for child in node.body]
+            return copies[node]
+        starts = tuple(linear(start) for start in node.starts)
+        loops = tuple(copies[loop] for loop in node.loops)
+        return StageNode(node.name, node.axes, starts, loops, node.extents)
+
+    return copied(root)
 
 
 def nest_tree(nest: Nest) -> LoopNode:

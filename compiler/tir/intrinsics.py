@@ -7,6 +7,7 @@ from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
 
 from ...target.isa.spec import Mem
+from . import script
 
 SCOPES = {mem: f"global.{mem.name.lower()}" for mem in Mem}
 """Storage scopes of the on-chip memories (a scope must start with `global`)."""
@@ -40,10 +41,10 @@ def matmul_intrinsic(rows: int, array_n: int, array_k: int, weight_dtype: str) -
 
 @functools.lru_cache
 def _describe(weight_dtype: str) -> tuple[tirx.PrimFunc, tirx.PrimFunc]:
-    """Return the intrinsic of any size: parsing TVMScript takes 0.1 s, giving it sizes nothing."""
+    """Return the intrinsic of any size: parsing takes time, giving it sizes none."""
     if weight_dtype == "int32":
 
-        @T.prim_func(s_tir=True)
+        @script.prim_func(s_tir=True)
         def description(
             a: T.handle, b: T.handle, c: T.handle, tm: T.int32, tn: T.int32, tk: T.int32
         ) -> None:
@@ -59,7 +60,7 @@ def _describe(weight_dtype: str) -> tuple[tirx.PrimFunc, tirx.PrimFunc]:
                         C[vi, vj] = C[vi, vj] + T.Cast("int32", A[vi, vk]) * B[vj, vk]
     else:
 
-        @T.prim_func(s_tir=True)
+        @script.prim_func(s_tir=True)
         def description(
             a: T.handle, b: T.handle, c: T.handle, tm: T.int32, tn: T.int32, tk: T.int32
         ) -> None:
@@ -76,7 +77,7 @@ def _describe(weight_dtype: str) -> tuple[tirx.PrimFunc, tirx.PrimFunc]:
                             "int32", B[vj, vk]
                         )
 
-    @T.prim_func(s_tir=True)
+    @script.prim_func(s_tir=True)
     def implementation(
         a: T.handle, b: T.handle, c: T.handle, tm: T.int32, tn: T.int32, tk: T.int32
     ) -> None:

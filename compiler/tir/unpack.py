@@ -25,6 +25,7 @@ from ...target.formats import (
 )
 from ...target.packing import HEADER
 from ...target.weight import blocks
+from . import script
 from .segment_bytes import byte_at, half_at, signed_at, slot_at, word_at
 from .unpack_columns import unpack_columns
 
@@ -58,7 +59,7 @@ def _pairs(row):
     bits, group, bias = row.bits, row.group, VICTIM_BIAS
     mask, sign, victim = (1 << bits) - 1, 1 << (bits - 1), VICTIM
 
-    @T.prim_func(s_tir=True)
+    @script.prim_func(s_tir=True)
     def unpack_pairs(
         segment_handle: T.handle,
         w_handle: T.handle,
@@ -124,7 +125,7 @@ def _microscopiq(row):
     micro_mask = (1 << micro_bits) - 1
     hidden = 1 << mantissa_bits
 
-    @T.prim_func(s_tir=True)
+    @script.prim_func(s_tir=True)
     def unpack_microscopiq(
         segment_handle: T.handle,
         w_handle: T.handle,
@@ -230,7 +231,7 @@ def _microscopiq(row):
 def _clusters(row):
     group = row.group
 
-    @T.prim_func(s_tir=True)
+    @script.prim_func(s_tir=True)
     def unpack_clusters(
         segment_handle: T.handle,
         w_handle: T.handle,

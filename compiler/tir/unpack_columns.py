@@ -6,6 +6,7 @@ from tvm.script import tirx as T
 from ...target.errors import UnsupportedError
 from ...target.formats import MACRO_BLOCK, Codes, ScaleKind, WeightFormat
 from ...target.packing import HEADER
+from . import script
 from .segment_bytes import byte_at, half_at, straddling, word_at
 
 HEAD = HEADER.size
@@ -21,7 +22,7 @@ def unpack_columns(row: WeightFormat) -> tirx.PrimFunc:
     bits, group = row.bits, row.group
     mask = (1 << bits) - 1
 
-    @T.prim_func(s_tir=True)
+    @script.prim_func(s_tir=True)
     def unpack_slots(
         segment_handle: T.handle,
         w_handle: T.handle,

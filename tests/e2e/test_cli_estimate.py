@@ -1,8 +1,6 @@
 """`microscopiq estimate`: costs of operators and decoder layers that nobody has weights of."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
@@ -45,20 +43,3 @@ def test_estimate_refuses(shell, arguments, message):
     result = shell("estimate", *arguments)
     assert (result.code, result.out) == (2, "")
     assert message in result.err
-
-
-ESTIMATE_WITHOUT_TORCH = """
-import sys
-from microscopiq.compiler.cli.main import main
-try:
-    main(["estimate", "--gemm", "2x3x4", "--json"])
-finally:
-    assert "tvm" in sys.modules and "torch" not in sys.modules
-"""
-
-
-def test_estimate_does_without_torch():
-    command = [sys.executable, "-c", ESTIMATE_WITHOUT_TORCH]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert json.loads(done.stdout)["macs"] == 2 * 3 * 4
