@@ -297,6 +297,14 @@ class ActivationFormat:
         return (1 << (self.bits - 1)) - 1
 
     @property
+    def by_pixel(self) -> bool:
+        """A convolution's rows have their own exponents, where it has no groups of channels.
+
+        Finer than an image and a group of channels, which is what others share one in.
+        """
+        return self.group < GROUP_SIZE
+
+    @property
     def top_bit(self) -> int:
         """Place of the largest magnitude's first bit, right below the sign.
 
@@ -305,15 +313,23 @@ class ActivationFormat:
         return self.bits - 2
 
 
+def _mx_activations(bits: int, group: int) -> ActivationFormat:
+    """Return MXINT of a width: with blocks of 32 OCP's, whose exponents are these."""
+    what = f"MXINT{bits}: {bits} bits, power of two per {group} inputs of a row"
+    name = f"mxint{bits}" if group == 32 else f"mxint{bits}-g{group}"
+    return ActivationFormat(name, bits, what, group)
+
+
 ACTIVATION_FORMATS = {
     row.name: row
     for row in (
         ActivationFormat("mx-int8", 8, "MX-INT-8: 8 bits, power of two per 128 inputs of a row"),
         ActivationFormat("mx-int4", 4, "MX-INT-4: 4 bits, power of two per 128 inputs of a row"),
+        *(_mx_activations(bits, group) for group in (32, 16) for bits in (8, 6, 4)),
     )
 }
 DEFAULT_ACTIVATION = "mx-int8"
-ACTIVATION_BITS = tuple(sorted(row.bits for row in ACTIVATION_FORMATS.values()))
+ACTIVATION_BITS = tuple(sorted({row.bits for row in ACTIVATION_FORMATS.values()}))
 """Widths of codes that `absmax` and `quant` can be told."""
 
 

@@ -2,12 +2,13 @@
 
 import dataclasses
 import fnmatch
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from ...target.errors import ConfigError, unknown_name
-from ...target.formats import ACTIVATION_FORMATS, DEFAULT_ACTIVATION, WEIGHT_FORMATS
+from ...target.formats import ACTIVATION_FORMATS, DEFAULT_ACTIVATION, GROUP_SIZE, WEIGHT_FORMATS
 from ...target.tables import read_table, table_names
 from . import methods as _registered  # noqa: F401  (importing registers the algorithms)
 from .base import METHODS, method_options
@@ -156,6 +157,7 @@ def _from_table(table: dict, where: str) -> Recipe:
     activation = str(table.get("activation", DEFAULT_ACTIVATION))
     if activation not in ACTIVATIONS:
         mistakes.append(unknown_name("activation format", activation, ACTIVATIONS))
+    mistakes += _block_mistakes(activation, (table, *overrides))
     if table.get("output_order", OUTPUT_ORDERS[0]) not in OUTPUT_ORDERS:
         mistakes.append(unknown_name("output order", str(table["output_order"]), OUTPUT_ORDERS))
     if table.get("kv_cache", FP32) not in CACHES:
@@ -166,6 +168,26 @@ def _from_table(table: dict, where: str) -> Recipe:
     if mistakes:
         raise ConfigError(f"{where}: {len(mistakes)} mistake(s):\n  " + "\n  ".join(mistakes))
     return Recipe(**{**table, "overrides": tuple(Override(**row) for row in overrides)})
+
+
+def _block_mistakes(activation: str, rows: Iterable[dict]) -> list[str]:
+    """Return which weight formats have other groups than the activations have blocks.
+
+    A sum of integers ends where either's scale changes, and a panel ends with its format's group.
+    """
+    found = ACTIVATION_FORMATS.get(activation)
+    if found is None or found.group == GROUP_SIZE:
+        return []
+    named = {str(row["weight_format"]) for row in rows if "weight_format" in row}
+    others = sorted(
+        name for name in named & WEIGHT_FORMATS.keys() if WEIGHT_FORMATS[name].group != found.group
+    )
+    allowed = [name for name, row in WEIGHT_FORMATS.items() if row.group == found.group]
+    return [
+        f"weight_format = '{name}' has groups of {WEIGHT_FORMATS[name].group} inputs beside "
+        f"activation = '{activation}' with blocks of {found.group}: allowed {', '.join(allowed)}"
+        for name in others
+    ]
 
 
 def _migration_mistakes(value) -> list[str]:

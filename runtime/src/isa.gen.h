@@ -1314,7 +1314,7 @@ struct Absmax {
   }
   template <typename Refuse>
   void Check(Refuse refuse) const {
-    if (bits != 4 && bits != 8) refuse("bits", bits, "4, 8");
+    if (bits != 4 && bits != 6 && bits != 8) refuse("bits", bits, "4, 6, 8");
   }
 };
 
@@ -1358,7 +1358,7 @@ struct Quant {
   }
   template <typename Refuse>
   void Check(Refuse refuse) const {
-    if (bits != 4 && bits != 8) refuse("bits", bits, "4, 8");
+    if (bits != 4 && bits != 6 && bits != 8) refuse("bits", bits, "4, 6, 8");
   }
 };
 

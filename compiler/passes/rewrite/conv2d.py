@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 from tvm import relax
 
+from ....target.formats import ACTIVATION_FORMATS
 from ...operators import Conv, Gemm
 from ...partition.graph import shape_of
 from ...partition.layer import Layer
@@ -17,7 +18,45 @@ from .host import emit_behind
 def on_array(emission: Emission, layer: Layer):
     """Emit it in integers."""
     op = convolution(emission, layer, layer.matrix.shape)
+    if ACTIVATION_FORMATS[op.activation].by_pixel and layer.groups == 1 and not op.by_pixel:
+        return emit_gemm(emission, layer, *by_row(emission, layer, op))
     return emit_gemm(emission, layer, op, images(emission, layer, op))
+
+
+def by_row(emission: Emission, layer: Layer, op: Gemm) -> tuple[Gemm, list]:
+    """Return a convolution of one tap over all that each output reads, and its operands.
+
+    So each row has exponents of its own, for blocks of inputs in the order of the weights. The
+    price is that an input is quantized and stored once for each tap.
+    """
+    assert op.conv is not None
+    rows = unfolded(emission, emission.visit_expr(layer.x), op.conv)
+    conv = Conv(op.k, op.conv.out_height, op.conv.out_width, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1)
+    shape = (op.batch, op.k, conv.height, conv.width)
+    across = (op.batch, op.k, op.m)
+    q, e = emission.quantize(rows, across, min(op.k, op.group), True)
+    return replace(op, conv=conv, by_pixel=True), [emission.reshaped(q, shape), e]
+
+
+def unfolded(emission: Emission, x, conv: Conv):
+    """Return ``(batch, channels * taps, out height, out width)`` of images ``(batch, channels,
+    height, width)``: what each output reads, zeros outside."""
+    batch = shape_of(x)[0]
+    if conv.pad_top or conv.pad_bottom or conv.pad_left or conv.pad_right:
+        pads = [0, 0, 0, 0, conv.pad_top, conv.pad_bottom, conv.pad_left, conv.pad_right]
+        x = emission.emit(relax.op.nn.pad(x, pads))
+    one = (batch, conv.channels, 1, conv.out_height, conv.out_width)
+    taps = []
+    for row, col in np.ndindex(conv.kernel_h, conv.kernel_w):
+        begin = [row * conv.dilation_h, col * conv.dilation_w]
+        strides = [conv.stride_h, conv.stride_w]
+        sizes = (conv.out_height, conv.out_width)
+        end = [b + (n - 1) * s + 1 for b, n, s in zip(begin, sizes, strides, strict=True)]
+        tap = emission.emit(relax.op.strided_slice(x, [2, 3], begin, end, strides))
+        taps.append(emission.reshaped(tap, one))
+    every = taps[0] if len(taps) == 1 else emission.emit(relax.op.concat(taps, axis=2))
+    channels = conv.channels * conv.kernel_h * conv.kernel_w
+    return emission.reshaped(every, (batch, channels, conv.out_height, conv.out_width))
 
 
 def images(emission: Emission, layer: Layer, op: Gemm) -> list:

@@ -1,0 +1,119 @@
+"""Activations in blocks of 32 and 16: in linear layers, convolutions and attention."""
+
+import numpy as np
+import pytest
+from tvm import relax
+from tvm.relax import op
+
+from microscopiq.compiler.driver import compile_model
+from microscopiq.compiler.options import Options
+from microscopiq.compiler.quant.recipe import Recipe, load_recipe
+from microscopiq.compiler.verify import run_reference
+from microscopiq.runtime.session import Session
+from microscopiq.target.arch import load_arch
+from microscopiq.target.errors import ConfigError
+from microscopiq.target.formats import ACTIVATION_FORMATS
+from tests.compiler import relax_modules as make
+from tests.numpy_calls import check_calls
+
+BLOCKED = {
+    "mxint4": "mxint4",
+    "mxint6": "mxfp4",
+    "mxint8": "mxint8",
+    "mxint4-g16": "nvint4",
+    "mxint8-g16": "nvfp4",
+}
+"""Of activations, and weights with groups as long."""
+SHAPE = (2, 6, 7, 8)
+
+
+def body(emit, x):
+    """Return convolutions of all kinds, linear layers in a row, and attention."""
+    y = emit(
+        op.nn.conv2d(x, make.const(9, 6, 3, 2), padding=(1, 0, 2, 1), strides=(2, 1), dilation=2)
+    )
+    y = emit(op.nn.relu(emit(op.add(y, make.const(1, 9, 1, 1)))))
+    y = emit(op.nn.conv2d(y, make.const(9, 1, 2, 2), groups=9))
+    y = emit(op.nn.conv2d(y, make.const(40, 9, 1, 1)))
+    y = emit(op.nn.conv2d(y, make.const(8, 40, 1, 1), strides=2))
+    y = emit(op.reshape(y, (2, 24)))
+    y = emit(op.matmul(y, make.const(24, 37)))
+    y = emit(op.matmul(y, make.const(37, 160)))
+    heads = emit(op.reshape(y, (2, 4, 40)))
+    return emit(op.matmul(heads, emit(op.permute_dims(heads, (0, 2, 1)))))
+
+
+def compiled(body, shape, activation):
+    recipe = Recipe("blocks", "", "rtn", BLOCKED[activation], activation)
+    return compile_model(make.module(body, shape), Options(recipe=recipe, arch="tiny-4x4"))
+
+
+@pytest.mark.parametrize("activation", BLOCKED)
+def test_all_ways_of_computing_agree(activation):
+    state, x = compiled(body, SHAPE, activation), make.numbers(*SHAPE)
+    kinds = [row.kind for row in state.layers.values()]
+    assert [kinds.count(kind) for kind in ("conv2d", "linear", "attention")] == [4, 2, 1]
+    assert not state.host
+    (expected,) = run_reference(state, [x])
+    for mode in ("fast", "structural"):
+        (found,) = Session(state.executable, mode=mode).run(x).outputs
+        np.testing.assert_array_equal(found.view(np.int32), expected.view(np.int32), mode)
+    assert check_calls(state.executable, [x], load_arch("tiny-4x4")) >= 1
+
+
+def rounded(rows, name):
+    """Return float32 rows as blocks of a format hold them, by the formulas of OCP MX."""
+    row = ACTIVATION_FORMATS[name]
+    result = np.zeros_like(rows)
+    for first in range(0, rows.shape[-1], row.group):
+        block = rows[..., first : first + row.group].astype(np.float64)
+        largest = np.abs(block).max(-1, keepdims=True)
+        step = 2.0 ** (np.floor(np.log2(np.maximum(largest, 2.0**-100))) - (row.bits - 2))
+        codes = np.clip(np.rint(block / step), -row.q_max, row.q_max)
+        result[..., first : first + row.group] = codes * step
+    return result
+
+
+@pytest.mark.parametrize("activation", BLOCKED)
+def test_a_pixel_of_a_convolution_has_scales_of_its_own(activation):
+    """Loud pixels and channels take no bits of the others."""
+    weight = np.random.default_rng(1).standard_normal((5, 12, 3, 2)).astype(np.float32)
+    # Powers of two, which every format holds.
+    weight = np.sign(weight) * np.float32(0.5)
+    x = make.numbers(2, 12, 6, 5)
+    x[:, :, 2, 3] *= 1000
+    x[0, 4] *= 50
+    how = {"padding": (1, 2, 1, 1), "strides": (2, 1), "dilation": (1, 2)}
+
+    def conv(emit, x):
+        return emit(op.nn.conv2d(x, relax.const(weight), **how))
+
+    state = compiled(conv, x.shape, activation)
+    (found,) = Session(state.executable).run(x).outputs
+    padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (2, 1)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))
+    rows = np.moveaxis(windows[:, :, ::2, :, :, ::2], 1, 3).reshape(2, 3, 6, 72)
+    expected = np.moveaxis(rounded(rows, activation) @ weight.reshape(5, 72).T, 3, 1)
+    np.testing.assert_allclose(found, expected, rtol=2e-6, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["mxint4", "mxint6", "mxint8"])
+def test_recipes(name):
+    recipe = load_recipe(name)
+    assert (recipe.weight_format, recipe.activation) == (name, name)
+
+
+def test_blocks_are_the_groups_of_the_weights(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text(
+        'name = "mine"\ndescription = ""\nmethod = "rtn"\nweight_format = "mxint4"\n'
+        'activation = "mxint4"\n[[overrides]]\npattern = "a*"\nmethod = "rtn"\n'
+        'weight_format = "int8"\n[[overrides]]\npattern = "b*"\nweight_format = "fp32"\n'
+    )
+    with pytest.raises(ConfigError) as error:
+        load_recipe(file)
+    assert (
+        "weight_format = 'int8' has groups of 128 inputs beside activation = 'mxint4' with blocks "
+        "of 32: allowed int4-g32, mxint4, mxint6, mxint8, mxfp4, mxfp6" in str(error.value)
+    )
+    assert "1 mistake" in str(error.value)
