@@ -31,7 +31,8 @@ MUTANTS_ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test nightly lint types format sanitize threads fuzz seeds mutants clean
+.PHONY: help demo test nightly lint types format sanitize changed made replay threads fuzz guided loaders seeds \
+  mutants clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,7 +47,7 @@ nightly: .venv/installed-test ## Tests and fuzzers for longer, other cases in ev
 	@echo "cases drawn with SEED=$(SEED)"
 	$(PYTEST) -m "" --hypothesis-profile=random --hypothesis-seed=$(SEED) $(PYTEST_ARGS)
 	$(BIN)/python -m benchmarks.onnx_backend --jobs 2 --against tests/e2e/onnx_backend.csv
-	$(MAKE) sanitize fuzz FUZZ_SEED=$(SEED) CHANGED_PROGRAMS=1000000 MADE_PROGRAMS=200000 \
+	$(MAKE) --jobs 2 --output-sync=target sanitize fuzz FUZZ_SEED=$(SEED) CHANGED_PROGRAMS=1000000 MADE_PROGRAMS=200000 \
 	  FUZZED_PROGRAMS=500000 LOADED_PROGRAMS=60000
 
 lint: .venv/installed-lint types ## Check style and types, change nothing.
@@ -60,26 +61,36 @@ format: .venv/installed-lint ## Rewrite the sources in the project's style.
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(CPP)
 
-sanitize: .venv/installed-test seeds ## Run programs, changed and made-up ones under ASan, UBSan; threads under TSan.
-	$(CMAKE) -DMICROSCOPIQ_SANITIZE=ON -B build/sanitize -DCMAKE_CXX_COMPILER=$(CXX)
-	$(BIN)/cmake --build build/sanitize --target microscopiq_fuzz --parallel 2
+# Each of these keeps one core busy: `make --jobs 2 sanitize fuzz` takes little more than half of the time.
+sanitize: changed made threads ## Run programs, changed and made-up ones under ASan, UBSan; threads under TSan.
+
+changed: replay seeds
 	cd build/sanitize && ./microscopiq_fuzz --legal $(SEEDS)/*.bin
 	cd build/sanitize && ./microscopiq_fuzz --seed $(FUZZ_SEED) --mutations $(CHANGED_PROGRAMS) $(SEEDS)/*.bin
+
+made: replay
 	cd build/sanitize && ./microscopiq_fuzz --seed $(FUZZ_SEED) --made $(MADE_PROGRAMS)
-	$(MAKE) threads
+
+replay: .venv/installed-test
+	$(CMAKE) -DMICROSCOPIQ_SANITIZE=ON -B build/sanitize -DCMAKE_CXX_COMPILER=$(CXX)
+	$(BIN)/cmake --build build/sanitize --target microscopiq_fuzz --parallel 2
 
 threads: .venv/installed-test seeds ## Run programs in several threads under TSan.
 	$(CMAKE) -DMICROSCOPIQ_THREADS=ON -B build/threads -DCMAKE_CXX_COMPILER=$(CXX)
 	$(BIN)/cmake --build build/threads --parallel 2
 	cd build/threads && TSAN_OPTIONS=halt_on_error=1 ./microscopiq_threads $(SEEDS)/*.bin
 
-fuzz: .venv/installed-test seeds ## Search for programs that break the loaders or the simulator.
+fuzz: guided loaders ## Search for programs that break the loaders or the simulator.
+
+guided: .venv/installed-test seeds
 	@command -v $(CLANGXX) || { echo "make fuzz needs $(CLANGXX): apt-get install clang"; exit 1; }
 	$(CMAKE) -DMICROSCOPIQ_SANITIZE=ON -B build/libfuzzer -DCMAKE_CXX_COMPILER=$(CLANGXX)
 	$(BIN)/cmake --build build/libfuzzer --target microscopiq_libfuzzer --parallel 2
 	@mkdir -p build/libfuzzer/corpus
 	cd build/libfuzzer && ./microscopiq_libfuzzer -runs=$(FUZZED_PROGRAMS) -seed=$(FUZZ_SEED) -timeout=30 \
 	  -max_len=65536 -mutate_depth=1 -rss_limit_mb=4096 -verbosity=0 -print_funcs=0 corpus $(SEEDS)
+
+loaders: .venv/installed-test
 	$(BIN)/python -m tests.fuzz.loaders --programs $(LOADED_PROGRAMS) --seed $(FUZZ_SEED)
 
 seeds: .venv/installed-test

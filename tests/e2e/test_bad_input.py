@@ -303,6 +303,9 @@ def test_corrupted_program(executable):
 
 
 LOAD = """
+from microscopiq.compiler.without_torch import import_tvm
+
+import_tvm()
 import sys
 import microscopiq as mq
 for path in sys.argv[1:]:

@@ -141,6 +141,9 @@ def test_files_have_a_budget(tmp_path):
 
 
 INTERRUPTED = """
+from microscopiq.compiler.without_torch import import_tvm
+
+import_tvm()
 import json, sys
 import numpy as np, tvm_ffi
 from tests.runtime.test_guard import SMALL, clips, module_of, records, stepped

@@ -62,6 +62,9 @@ def test_a_bad_candidate_is_an_error_of_its_own():
 
 
 SCRIPT = """
+from microscopiq.compiler.without_torch import import_tvm
+
+import_tvm()
 import sys, threading
 import microscopiq as mq
 from tests.compiler import relax_modules as make
