@@ -87,6 +87,7 @@ class Arch:
     row_release: int = key(
         "1: rows of a plane are loaded and released one by one; 0: all together, by tokens", 0, 1
     )
+    merge_strips: int = key("ReCoN segments whose merges a weight bus brings in a cycle", 1, 128, 1)
     spad_bytes: int = key("activation scratchpad", 64, 1 << 30)
     wbuf_bytes: int = key("weight buffer", 64, 1 << 30)
     acc_bytes: int = key("accumulator memory", 64, 1 << 30)
@@ -258,8 +259,11 @@ def _contradictions(arch: Arch) -> list[str]:
             f"replay_columns = {arch.replay_columns}: allowed 0 and multiples of {MICRO_BLOCK}, "
             "because outliers of a micro-block share an exponent"
         )
-    if arch.recon_waits and not arch.recon_units:
-        found.append("recon_waits = 1 with recon_units = 0: allowed with ReCoN, where rows wait")
+    if arch.merge_strips > 1 and not arch.row_release:
+        found.append(
+            f"merge_strips = {arch.merge_strips} with row_release = 0: allowed 1, because all "
+            "segments of a row get their merges at once"
+        )
     if arch.weight_buses > arch.array_rows:
         found.append(
             f"weight_buses = {arch.weight_buses}: allowed up to array_rows = {arch.array_rows}"

@@ -48,8 +48,10 @@ def area(arch: Arch, technology: Technology | None = None) -> list[Part]:
     parts += _replay(arch, table)
     if arch.recon_units:
         segments, columns = recon_segments(arch)
-        # MicroScopiQ A3: n (log2 n + 1) switches; FIFOs of depths n - 1 to 0 undo the array's skew.
-        switches = columns * (math.ceil(math.log2(columns)) + 1)
+        # MicroScopiQ A3 has n (log2 n + 1) switches. The first rank only parts values and the
+        # last only merges them, so that both together have the gates of one. FIFOs of depths
+        # n - 1 to 0 undo the array's skew.
+        switches = columns * math.ceil(math.log2(columns))
         places = columns * (columns - 1) // 2
         networks = arch.recon_units * segments
         parts.append(Part("recon", "switch", networks * switches, table.recon_switch_um2))
@@ -140,15 +142,23 @@ def pe_side_um(numbers: dict[str, int], table: Technology) -> float:
 def bus_bits(numbers: dict[str, int]) -> int:
     """Return the wires of a weight bus: an array row, and what goes with it.
 
-    A micro-block of columns gets the row's place in the bus's share, the plane and an enable; of a
-    machine with ReCoN one of them an outlier's scale and permutation list, 4 bytes, and its number.
+    A micro-block of columns gets the row's place in the bus's share, the plane and an enable.
     """
     columns = numbers["array_cols"]
     micro_blocks = blocks(columns, MICRO_BLOCK)
     share = blocks(numbers["array_rows"], numbers["weight_buses"])
     address = (share - 1).bit_length() + (numbers["weight_planes"] - 1).bit_length() + 1
-    merges = 32 + (micro_blocks - 1).bit_length() if numbers["recon_units"] else 0
-    return columns * numbers["pe_weight_bits"] + address * micro_blocks + merges
+    return columns * numbers["pe_weight_bits"] + address * micro_blocks + merge_bits(numbers)
+
+
+def merge_bits(numbers: dict[str, int]) -> int:
+    """Return the wires of a weight bus that bring merges; 0 without ReCoN.
+
+    To each of `merge_strips` micro-blocks go an outlier's scale and permutation list, 4 bytes, and
+    the micro-block's number.
+    """
+    number = (blocks(numbers["array_cols"], MICRO_BLOCK) - 1).bit_length()
+    return numbers["merge_strips"] * (32 + number) if numbers["recon_units"] else 0
 
 
 def _weight_loading(arch: Arch, table: Technology) -> list[Part]:

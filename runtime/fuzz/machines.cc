@@ -53,15 +53,16 @@ ArchNumbers MakeMachine(Random* random) {
   arch.weight_planes = OneOf(random, 2, 2, 3, 5);
   arch.weight_buses = OneIn(random, 2) ? 1 : Between(random, 1, arch.array_rows);
   arch.row_release = Below(random, 2);
-  arch.recon_waits = arch.recon_units ? Below(random, 2) : 0;
+  arch.recon_waits = Below(random, 2);
+  arch.merge_strips = arch.row_release ? OneOf(random, 1, 1, 2, 3) : 1;
   if (OneIn(random, 10)) {
     arch.temporal_cycles = OneOf(random, 3, 4);
     arch.pe_weight_bits = 3;
-    arch.multi_precision = arch.recon_units = arch.recon_waits = arch.replay_columns = 0;
+    arch.multi_precision = arch.recon_units = arch.replay_columns = 0;
   } else if (OneIn(random, 10)) {
     arch.pe_weight_bits = arch.pe_activation_bits = 4;
     arch.multi_precision = 1;
-    arch.recon_units = arch.recon_waits = arch.replay_columns = 0;
+    arch.recon_units = arch.replay_columns = 0;
   }
   for (int64_t* bytes : {&arch.spad_bytes, &arch.wbuf_bytes, &arch.acc_bytes, &arch.obuf_bytes}) {
     *bytes = Between(random, 3000, 8000);

@@ -412,6 +412,7 @@ struct ArchNumbers {
   int64_t weight_planes = -1;
   int64_t weight_buses = -1;
   int64_t row_release = -1;
+  int64_t merge_strips = -1;
   int64_t spad_bytes = -1;
   int64_t wbuf_bytes = -1;
   int64_t acc_bytes = -1;
@@ -449,7 +450,7 @@ struct ArchNumbers {
   int64_t host_bytes_per_ns = -1;
   int64_t handover_ns = -1;
 };
-constexpr int kArchKeys = 51;
+constexpr int kArchKeys = 52;
 template <typename Visit>
 void VisitArch(ArchNumbers* arch, Visit visit) {
   visit("array_rows", &arch->array_rows, 2, 1024);
@@ -467,6 +468,7 @@ void VisitArch(ArchNumbers* arch, Visit visit) {
   visit("weight_planes", &arch->weight_planes, 2, 64);
   visit("weight_buses", &arch->weight_buses, 1, 1024);
   visit("row_release", &arch->row_release, 0, 1);
+  visit("merge_strips", &arch->merge_strips, 1, 128);
   visit("spad_bytes", &arch->spad_bytes, 64, 1073741824);
   visit("wbuf_bytes", &arch->wbuf_bytes, 64, 1073741824);
   visit("acc_bytes", &arch->acc_bytes, 64, 1073741824);

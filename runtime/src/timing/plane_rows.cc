@@ -18,7 +18,7 @@ PlaneRows::PlaneRows(const ArchNumbers& arch)
     }
   }
   weight_bus_.assign(strips, std::vector<Bus>(arch.weight_buses));
-  merge_bus_.resize(arch.weight_buses);
+  merge_bus_.assign(arch.weight_buses, Bus(arch.merge_strips));
   Clear();
 }
 
@@ -40,7 +40,10 @@ void PlaneRows::Clear() {
 int64_t PlaneRows::Bus::Take(int64_t start, int64_t earliest) {
   taken_.erase(taken_.begin(), std::lower_bound(taken_.begin(), taken_.end(), start));
   auto place = std::lower_bound(taken_.begin(), taken_.end(), earliest);
-  while (place != taken_.end() && *place == earliest) ++earliest, ++place;
+  for (size_t here = 0; place != taken_.end() && *place <= earliest; ++place) {
+    if (++here < width_) continue;
+    ++earliest, here = 0;
+  }
   taken_.insert(place, earliest);
   return earliest;
 }

@@ -62,11 +62,14 @@ class PlaneRows {
   // turn to those of the other planes.
   class Bus {
    public:
-    // The first free cycle from `earliest` on is taken; `start` is that of the load.
+    // What of one kind it brings in a cycle.
+    explicit Bus(size_t width = 1) : width_(width) {}
+    // The first cycle from `earliest` on that has room is taken; `start` is that of the load.
     int64_t Take(int64_t start, int64_t earliest);
     void Clear() { taken_.clear(); }
 
    private:
+    size_t width_;
     std::vector<int64_t> taken_;  // ascending, from the last load's start on
   };
 
@@ -74,7 +77,7 @@ class PlaneRows {
   const bool follows_;  // a bus is never faster than the activations: tokens keep loads behind them
   const int bus_rows_;  // array rows of a bus's share
   std::vector<PlaneState> planes_;
-  // By strip, its shares of the buses; of what goes with outliers a bus brings one strip's a cycle.
+  // By strip, its shares of the buses; of what goes with outliers a bus brings a few strips' a cycle.
   std::vector<std::vector<Bus>> weight_bus_;
   std::vector<Bus> merge_bus_;
   const int strip_columns_;

@@ -115,6 +115,7 @@ def test_loads_follow_the_rows_that_stream(data):
         weight_planes=draw(st.sampled_from([2, 2, 3, 5])),
         weight_buses=draw(st.sampled_from([1, 2, 3])) if small else draw(st.sampled_from([1, 8])),
         row_release=draw(st.sampled_from([0, 1, 1])),
+        merge_strips=draw(st.sampled_from([1, 1, 2])),
         recon_units=draw(st.sampled_from([1, 3])),
         recon_waits=draw(st.sampled_from([0, 1])),
         recon_segment_columns=draw(st.sampled_from([0, 8])),
@@ -124,6 +125,8 @@ def test_loads_follow_the_rows_that_stream(data):
         acc_bytes=1 << 14,
         queue_depth=64,
     )
+    if not arch.row_release:
+        arch = dataclasses.replace(arch, merge_strips=1)
     name = draw(st.sampled_from(["int8", "int4", "ms2", "ms4"]))
     most = min(20, arch.columns(WEIGHT_FORMATS[name].pe_bits))
     flagged, seed = draw(st.sampled_from([0, 0.05, 0.5])), draw(st.integers(0, 1 << 32))
@@ -192,3 +195,19 @@ def test_rows_that_wait_in_recon_let_planes_follow_each_other():
     )
     # Without waiting, most of a plane's time is that of the visits before its own first one.
     assert wait["cycles"] < start["cycles"] - 5 * 11
+
+
+def test_merges_of_several_segments_come_at_once():
+    """What a bus brings of a row's merges holds planes up where outliers are in many segments."""
+    weights = [random_weight("ms2", 20, 64, 7, flagged=1)] * 10
+    found = []
+    for strips in (1, 2, 3):
+        arch = dataclasses.replace(
+            BIG, recon_units=16, recon_segment_columns=8, recon_waits=1, row_release=1,
+            weight_buses=8, merge_strips=strips, sequencer_cycles=0, acc_bytes=1 << 15,
+            wbuf_bytes=PANEL * 16, queue_depth=64,
+        )  # fmt: skip
+        found.append(both(arch, weights, [1] * len(weights), ordered=False)["array_window"])
+    one, two, three = found
+    # Of 20 outputs there are three segments: more wires have nothing to bring.
+    assert one > two >= three
