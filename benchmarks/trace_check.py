@@ -16,6 +16,7 @@ from pathlib import Path
 
 import microscopiq as mq
 from microscopiq.runtime.results.causes import IDLE
+from microscopiq.target.arch import DEFAULT_ARCH
 
 from .models import MODELS, MissingData
 from .perfetto import MissingTool, query, ui_folder
@@ -71,7 +72,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", choices=MODELS, default="minilm")
     parser.add_argument("--recipe", default="microscopiq-w4a8")
-    parser.add_argument("--arch", default="microscopiq-64x64")
+    parser.add_argument("--arch", default=DEFAULT_ARCH)
     parser.add_argument("--trace", type=Path, help="keep the timeline here")
     args = parser.parse_args()
     try:

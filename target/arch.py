@@ -11,7 +11,7 @@ from .tables import read_with_base, table_names
 from .technology import load_technology
 
 ARCH_DIR = Path(__file__).parent / "archs"
-DEFAULT_ARCH = "microscopiq-64x64"
+DEFAULT_ARCH = "microscopiq-64x64-v2"
 TEXTS = ("name", "description")
 ACTIVATION_BITS = 8
 """Bits of an activation in memory."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from microscopiq.runtime import load
+from microscopiq.target.arch import DEFAULT_ARCH
 
 ROOT = Path(__file__).parents[1]
 
@@ -36,7 +37,7 @@ def test_import_tvm_is_enough():
         "    tvm.get_global_func('microscopiq.runtime.' + name)\n"
         "tvm.get_global_func('ffi.Module.load_from_bytes.microscopiq')\n"
     )
-    assert printed.split() == ["microscopiq-64x64", "int8-64x64"]
+    assert printed.split() == [DEFAULT_ARCH, "int8-64x64"]
 
 
 @pytest.mark.slow

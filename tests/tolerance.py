@@ -48,7 +48,7 @@ SQNR_DB = {
     "mxfp4": 12.0,
     "nvfp4": 14.0,
     "nf4": 14.0,
-    # Blocks of 32 on both sides: a power of two loses up to 6 dB, a short block's largest is nearer.
+    # Blocks of 32 on both sides: a power of two loses up to 6 dB, a short block fits more.
     "mxint8": 36.0,
     "mxint6": 24.0,
     "mxint4": 12.0,

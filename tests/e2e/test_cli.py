@@ -18,6 +18,7 @@ from microscopiq.compiler.options import STAGES
 from microscopiq.runtime.results.energy import COMPONENTS
 from microscopiq.runtime.results.result import RESULT_VERSION
 from microscopiq.runtime.session import MODES
+from microscopiq.target.arch import DEFAULT_ARCH
 from microscopiq.target.formats import WEIGHT_FORMATS
 from tests.compiler import relax_modules as make
 
@@ -235,7 +236,7 @@ def test_run_in_structural_mode(shell, tmp_path):
 
 def test_run_takes_arrays_in_stored_order(shell, library, images, tmp_path):
     np.savez(tmp_path / "x.npz", images)
-    result = shell("run", library, "--input", tmp_path / "x.npz", "--arch", "microscopiq-64x64")
+    result = shell("run", library, "--input", tmp_path / "x.npz", "--arch", DEFAULT_ARCH)
     assert (result.code, result.err) == (0, "")
     assert "at 1,000 MHz" in result.out
     assert "logits  float32  60x10" in result.out
@@ -262,7 +263,7 @@ def test_run_writes_timeline_table_and_roofline(shell, library, images, tmp_path
     assert max(map(len, result.out.splitlines())) <= 100
     run = mq.Session(library).run(images)
     timeline = json.loads(files["--trace"].read_text(encoding="utf-8"))
-    assert timeline["otherData"]["arch"] == "microscopiq-64x64"
+    assert timeline["otherData"]["arch"] == DEFAULT_ARCH
     layers = [e["name"] for e in timeline["traceEvents"] if e.get("cat") == "layer"]
     assert layers == [call["layer"] for call in run.calls]
     assert len(files["--csv"].read_text().splitlines()) == 1 + len(run.calls)

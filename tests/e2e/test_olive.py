@@ -8,6 +8,7 @@ from microscopiq.compiler.driver import compile_model
 from microscopiq.compiler.frontend.load import load_model
 from microscopiq.compiler.options import Options
 from microscopiq.compiler.verify import run_reference
+from microscopiq.target.arch import DEFAULT_ARCH
 
 IMAGES = (60, 1, 8, 8)
 
@@ -38,7 +39,7 @@ def test_weights_of_8_bits_have_a_quarter_of_the_peak(transformer):
 def test_command_line(shell, demo_folder, tmp_path):
     model, out = demo_folder / "digits_cnn.onnx", tmp_path / "cnn.so"
     wrong = shell("compile", model, "-o", out, "--recipe", "olive-w4a4")
-    assert wrong.code == 2 and "microscopiq-64x64 can't decode weight format 'olive4'" in wrong.err
+    assert wrong.code == 2 and f"{DEFAULT_ARCH} can't decode weight format 'olive4'" in wrong.err
     text = """name = "wide"
 description = "activations of 8 bits"
 method = "olive"

@@ -8,6 +8,7 @@ import pytest
 import microscopiq as mq
 from benchmarks.perfetto import MissingTool, node, query, ui_folder
 from benchmarks.trace_check import check
+from microscopiq.target.arch import DEFAULT_ARCH
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -28,7 +29,7 @@ def timeline(library, images, tmp_path_factory):
 
 def test_perfetto_finds_every_cycle(timeline):
     path, result = timeline
-    found, wrong = check(path, result, "microscopiq-64x64")
+    found, wrong = check(path, result, DEFAULT_ARCH)
     assert wrong == []
     assert found["layers"] == len(result.calls)
     idle = sum(parts["idle"] for parts in result.unit_cycles.values())

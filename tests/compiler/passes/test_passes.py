@@ -16,7 +16,7 @@ from microscopiq.compiler.operators import ATTRIBUTE, Gemm
 from microscopiq.compiler.options import Options
 from microscopiq.compiler.passes.lower import TWO_ACTIVATIONS, quantized_functions
 from microscopiq.compiler.quant.recipe import FP32, load_recipe, recipe_names
-from microscopiq.target.arch import load_arch
+from microscopiq.target.arch import DEFAULT_ARCH, load_arch
 from microscopiq.target.errors import ConfigError, InputError, UnsupportedError
 from tests.compiler import relax_modules as make
 from tests.tolerance import SQNR_DB
@@ -235,7 +235,7 @@ def test_machine_and_recipe_must_fit():
     message = "fineq-64x64 can't decode weight format 'ms4' .it decodes: fineq.; choose another"
     with pytest.raises(UnsupportedError, match=message):
         build(make.model("clip"), recipe="microscopiq-w4a8", arch="fineq-64x64")
-    with pytest.raises(UnsupportedError, match=r"microscopiq-64x64 can't decode .* 'fineq'"):
+    with pytest.raises(UnsupportedError, match=rf"{DEFAULT_ARCH} can't decode .* 'fineq'"):
         build(make.model("clip"), recipe="fineq-w2a8")
 
 
