@@ -25,7 +25,7 @@ batch, truth = images[:60], labels[:60]
 quantized = mq.quantize(model, recipe="microscopiq-w4a8")
 
 # 3. Build for a machine. `tvm.relax.build(model, target="microscopiq")` does 2 and 3 at once.
-executable = mq.build(quantized, arch="microscopiq-64x64")
+executable = mq.build(quantized)
 
 # 4. Run on the simulator.
 result = mq.Session(executable).run(batch)

@@ -77,7 +77,8 @@ class PlaneRows {
   const bool follows_;  // a bus is never faster than the activations: tokens keep loads behind them
   const int bus_rows_;  // array rows of a bus's share
   std::vector<PlaneState> planes_;
-  // By strip, its shares of the buses; of what goes with outliers a bus brings a few strips' a cycle.
+  // By strip, its shares of the buses; of what goes with outliers a bus brings a few strips' a
+  // cycle.
   std::vector<std::vector<Bus>> weight_bus_;
   std::vector<Bus> merge_bus_;
   const int strip_columns_;
