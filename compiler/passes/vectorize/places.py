@@ -38,7 +38,8 @@ def _cast(expr, given: np.ndarray) -> np.ndarray | None:
 
 def is_integer(node) -> bool:
     """Tell whether an expression is an integer or a truth value."""
-    return str(node.ty.dtype).startswith(("int", "uint", "bool"))
+    # The name of a function that is called has no element type.
+    return str(getattr(node.ty, "dtype", "")).startswith(("int", "uint", "bool"))
 
 
 def place_expressions(value) -> list:

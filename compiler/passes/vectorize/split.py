@@ -23,8 +23,15 @@ def split_at(func: tirx.PrimFunc, at: int) -> tuple[tirx.PrimFunc, tirx.PrimFunc
 
 
 def nests_in(func: tirx.PrimFunc) -> int:
-    """Return the number of nests of loops, one behind the other; 1 of a program."""
-    return len(_nests(func)) if isinstance(func.body, s_tir.stmt.SBlockRealize) else 1
+    """Return the number of nests of loops, one behind the other; 1 of a program.
+
+    What is called with a buffer, such as a sort, reads and writes it without a load or a store.
+    """
+    if not isinstance(func.body, s_tir.stmt.SBlockRealize):
+        return 1
+    calls: list = []
+    structural_walk(func.body, (tirx.Evaluate, calls.append))
+    return 1 if calls else len(_nests(func))
 
 
 def stored_in(func: tirx.PrimFunc) -> set[tirx.Buffer]:

@@ -121,6 +121,8 @@ def _is_cut(expr, block: Block) -> bool:
 
 
 def _rebuilt(value, parts: list):
+    if not parts:
+        return value
     if isinstance(value, tirx.Select):
         return tirx.Select(*parts)
     if isinstance(value, ir.Call):

@@ -53,6 +53,27 @@ def test_a_function_of_which_nothing_can_run_is_refused_as_it_is():
         steps_of(halves, "halves", ARCH)
 
 
+def remainders(x):
+    def element(*at):
+        return tirx.call_pure_extern("float32", "fmodf", x(*at), tirx.const(0.3, "float32"))
+
+    return te.compute(x.shape, element, name="remainders")
+
+
+def test_what_a_function_of_the_host_computes_stays_there():
+    with pytest.raises(Refused, match="has no call_pure_extern of float32"):
+        steps_of(function(remainders, (5, 7)), "remainders", ARCH)
+    behind = function(lambda x: topi.sum(topi.exp(remainders(x)), 1), (5, 7))
+    assert any(step.reason for step in steps_of(behind, "behind", ARCH))
+
+
+def test_loops_around_a_call_with_a_buffer_are_not_cut_apart():
+    """A sort reads and writes what it is called with, without a load or a store."""
+    boxes = function(lambda x: topi.sort(topi.exp(x), axis=1), (5, 7))
+    with pytest.raises(Refused, match="more than stores of elements"):
+        steps_of(boxes, "sorted", ARCH)
+
+
 def heads(emit, x):
     """Rotary embedding of the first heads of a product that holds those of keys too."""
     x = emit(op.strided_slice(x, [2], [0], [24]))
