@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 import microscopiq as mq
-from benchmarks.published import Figure, fineq, microscopiq
+from benchmarks.published import Figure, conflicts, fineq, microscopiq
 from microscopiq.target.arch import load_arch
 from microscopiq.target.formats import MICRO_BLOCK
 
@@ -41,10 +41,11 @@ def power_split() -> list[Figure]:
     # The tail with which the paper's share of outliers comes out (A1).
     linear.weight.data = torch.distributions.StudentT(5.0).sample((n, k)) / k**0.5
     x = torch.randn(m, k)
-    session = mq.Session(mq.build(mq.load_model(linear, (x,)), recipe="microscopiq-w4a8"))
+    model = mq.load_model(linear, (x,))
+    session = mq.Session(mq.build(model, conflicts.PAPER, recipe="microscopiq-w4a8"))
     result = session.run(x.numpy())
     energy = result.energy_pj
-    rows = load_arch("microscopiq-64x64").array_rows
+    rows = load_arch(conflicts.PAPER).array_rows
     steps = sum(call["accesses"]["activations"] for call in result.calls) / rows
     passes = sum(call["recon"]["passes"] for call in result.calls) / steps
     fewer = POWER_SPLIT["recon"] / POWER_SPLIT["array"] / microscopiq.recon_pass_share()
@@ -139,7 +140,7 @@ def markdown(figures: list[Figure]) -> str:
         "|---|---|---:|---:|---|---:|---:|---|",
     ]
     lines += ["| " + " | ".join(cells(figure)) + " |" for figure in figures]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *conflicts.section()]) + "\n"
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.published import Figure, fineq, microscopiq
+from benchmarks.published import Figure, conflicts, fineq, microscopiq
 from benchmarks.published.gates import CELL_UM2, mac_pe, multiplier, temporal_pe
+from microscopiq.target.arch import DEFAULT_ARCH, load_arch
 from microscopiq.target.technology import load_technology
 
 ROOT = Path(__file__).parents[1]
@@ -159,3 +160,18 @@ def test_slow_benchmark_prints_every_figure(tmp_path):
     assert len(rows) == expected == len(page.read_text().splitlines()) - 10
     shares = [row["rebuilt"] for row in rows if row["source"] == "power"]
     assert all(0 <= share <= 100 for share in shares)
+
+
+def test_conflicts_by_hand():
+    """Two rows, each asking every second cycle: a quarter of cycles has both, one of two waits."""
+    assert conflicts.conflicts(0.5, 2) == pytest.approx(0.25 / 1)
+    assert conflicts.rows_flagged(0.5, 16) == 0.75
+    share = conflicts.share_without_conflicts(0.03, 64, 64)
+    asked = conflicts.rows_flagged(share, 64)
+    assert conflicts.conflicts(asked, 64) == pytest.approx(0.03, abs=1e-5)
+
+
+def test_the_default_machine_differs_in_what_outliers_and_weights_wait_for():
+    changed = {name for name, _, _ in conflicts.differences(load_arch(DEFAULT_ARCH))}
+    assert {"recon_units", "recon_waits", "weight_buses", "row_release"} <= changed
+    assert not {"array_rows", "array_cols", "pe_weight_bits", "spad_bytes", "clock_mhz"} & changed
