@@ -199,9 +199,13 @@ TWOS, FP16, E8M0, E4M3 = (
 )
 
 
-def _ms(code: int, bits: int, mantissa_bits: int, what: str) -> WeightFormat:
+def _ms(code: int, bits: int, mantissa_bits: int, group: int = GROUP_SIZE) -> WeightFormat:
     codes, scale = Codes.SIGN_MAGNITUDE, ScaleKind.ROW_POW2
-    return WeightFormat(f"ms{bits}", code, bits, codes, scale, what, mantissa_bits)
+    what = f"MicroScopiQ {bits}-bit: MX-INT-{bits} inliers, e{2 * bits - mantissa_bits - 1}m"
+    what += f"{mantissa_bits} outliers"
+    name = f"ms{bits}" if group == GROUP_SIZE else f"ms{bits}-g{group}"
+    what += "" if group == GROUP_SIZE else f", summed over {group} inputs"
+    return WeightFormat(name, code, bits, codes, scale, what, mantissa_bits, group)
 
 
 def _integers(name: str, code: int, bits: int, group: int = GROUP_SIZE) -> WeightFormat:
@@ -229,8 +233,8 @@ WEIGHT_FORMATS = {
     for row in (
         _integers("int4", 1, 4),
         _integers("int8", 2, 8),
-        _ms(3, 2, 2, "MicroScopiQ 2-bit: MX-INT-2 inliers, e1m2 outliers"),
-        _ms(4, 4, 4, "MicroScopiQ 4-bit: MX-INT-4 inliers, e3m4 outliers"),
+        _ms(3, 2, 2),
+        _ms(4, 4, 4),
         WeightFormat(
             "fineq",
             5,
@@ -264,6 +268,8 @@ WEIGHT_FORMATS = {
         _table("fp4-e2m1", 21, minifloat(2, 1), FP16, 128, "E2M1, fp16 scale per 128 inputs"),
         _table("fp4-e3m0", 22, minifloat(3, 0), FP16, 128, "E3M0, fp16 scale per 128 inputs"),
         _table("apot4", 23, APOT4, FP16, 128, "APoT: sums of powers of two, fp16 per 128 inputs"),
+        _ms(24, 4, 4, group=32),
+        _ms(25, 4, 4, group=16),
     )
 }
 BY_CODE = {row.code: row for row in WEIGHT_FORMATS.values()}
@@ -284,17 +290,25 @@ class ActivationFormat:
         One line for listings.
     group : int
         Inputs of a row that share an exponent.
+    signed : bool
+        Codes are symmetric; if not, there is none below 0, and inputs mustn't be.
     """
 
     name: str
     bits: int
     description: str
     group: int = GROUP_SIZE
+    signed: bool = True
+
+    @property
+    def code_bits(self) -> int:
+        """Bits of the signed integers that codes are to the array: one more without a sign."""
+        return self.bits + (not self.signed)
 
     @property
     def q_max(self) -> int:
-        """Largest magnitude of a code: codes are symmetric."""
-        return (1 << (self.bits - 1)) - 1
+        """Largest magnitude of a code."""
+        return (1 << (self.code_bits - 1)) - 1
 
     @property
     def by_pixel(self) -> bool:
@@ -310,14 +324,16 @@ class ActivationFormat:
 
         A group's exponent is ``floor(log2 max|x|)`` less this (OCP MX).
         """
-        return self.bits - 2
+        return self.code_bits - 2
 
 
-def _mx_activations(bits: int, group: int) -> ActivationFormat:
+def _mx_activations(bits: int, group: int, signed: bool = True) -> ActivationFormat:
     """Return MXINT of a width: with blocks of 32 OCP's, whose exponents are these."""
-    what = f"MXINT{bits}: {bits} bits, power of two per {group} inputs of a row"
-    name = f"mxint{bits}" if group == 32 else f"mxint{bits}-g{group}"
-    return ActivationFormat(name, bits, what, group)
+    kind = f"int{bits}" if signed else f"uint{bits}"
+    what = f"MX{kind.upper()}: {bits} bits, power of two per {group} inputs of a row"
+    what += "" if signed else ", none below 0"
+    name = f"mx{kind}" if group == 32 else f"mx{kind}-g{group}"
+    return ActivationFormat(name, bits, what, group, signed)
 
 
 ACTIVATION_FORMATS = {
@@ -326,10 +342,11 @@ ACTIVATION_FORMATS = {
         ActivationFormat("mx-int8", 8, "MX-INT-8: 8 bits, power of two per 128 inputs of a row"),
         ActivationFormat("mx-int4", 4, "MX-INT-4: 4 bits, power of two per 128 inputs of a row"),
         *(_mx_activations(bits, group) for group in (32, 16) for bits in (8, 6, 4)),
+        *(_mx_activations(4, group, signed=False) for group in (128, 32, 16)),
     )
 }
 DEFAULT_ACTIVATION = "mx-int8"
-ACTIVATION_BITS = tuple(sorted({row.bits for row in ACTIVATION_FORMATS.values()}))
+ACTIVATION_BITS = tuple(sorted({row.code_bits for row in ACTIVATION_FORMATS.values()}))
 """Widths of codes that `absmax` and `quant` can be told."""
 
 

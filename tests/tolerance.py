@@ -23,6 +23,8 @@ SQNR_DB = {
     # An activation's scale is a power of two as well, at 3 bits and a sign.
     "microscopiq-w4a4": 6.0,
     "microscopiq-w2a4": 1.0,
+    # Shorter blocks, and a bit more behind ReLU.
+    "microscopiq-w4a4-g32": 10.0,
     "microscopiq-w4a8-ordered": 10.0,
     "microscopiq-w2a8-ordered": 2.0,
     # Factors between activations and weights, which random layers gain nothing from.

@@ -19,6 +19,7 @@ from ..quant.recipe import (
     load_recipe,
     recipe_names,
 )
+from ..quant.roles import ROLES
 
 OTHER_DEFAULTS = ", ".join(f"`{name}`" for name in PREFERRED[1:])
 HEAD = f"""# Recipes
@@ -40,9 +41,10 @@ scale per token (per image, before a convolution). Keys that may be left out: `o
 samples are given; `migration`, which needs samples: the share of the activations' range that goes
 into weights, 0 to 1, `"{SMOOTHQUANT}"` for {DEFAULT_STRENGTH}, or `"{AWQ}"` for factors
 searched by the outputs' error; and `kv_cache` ({{caches}}): keys and values of
-attention are rounded on the host as a cache would hold them. `overrides` have `pattern`, `method`,
-`weight_format` and `options`, for layers by name; with `weight_format = "{FP32}"` and no method
-layers stay on the host as they are.
+attention are rounded on the host as a cache would hold them; `activations`, a table of formats for
+what has a role, of which the first that is named counts: {{roles}}. `overrides` have
+`pattern`, `method`, `weight_format` and `options`, for layers by name; with
+`weight_format = "{FP32}"` and no method layers stay on the host as they are.
 """
 
 
@@ -62,6 +64,7 @@ def recipes() -> str:
         others=_names(HOST_ACTIVATIONS),
         orders=_names(OUTPUT_ORDERS),
         caches=_names(CACHES),
+        roles="; ".join(f"`{name}`, {what}" for name, what in ROLES.items()),
     )
     methods = ["## Methods", "", "| name | weight formats | samples | what it does |"]
     methods.append("|---|---|---|---|")

@@ -193,7 +193,7 @@ def _requantize_exponent(op: Gemm, _index, stage: StageNode):
             rows=row_extent(emitter, m),
             cols=column_extent(emitter, nb),
             accumulate=Affine(),
-            bits=ACTIVATION_FORMATS[op.activation].bits,
+            bits=ACTIVATION_FORMATS[op.activation].code_bits,
         )
 
     return [Op(Unit.VECTOR, ("y",), ("out_exponent",), build, note="exponents of the next input")]
@@ -212,7 +212,7 @@ def _requantize(op: Gemm, _index, stage: StageNode):
             src_pitch=emitter.pitch("y"),
             rows=row_extent(emitter, m),
             cols=column_extent(emitter, nb),
-            bits=ACTIVATION_FORMATS[op.activation].bits,
+            bits=ACTIVATION_FORMATS[op.activation].code_bits,
         )
 
     return [Op(Unit.VECTOR, ("y", "out_exponent"), ("q",), build, note="requantize to int8")]

@@ -114,7 +114,7 @@ def _exponent(op: Quantize, at: Strides, stage: StageNode):
             src_pitch=emitter.pitch("x"),
             **_extents(op, emitter, stage),
             accumulate=affine(p, path),
-            bits=ACTIVATION_FORMATS[op.activation].bits,
+            bits=ACTIVATION_FORMATS[op.activation].code_bits,
         )
 
     return [Op(Unit.VECTOR, ("x",), ("exponent",), build, note="exponent of each row")]
@@ -131,7 +131,7 @@ def _codes(op: Quantize, at: Strides, source: str, stage: StageNode):
             src=_value(op, at, source, emitter, stage, path),
             src_pitch=emitter.pitch(source),
             **_extents(op, emitter, stage),
-            bits=ACTIVATION_FORMATS[op.activation].bits,
+            bits=ACTIVATION_FORMATS[op.activation].code_bits,
         )
 
     return [Op(Unit.VECTOR, (source, "exponent"), ("q",), build, note="codes of each row")]

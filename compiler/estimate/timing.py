@@ -131,9 +131,9 @@ def _narrowed(task: Task, arch: Arch) -> Task:
     if not isinstance(op, Gemm) or op.weight_format not in arch.weight_formats:
         return task
     most = arch.code_bits(WEIGHT_FORMATS[op.weight_format].bits)
-    if most >= ACTIVATION_FORMATS[op.activation].bits:
+    if most >= ACTIVATION_FORMATS[op.activation].code_bits:
         return task
-    widest = max((row for row in ACTIVATION_FORMATS.values() if row.bits <= most), key=_bits)
+    widest = max((row for row in ACTIVATION_FORMATS.values() if row.code_bits <= most), key=_bits)
     return replace(task, operator=replace(op, activation=widest.name))
 
 

@@ -69,7 +69,7 @@ def relu(_graph: Graph, _var, _call, layer: Layer) -> Layer | None:
 
 def clip(_graph: Graph, _var, call, layer: Layer) -> Layer | None:
     """Take constant bounds if there are none yet."""
-    low, high = _number(call.args[1]), _number(call.args[2])
+    low, high = number(call.args[1]), number(call.args[2])
     if _clamped(layer) or low is None or high is None:
         return None
     return replace(layer, low=low, high=high)
@@ -160,7 +160,8 @@ def _clamped(layer: Layer) -> bool:
     return layer.low is not None or layer.high is not None
 
 
-def _number(expr) -> float | None:
+def number(expr) -> float | None:
+    """Return the value of a number among a call's arguments, None of anything else."""
     value = getattr(expr, "value", None)
     return None if value is None else float(getattr(value, "value", value))
 

@@ -119,7 +119,7 @@ def check_format(operator, arch: Arch) -> None:
     name = operator.weight_format
     if name in arch.weight_formats:
         most = arch.code_bits(WEIGHT_FORMATS[name].bits)
-        found = ACTIVATION_FORMATS[operator.activation].bits
+        found = ACTIVATION_FORMATS[operator.activation].code_bits
         if found > most:
             raise UnsupportedError(
                 f"{arch.name} multiplies '{name}' by activations of up to {most} bits, and "

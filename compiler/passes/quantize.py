@@ -19,6 +19,7 @@ from ..partition.partition import Partitions, partition_module
 from ..quant.base import check_finite
 from ..quant.recipe import FP32, Recipe
 from ..quant.statistics import Statistics
+from .activations import chosen_activations
 from .host_layers import keep_on_host
 from .integers.split import split_long_sums
 from .kv_cache import round_caches
@@ -94,7 +95,8 @@ def quantize_model(
     if strict:
         _refuse_host_anchors(parts)
     attrs = dict(mod.attrs) if mod.attrs else {}
-    mod, records = replace_layers(mod, parts, packed, migration, recipe.activation)
+    activations = chosen_activations(mod, parts, recipe)
+    mod, records = replace_layers(mod, parts, packed, migration, activations)
     on_host = tuple(record for _, found in kept.values() for record in found)
     mod = relax.transform.ConvertToDataflow(min_size=1)(mod)
     mod = relax.transform.DeadCodeElimination()(mod)

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...target.errors import ConfigError, unknown_name
-from ...target.formats import ACTIVATION_FORMATS, DEFAULT_ACTIVATION, GROUP_SIZE, WEIGHT_FORMATS
+from ...target.formats import ACTIVATION_FORMATS, DEFAULT_ACTIVATION, WEIGHT_FORMATS
 from ...target.tables import read_table, table_names
 from . import methods as _registered  # noqa: F401  (importing registers the algorithms)
 from .base import METHODS, method_options
 from .host_formats import KV_FORMATS, STUDY_ACTIVATIONS, STUDY_FORMATS
+from .roles import ROLES, role_mistakes
 from .solve import Compensation
 
 RECIPE_DIR = Path(__file__).parent / "recipes"
@@ -66,7 +67,8 @@ class Recipe:
     goes into the weights, 0 to 1, or the name of a rule (`passes.factors`): it needs samples.
     `bias_correction` makes good what a layer lacks on average, where it has a bias and samples
     are given (`quant.statistics`). `kv_cache` is how keys and values of attention are held, one of
-    `CACHES` (`passes.kv_cache`).
+    `CACHES` (`passes.kv_cache`). `activations` are formats of inputs that have a role
+    (`roles.ROLES`), by its name, where they aren't `activation`.
     """
 
     name: str
@@ -80,6 +82,18 @@ class Recipe:
     migration: float | str | None = None
     bias_correction: bool = False
     kv_cache: str = FP32
+    activations: dict = field(default_factory=dict)
+
+    def activation_of(self, roles: Iterable[str]) -> str:
+        """Return the activation format of a layer whose input has some of `roles.ROLES`."""
+        return next(
+            (
+                self.activations[name]
+                for name in ROLES
+                if name in roles and name in self.activations
+            ),
+            self.activation,
+        )
 
     def for_layer(self, name: str) -> LayerRecipe:
         """Return what happens to a layer, by its name."""
@@ -157,7 +171,7 @@ def _from_table(table: dict, where: str) -> Recipe:
     activation = str(table.get("activation", DEFAULT_ACTIVATION))
     if activation not in ACTIVATIONS:
         mistakes.append(unknown_name("activation format", activation, ACTIVATIONS))
-    mistakes += _block_mistakes(activation, (table, *overrides))
+    mistakes += role_mistakes(activation, table.get("activations", {}), (table, *overrides))
     if table.get("output_order", OUTPUT_ORDERS[0]) not in OUTPUT_ORDERS:
         mistakes.append(unknown_name("output order", str(table["output_order"]), OUTPUT_ORDERS))
     if table.get("kv_cache", FP32) not in CACHES:
@@ -168,26 +182,6 @@ def _from_table(table: dict, where: str) -> Recipe:
     if mistakes:
         raise ConfigError(f"{where}: {len(mistakes)} mistake(s):\n  " + "\n  ".join(mistakes))
     return Recipe(**{**table, "overrides": tuple(Override(**row) for row in overrides)})
-
-
-def _block_mistakes(activation: str, rows: Iterable[dict]) -> list[str]:
-    """Return which weight formats have other groups than the activations have blocks.
-
-    A sum of integers ends where either's scale changes, and a panel ends with its format's group.
-    """
-    found = ACTIVATION_FORMATS.get(activation)
-    if found is None or found.group == GROUP_SIZE:
-        return []
-    named = {str(row["weight_format"]) for row in rows if "weight_format" in row}
-    others = sorted(
-        name for name in named & WEIGHT_FORMATS.keys() if WEIGHT_FORMATS[name].group != found.group
-    )
-    allowed = [name for name, row in WEIGHT_FORMATS.items() if row.group == found.group]
-    return [
-        f"weight_format = '{name}' has groups of {WEIGHT_FORMATS[name].group} inputs beside "
-        f"activation = '{activation}' with blocks of {found.group}: allowed {', '.join(allowed)}"
-        for name in others
-    ]
 
 
 def _migration_mistakes(value) -> list[str]:

@@ -137,6 +137,10 @@ constexpr int8_t kValues_fp4_e3m0[16] = {
     0, 1, 2, 4, 8, 16, 32, 64, 0, -1, -2, -4, -8, -16, -32, -64};
 constexpr int8_t kValues_apot4[16] = {
     0, 1, 2, 3, 4, 6, 8, 10, 0, -1, -2, -3, -4, -6, -8, -10};
+constexpr int8_t kValues_ms4_g32[16] = {
+    0, 1, 2, 3, 4, 5, 6, 7, 0, -1, -2, -3, -4, -5, -6, -7};
+constexpr int8_t kValues_ms4_g16[16] = {
+    0, 1, 2, 3, 4, 5, 6, 7, 0, -1, -2, -3, -4, -5, -6, -7};
 struct WeightFormat {
   const char* name;
   Codes codes;
@@ -155,7 +159,7 @@ struct WeightFormat {
   bool sign_magnitude;
   const int8_t* values;  // of each code
 };
-constexpr WeightFormat kWeightFormats[23] = {
+constexpr WeightFormat kWeightFormats[25] = {
     {"int4", Codes::kTwosComplement, ScaleKind::kColumnFp16, 1, 4, 4, 0, 128, 0, 0, 0, 0, 8, false, false, kValues_int4},
     {"int8", Codes::kTwosComplement, ScaleKind::kColumnFp16, 2, 8, 8, 0, 128, 0, 0, 0, 0, 128, false, false, kValues_int8},
     {"ms2", Codes::kSignMagnitude, ScaleKind::kRowPow2, 3, 2, 2, 0, 128, 2, 2, 7, 1, 1, true, true, kValues_ms2},
@@ -179,6 +183,8 @@ constexpr WeightFormat kWeightFormats[23] = {
     {"fp4-e2m1", Codes::kTable, ScaleKind::kColumnFp16, 21, 4, 5, 1, 128, 0, 0, 0, 0, 12, false, false, kValues_fp4_e2m1},
     {"fp4-e3m0", Codes::kTable, ScaleKind::kColumnFp16, 22, 4, 8, 2, 128, 0, 0, 0, 0, 64, false, false, kValues_fp4_e3m0},
     {"apot4", Codes::kTable, ScaleKind::kColumnFp16, 23, 4, 5, 0, 128, 0, 0, 0, 0, 10, false, false, kValues_apot4},
+    {"ms4-g32", Codes::kSignMagnitude, ScaleKind::kRowPow2, 24, 4, 4, 0, 32, 4, 4, 5, 3, 7, true, true, kValues_ms4_g32},
+    {"ms4-g16", Codes::kSignMagnitude, ScaleKind::kRowPow2, 25, 4, 4, 0, 16, 4, 4, 5, 3, 7, true, true, kValues_ms4_g16},
 };
 
 enum class OperationClass : uint8_t {
@@ -1316,7 +1322,7 @@ struct Absmax {
   }
   template <typename Refuse>
   void Check(Refuse refuse) const {
-    if (bits != 4 && bits != 6 && bits != 8) refuse("bits", bits, "4, 6, 8");
+    if (bits != 4 && bits != 5 && bits != 6 && bits != 8) refuse("bits", bits, "4, 5, 6, 8");
   }
 };
 
@@ -1360,7 +1366,7 @@ struct Quant {
   }
   template <typename Refuse>
   void Check(Refuse refuse) const {
-    if (bits != 4 && bits != 6 && bits != 8) refuse("bits", bits, "4, 6, 8");
+    if (bits != 4 && bits != 5 && bits != 6 && bits != 8) refuse("bits", bits, "4, 5, 6, 8");
   }
 };
 

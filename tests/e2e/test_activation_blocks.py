@@ -1,19 +1,24 @@
 """Activations in blocks of 32 and 16: in linear layers, convolutions and attention."""
 
+import json
+
 import numpy as np
 import pytest
 from tvm import relax
 from tvm.relax import op
 
 from microscopiq.compiler.driver import compile_model
+from microscopiq.compiler.operators import ATTRIBUTE
 from microscopiq.compiler.options import Options
+from microscopiq.compiler.passes.rewrite.gemm import LAYER
 from microscopiq.compiler.quant.recipe import Recipe, load_recipe
 from microscopiq.compiler.verify import run_reference
 from microscopiq.runtime.session import Session
 from microscopiq.target.arch import load_arch
 from microscopiq.target.errors import ConfigError
-from microscopiq.target.formats import ACTIVATION_FORMATS
+from microscopiq.target.formats import ACTIVATION_FORMATS, DEFAULT_ACTIVATION
 from tests.compiler import relax_modules as make
+from tests.distinct_formats import method_of
 from tests.numpy_calls import check_calls
 
 BLOCKED = {
@@ -43,14 +48,50 @@ def body(emit, x):
     return emit(op.matmul(heads, emit(op.permute_dims(heads, (0, 2, 1)))))
 
 
-def compiled(body, shape, activation):
-    recipe = Recipe("blocks", "", "rtn", BLOCKED[activation], activation)
+def compiled(body, shape, activation, weights="", **by_role):
+    weights = weights or BLOCKED[activation]
+    recipe = Recipe("blocks", "", method_of(weights), weights, activation, activations=by_role)
     return compile_model(make.module(body, shape), Options(recipe=recipe, arch="tiny-4x4"))
 
 
 @pytest.mark.parametrize("activation", BLOCKED)
 def test_all_ways_of_computing_agree(activation):
-    state, x = compiled(body, SHAPE, activation), make.numbers(*SHAPE)
+    check(compiled(body, SHAPE, activation))
+
+
+ROLES = {
+    "ms4-g32": ("mxint4", {"inputs": "mxint8", "attention": "mx-int8", "nonnegative": "mxuint4"}),
+    "ms4-g16": ("mxint4-g16", {"nonnegative": "mxuint4-g16", "attention": "mxint6-g16"}),
+    "int4": ("mx-int4", {"inputs": "mx-int8", "nonnegative": "mxuint4-g128"}),
+}
+
+
+@pytest.mark.parametrize("weights", ROLES)
+def test_roles_of_inputs_have_formats_of_their_own(weights):
+    activation, by_role = ROLES[weights]
+    state = compiled(body, SHAPE, activation, weights, **by_role)
+    check(state)
+    assert formats(state) == [
+        *(by_role.get(role, activation) for role in ("inputs", "nonnegative", "", "", "", "")),
+        by_role.get("attention", activation),
+    ]
+
+
+def formats(state) -> list[str]:
+    """Return the activation format of each layer, in the order of the model."""
+    found = {}
+    for function in state.quantized.functions.values():
+        attributes = function.attrs or {}
+        operator = json.loads(str(attributes.get(ATTRIBUTE, "{}")))
+        if "conv_groups" in operator:
+            number = int(str(attributes[LAYER]).split()[0])
+            found[number] = operator.get("activation", DEFAULT_ACTIVATION)
+    return [found[number] for number in sorted(found)]
+
+
+def check(state) -> None:
+    """All layers are on the array; LLVM, NumPy and both modes of the simulator agree."""
+    x = make.numbers(*SHAPE)
     kinds = [row.kind for row in state.layers.values()]
     assert [kinds.count(kind) for kind in ("conv2d", "linear", "attention")] == [4, 2, 1]
     assert not state.host
@@ -59,6 +100,23 @@ def test_all_ways_of_computing_agree(activation):
         (found,) = Session(state.executable, mode=mode).run(x).outputs
         np.testing.assert_array_equal(found.view(np.int32), expected.view(np.int32), mode)
     assert check_calls(state.executable, [x], load_arch("tiny-4x4")) >= 1
+
+
+def test_codes_without_a_sign_have_twice_the_levels():
+    """What is behind ReLU is rounded to 15 levels of a block's power of two, as 5 bits would."""
+    weight = relax.const(np.eye(32, dtype=np.float32))
+
+    def behind_relu(emit, x):
+        return emit(op.matmul(emit(op.nn.relu(x)), weight))
+
+    x = make.numbers(7, 32)
+    state = compiled(behind_relu, x.shape, "mxint4", "int4-g32", nonnegative="mxuint4")
+    (found,) = Session(state.executable).run(x).outputs
+    seen = np.maximum(x, 0).astype(np.float64)
+    step = 2.0 ** (np.floor(np.log2(seen.max(-1, keepdims=True))) - 3)
+    # The identity's weights are 7 steps of a scale that fp16 rounds.
+    one = np.float32(7) * np.float32(np.float16(1 / 7))
+    np.testing.assert_allclose(found, np.clip(np.rint(seen / step), 0, 15) * step * one, rtol=1e-6)
 
 
 def rounded(rows, name):

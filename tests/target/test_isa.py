@@ -115,8 +115,8 @@ def test_messages_of_refused_operands():
     with pytest.raises(IsaError, match=r"wait\.queue: unit 0; allowed: 1\.\.6"):
         instructions.Wait(Unit.CONTROL, 0).encode()
     at = Affine()
-    with pytest.raises(IsaError, match=r"quant\.bits: 5; allowed: 4, 6, 8"):
-        instructions.Quant(at, 1, at, 1, at, 4, 0, 1, 5).encode()
+    with pytest.raises(IsaError, match=r"quant\.bits: 7; allowed: 4, 5, 6, 8"):
+        instructions.Quant(at, 1, at, 1, at, 4, 0, 1, 7).encode()
     with pytest.raises(IsaError, match=r"sem\.sem: 64; allowed: 0\.\.63"):
         instructions.Sem(64, 0).encode()
     with pytest.raises(IsaError, match=r"loop\.count: 0; allowed: at least 1"):

@@ -84,7 +84,7 @@ LAYOUT = {
     18: (4, "e4m3", 16, 1), 19: (4, "fp16", 64, NF4),
     20: (4, "fp16", 128, [n / 2 for n in range(8)]), 21: (4, "fp16", 128, E2M1),
     22: (4, "fp16", 128, [0, *(2.0**n for n in range(-2, 5))]),
-    23: (4, "fp16", 128, [0, 1, 2, 3, 4, 6, 8, 10]),
+    23: (4, "fp16", 128, [0, 1, 2, 3, 4, 6, 8, 10]), 24: (4, "row", 32, 1), 25: (4, "row", 16, 1),
 }  # fmt: skip
 """The registry a second time, in values instead of integers."""
 

@@ -34,7 +34,7 @@ def by_row(emission: Emission, layer: Layer, op: Gemm) -> tuple[Gemm, list]:
     conv = Conv(op.k, op.conv.out_height, op.conv.out_width, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1)
     shape = (op.batch, op.k, conv.height, conv.width)
     across = (op.batch, op.k, op.m)
-    q, e = emission.quantize(rows, across, min(op.k, op.group), True)
+    q, e = emission.quantize(layer, rows, across, min(op.k, op.group), True)
     return replace(op, conv=conv, by_pixel=True), [emission.reshaped(q, shape), e]
 
 
@@ -68,11 +68,13 @@ def images(emission: Emission, layer: Layer, op: Gemm) -> list:
     shape = shape_of(layer.x)
     if op.by_pixel:
         group = min(shape[1], op.group)
-        q, e = emission.quantize(emission.visit_expr(layer.x), (*shape[:2], op.m), group, True)
+        q, e = emission.quantize(
+            layer, emission.visit_expr(layer.x), (*shape[:2], op.m), group, True
+        )
         return [emission.reshaped(q, shape), e]
     length = math.prod(shape[1:]) // layer.groups
     rows = (shape[0] * layer.groups, length)
-    q, e = emission.quantize(emission.visit_expr(layer.x), rows, length)
+    q, e = emission.quantize(layer, emission.visit_expr(layer.x), rows, length)
     return [emission.reshaped(q, shape), emission.reshaped(e, op.x_exponents)]
 
 

@@ -22,6 +22,7 @@ from ...quant.host_formats import STUDY_ACTIVATIONS
 from ...symbolic import Symbolic
 from ...tir.sizes import Extents
 from ...tir.tokens import rounded_tokens
+from ..activations import Activations
 from ..pack import Packed
 from ..records import LayerRecord
 
@@ -36,8 +37,8 @@ class Shared:
         By the number of a layer.
     migration : mapping of int to str
         By the same: where the factors went that divide the layer's input.
-    activation : str
-        The recipe's.
+    activations : Activations
+        The recipe's, by the roles of layers' inputs.
     records : dict of str to LayerRecord
         Of what was emitted so far, by symbol.
     functions : dict of str to GlobalVar
@@ -46,7 +47,7 @@ class Shared:
 
     packed: Mapping[int, Packed]
     migration: Mapping[int, str]
-    activation: str
+    activations: Activations
     records: dict[str, LayerRecord] = field(default_factory=dict)
     functions: dict[str, GlobalVar] = field(default_factory=dict)
 
@@ -105,11 +106,13 @@ class Emission(PyExprMutator):
         indices = relax.const(channels.astype(np.int32))
         return self.emit(relax.op.take(expr, indices, axis=2, mode="clip"))
 
-    def quantize(self, x, shape, group: int, across: bool = False) -> list:
+    def quantize(self, layer: Layer, x, shape, group: int, across: bool = False) -> list:
         """Return int8 codes and exponents of an activation's rows; shared by its readers.
 
         Parameters
         ----------
+        layer : Layer
+            A reader, whose format it gets.
         shape : tuple of int
             ``(..., length)``; of rows that lie across ``(batch, length, rows)``.
         """
@@ -117,11 +120,15 @@ class Emission(PyExprMutator):
         if across:
             batch, length, rows = shape
         # Torch exports a view of a linear layer's input for each layer that reads it.
-        key = (hash(self.unshaped(x)), rows, length, group, across)
+        activation = self.shared.activations.of(layer)
+        key = (hash(self.unshaped(x)), rows, length, group, across, activation)
         if key not in self.quantized:
-            op = Quantize(rows, length, group, self.shared.activation, batch, across)
+            op = Quantize(rows, length, group, activation, batch, across)
             name = f"quantize_{rows}x{length}_g{group}"
             name += f"_pixels_b{batch}" if across else ""
+            # Where others are quantized to it, too, the recipe's format needs no mention.
+            others = activation != self.shared.activations.default
+            name += f"_{activation}" if others else ""
             own = own_sizes(op)
             gv = self.helper(name, lambda: kind_of(own).expression(own))
             self.shared.records.setdefault(gv.name_hint, LayerRecord(name, "quantize"))
@@ -149,13 +156,15 @@ class Emission(PyExprMutator):
                 )
             q, e = self.requantized[layer.source]
         else:
-            q, e = self.quantize(x, shape, group if isinstance(k, Symbolic) else min(k, group))
+            q, e = self.quantize(
+                layer, x, shape, group if isinstance(k, Symbolic) else min(k, group)
+            )
         groups = blocks(k, group)
         return [self.reshaped(q, shape), self.reshaped(e, (*shape[:-1], groups))]
 
     def rounded(self, x, rows: int, length: int):
         """Return fp32 ``(rows, length)`` of a layer's input on the host; shared by its readers."""
-        activation = self.shared.activation
+        activation = self.shared.activations.default
         if activation not in STUDY_ACTIVATIONS:
             return self.reshaped(x, (rows, length))
         if isinstance(rows, Symbolic) or isinstance(length, Symbolic):

@@ -49,7 +49,7 @@ def blocks(emission: Emission, layer: Layer):
     count, (out, length) = layer.groups, layer.given.shape[:2]
     n, k = out // count, count * length
     m = math.prod(shape_of(layer.x)) // k
-    q, e = emission.quantize(emission.visit_expr(layer.x), (m, k), length)
+    q, e = emission.quantize(layer, emission.visit_expr(layer.x), (m, k), length)
     image = emission.emit(relax.op.permute_dims(emission.reshaped(q, (m, k))))
     image = emission.emit(relax.op.reshape(image, (1, k, m, 1)))
     op = product(emission, layer, 1, m, n, length, _pixels(length, m))

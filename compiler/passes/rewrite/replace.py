@@ -9,6 +9,7 @@ from tvm.relax.expr_functor import mutator
 from ...partition.layer import Layer
 from ...partition.partition import Partitions
 from ...sizes import variables_of
+from ..activations import Activations
 from ..pack import Packed
 from ..records import HostOperator, Records
 from .emission import Emission, Shared
@@ -20,7 +21,7 @@ def replace_layers(
     parts: Partitions,
     packed: Mapping[int, Packed],
     migration: Mapping[int, str],
-    activation: str,
+    activations: Activations,
 ) -> tuple[tvm.IRModule, Records]:
     """Return the module with its layers replaced, and the records of those and of the host.
 
@@ -29,7 +30,7 @@ def replace_layers(
     packed, migration : mapping of int
         By the number of a layer; see `Shared`.
     """
-    shared = Shared(packed, migration, activation)
+    shared = Shared(packed, migration, activations)
     host: list[HostOperator] = []
     for gv, part in parts.items():
         replace = _ReplaceLayers(mod, part, shared, variables_of(mod[gv]))
