@@ -98,7 +98,7 @@ def markdown(rows: list[dict]) -> str:
         "# Models",
         "",
         "Written by `python -m benchmarks.quality --markdown docs/models.md`: real models on",
-        "`microscopiq-64x64`, all operators of each (FineQ on `fineq-64x64`, whose host has the",
+        f"`{DEFAULT_ARCH}`, all operators of each (FineQ on `fineq-64x64`, whose host has the",
         "attention products), without calibration data. `calls equal` counts the accelerated",
         "calls whose every output bit is that of the quantized operator on LLVM; SQNR is of the",
         "model's outputs against fp32 torch on one example input.",

@@ -198,7 +198,7 @@ class _Reference:
         outputs = [a for a in self.function.arguments if a.is_output]
         arguments = inputs[:2] + self.decoded + inputs[2:] if self.decoded else inputs
         expected = [tvm.runtime.tensor(np.zeros(a.shape, a.dtype)) for a in outputs]
-        self.run(*[tvm.runtime.tensor(np.ascontiguousarray(a)) for a in arguments], *expected)
+        self.run(*[tvm.runtime.tensor(np.asarray(a, order="C")) for a in arguments], *expected)
         return [array.numpy() for array in expected]
 
 

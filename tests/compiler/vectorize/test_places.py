@@ -8,8 +8,9 @@ from tvm.relax import op
 from microscopiq import Session
 from microscopiq.compiler.driver import build_host, compile_model
 from microscopiq.compiler.options import Options
-from microscopiq.compiler.verify import verify_layers
+from microscopiq.compiler.verify import _Reference, verify_layers
 from microscopiq.target.errors import SimError
+from microscopiq.target.isa.program import Argument, Function
 from tests.compiler import relax_modules as make
 from tests.compiler.vectorize.judge import check, compiled
 
@@ -122,3 +123,13 @@ def test_each_call_is_held_against_llvm_whatever_its_types():
     mod = of_ids(INTEGERS["truth"])
     checks = verify_layers(compile_model(mod, Options("int8")), [np.zeros((2, 6), np.int64)])
     assert checks and not any(check.different for check in checks)
+
+
+def test_the_reference_gets_tensors_of_the_shapes_that_the_machine_had():
+    """NumPy makes a tensor without dimensions one of a single element where it copies it."""
+    arguments = (Argument("x", "float32", (2, 6)), Argument("factor", "float32", ()))
+    function = Function("f", "", (*arguments, Argument("y", "float32", (2, 6), True)), ())
+    shapes: list = []
+    reference = _Reference(function, lambda *given: shapes.extend(t.shape for t in given), [])
+    reference.expect([np.ones((6, 2), np.float32).T, np.array(3, np.float32)])
+    assert shapes == [(2, 6), (), (2, 6)]
