@@ -44,6 +44,9 @@ class Arch:
     technology: str
     array_rows: int = key("array rows: input channels held at once", 2, 1024)
     array_cols: int = key("array columns: one weight of pe_weight_bits each", 2, 1024)
+    skew_columns: int = key(
+        "columns that get an activation in the same cycle, those behind them a cycle later", 1, 8, 1
+    )
     pe_weight_bits: int = key("widest weight one PE multiplies", 2, 8)
     multi_precision: int = key("1: narrower weights share a PE, wider ones join several", 0, 1)
     temporal_cycles: int = key(
@@ -259,6 +262,11 @@ def _contradictions(arch: Arch) -> list[str]:
             f"replay_columns = {arch.replay_columns}: allowed 0 and multiples of {MICRO_BLOCK}, "
             "because outliers of a micro-block share an exponent"
         )
+    if arch.skew_columns not in (1, MICRO_BLOCK):
+        found.append(
+            f"skew_columns = {arch.skew_columns}: allowed 1 and {MICRO_BLOCK}, the columns of a "
+            "micro-block"
+        )
     if arch.merge_strips > 1 and not arch.row_release:
         found.append(
             f"merge_strips = {arch.merge_strips} with row_release = 0: allowed 1, because all "
@@ -367,6 +375,8 @@ def _temporal_contradictions(arch: Arch) -> list[str]:
     for name in arch.weight_formats:
         if WEIGHT_FORMATS[name].codes is not Codes.CLUSTERS:
             found.append(f"{here} with weight format {name}: allowed clusters, magnitudes up to 3")
+    if arch.skew_columns > 1:
+        found.append(f"{here} with skew_columns = {arch.skew_columns}: allowed 1")
     if arch.recon_units:
         found.append(f"{here} with recon_units = {arch.recon_units}: ReCoN merges products")
     if arch.replay_columns:

@@ -50,9 +50,11 @@ def area(arch: Arch, technology: Technology | None = None) -> list[Part]:
         segments, columns = recon_segments(arch)
         # MicroScopiQ A3 has n (log2 n + 1) switches. The first rank only parts values and the
         # last only merges them, so that both together have the gates of one. FIFOs of depths
-        # n - 1 to 0 undo the array's skew.
+        # n - 1 to 0 undo the array's skew, of columns that work in one cycle the same.
         switches = columns * math.ceil(math.log2(columns))
-        places = columns * (columns - 1) // 2
+        together = min(arch.skew_columns, columns)
+        groups = columns // together
+        places = together * groups * (groups - 1) // 2
         networks = arch.recon_units * segments
         parts.append(Part("recon", "switch", networks * switches, table.recon_switch_um2))
         buffer = table.sync_buffer_word_um2

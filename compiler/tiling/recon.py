@@ -110,7 +110,7 @@ def plane_visits(op: Gemm, arch: Arch, depth: int, width: int) -> Visits | None:
     strip = min(segment, width)
     ranks = 1 + (segment - 1).bit_length()
     flagged = 1 - (1 - FLAGGED_SHARE) ** blocks(strip, MICRO_BLOCK)
-    units, step = max(1, arch.recon_units), MICRO_BLOCK - 1 + ranks
+    units, step = max(1, arch.recon_units), (MICRO_BLOCK - 1) // arch.skew_columns + ranks
     return _visits(depth, blocks(width, strip), flagged, units, step, bool(arch.recon_waits))
 
 

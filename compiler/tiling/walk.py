@@ -301,7 +301,8 @@ class _Walk:
         if self.arch.row_release:
             # Rows are there one by one: behind those of the loads before on the same bus, and
             # behind the activations of the matmul before, a micro-block later.
-            self.rows_there = max(self.rows_there + plane.load, self.planes[0] + MICRO_BLOCK)
+            behind = MICRO_BLOCK // self.arch.skew_columns
+            self.rows_there = max(self.rows_there + plane.load, self.planes[0] + behind)
             start = max(self.array_free, self.clock, self.rows_there, begin + 1)
         if self.first < 0:
             self.first = start

@@ -219,7 +219,7 @@ class Work:
     def _plane(self, rows: int, depth: int, width: int) -> Plane:
         op, arch = self.op, self.arch
         depth, width = self._trimmed(depth, width)
-        fill, load = depth + width - 2, arch.load_cycles(depth)
+        fill, load = depth - 1 + (width - 1) // arch.skew_columns, arch.load_cycles(depth)
         late = (blocks(depth, arch.bus_rows) - 1) * arch.bus_rows
         visits = None if self.replays else plane_visits(op, arch, depth, width)
         if visits is None:

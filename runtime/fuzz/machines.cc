@@ -48,6 +48,7 @@ ArchNumbers MakeMachine(Random* random) {
   arch.pair_decoders = Below(random, 2);
   arch.accumulator_bits = OneIn(random, 3) ? Between(random, 16, 31) : 32;
   arch.recon_units = OneOf(random, 1, 1, 2, 3, 5, 0);
+  arch.skew_columns = OneOf(random, 1, 1, 8);
   arch.recon_segment_columns = OneOf(random, 0, 0, 8, 16, 32);
   arch.replay_columns = OneOf(random, 0, 8, 16, 1024);
   arch.weight_planes = OneOf(random, 2, 2, 3, 5);
@@ -59,6 +60,7 @@ ArchNumbers MakeMachine(Random* random) {
     arch.temporal_cycles = OneOf(random, 3, 4);
     arch.pe_weight_bits = 3;
     arch.multi_precision = arch.recon_units = arch.replay_columns = 0;
+    arch.skew_columns = 1;
   } else if (OneIn(random, 10)) {
     arch.pe_weight_bits = arch.pe_activation_bits = 4;
     arch.multi_precision = 1;

@@ -405,6 +405,7 @@ constexpr int kPartials = 16;
 struct ArchNumbers {
   int64_t array_rows = -1;
   int64_t array_cols = -1;
+  int64_t skew_columns = -1;
   int64_t pe_weight_bits = -1;
   int64_t multi_precision = -1;
   int64_t temporal_cycles = -1;
@@ -456,11 +457,12 @@ struct ArchNumbers {
   int64_t host_bytes_per_ns = -1;
   int64_t handover_ns = -1;
 };
-constexpr int kArchKeys = 52;
+constexpr int kArchKeys = 53;
 template <typename Visit>
 void VisitArch(ArchNumbers* arch, Visit visit) {
   visit("array_rows", &arch->array_rows, 2, 1024);
   visit("array_cols", &arch->array_cols, 2, 1024);
+  visit("skew_columns", &arch->skew_columns, 1, 8);
   visit("pe_weight_bits", &arch->pe_weight_bits, 2, 8);
   visit("multi_precision", &arch->multi_precision, 0, 1);
   visit("temporal_cycles", &arch->temporal_cycles, 0, 4);

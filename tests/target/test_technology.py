@@ -284,6 +284,10 @@ def test_recon_is_counted_by_switch():
         found = dataclasses.replace(arch, recon_segment_columns=segment)
         assert recon_segments(found) == (segments, columns)
         assert [p.count for p in area(found) if p.component == "recon"] == [switches, places]
+    # Eight columns that work in the same cycle have no skew; 64 have that of their 8 groups.
+    for segment, places in {8: 0, 0: 8 * 28}.items():
+        found = dataclasses.replace(arch, recon_segment_columns=segment, skew_columns=8)
+        assert [p.count for p in area(found) if p.component == "recon"][1] == places
 
 
 def test_wider_weights_take_wider_pes():

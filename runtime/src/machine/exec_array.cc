@@ -369,7 +369,7 @@ Work Machine::MatmulWork(int number, int64_t m, bool accumulate) {
   Work work;
   work.plane = number;
   work.busy = m * RowCycles(arch_, plane.bits());
-  work.latency = rows + cols - 2;
+  work.latency = rows - 1 + (cols - 1) / arch_.skew_columns;
   work.streamed = work.busy;
   work.rows = static_cast<int>(rows);
   if (arch_.temporal_cycles) {

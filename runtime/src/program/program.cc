@@ -85,6 +85,10 @@ void CheckArch(ArchNumbers arch) {
          "; allowed 0 and powers of two from ", kMicroBlock,
          ", because a micro-block's halves meet inside one segment");
   }
+  if (arch.skew_columns != 1 && arch.skew_columns != kMicroBlock) {
+    Fail(kIsaError, "architecture: skew_columns = ", arch.skew_columns, "; allowed 1 and ",
+         kMicroBlock, ", the columns of a micro-block");
+  }
   if (arch.replay_columns % kMicroBlock) {
     Fail(kIsaError, "architecture: replay_columns = ", arch.replay_columns,
          "; allowed 0 and multiples of ", kMicroBlock,
@@ -105,7 +109,7 @@ void CheckArch(ArchNumbers arch) {
          ", replay_columns = ", arch.replay_columns, "; allowed: 8, or 4 with 4, 1, 0, 0");
   }
   if (arch.temporal_cycles && (arch.pe_weight_bits > kTemporalBits || arch.multi_precision ||
-                               arch.recon_units || arch.replay_columns)) {
+                               arch.recon_units || arch.replay_columns || arch.skew_columns > 1)) {
     Fail(kIsaError, "architecture: temporal_cycles = ", arch.temporal_cycles,
          " with pe_weight_bits = ", arch.pe_weight_bits,
          ", multi_precision = ", arch.multi_precision, ", recon_units = ", arch.recon_units,

@@ -57,6 +57,7 @@ ReconShape MakeReconShape(const ArchNumbers& arch, int bits, int64_t rows, int64
   shape.ranks = 1;
   while (1 << (shape.ranks - 1) < shape.strip_columns) ++shape.ranks;
   shape.units = static_cast<int>(arch.recon_units);
+  shape.skew_columns = static_cast<int>(arch.skew_columns);
   return shape;
 }
 
@@ -104,7 +105,7 @@ ReconPlan MakeReconPlan(const ReconShape& shape, const StripRows& rows) {
     auto visit = [&](int row, int pass) {
       // One cycle after its PE worked, a value can be in a switch. The table counts at the door
       // of the network, because that is what first and second passes share.
-      const int64_t there = row + 1 + delay + (pass == 0 ? kSyncCycles : 0);
+      const int64_t there = row + 1 + delay + (pass == 0 ? shape.sync_cycles() : 0);
       const int64_t offset = reservations.Take(there);
       plan.strips[strip].push_back({row, pass, offset});
       delay = offset + shape.ranks - (row + 1);
@@ -115,7 +116,7 @@ ReconPlan MakeReconPlan(const ReconShape& shape, const StripRows& rows) {
       }
     }
     const int last_column = std::min((strip + 1) * shape.strip_columns, shape.cols) - 1;
-    plan.latency = std::max(plan.latency, shape.rows - 1 + last_column + delay);
+    plan.latency = std::max(plan.latency, shape.rows - 1 + shape.Later(last_column) + delay);
   }
   return plan;
 }

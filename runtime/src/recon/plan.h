@@ -9,9 +9,6 @@
 
 namespace microscopiq {
 
-// Cycles that the sync buffer holds a micro-block's first column until its last is there.
-constexpr int kSyncCycles = kMicroBlock - 1;
-
 // Output columns that an array row holds at a precision.
 int64_t ArrayColumns(const ArchNumbers& arch, int bits);
 
@@ -26,8 +23,13 @@ struct ReconShape {
   int strip_columns = 0;  // columns that share networks and arbitrate alone
   int ranks = 0;          // of a network
   int units = 0;          // networks of a strip
+  int skew_columns = 1;   // columns that get an activation in the same cycle
 
   int strips() const { return (cols + strip_columns - 1) / strip_columns; }
+  // Cycles by which what happens in a column is later than in the first one.
+  int Later(int column) const { return column / skew_columns; }
+  // Cycles that the sync buffer holds a micro-block's first column until its last is there.
+  int sync_cycles() const { return Later(kMicroBlock - 1); }
 };
 
 // A plane's own rows and columns, or the whole array where partial tiles aren't trimmed.

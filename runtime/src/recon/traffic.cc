@@ -120,7 +120,8 @@ ReconGrant ReconTraffic::Reserve(int64_t start, const ReconPlan* plan, int rows,
     const int last_column =
         std::min<int>((strip + 1) * plan->shape.strip_columns, plan->shape.cols) - 1;
     grant.delay = std::max(grant.delay, ahead.delay);
-    grant.latency = std::max(grant.latency, entry.depth - 1 + last_column + ahead.delay);
+    grant.latency =
+        std::max(grant.latency, entry.depth - 1 + plan->shape.Later(last_column) + ahead.delay);
   }
   if (notes.passed) TellPassed(entry.depth, last, notes.passed);
   return grant;
@@ -169,7 +170,7 @@ void ReconTraffic::ReserveStrip(const Entry& entry, const ReconPlan& plan, size_
     for (bool final = false; !final;) {
       const int pass = own ? visits[next++].pass : 0;
       final = next == visits.size() || visits[next].row != row || !own;
-      int64_t earliest = row + 1 + delay + (pass == 0 ? kSyncCycles : 0);
+      int64_t earliest = row + 1 + delay + (pass == 0 ? plan.shape.sync_cycles() : 0);
       if (pass == 0) earliest = std::max(earliest, ahead.first_pass[row] + 1 - start);
       if (final) {
         earliest = std::max(earliest, ahead.final_pass[row] + 1 - start);

@@ -123,7 +123,7 @@ void StructuralArray::AddJob(const StructuralJob& job) {
   for (int strip = 0; strip < shape_.strips(); ++strip) {
     StripJob config = ConfigureStrip(state.shape, strip, plane, plan);
     config.reserved = job.visits != nullptr;
-    config.start = job.start + strip * shape_.strip_columns;
+    config.start = job.start + shape_.Later(strip * shape_.strip_columns);
     for (const auto& [row, of_row] : config.rows) {
       state.visits[row * shape_.strips() + strip] = of_row.visits[0].waits ? kWaits : kMerges;
     }
@@ -186,15 +186,15 @@ void StructuralArray::FeedRow(int64_t cycle, int row) {
     if (fed.there) waiting_[row].Push(cycle, cycle, fed);
     return;
   }
-  // A lane past the strips, one column a cycle like the PEs: no strip waits for another one's sums.
+  // A lane past the strips, as fast as the PEs hand on: no strip waits for another one's sums.
   Activation* lane = &lanes_[static_cast<size_t>(row) * shape_.cols];
-  for (int column = (strips - 1) * shape_.strip_columns; column > 0; --column) {
-    lane[column] = lane[column - 1];
+  for (int place = shape_.Later((strips - 1) * shape_.strip_columns); place > 0; --place) {
+    lane[place] = lane[place - 1];
   }
   lane[0] = fed;
   for (int strip = 0; strip < strips; ++strip) {
     const int first = strip * shape_.strip_columns;
-    const Activation& passing = lane[first];
+    const Activation& passing = lane[shape_.Later(first)];
     if (passing.there && first < jobs_[passing.tag.job].shape.cols) {
       waiting_[row * strips + strip].Push(cycle, cycle, passing);
     }
@@ -207,7 +207,7 @@ void StructuralArray::StartStrips(int64_t cycle, int row) {
     const int first = strip * shape_.strip_columns;
     // The top row adds to 0 and waits for nothing.
     if (!fifo.Front(cycle) || (row > 0 && !PsumAt(row, first).there)) continue;
-    Enter(cycle, row, first, fifo.Pop(cycle));
+    EnterTogether(cycle, row, first, fifo.Pop(cycle));
   }
 }
 
@@ -233,7 +233,17 @@ void StructuralArray::Work(int64_t cycle, int row, int column) {
   } else {
     Below(cycle + 1, row, column, {true, in.tag, sum.value + product.value()});
   }
-  if (next < state.shape.cols && strip_of_[next] == strip) Enter(cycle, row, next, in);
+  const bool first = next % shape_.skew_columns == 0;
+  if (first && next < state.shape.cols && strip_of_[next] == strip) {
+    EnterTogether(cycle, row, next, in);
+  }
+}
+
+void StructuralArray::EnterTogether(int64_t cycle, int row, int first,
+                                    const Activation& activation) {
+  const int cols = jobs_[activation.tag.job].shape.cols;
+  const int end = std::min(cols, first + shape_.skew_columns - first % shape_.skew_columns);
+  for (int column = first; column < end; ++column) Enter(cycle, row, column, activation);
 }
 
 void StructuralArray::Enter(int64_t cycle, int row, int column, const Activation& activation) {

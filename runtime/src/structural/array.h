@@ -103,6 +103,8 @@ class StructuralArray {
   void StartStrips(int64_t cycle, int row);
   // The activation that an array row takes where a column starts its list.
   static int8_t Listed(const StructuralJob& job, int m, int row, int column);
+  // The columns from `first` on that get an activation in the same cycle.
+  void EnterTogether(int64_t cycle, int row, int first, const Activation& activation);
   void Enter(int64_t cycle, int row, int column, const Activation& activation);
   void Work(int64_t cycle, int row, int column);
   void Below(int64_t cycle, int row, int column, const Psum& sum);

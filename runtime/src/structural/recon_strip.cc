@@ -30,18 +30,21 @@ void ReconStrip::AddJob(const StripJob& job) {
 void ReconStrip::Send(int64_t cycle, int column, const Tag& tag, int8_t x, const Res& res,
                       int64_t acc) {
   // A micro-block's first column waits longest: the columns get their activations one by one.
-  const int64_t wait = kMicroBlock - 1 - column % kMicroBlock;
+  const int64_t wait = shape_.sync_cycles() - shape_.Later(column % kMicroBlock);
   rows_.at(tag.row).sync[column].Push(cycle, cycle + 1 + wait, {tag, x, res, acc});
 }
 
 void ReconStrip::Step(int64_t cycle) {
   Arbitrate(cycle);
+  const int block_cycles = shape_.Later(kMicroBlock);
   for (const Grant& grant : grants_) {
     const int64_t passed = cycle - grant.since;
-    if (passed % kMicroBlock == 0) EnterBlock(cycle, grant, static_cast<int>(passed / kMicroBlock));
+    if (passed % block_cycles == 0) {
+      EnterBlock(cycle, grant, static_cast<int>(passed / block_cycles));
+    }
   }
   const auto done = [&](const Grant& grant) {
-    return cycle - grant.since + 1 >= jobs_[grant.tag.job].columns;
+    return cycle - grant.since >= shape_.Later(jobs_[grant.tag.job].columns - 1);
   };
   grants_.erase(std::remove_if(grants_.begin(), grants_.end(), done), grants_.end());
   exits_.clear();
@@ -127,7 +130,7 @@ void ReconStrip::Leave(int64_t cycle, const ReconNetwork::Exit& exit) {
     const int column = exit.block * kMicroBlock + i;
     if (!value.there) continue;
     if (last) {
-      buffers.skew[column].Push(cycle, cycle + 1 + i, {true, tag, value.acc});
+      buffers.skew[column].Push(cycle, cycle + 1 + shape_.Later(i), {true, tag, value.acc});
     } else {
       buffers.returned[column].Push(cycle, cycle + 1, {tag, exit.control.x, {}, value.acc});
     }

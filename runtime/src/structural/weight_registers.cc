@@ -8,7 +8,8 @@ WeightRegisters::WeightRegisters(const ArchNumbers& arch, int rows, int cols, in
     : rows_(rows),
       cols_(cols),
       strip_columns_(strip_columns),
-      together_(arch.row_release ? kMicroBlock : 1) {
+      skew_columns_(static_cast<int>(arch.skew_columns)),
+      together_(arch.row_release ? kMicroBlock : skew_columns_) {
   const size_t count = Place(static_cast<int>(arch.weight_planes), 0, 0);
   weights_.assign(count, 0);
   merges_.assign(count, 0);
@@ -24,7 +25,8 @@ void WeightRegisters::Add(size_t number, const PlaneLoad& load) {
       for (int row = 0; row < known && cols > 0; ++row) {
         const int64_t cycle = strips[strip][row];
         if (cycle < 0) continue;
-        writers_.push_back({cycle + first, number, Place(load.plane, row, first), cols, merges});
+        writers_.push_back(
+            {cycle + first / skew_columns_, number, Place(load.plane, row, first), cols, merges});
       }
     }
   };
@@ -44,7 +46,7 @@ void WeightRegisters::Step(int64_t cycle) {
   }
   for (Writer& writer : active_) {
     std::vector<size_t>& registers = writer.merges ? merges_ : weights_;
-    const int64_t steps = 1 + (cycle - 1 - writer.cycle) / together_;
+    const int64_t steps = 1 + (cycle - 1 - writer.cycle) * skew_columns_ / together_;
     const int until = static_cast<int>(std::min<int64_t>(writer.cols, steps * together_));
     for (; writer.done < until; ++writer.done) {
       registers[writer.first + writer.done] = writer.number + 1;

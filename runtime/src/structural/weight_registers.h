@@ -44,6 +44,7 @@ class WeightRegisters {
   int rows_;
   int cols_;
   int strip_columns_;
+  int skew_columns_;
   int together_;  // columns that are written in one cycle
   bool sorted_ = true;
   std::vector<size_t> weights_, merges_;  // number of the preload, and 1; 0: none yet

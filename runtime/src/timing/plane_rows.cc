@@ -9,7 +9,9 @@ PlaneRows::PlaneRows(const ArchNumbers& arch)
       follows_(arch.weight_buses == 1),
       bus_rows_(static_cast<int>((arch.array_rows + arch.weight_buses - 1) / arch.weight_buses)),
       planes_(arch.weight_planes),
-      strip_columns_(static_cast<int>(arch.recon_segment_columns)) {
+      skew_columns_(static_cast<int>(arch.skew_columns)),
+      strip_cycles_(static_cast<int>(arch.recon_segment_columns) / skew_columns_),
+      block_cycles_(kMicroBlock / skew_columns_) {
   const size_t strips = by_row_ ? MostStrips(arch) : 1;
   const Ranks rows(arch.array_rows);
   for (PlaneState& plane : planes_) {
@@ -69,7 +71,7 @@ LoadTimes PlaneRows::Load(int64_t start, int plane, int rows, PlaneLoad* load) {
     for (int row = 0; row < rows; ++row) {
       int64_t cycle = start + row % bus_rows_;
       if (by_row_) {
-        const int64_t passed = state.passed[strip][row] + row + kMicroBlock;
+        const int64_t passed = state.passed[strip][row] + row + block_cycles_;
         cycle = weight_bus_[strip][row / bus_rows_].Take(start, std::max(start, passed));
         int64_t& ready = state.ready[strip][row];
         ready = std::max(ready, cycle + 1 - row);
@@ -107,8 +109,8 @@ LoadTimes PlaneRows::Configure(int64_t start, int plane, const ReconPlan* plan, 
       if (by_row_) {
         const int64_t at = static_cast<int64_t>(row);
         // A strip's times are those of the first column: its own are as many cycles later.
-        const int64_t later = static_cast<int64_t>(strip) * strip_columns_;
-        const int64_t served = state.served[strip][row] + at + kMicroBlock;
+        const int64_t later = static_cast<int64_t>(strip) * strip_cycles_;
+        const int64_t served = state.served[strip][row] + at + block_cycles_;
         Bus& bus = merge_bus_[row / bus_rows_];
         cycle = bus.Take(start, std::max(start, served) + later) - later;
         int64_t& ready = state.ready[strip][row];

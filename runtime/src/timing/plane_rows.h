@@ -2,10 +2,10 @@
 //
 // The array rows are cut into shares, one for each weight bus, and a bus loads a row of its share
 // a cycle. In a row, weights follow each other as activations do: everything in an output column
-// happens as many cycles after the first column as the column's number, so times are those of the
-// first column. With `row_release` a micro-block of columns is loaded at once, behind the last
-// activation in the last of them; each strip of ReCoN has its own times and its own share of every
-// bus, since ReCoN holds back the rows of each as it must.
+// happens as many cycles after the first column as the column's number says (skew_columns of them
+// together), so times are those of the first column. With `row_release` a micro-block of columns is
+// loaded at once, behind the last activation in the last of them; each strip of ReCoN has its own
+// times and its own share of every bus, since ReCoN holds back the rows of each as it must.
 //
 // A *rank* is a cycle less the array row: an activation row has one rank as long as nothing holds
 // it back.
@@ -81,7 +81,9 @@ class PlaneRows {
   // cycle.
   std::vector<std::vector<Bus>> weight_bus_;
   std::vector<Bus> merge_bus_;
-  const int strip_columns_;
+  const int skew_columns_;
+  const int strip_cycles_;  // from a strip's first column to the next one's
+  const int block_cycles_;  // from a micro-block's first column to the next one's
 };
 
 }  // namespace microscopiq

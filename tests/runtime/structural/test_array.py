@@ -92,6 +92,7 @@ def variant(arch, draw):
         arch,
         recon_units=draw(st.sampled_from([1, 2, 4])),
         recon_waits=draw(st.sampled_from([0, 1])),
+        skew_columns=draw(st.sampled_from([1, 8])),
         recon_segment_columns=draw(st.sampled_from([0, 8])),
         edge_trimming=draw(st.integers(0, 1)),
         weight_buses=draw(st.sampled_from([1, 1, 2, 3, arch.array_rows])),

@@ -118,6 +118,7 @@ def test_loads_follow_the_rows_that_stream(data):
         merge_strips=draw(st.sampled_from([1, 1, 2])),
         recon_units=draw(st.sampled_from([1, 3])),
         recon_waits=draw(st.sampled_from([0, 1])),
+        skew_columns=draw(st.sampled_from([1, 8])),
         recon_segment_columns=draw(st.sampled_from([0, 8])),
         edge_trimming=draw(st.sampled_from([0, 1, 1])),
         sequencer_cycles=draw(st.sampled_from([0, 1])),
@@ -211,3 +212,19 @@ def test_merges_of_several_segments_come_at_once():
     one, two, three = found
     # Of 20 outputs there are three segments: more wires have nothing to bring.
     assert one > two >= three
+
+
+def test_columns_that_work_together_leave_recon_nothing_to_undo():
+    """A row's sums are 7 cycles less in ReCoN at a first pass, and the last column isn't late."""
+    weights = [random_weight("ms4", 8, 32, 7, flagged=1)]
+    found = []
+    for together in (1, 8):
+        arch = dataclasses.replace(
+            BIG, recon_units=64, recon_segment_columns=8, skew_columns=together, sequencer_cycles=0
+        )
+        found.append(both(arch, weights, [1]))
+    skewed, straight = found
+    recon = straight["recon"]
+    visits = recon["passes"] - recon["second_passes"]
+    assert visits > 20 and recon == skewed["recon"]
+    assert skewed["array_window"] - straight["array_window"] == 7 * visits + 7
