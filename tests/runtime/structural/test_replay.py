@@ -79,7 +79,8 @@ def test_sums_are_those_of_the_merged_weights(name, data):
         weight_buses=data.draw(st.sampled_from([1, 3])),
         row_release=data.draw(st.integers(0, 1)),
     )
-    m, k, n = (data.draw(st.integers(1, most)) for most in (5, 40, 37))
+    group = WEIGHT_FORMATS[name].group
+    m, k, n = (data.draw(st.integers(1, most)) for most in (5, min(40, group), 37))
     seed, flagged = data.draw(st.integers(0, 1 << 32)), data.draw(st.sampled_from([0, 0.1, 0.5, 1]))
     weight = random_weight(name, n, k, seed, flagged=flagged)
     function = program(arch, weight, m, data.draw(st.integers(2, 8)))
@@ -150,11 +151,12 @@ def rows_of(weight, columns, strip):
 @pytest.mark.parametrize("name", WITH_OUTLIERS)
 @pytest.mark.parametrize(("columns", "strip"), [(16, 8), (64, 16), (64, 64), (32, 1024)])
 def test_how_many_rows_an_unfolded_panel_has(name, columns, strip):
-    weight = random_weight(name, 128, 100, flagged=0.1, far=2)
+    group = WEIGHT_FORMATS[name].group
+    weight = random_weight(name, 128, min(100, group), flagged=0.1, far=2)
     expected = rows_of(weight, columns, min(strip, columns))
     assert unfolded_rows(pack([weight]), columns, strip).tolist() == [expected]
     # The core lists as many: a plane behind them is empty, the last row isn't.
-    few = random_weight(name, 16, 30, flagged=0.1, far=2)
+    few = random_weight(name, 16, inputs := min(30, group), flagged=0.1, far=2)
     (last,) = unfolded_rows(pack([few]), 16, 8)[0]
     function = program(SMALL, few, 2)
     code = [i if not isinstance(i, isa.Loop) else isa.Loop(1) for i in function.code]
@@ -165,5 +167,5 @@ def test_how_many_rows_an_unfolded_panel_has(name, columns, strip):
         ]
         changed = [i for i in changed if not isinstance(i, isa.DmaStore | isa.Matmul)]
         _, record = results(SMALL, dataclasses.replace(function, code=tuple(changed)),
-                            np.zeros((2, 30), np.int8), (2, 16))  # fmt: skip
+                            np.zeros((2, inputs), np.int8), (2, 16))  # fmt: skip
         assert record["accesses"]["weights"] == loads * min(16, SMALL.columns(few.row.bits))
