@@ -20,6 +20,7 @@ from .list import list_command
 from .models import models
 from .run import run
 from .study import ablation, compare
+from .study_formats import formats
 from .tune import tune
 
 EXAMPLES = {
@@ -42,6 +43,7 @@ COMMANDS: dict[str, Callable] = {
 STUDIES: dict[str, Callable] = {
     "compare": compare,
     "ablation": ablation,
+    "formats": formats,
     "dse": dse,
     "models": models,
 }

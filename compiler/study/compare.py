@@ -76,6 +76,11 @@ def compare(source, recipes, samples, arch, progress: Progress | None = None) ->
     MicroscopiqError
         As `quantize` and `build`; `InputError` for fewer than two samples.
     """
+    return compare_on(source, [(recipe, arch) for recipe in recipes], samples, progress)
+
+
+def compare_on(source, pairs, samples, progress: Progress | None = None) -> list[Row]:
+    """Return a row per pair of recipe and machine; the rest is as in `compare`."""
     mod = load_model(source)
     inputs, state = model_inputs(mod, check_entry(mod, ENTRY))
     if state:
@@ -89,9 +94,9 @@ def compare(source, recipes, samples, arch, progress: Progress | None = None) ->
     seen = [call for call in calls if not any(call is other for other in unseen)]
     with on_blas(mod) as run:
         exact = [run(call) for call in unseen]
-    chosen = [load_recipe(recipe) for recipe in recipes]
+    chosen = [(load_recipe(recipe), arch) for recipe, arch in pairs]
     rows = []
-    for number, recipe in enumerate(chosen):
+    for number, (recipe, arch) in enumerate(chosen):
         if progress:
             progress("study", number, len(chosen), recipe.name)
         rows.append(_row(mod, recipe, seen, unseen, exact, arch))

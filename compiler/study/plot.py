@@ -1,4 +1,4 @@
-"""Plots of studies: error over bits by recipe; energy over latency and area by machine."""
+"""Plots of studies: error over bits by recipe or format; energy over latency by machine."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +7,7 @@ from ...runtime.reports.roofline import DATES, figure_class
 from ...runtime.whole_file import whole_file
 from .compare import Row
 from .dse import Row as DseRow
+from .formats import Row as FormatRow
 from .points import short_name
 
 SIZE = (7.0, 4.5)
@@ -31,6 +32,32 @@ def write_plot(path: str | Path, rows: Sequence[Row]) -> None:
     axes.set_ylabel("squared error of the outputs over fp32's")
     axes.grid(True, which="both", linewidth=0.3)
     axes.margins(x=0.15)
+    _save(figure, path)
+
+
+def write_front(path: str | Path, rows: Sequence[FormatRow]) -> None:
+    """Draw errors over bits by format, a machine's in one colour, and the front as a line."""
+    figure = figure_class()(figsize=SIZE, layout="constrained")
+    axes = figure.add_subplot()
+    for number, arch in enumerate(dict.fromkeys(row.arch for row in rows)):
+        own = [row for row in rows if row.arch == arch]
+        bits = [row.bits_per_weight for row in own]
+        axes.plot(
+            bits, [row.relative_error for row in own], "os^Dv"[number % 5], color=f"C{number}",
+            label=f"{arch}, {own[0].area_mm2:.4f} mm\N{SUPERSCRIPT TWO}",
+        )  # fmt: skip
+    front = sorted((row.bits_per_weight, row.relative_error) for row in rows if row.front)
+    axes.plot(*zip(*front, strict=True), color="0.6", linewidth=0.8, zorder=0, label="front")
+    offset = {"xytext": (4, 3), "textcoords": "offset points"}
+    for row in rows:
+        place = (row.bits_per_weight, row.relative_error)
+        axes.annotate(row.format, place, fontsize=6, **offset)
+    axes.set_yscale("log")
+    axes.set_xlabel("bits per weight, scales and outliers included")
+    axes.set_ylabel("squared error of the outputs over fp32's")
+    axes.grid(True, which="both", linewidth=0.3)
+    axes.margins(x=0.1)
+    axes.legend(fontsize=6)
     _save(figure, path)
 
 

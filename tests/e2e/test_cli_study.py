@@ -98,3 +98,54 @@ def test_refusals(shell, files, tmp_path):
     wrong = shell("study", "ablation", model, "--calibration", samples, "--plot", tmp_path / "p.x")
     assert (wrong.code, wrong.out) == (2, "")
     assert "the name must end in" in wrong.err
+
+
+def test_formats(shell, files, tmp_path):
+    pytest.importorskip("matplotlib", reason="pip install 'microscopiq[plot]'")
+    model, samples = files
+    plot, table = tmp_path / "front.svg", tmp_path / "rows.csv"
+    asked = ("study", "formats", model, "--calibration", samples, "--csv", table)
+    result = shell(*asked, "--formats", "int4, mxfp4,ms4,fineq,int8", "--plot", plot, "--json")
+    assert (result.code, result.err) == (0, "")
+    rows = {row["format"]: row for row in json.loads(result.out)}
+    assert {name: row["arch"] for name, row in rows.items()} == {
+        "int4": "int4-64x64",
+        "mxfp4": "microscopiq-64x64-v2",
+        "ms4": "microscopiq-64x64-v2",
+        "fineq": "fineq-64x64",
+        "int8": "olive-64x64",
+    }
+    assert rows["int4"]["area_mm2"] < rows["mxfp4"]["area_mm2"]
+    for name, row in rows.items():
+        assert row["cycles"] > 0 and row["energy_pj"] > 0, name
+        beaten = [
+            other
+            for other in rows.values()
+            if other["bits_per_weight"] <= row["bits_per_weight"]
+            and other["relative_error"] < row["relative_error"]
+        ]
+        assert row["front"] == (not beaten), name
+    assert abs(rows["int8"]["qsnr_db"] - rows["int8"]["formula_db"]) < 1
+    assert rows["ms4"]["formula_db"] is None
+    with table.open() as file:
+        assert [row["format"] for row in csv.DictReader(file)] == list(rows)
+    assert plot.read_bytes().startswith(b"<?xml")
+    narrow = ("--formats", "olive4", "--compensate", "--activation", "mx-int4")
+    again = shell(*asked, *narrow)
+    assert (again.code, again.err) == (0, "")
+    assert "olive4" in again.out and "olive-64x64" in again.out
+
+
+def test_refusals_of_formats(shell, files):
+    model, samples = files
+    asked = ("study", "formats", model, "--calibration", samples, "--arch", "int4-64x64")
+    wrong = shell(*asked, "--formats", "int5")
+    assert wrong.code == 2 and wrong.err.startswith("error: unknown weight format 'int5'")
+    wrong = shell(*asked, "--formats", "mxfp4")
+    assert wrong.code == 2
+    assert (
+        "weight format 'mxfp4': none of int4-64x64 multiplies it by 'mx-int8'; allowed: int4, int2"
+        in wrong.err
+    )
+    wrong = shell(*asked, "--activation", "mxuint4")
+    assert wrong.code == 2 and "unknown activation format 'mxuint4'" in wrong.err
