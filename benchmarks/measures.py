@@ -4,7 +4,8 @@ Recipes are calibrated on inputs that the measure doesn't see. Where weights alo
 Relax module runs on LLVM with its products on BLAS, else on the simulator. Measures: perplexity of
 BabyLlama and stories260K on `selfgen.json` (calibrated on sequences sampled here), share of
 ResNet-20's classes and of Silero's decisions that stay those of fp32, mean squared distance of the
-DDPM's noise from fp32's, accuracy of all-MiniLM-L6-v2 on Banking77.
+DDPM's noise from fp32's, accuracy of all-MiniLM-L6-v2 on Banking77 and of the demo's vision
+transformer on its held-out digits.
 """
 
 import functools
@@ -21,20 +22,25 @@ import tvm
 import microscopiq as mq
 from benchmarks.models import MODELS, RealModel, banking77, ddpm, llama2c, minilm, resnet20, silero
 from benchmarks.models.speech import speech
+from microscopiq.compiler.demo.digits import held_out, train_split
+from microscopiq.compiler.demo.run import BATCH as DIGITS_OF_A_CALL
+from microscopiq.compiler.demo.run import FOLDER
 from microscopiq.compiler.quant.recipe import Recipe
 from microscopiq.compiler.study.compare import mean_bits, on_blas, quantized_layers, running
-from microscopiq.target.arch import DEFAULT_ARCH
+from microscopiq.target.arch import DEFAULT_ARCH, Arch
 
 LENGTHS = (32, 64, 128)
 BATCH, SEQUENCE, IMAGES, CHUNKS = 16, 256, 200, 125
 CLASSIFIED = 1600
 """Images whose classes are compared: of 200, two methods would differ by chance."""
+SEEN = 8
+"""Calls that calibrate the vision transformer."""
 DIGITS = 4
 """Batches that calibrate the DDPM: 784 rows an image, 24 and more for each input of a layer."""
 SOUNDS = (2, 3, 4)
 """Seeds of the sounds that Silero decides on: 12,000 chunks."""
 Run = Callable[..., list[np.ndarray]]
-Build = Callable[[torch.nn.Module, tuple[torch.Tensor, ...], list], Run]
+Build = Callable[[torch.nn.Module | Path, tuple[torch.Tensor, ...], list], Run]
 """Compiles a model for example inputs, calibrated on samples; returns how to run it."""
 
 
@@ -58,9 +64,9 @@ def loaded(name: str, **options: int) -> RealModel:
 
 
 @functools.cache
-def imported(module: torch.nn.Module, example: tuple[torch.Tensor, ...]) -> tvm.IRModule:
+def imported(module: torch.nn.Module | Path, example: tuple[torch.Tensor, ...]) -> tvm.IRModule:
     """Return the Relax module of a model; tracing it takes longer than quantizing it."""
-    return mq.load_model(module, example)
+    return mq.load_model(module, example or None)
 
 
 @functools.cache
@@ -141,6 +147,16 @@ def banking77_accuracy(build: Build) -> float:
     return banking77.accuracy(banking77.bucketed_encoder(tokenize, run, BATCH, LENGTHS))
 
 
+def digits_accuracy(build: Build) -> float:
+    """Return the accuracy of the demo's vision transformer on digits that no training has seen."""
+    seen = train_split()[0][: SEEN * DIGITS_OF_A_CALL]
+    images, labels = held_out()
+    run = build(FOLDER / "digits_vit.onnx", (), [(part,) for part in np.split(seen, SEEN)])
+    parts = np.split(images, len(images) // DIGITS_OF_A_CALL)
+    found = np.concatenate([run(part)[0].argmax(axis=1) for part in parts])
+    return float((found == labels).mean())
+
+
 @dataclass(frozen=True)
 class Measure:
     """What a model is judged by; `better` is 1 where more is better, else -1."""
@@ -160,8 +176,19 @@ MEASURES = {
 }
 
 
-def measure(name: str, recipe: Recipe | None, cache_dir: Path | None = None) -> dict:
+DEMO = {"vit": Measure("accuracy", 1, digits_accuracy)}
+"""Of the model that comes with the package, too small to compare methods on."""
+
+
+def measure(
+    name: str,
+    recipe: Recipe | None,
+    cache_dir: Path | None = None,
+    arch: Arch | str = DEFAULT_ARCH,
+) -> dict:
     """Return the row of a model and a recipe; None is fp32.
+
+    Its cycles are those of the last call, None where the host computes.
 
     Parameters
     ----------
@@ -170,10 +197,10 @@ def measure(name: str, recipe: Recipe | None, cache_dir: Path | None = None) -> 
         layers before: gathering takes longer than quantizing.
     """
     records: list[dict] = []
-    seconds = 0.0
+    seconds, cycles = 0.0, None
     with ExitStack() as opened:
 
-        def build(module: torch.nn.Module, example: tuple[torch.Tensor, ...], samples: list) -> Run:
+        def build(module, example: tuple[torch.Tensor, ...], samples: list) -> Run:
             nonlocal seconds
             mod = imported(module, example)
             if recipe is None:
@@ -184,17 +211,25 @@ def measure(name: str, recipe: Recipe | None, cache_dir: Path | None = None) -> 
             mod = mq.quantize(mod, recipe=recipe, calibration=calibration)
             seconds += time.process_time() - start
             records.extend(quantized_layers(mod))
-            runs = opened.enter_context(running(mod, DEFAULT_ARCH))
-            return lambda *arrays: runs(tuple(map(np.ascontiguousarray, arrays))).outputs
+            runs = opened.enter_context(running(mod, arch))
 
-        quality = MEASURES[name].run(build)
+            def call(*arrays):
+                nonlocal cycles
+                result = runs(tuple(map(np.ascontiguousarray, arrays)))
+                cycles = result.cycles
+                return result.outputs
+
+            return call
+
+        quality = (MEASURES | DEMO)[name].run(build)
     errors = [record.held_out_error for record in records]
     return {
         "model": name,
         "recipe": "fp32" if recipe is None else recipe.name,
-        "measure": MEASURES[name].name,
+        "measure": (MEASURES | DEMO)[name].name,
         "quality": quality,
         "bits": mean_bits(records) if recipe else 32.0,
         "held_out_error": float(np.median(errors)) if errors else 0.0,
         "cpu_s": seconds,
+        "cycles": cycles,
     }
