@@ -3,9 +3,9 @@
 python -m benchmarks.activations [--models resnet20 ...] [--kept ROWS.jsonl] [--json]
                                  [--markdown docs/activations.md]
 
-Weights are those of `microscopiq-w4a4-g32` in every row, packed bytes and all; what is measured and
-how: `benchmarks/measures.py`. It takes an hour: `--kept` keeps rows in a file and takes up a run
-where it ended.
+Weights are those of `microscopiq-w4a4-g32` in every row, packed bytes and all; the last row's have
+the same values, summed over 16 inputs. What is measured and how: `benchmarks/measures.py`. It takes
+an hour: `--kept` keeps rows in a file and takes up a run where it ended.
 """
 
 import argparse
@@ -23,8 +23,9 @@ from rich.progress import track
 from benchmarks.measures import DEMO, MEASURES, measure
 from benchmarks.models import MissingData
 from microscopiq.compiler.quant.recipe import Recipe, load_recipe
+from microscopiq.target.formats import ACTIVATION_FORMATS
 
-RECIPE = "microscopiq-w4a4-g32"
+RECIPE, SHORTER = "microscopiq-w4a4-g32", "microscopiq-w4a4-g16"
 ARCH = "microscopiq-64x64"
 WIDE = "8 bits"
 STEPS: dict[str, tuple[str, dict[str, str]]] = {
@@ -35,9 +36,11 @@ STEPS: dict[str, tuple[str, dict[str, str]]] = {
     "+ no sign behind ReLU": ("mxint4", {"nonnegative": "mxuint4"}),
     "+ attention at 8 bits": ("mxint4", {"nonnegative": "mxuint4", "attention": "mxint8"}),
     "+ inputs at 8 bits": ("mxint4", load_recipe(RECIPE).activations),
+    "+ blocks of 16": ("mxint4-g16", load_recipe(SHORTER).activations),
 }
 """Format of activations and of those with a role. Without blocks a convolution's images share an
 exponent each; a linear layer's rows have one for each group of weights in any case."""
+WEIGHTS = {16: load_recipe(SHORTER).weight_format}
 NAMES = ("resnet20", "vit", "minilm", "babyllama")
 MOST_LOST = {"resnet20": 0.03, "vit": 0.01, "minilm": 0.01, "babyllama": 1.1}
 """What the last step may lose against 8 bits: points; of a perplexity the ratio."""
@@ -52,18 +55,25 @@ of one call.
 {tables}
 Blocks have an exponent per 32 inputs of a row; a convolution whose activations have none shares one
 per image, and with blocks it is written as one tap over all that an output reads, which costs the
-cycles. `+ ..` adds to the row above. The last row is recipe `{recipe}`.
+cycles. `+ ..` adds to the row above. The last rows are the recipes
+`{recipe}` and `{shorter}`; weights have the same values in both.
 
 {verdicts}"""
 
 
 def recipes() -> dict[str, Recipe]:
     """Return the rows by label: one recipe's weights with activations of several formats."""
-    base = load_recipe(RECIPE)
-    return {
-        label: replace(base, name=label, activation=activation, activations=by_role)
-        for label, (activation, by_role) in STEPS.items()
-    }
+    base, found = load_recipe(RECIPE), {}
+    for label, (activation, by_role) in STEPS.items():
+        weights = WEIGHTS.get(ACTIVATION_FORMATS[activation].group, base.weight_format)
+        found[label] = replace(
+            base,
+            name=label,
+            weight_format=weights,
+            activation=activation,
+            activations=by_role,
+        )
+    return found
 
 
 def lost(found: dict[str, dict], label: str) -> float:
@@ -160,6 +170,7 @@ def main() -> int:
             method=base.method,
             arch=ARCH,
             recipe=RECIPE,
+            shorter=SHORTER,
             tables=tables,
             verdicts=said,
         )

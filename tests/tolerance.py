@@ -25,6 +25,7 @@ SQNR_DB = {
     "microscopiq-w2a4": 1.0,
     # Shorter blocks, and a bit more behind ReLU.
     "microscopiq-w4a4-g32": 10.0,
+    "microscopiq-w4a4-g16": 10.0,
     "microscopiq-w4a8-ordered": 10.0,
     "microscopiq-w2a8-ordered": 2.0,
     # Factors between activations and weights, which random layers gain nothing from.

@@ -29,7 +29,13 @@ def _size(name: str, most: int) -> Symbolic:
     return Symbol(name, 1, most).number
 
 
-METHOD = {"int4": "rtn", "int8": "rtn", "ms2": "microscopiq", "ms4": "microscopiq"}
+METHOD = {
+    "int4": "rtn",
+    "int8": "rtn",
+    "ms2": "microscopiq",
+    "ms4": "microscopiq",
+    "ms4-g16": "microscopiq",
+}
 # Channels, image, kernel, strides, padding, dilation.
 CONV = Conv(2, 5, 4, 3, 2, 2, 1, 1, 0, 2, 1, 1, 2)
 OPERATORS = {
@@ -43,6 +49,9 @@ OPERATORS = {
     "conv": Gemm(1, 2, CONV.out_height * CONV.out_width, 9, 12, "ms4", CONV, bias=True),
     "quantize": Quantize(5, 130, 128),
     "quantize_4_bits": Quantize(5, 130, 128, "mx-int4"),
+    "quantize_6_bits": Quantize(5, 130, 32, "mxint6"),
+    "quantize_unsigned": Quantize(5, 130, 32, "mxuint4"),
+    "ms4_short": Gemm(1, 1, 3, 8, 70, "ms4-g16", activation="mxint6-g16"),
     "quantize_image": Quantize(2, 50, 50),
     "quantize_pixels": Quantize(20, 130, 128, batch=2, across=True),
     "sized_attention": Gemm(_size("batch", 2), 1, _size("m", 5), _size("n", 7), _size("k", 9), ""),

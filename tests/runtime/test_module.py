@@ -521,7 +521,7 @@ DAMAGED = {
     "unit 0; allowed: 1..6": (isa.Wait(Unit.ARRAY, 0), 4, 0),
     "extent register 16; allowed: 0..15": (isa.Clip(9, 1, 1, at()), 4, 16),
     "memory 4; allowed: 0..3": (isa.DmaLoad(3, at(), 0, 0, at(), 0, 0, 1, 0, 0), 4, 4),
-    "bits 5; allowed: 4, 6, 8": (isa.Quant(at(), 0, at(), 0, at(), 0, 0, 0, 8), QUANT_BITS, 5),
+    "bits 7; allowed: 4, 5, 6, 8": (isa.Quant(at(), 0, at(), 0, at(), 0, 0, 0, 8), QUANT_BITS, 7),
     "wait: padding isn't zero": (isa.Wait(Unit.ARRAY, 0), 7, 1),
     "operand 4: padding isn't zero": (isa.Clip(9, 1, 1, at()), 4 + 9 + 49, 1),
     "unknown opcode 0x66": (isa.Wait(Unit.ARRAY, 0), 0, 0x66),
