@@ -23,7 +23,25 @@ class _Repair(PyExprMutator):
             matrix = self.repeated_matrix(call)
             if matrix is not None:
                 return self.builder_.normalize(relax.op.matmul(call.args[0], matrix))
+        if op_name(call) == "concat":
+            return self.joined(call)
         return call
+
+    def joined(self, call):
+        """Return a concatenation without tensors that have no element.
+
+        Rotary embedding of whole heads leaves such a rest, which no loop ever fills.
+        """
+        given = call.args[0]
+        value = self.lookup_binding(given) if isinstance(given, relax.Var) else given
+        if not isinstance(value, relax.Tuple):
+            return call
+        full = [part for part in value.fields if 0 not in (static_shape(part) or ())]
+        if len(full) == len(value.fields) or not full:
+            return call
+        if len(full) == 1:
+            return full[0]
+        return self.builder_.normalize(relax.op.concat(full, axis=int(call.attrs.axis)))
 
     def repeated_matrix(self, call):
         """Return the matrix that a product repeats for each of its left matrices, if it does.
@@ -48,7 +66,7 @@ class _Repair(PyExprMutator):
 def repair(mod: tvm.IRModule) -> tvm.IRModule:
     """Sum booleans as int64, multiply by one matrix instead of its copies, check indices.
 
-    Clamps become operators.
+    Clamps become operators, and what is joined has elements.
     """
     mod = clamps_as_operators(mod)
     mutate = _Repair(mod)

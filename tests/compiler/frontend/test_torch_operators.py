@@ -293,3 +293,23 @@ def test_a_model_of_half_precision_computes_in_fp32(dtype):
     assert wide.dtype == np.float32
     np.testing.assert_allclose(wide, expected, atol=0.06)
     np.testing.assert_array_equal(session.run(x).outputs[0], wide)
+
+
+class Turned(torch.nn.Module):
+    """Rotary embedding of the first elements of a head, as many as there are: none are left."""
+
+    def forward(self, x, factors):
+        turned, rest = x[..., :8], x[..., 8:]
+        halves = torch.cat((-turned[..., 4:], turned[..., :4]), -1)
+        return torch.cat((turned * factors + halves, rest), -1)
+
+
+def test_a_rest_without_elements_is_joined_to_nothing():
+    inputs = numbers(1, 2, 6, 8), numbers(6, 8, seed=1)
+    module = mq.load_model(torch.export.export(Turned(), inputs))
+    session = mq.Session(mq.build(module))
+    assert session.program and not any(0 in a.shape for f in session.program.functions.values()
+                                       for a in f.arguments)  # fmt: skip
+    (found,) = session.run(*(x.numpy() for x in inputs)).outputs
+    (want,) = run_llvm(module, [x.numpy() for x in inputs])
+    np.testing.assert_array_equal(found.view(np.int32), want.view(np.int32))
