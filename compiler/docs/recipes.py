@@ -15,6 +15,7 @@ from ..quant.recipe import (
     FP32,
     HOST_ACTIVATIONS,
     OUTPUT_ORDERS,
+    ROTATIONS,
     SMOOTHQUANT,
     load_recipe,
     recipe_names,
@@ -42,7 +43,9 @@ samples are given; `migration`, which needs samples: the share of the activation
 into weights, 0 to 1, `"{SMOOTHQUANT}"` for {DEFAULT_STRENGTH}, or `"{AWQ}"` for factors
 searched by the outputs' error; and `kv_cache` ({{caches}}): keys and values of
 attention are rounded on the host as a cache would hold them; `activations`, a table of formats for
-what has a role, of which the first that is named counts: {{roles}}. `overrides` have
+what has a role, of which the first that is named counts: {{roles}};
+`rotation` ({{rotations}}): how many inputs of linear layers a Hadamard matrix mixes, or as many as
+divide theirs. `overrides` have
 `pattern`, `method`, `weight_format` and `options`, for layers by name; with
 `weight_format = "{FP32}"` and no method layers stay on the host as they are.
 """
@@ -64,6 +67,7 @@ def recipes() -> str:
         others=_names(HOST_ACTIVATIONS),
         orders=_names(OUTPUT_ORDERS),
         caches=_names(CACHES),
+        rotations=", ".join(map(str, ROTATIONS)),
         roles="; ".join(f"`{name}`, {what}" for name, what in ROLES.items()),
     )
     methods = ["## Methods", "", "| name | weight formats | samples | what it does |"]

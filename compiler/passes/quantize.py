@@ -29,6 +29,7 @@ from .order import order_outputs
 from .pack import Packed, corrected, pack_integers, pack_layer
 from .records import with_recipe, with_records
 from .rewrite.replace import replace_layers
+from .rotation import rotate_model
 
 Take = Callable[[Layer, Sequence[Statistics] | None], Replaced | None]
 """Quantizes a layer with the statistics of its groups, None if no row ever reached it; returns what
@@ -86,6 +87,8 @@ def quantize_model(
         mod, parts, migration = migrate_model(
             mod, parts, names, calibrate, make_rule(recipe), recipe.in_fp32
         )
+    if recipe.rotation:
+        mod, parts = rotate_model(mod, parts, names, recipe)
     if not recipe.on_host:
         parts = {gv: order_outputs(mod[gv], part, recipe) for gv, part in parts.items()}
     packed = _pack(mod, parts, recipe, progress, calibrate)

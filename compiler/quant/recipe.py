@@ -29,6 +29,8 @@ CACHES = (FP32, *KV_FORMATS)
 OUTPUT_ORDERS = ("source", "norm")
 """Orders of a linear layer's output channels: the model's, or macro-blocks by norm."""
 
+ROTATIONS = (0, 16, 32, 64, 128, 256)
+"""Inputs that a rotation mixes."""
 TEXTS = ("name", "description", "method", "weight_format", "pattern")
 """Keys of a recipe or an override that are texts."""
 AWQ, SMOOTHQUANT = "awq", "smoothquant"
@@ -68,7 +70,8 @@ class Recipe:
     `bias_correction` makes good what a layer lacks on average, where it has a bias and samples
     are given (`quant.statistics`). `kv_cache` is how keys and values of attention are held, one of
     `CACHES` (`passes.kv_cache`). `activations` are formats of inputs that have a role
-    (`roles.ROLES`), by its name, where they aren't `activation`.
+    (`roles.ROLES`), by its name, where they aren't `activation`. `rotation` is how many inputs
+    of linear layers a Hadamard matrix mixes (`passes.rotation`), 0 for none.
     """
 
     name: str
@@ -83,6 +86,7 @@ class Recipe:
     bias_correction: bool = False
     kv_cache: str = FP32
     activations: dict = field(default_factory=dict)
+    rotation: int = 0
 
     def activation_of(self, roles: Iterable[str]) -> str:
         """Return the activation format of a layer whose input has some of `roles.ROLES`."""
@@ -179,6 +183,11 @@ def _from_table(table: dict, where: str) -> Recipe:
     if not isinstance(table.get("bias_correction", False), bool):
         mistakes.append(f"bias_correction = {table['bias_correction']!r}: true or false is needed")
     mistakes += _migration_mistakes(table.get("migration", 0.0))
+    rotation = table.get("rotation", 0)
+    if rotation not in ROTATIONS or isinstance(rotation, bool):
+        mistakes.append(f"rotation = {rotation!r}: allowed {', '.join(map(str, ROTATIONS))}")
+    elif rotation and "migration" in table:
+        mistakes.append(f"rotation = {rotation} beside a migration: allowed one of them")
     if mistakes:
         raise ConfigError(f"{where}: {len(mistakes)} mistake(s):\n  " + "\n  ".join(mistakes))
     return Recipe(**{**table, "overrides": tuple(Override(**row) for row in overrides)})
