@@ -283,3 +283,8 @@ def test_hash_follows_every_key():
     hashes = {dataclasses.replace(arch, **{name: value}).hash for name, value in changes.items()}
     assert len(hashes | {arch.hash}) == len(changes) + 1
     assert from_table(_tiny_table(), "elsewhere").hash == arch.hash
+
+
+def test_the_default_machine_decodes_what_the_papers_does():
+    paper, default = load_arch("microscopiq-64x64"), load_arch(DEFAULT_ARCH)
+    assert set(paper.weight_formats) <= set(default.weight_formats)
