@@ -97,6 +97,11 @@ def test_read_inverts_write(layout, name):
     np.testing.assert_array_equal(dequantize(taken), dequantize(weight))
 
 
+def test_a_factor_is_1_where_none_is_given():
+    found = read(Stored(bytes(16), bytes([56, 48])), "nvfp4", 1, 32, "rows")
+    np.testing.assert_array_equal(found.factor, np.float32([1]))
+
+
 def test_refusals():
     weight = some_weight("int4-g32", 2, 64)
     with pytest.raises(InputError, match="layout 'ggml'; allowed: rows, cublas, gguf"):
@@ -110,10 +115,10 @@ def test_refusals():
     with pytest.raises(InputError, match="31 bytes of scales; allowed: 32"):
         read(Stored(bytes(16 * 32), bytes(31)), "mxfp4", 32, 32, "rows")
     # -8 is a code of Q4_0 that no machine of ours multiplies by.
-    lowest = bytes([0, 60]) + bytes([0x88] * 15 + [0x08])
+    lowest = bytes([0, 60]) + bytes([0x88] * 14 + [0x08] * 2)
     with pytest.raises(
         InputError,
-        match="gguf: output channel 0, input 31 has code 8 of 'int4-g32'; allowed: those",
+        match="gguf: output channel 0, input 30 has code 8 of 'int4-g32'; allowed: those",
     ):
         read(Stored(lowest), "int4-g32", 1, 32, "gguf")
     with pytest.raises(InputError, match="rows: output channel 1, block 0 has a scale of 255"):
