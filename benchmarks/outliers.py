@@ -17,9 +17,8 @@ from rich.table import Table
 from microscopiq.compiler.estimate.stand_in import stand_in_segment
 from microscopiq.compiler.estimate.timing import time_functions
 from microscopiq.compiler.kinds.registry import emit_tile
-from microscopiq.compiler.operators import Gemm
+from microscopiq.compiler.operators import FLAGGED_SHARE, Gemm
 from microscopiq.compiler.tiling.legal import default_gemm_tile
-from microscopiq.compiler.tiling.recon import FLAGGED_SHARE
 from microscopiq.target.arch import Arch, load_arch
 from microscopiq.target.area import area
 from microscopiq.target.isa.program import Program

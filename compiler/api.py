@@ -14,7 +14,7 @@ from .calibration.collect import Calibration
 from .driver import compile_model, quantize
 from .files import check_library_path
 from .frontend.load import load_model
-from .options import Options
+from .options import AUTO, Options
 from .quant.recipe import Recipe
 from .weight_report import weight_report
 
@@ -40,6 +40,7 @@ def build(
     vector: bool = True,
     graph: bool = True,
     max_sizes: Mapping[str, int] | None = None,
+    outliers: str | Mapping[str, str] = AUTO,
 ):
     """Return the executable of a model for an architecture.
 
@@ -66,6 +67,10 @@ def build(
     max_sizes : mapping of str to int, optional
         Largest values of sizes that a call decides (symbolic dimensions), by name; without it those
         of the module's attribute `tir_var_upper_bound`. One program serves all sizes up to them.
+    outliers : str or mapping of str to str
+        How outliers are multiplied: ``recon`` merges them, ``replay`` gives them array rows of
+        their own, ``auto`` takes what costs a layer least cycles; of all layers, or by a pattern of
+        their names. A machine has the ways that its keys `recon_units` and `replay_columns` say.
 
     Returns
     -------
@@ -86,6 +91,7 @@ def build(
         vector=vector,
         graph=graph,
         max_sizes=max_sizes or {},
+        outliers=outliers,
     )
     return compile_model(mod, options).executable
 

@@ -30,6 +30,7 @@ from .passes.integer_only.check import proved
 from .passes.integer_only.rewrite import to_integers
 from .passes.integers.take import take_integers
 from .passes.lower import emit_programs, leave_to_host, quantized_functions, schedule_operators
+from .passes.outlier_ways import ways_taken, with_outlier_ways
 from .passes.products.rewrite import as_products
 from .passes.quantize import quantize_model
 from .passes.records import (
@@ -93,6 +94,13 @@ class Compilation:
     def host(self) -> tuple[HostOperator, ...]:
         """Operators on the host."""
         return read_records(self.mod).host
+
+    @property
+    def outlier_ways(self) -> dict[str, str]:
+        """How each layer with outliers multiplies them, by name; empty before schedules."""
+        if self.placed is None:
+            return {}
+        return ways_taken(self.placed, self.schedules, read_records(self.placed).layers)
 
 
 def prepared(mod: tvm.IRModule) -> tvm.IRModule:
@@ -188,7 +196,7 @@ def run_vectorize(state: Compilation) -> Compilation:
 def run_schedule(state: Compilation) -> Compilation:
     """Tile every distinct operator for the architecture."""
     mod = leave_to_host(state.mod, state.arch, state.options.strict)
-    mod = side_by_side(mod, state.arch)
+    mod = with_outlier_ways(side_by_side(mod, state.arch), state.arch, state.options.outlier_ways)
     tiles = _tuned(mod, state)
     schedules = schedule_operators(mod, state.arch, tiles)
     return replace(state, mod=mod, placed=mod, schedules=schedules, tuned=len(tiles))

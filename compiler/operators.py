@@ -21,6 +21,11 @@ from .symbolic import Quotient, Symbol, Symbolic, Terms
 
 ATTRIBUTE = "microscopiq.operator"
 """PrimFunc attribute: the text form of its descriptor."""
+RECON, REPLAY = OUTLIER_WAYS = ("recon", "replay")
+"""How outliers are multiplied: merged by ReCoN, or in array rows of their own."""
+FLAGGED_SHARE = 0.038
+"""Share of micro-blocks with outliers where weights are unknown: all-MiniLM-L6-v2 has 3.7 % in
+`ms4`, 4.2 % in `ms2`."""
 
 
 class Operator(Protocol):
@@ -96,6 +101,10 @@ class Gemm:
         requantized rows.
     outliers : bool
         A micro-block of W may hold some; False when it's known that none does.
+    flagged : float or None
+        Share of W's micro-blocks that hold some, where a schedule asks; None where it's unknown.
+    way : str
+        How outliers are multiplied, of `OUTLIER_WAYS`; empty: what takes least cycles.
     side_by_side : int
         Groups of the source's convolution that are one group here, along the diagonal of its W;
         what W holds beside them is 0. Their columns have exponents of their own.
@@ -123,6 +132,15 @@ class Gemm:
     side_by_side: int = 1
     by_pixel: bool = False
     integers: bool = False
+    flagged: float | None = None
+    way: str = ""
+
+    @property
+    def flagged_share(self) -> float:
+        """Share of W's micro-blocks with outliers: the usual one unless it's known."""
+        if not self.outliers:
+            return 0.0
+        return FLAGGED_SHARE if self.flagged is None else self.flagged
 
     @property
     def group(self) -> int:

@@ -7,10 +7,13 @@ from typing import Any
 
 from ..target.arch import DEFAULT_ARCH, Arch
 from ..target.errors import ConfigError, unknown_name
+from .operators import OUTLIER_WAYS
 from .quant.recipe import Recipe
 
 STAGES = ("import", "quantize", "vectorize", "schedule", "emit")
 """Stops of the one path, in order; `driver.RUN` has what each does."""
+
+AUTO = "auto"
 
 Progress = Callable[[str, int, int, str], None]
 """Called as ``progress(stage, done, total, item)``."""
@@ -49,6 +52,9 @@ class Options:
         attribute `tir_var_upper_bound`.
     tuning_db : Path or None
         Work folder of `tune`: its best schedules; those of `with database:` unless given.
+    outliers : str or mapping of str to str
+        How outliers are multiplied: ``auto``, what takes least cycles, ``recon`` or ``replay``; of
+        all layers, or by a pattern of their names.
     """
 
     recipe: str | Path | Recipe | None = None
@@ -62,7 +68,20 @@ class Options:
     vector: bool = True
     graph: bool = True
     max_sizes: Mapping[str, int] = field(default_factory=dict)
+    outliers: str | Mapping[str, str] = AUTO
 
     def __post_init__(self):
         if self.stop_after is not None and self.stop_after not in STAGES:
             raise ConfigError(unknown_name("stage", self.stop_after, STAGES))
+        for way in self.outlier_ways.values():
+            if way and way not in OUTLIER_WAYS:
+                raise ConfigError(unknown_name("way of outliers", way, (AUTO, *OUTLIER_WAYS)))
+
+    @property
+    def outlier_ways(self) -> dict[str, str]:
+        """Return the ways that are asked for by pattern, "" where the compiler is to choose."""
+        given = self.outliers
+        ways = {"*": given} if isinstance(given, str) else dict(given)
+        if list(ways.values()) == [AUTO] and isinstance(given, str):
+            return {}
+        return {pattern: "" if way == AUTO else way for pattern, way in ways.items()}

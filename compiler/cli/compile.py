@@ -16,7 +16,7 @@ from ...target.errors import ConfigError
 from ..files import check_database_folder, check_library_path
 from ..options import STAGES
 from .checks import check_input, check_names
-from .inputs import InputShape, InputValue, MaxSize, loading
+from .inputs import InputShape, InputValue, MaxSize, loading, ways_of
 from .interrupts import importing
 from .layers import print_host, print_layers
 from .options import ArchName, Json, Recipe
@@ -44,9 +44,7 @@ def compile_command(
     arch: ArchName = DEFAULT_ARCH,
     calibration: Annotated[
         Path | None,
-        typer.Option(
-            metavar="X.npz", help="Samples of the model's inputs: arrays by name, as in `run`."
-        ),
+        typer.Option(metavar="X.npz", help="Samples of the inputs: arrays by name, as in `run`."),
     ] = None,
     calibration_cache: Annotated[
         Path | None,
@@ -72,6 +70,13 @@ def compile_command(
         typer.Option("--vector/--no-vector", help="The vector unit too."),
     ] = True,
     graph: Annotated[bool, typer.Option("--graph/--no-graph", help="One program a graph.")] = True,
+    outliers: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[L=]WAY",
+            help="auto, recon, replay.",
+        ),
+    ] = None,
     tuning_db: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Schedules that `tune` found, by its work folder."),
@@ -84,6 +89,7 @@ def compile_command(
     if calibration_cache is not None and calibration is None:
         raise ConfigError("--calibration-cache needs samples: --calibration X.npz")
     source = loading(model, input_shape, input_value, max_size)
+    ways = ways_of(outliers)
     check_names([recipe] if recipe else [], arch)
     check_input(calibration)
     if tuning_db is not None:
@@ -111,8 +117,9 @@ def compile_command(
                 sequential=sequential,
             )
         options = Options(
-            recipe, arch, dump_dir, stop, strict, bars, samples, tuning_db, vector, graph
-        )
+            recipe, arch, dump_dir, stop, strict, bars, samples, tuning_db, vector, graph,
+            outliers=ways,
+        )  # fmt: skip
         if stop or output is None:
             state = run_stages(mod, options)
         else:
@@ -143,7 +150,9 @@ def print_compilation(model: str, state, output: Path | None) -> None:
         done += f" by recipe {recipe_of(state.quantized)[0]}"
     say(console, f"{model}: {done}" + (f", stages in {folder}" if folder else ""))
     if state.quantized is not None:
-        print_layers(console, state.layers)
+        # Without replay there is nothing to say: ReCoN merges all.
+        ways = state.outlier_ways if state.arch.replay_columns else {}
+        print_layers(console, state.layers, ways)
         _print_weights(console, state)
         print_host(console, state.host)
     if state.program is not None:
@@ -180,6 +189,7 @@ def compilation_record(model: str, state, output: Path | None) -> dict:
         "recipe": recipe_of(state.quantized)[0] if state.quantized is not None else None,
         "stopped_after": state.options.stop_after,
         "weights": weight_report(quantized) if quantized is not None else None,
+        "outlier_ways": state.outlier_ways,
         "host": state.host if quantized is not None else None,
         "program": program_sizes(state.program) if state.program is not None else None,
         "sizes": bounds_of(state.mod),

@@ -50,6 +50,18 @@ def loading(
     }
 
 
+def ways_of(texts: Sequence[str] | None) -> dict[str, str]:
+    """Return the ways to multiply outliers that are asked for, by pattern of layers' names."""
+    ways: dict[str, str] = {}
+    for text in texts or ():
+        pattern, _, way = text.rpartition("=")
+        pattern = pattern or "*"
+        if pattern in ways:
+            raise ConfigError(f"--outliers: '{pattern}' is given twice")
+        ways[pattern] = way
+    return ways
+
+
 def _pairs(
     option: str, texts: Sequence[str] | None, kind: Callable[[str], T], example: str
 ) -> list[tuple[str, list[T]]]:

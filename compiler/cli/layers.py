@@ -1,5 +1,6 @@
 """What became of a model's layers, as the command line prints it."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,18 @@ if TYPE_CHECKING:
     from ..passes.records import HostOperator, LayerRecord
 
 
-def print_layers(console: Console, layers: "Mapping[str, LayerRecord]") -> None:
-    """Print the accelerated layers by kind and weight format, and what their outliers cost."""
+WAYS = {"recon": "Merged by ReCoN", "replay": "Replayed"}
+NAMED = 3
+"""So many layers of a way are named."""
+
+
+def print_layers(
+    console: Console, layers: "Mapping[str, LayerRecord]", ways: Mapping[str, str]
+) -> None:
+    """Print the accelerated layers by kind and weight format, and what their outliers cost.
+
+    `ways` is how layers multiply them, as far as schedules say.
+    """
     groups: dict[tuple[str, str], list[LayerRecord]] = {}
     for record in layers.values():
         groups.setdefault((record.kind, record.weight_format), []).append(record)
@@ -45,7 +56,16 @@ def print_layers(console: Console, layers: "Mapping[str, LayerRecord]") -> None:
             ("Kept", kept, f"in {flagged} micro-blocks, each beside a pruned slot"),
             ("Second passes", again, "micro-blocks that ReCoN can't route in one pass"),
         ]
+        taken = Counter(ways.values())
+        facts += [(WAYS[way], f"{count:,}", _named(ways, way)) for way, count in taken.items()]
         print_facts(console, facts, "Outliers")
+
+
+def _named(ways: Mapping[str, str], way: str) -> str:
+    """Return the layers that take a way; all are "layers", a few have their names."""
+    names = [name for name, taken in ways.items() if taken == way]
+    few = len(names) < len(ways) and len(names) <= NAMED
+    return "layers" + (f": {', '.join(names)}" if few else "")
 
 
 def print_host(console: Console, host: "Sequence[HostOperator]") -> None:

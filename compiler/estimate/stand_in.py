@@ -16,8 +16,8 @@ from ...target.formats import MACRO_BLOCK, MICRO_BLOCK, WEIGHT_FORMATS
 from ...target.packing import pack
 from ...target.segment import panels, shape_only
 from ...target.weight import QuantizedWeight, blocks, empty
+from ..operators import FLAGGED_SHARE
 from ..quant.methods.fineq import FineqOptions, fineq
-from ..tiling.recon import FLAGGED_SHARE
 
 TEMPLATES = 32
 """Panels with outliers that differ; a larger weight repeats them in random order."""

@@ -27,6 +27,7 @@ from ..kinds.registry import emit, scheduled
 from ..names import SYMBOL
 from ..operators import Gemm, Operator, Quantize
 from ..passes.lower import check_format, on_host
+from ..tiling.tile import outlier_ways
 from .products import FormatOf, parse_product
 from .stand_in import FLAGGED_SHARE, check_share, stand_in_segment
 
@@ -171,6 +172,8 @@ def time_functions(program: Program) -> dict[str, list[dict]]:
 def _function(task: Task, symbol: str, arch: Arch, flagged_share: float) -> Function:
     op = task.operator
     check_format(op, arch)
+    if isinstance(op, Gemm) and len(outlier_ways(op, arch)) > 1:
+        op = replace(op, flagged=flagged_share)
     segment = stand_in_segment(op, flagged_share)
     return emit(scheduled(op, arch).mod["main"], arch, symbol, task.name, segment)
 

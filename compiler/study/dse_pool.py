@@ -17,6 +17,7 @@ from ...target.technology import Technology, load_technology
 from ..estimate.timing import time_functions
 from ..partition.graph import function_names, program_calls
 from ..passes.lower import emit_programs, leave_to_host, schedule_operators
+from ..passes.outlier_ways import with_outlier_ways
 from ..passes.side_by_side import side_by_side
 from ..workers import end, interpreters, interrupts_ignored
 
@@ -118,6 +119,7 @@ def measure(path: str, arch: Arch, technology: Technology | None) -> dict:
     """
     table = technology or load_technology(arch.technology)
     mod = side_by_side(leave_to_host(_module(path), arch), arch)
+    mod = with_outlier_ways(mod, arch, {})
     mod, program, _ = emit_programs(mod, arch, schedule_operators(mod, arch))
     calls = [name for gv in function_names(mod) for name in program_calls(mod[gv])]
     records = time_functions(program)

@@ -1,6 +1,7 @@
 """What ReCoN adds to planes whose outliers lie where chance puts them."""
 
 import functools
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -11,11 +12,10 @@ from ...target.formats import MICRO_BLOCK, WEIGHT_FORMATS
 from ...target.weight import blocks
 from ..operators import Gemm
 
-FLAGGED_SHARE = 0.038
-"""Share of micro-blocks with outliers where weights are unknown: all-MiniLM-L6-v2 has 3.7 % in
-`ms4`, 4.2 % in `ms2`."""
 FEW_ROWS = 16
 """Of so few activation rows each cycle is arranged anew (runtime/src/recon/traffic.cc)."""
+SETTLED, FOLLOWED = 16, 48
+"""Planes that are followed to see how long they wait for each other, after the first ones."""
 NEGLIGIBLE = 1e-4
 """Numbers of visits that are rarer than this are left out."""
 
@@ -38,6 +38,8 @@ class Visits:
         Networks of a strip.
     may_wait : bool
         Whether rows without outliers may wait in ReCoN.
+    order : float or None
+        Cycles that a plane waits for the order of rows, where planes follow each other row by row.
     """
 
     depth: int
@@ -47,6 +49,7 @@ class Visits:
     step: int
     units: int
     may_wait: bool
+    order: float | None = None
 
     @property
     def mean_turns(self) -> float:
@@ -64,11 +67,13 @@ class Visits:
 
         - Order: rows above its first visit have no buffer, so they wait until the earlier rows,
           late by their visits so far, have left: one in ``visits + 1`` of these; all of them if
-          the next plane has no visits at all.
+          the next plane has no visits at all. Planes that start row by row wait for all that were
+          late before them, in the strip where that is most (`order`).
         - The network: the earlier plane's visits end one after the other over `span` cycles. With
           other turns than theirs a visit meets them unless they are few: of a series that starts
           `w` cycles before their end, ``w**2 / (2 span turns)`` points meet one, about one at most
-          if it may start. With the same turns it takes the cycles that they leave.
+          if it may start. With the same turns it takes the cycles that they leave, and where there
+          are several networks nearly always. None starts before they have served the one before.
         - Its weights: it can't start before they are loaded.
 
         Where rows may wait in ReCoN there is no order to keep at the start, and networks are free
@@ -87,6 +92,9 @@ class Visits:
         # Of fewer rows than this no series is long enough to meet another one.
         free[rows * rows * turns <= span] = 0
         order = self.step * count[:, None] / (count + 1)
+        if self.order is not None and not alike:
+            order = np.full_like(order, self.order)
+            free = free * (self.units == 1)
         network = np.where((turns[:, None] != turns) & (count > 0), free[:, None], 0)
         wait, weight = np.maximum(order, network), chance[:, None] * chance
         if self.may_wait:
@@ -95,7 +103,8 @@ class Visits:
         if alike:
             wait, weight = np.diag(np.diag(order)), np.diag(chance)
         busy = (rows - 1) * turns + 1
-        taken = np.maximum(busy[:, None] + wait, load)
+        least = load if self.order is None else np.maximum(load, turns)[:, None]
+        taken = np.maximum(busy[:, None] + wait, least)
         return float((taken * weight).sum() - busy @ chance)
 
 
@@ -103,20 +112,28 @@ def plane_visits(op: Gemm, arch: Arch, depth: int, width: int) -> Visits | None:
     """Return the visits of a plane of so many array rows and columns; None without outliers."""
     if not op.weight_format or not WEIGHT_FORMATS[op.weight_format].has_outliers:
         return None
-    if not op.outliers:
+    if not op.flagged_share:
         return None
     columns = arch.columns(WEIGHT_FORMATS[op.weight_format].pe_bits)
     segment = min(arch.recon_segment_columns or columns, columns)
     strip = min(segment, width)
     ranks = 1 + (segment - 1).bit_length()
-    flagged = 1 - (1 - FLAGGED_SHARE) ** blocks(strip, MICRO_BLOCK)
+    flagged = 1 - (1 - op.flagged_share) ** blocks(strip, MICRO_BLOCK)
     units, step = max(1, arch.recon_units), (MICRO_BLOCK - 1) // arch.skew_columns + ranks
-    return _visits(depth, blocks(width, strip), flagged, units, step, bool(arch.recon_waits))
+    strips = blocks(width, strip)
+    order = _order(depth, strips, flagged, step) if arch.row_release else None
+    return _visits(depth, strips, flagged, units, step, bool(arch.recon_waits), order)
 
 
 @functools.lru_cache(maxsize=1024)
 def _visits(
-    depth: int, strips: int, flagged: float, units: int, step: int, may_wait: bool
+    depth: int,
+    strips: int,
+    flagged: float,
+    units: int,
+    step: int,
+    may_wait: bool,
+    order: float | None,
 ) -> Visits:
     """Return the visits of the busiest of several strips whose rows are flagged by chance."""
     below, up_to, found = 0.0, 0.0, []
@@ -128,4 +145,32 @@ def _visits(
             found.append((count, chance))
     count, chance = np.array(found).T
     turns = np.maximum(1, count / units)
-    return Visits(depth, count, chance / chance.sum(), turns, step, units, may_wait)
+    return Visits(depth, count, chance / chance.sum(), turns, step, units, may_wait, order)
+
+
+@functools.lru_cache(maxsize=1024)
+def _order(depth: int, strips: int, flagged: float, step: int) -> float:
+    """Return the mean wait of planes of one activation row each, where networks are always free.
+
+    Array rows of a strip up to its next visit leave together; they may reach no row before those of
+    the plane ahead have left it. Rows below a visit wait in ReCoN for that, those above the first
+    one at the start, and all strips start at once. No formula is known for what adds up, so planes
+    drawn by chance, always the same, are followed.
+    """
+    rng, start, first = np.random.default_rng(0), 0.0, 0.0
+    ahead = np.zeros((strips, depth))
+    for plane in range(SETTLED + FOLLOWED):
+        if plane == SETTLED:
+            first = start
+        flags = rng.random((strips, depth)) < flagged
+        ends = np.where(flags.any(axis=1), flags.argmax(axis=1), depth)
+        needed = [row[end - 1] for row, end in zip(ahead, ends, strict=True) if end]
+        start = max([start, *needed]) + 1
+        gone = np.full_like(ahead, start)
+        for strip, rows in enumerate(flags):
+            visits, time = [*np.flatnonzero(rows), depth], start
+            for begin, end in itertools.pairwise(visits):
+                time = max(time + step, ahead[strip, end - 1] + 1)
+                gone[strip, begin:end] = time
+        ahead = gone
+    return (start - first) / FOLLOWED - 1

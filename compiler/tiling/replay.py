@@ -8,7 +8,6 @@ from ...target.formats import MICRO_BLOCK, WEIGHT_FORMATS
 from ...target.replay import outlier_digits
 from ...target.weight import blocks
 from ..operators import Gemm
-from .recon import FLAGGED_SHARE
 from .tile import array_limits
 
 NEGLIGIBLE = 1e-6
@@ -22,10 +21,10 @@ def replay_step(op: Gemm, arch: Arch) -> int:
 
 def expected_rows(op: Gemm, arch: Arch, inputs: int, width: int) -> int:
     """Return the rows of an unfolded panel of so many inputs, over a plane's columns."""
-    if not op.outliers:
+    if not op.flagged_share:
         return inputs
     strip = min(arch.replay_columns, width)
-    flagged = 1 - (1 - FLAGGED_SHARE) ** blocks(strip, MICRO_BLOCK)
+    flagged = 1 - (1 - op.flagged_share) ** blocks(strip, MICRO_BLOCK)
     longest = _longest(inputs, blocks(width, strip), flagged)
     return inputs + outlier_digits(WEIGHT_FORMATS[op.weight_format]) * longest
 

@@ -9,14 +9,13 @@ from ...target.arch import Arch
 from ...target.formats import MACRO_BLOCK, MICRO_BLOCK, WEIGHT_FORMATS
 from ...target.packing import pack
 from ...target.weight import blocks, empty
-from ..operators import Gemm
+from ..operators import RECON, REPLAY, Gemm
 
 TILE = "microscopiq.tile"
 """Attribute of a scheduled PrimFunc: its decisions."""
 ORDERS = ("columns", "rows")
 X_HOMES = ("group", "tile", "all")
 W_HOMES = ("group", "block", "all")
-RECON, REPLAY = OUTLIER_WAYS = ("recon", "replay")
 SMALLEST = 2
 """TVM simplifies loops of one iteration away before it compares with an intrinsic, so no tile
 has them; `clip` trims what is too much."""
@@ -79,11 +78,15 @@ def array_tile(op: Gemm, arch: Arch) -> tuple[int, int]:
 
 
 def outlier_ways(op: Gemm, arch: Arch) -> tuple[str, ...]:
-    """Return how a machine can multiply an operator's outliers; the first one if it has none."""
+    """Return how a machine can multiply an operator's outliers; the first one if it has none.
+
+    Where the operator names a way, that alone.
+    """
     if not op.weight_format or not WEIGHT_FORMATS[op.weight_format].has_outliers:
         return (RECON,)
     ways = ((RECON, arch.recon_units), (REPLAY, arch.replay_columns))
-    return tuple(way for way, there in ways if there) or (RECON,)
+    found = tuple(way for way, there in ways if there and op.way in ("", way))
+    return found or (RECON,)
 
 
 def columns_inside(op: Gemm, tile: GemmTile) -> bool:

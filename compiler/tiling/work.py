@@ -11,7 +11,7 @@ from ...target.formats import MACRO_BLOCK, MICRO_BLOCK, WEIGHT_FORMATS
 from ...target.weight import blocks
 from ..operators import Conv, Gemm
 from .nest import F32
-from .recon import FLAGGED_SHARE, plane_visits
+from .recon import plane_visits
 from .replay import plane_depths
 from .tile import RECON, REPLAY, GemmTile, array_tile, columns_inside, largest_panel
 
@@ -294,8 +294,7 @@ def expected_panel(op: Gemm, cols: int, rows: int) -> float:
     largest = largest_panel(op.weight_format, cols, rows)
     if not WEIGHT_FORMATS[op.weight_format].has_outliers:
         return largest
-    share = FLAGGED_SHARE if op.outliers else 0.0
-    return largest - 4 * blocks(cols, MICRO_BLOCK) * rows * (1 - share)
+    return largest - 4 * blocks(cols, MICRO_BLOCK) * rows * (1 - op.flagged_share)
 
 
 def inside_share(conv: Conv) -> float:

@@ -17,7 +17,7 @@ from ...target.formats import WEIGHT_FORMATS
 from ...target.segment import panel_bytes
 from ..operators import Conv, Gemm
 from ..tiling.nest import F32
-from ..tiling.tile import array_tile
+from ..tiling.tile import array_tile, outlier_ways
 from ..tiling.work import plane_counts, work_of
 
 
@@ -80,6 +80,9 @@ def bound_of(op: Gemm, arch: Arch, segment: bytes, record: dict) -> Bound:
         columns = arch.columns(WEIGHT_FORMATS[op.weight_format].pe_bits)
         strips = max(1, columns // arch.recon_segment_columns)
     visits = record["recon"]["passes"] / max(1, arch.recon_units * strips)
+    if len(outlier_ways(op, arch)) > 1:
+        # Another schedule has no visits at all.
+        visits = 0
     latency = arch.dram_latency_cycles
     bandwidth, lanes = arch.dram_bandwidth_bytes_per_cycle, arch.vector_lanes
     last = (op.k % array_k or array_k) + (op.n % array_n or array_n) - 2

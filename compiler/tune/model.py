@@ -17,9 +17,9 @@ from ...target.arch import Arch, load_arch
 from ...target.errors import ConfigError
 from ...target.weight import blocks
 from ..kinds.registry import cost_of, kind_of
-from ..operators import Gemm
+from ..operators import OUTLIER_WAYS, Gemm
 from ..tiling.gemm import footprint
-from ..tiling.tile import ORDERS, OUTLIER_WAYS, W_HOMES, X_HOMES, GemmTile
+from ..tiling.tile import ORDERS, W_HOMES, X_HOMES, GemmTile
 from ..tuned.space import arch_of, operator_of, tile_of
 
 ROUNDS = 30

@@ -26,7 +26,7 @@ MACHINE = PREFIX + "machine"
 RUN, WEIGHTS = PREFIX + "run", PREFIX + "weights"
 """Annotations: what a `Source` has."""
 SAMPLED = ("tile_m", "store_pieces")
-BAKED = ("order", "x_home", "w_home", "load_slots", "result_slots")
+BAKED = ("order", "x_home", "w_home", "load_slots", "result_slots", "outliers")
 LAST_BLOCK = "out"
 
 

@@ -13,7 +13,7 @@ from tvm.s_tir import meta_schedule as ms
 import microscopiq as mq
 from microscopiq.compiler.driver import compile_model
 from microscopiq.compiler.estimate.stand_in import stand_in_segment
-from microscopiq.compiler.operators import Gemm
+from microscopiq.compiler.operators import OUTLIER_WAYS, REPLAY, Gemm
 from microscopiq.compiler.options import Options
 from microscopiq.compiler.tiling.legal import legal_tiles
 from microscopiq.compiler.tune.artifact import Builder
@@ -217,3 +217,22 @@ def test_no_schedule_beats_the_bound(weight_format):
     moved = [record["dram_bytes"]["read"] + record["dram_bytes"]["written"] for record in records]
     assert least_bytes(op, segment) <= min(moved)
     assert len({record["recon"]["passes"] for record in records}) == 1
+
+
+def test_tuner_tries_both_ways_of_outliers(tmp_path):
+    """On a machine with ReCoN and replay: no way is lost on the way to the database and back."""
+    arch = dataclasses.replace(ARCH, replay_columns=64, weight_buses=8, row_release=1)
+    op = dataclasses.replace(OP, m=1, flagged=0.25)
+    task = make_task(op, arch, stand_in_segment(op, 0.25), "layer")
+    assert task.tile.outliers == REPLAY
+    database = open_database(tmp_path, arch, create=True)
+    outcome = tune_tasks([task], arch, database, 24, Settings(workers=0, model=False))
+    assert outcome.trials == 24
+    records = records_of(database, workload(op), arch)
+    assert {record.tile.outliers for record in records} == set(OUTLIER_WAYS)
+    measured = {record.tile: measure(op, record.tile, arch, task.segment) for record in records}
+    assert task.best == min(measured.values()) <= task.default == measured[task.tile]
+    seconds, tile = best_tile(database, workload(op), arch)
+    assert measured[tile] == task.best == round(seconds * arch.clock_mhz * 1e6)
+    # Either way may be the fastest: none bounds the other.
+    assert task.bound.floor <= task.best
