@@ -98,7 +98,7 @@ def quantize_model(
     if strict:
         _refuse_host_anchors(parts)
     attrs = dict(mod.attrs) if mod.attrs else {}
-    activations = chosen_activations(mod, parts, recipe)
+    activations, parts = chosen_activations(mod, parts, recipe)
     mod, records = replace_layers(mod, parts, packed, migration, activations)
     on_host = tuple(record for _, found in kept.values() for record in found)
     mod = relax.transform.ConvertToDataflow(min_size=1)(mod)

@@ -15,7 +15,7 @@ from microscopiq.compiler.quant.recipe import Recipe, load_recipe
 from microscopiq.compiler.verify import run_reference
 from microscopiq.runtime.session import Session
 from microscopiq.target.arch import load_arch
-from microscopiq.target.errors import ConfigError
+from microscopiq.target.errors import ConfigError, UnsupportedError
 from microscopiq.target.formats import ACTIVATION_FORMATS, DEFAULT_ACTIVATION
 from tests.compiler import relax_modules as make
 from tests.distinct_formats import method_of
@@ -100,6 +100,30 @@ def check(state) -> None:
         (found,) = Session(state.executable, mode=mode).run(x).outputs
         np.testing.assert_array_equal(found.view(np.int32), expected.view(np.int32), mode)
     assert check_calls(state.executable, [x], load_arch("tiny-4x4")) >= 1
+
+
+def in_a_row(emit, x):
+    y = emit(op.matmul(x, make.const(40, 37)))
+    return emit(op.matmul(y, make.const(37, 24)))
+
+
+@pytest.mark.parametrize("inputs", ["mx-int8", "mx-int4"])
+def test_codes_go_from_layer_to_layer_in_one_format(inputs):
+    state = compiled(in_a_row, (5, 40), "mx-int4", "int4", inputs=inputs)
+    assert formats(state) == [inputs, "mx-int4"]
+    fused = [row.work.fused for row in state.layers.values() if row.kind == "linear"]
+    assert fused == [("requantize",) if inputs == "mx-int4" else (), ()]
+    x = make.numbers(5, 40)
+    (expected,) = run_reference(state, [x])
+    (found,) = Session(state.executable).run(x).outputs
+    np.testing.assert_array_equal(found.view(np.int32), expected.view(np.int32))
+
+
+def test_a_machine_whose_pes_take_4_bits_gets_no_wider_ones():
+    by_role = {"inputs": "mx-int8"}
+    recipe = Recipe("mine", "", "olive", "olive4", "mx-int4", activations=by_role)
+    with pytest.raises(UnsupportedError, match="by activations of up to 4 bits, and 'mx-int8' has"):
+        compile_model(make.module(in_a_row, (5, 40)), Options(recipe=recipe, arch="olive-64x64"))
 
 
 def test_codes_without_a_sign_have_twice_the_levels():

@@ -43,7 +43,7 @@ def product(
         low=layer.low,
         high=layer.high,
         requantize=layer.requantize,
-        activation=emission.shared.activations.held_by(layer),
+        activation=emission.shared.activations.of(layer),
         outliers=packed is None or packed.counts.get("flagged") != 0,
     )
 
