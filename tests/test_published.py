@@ -157,7 +157,10 @@ def test_slow_benchmark_prints_every_figure(tmp_path):
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)
     expected = len(microscopiq.figures()) + len(fineq.figures()) + 5
-    assert len(rows) == expected == len(page.read_text().splitlines()) - 10
+    figures, machines = page.read_text().split("\n## ")
+    table = [line for line in figures.splitlines() if line.startswith("| ")]
+    assert len(rows) == expected == len(table) - 1
+    assert f"`{DEFAULT_ARCH}` | `ms4` |" in machines
     shares = [row["rebuilt"] for row in rows if row["source"] == "power"]
     assert all(0 <= share <= 100 for share in shares)
 
