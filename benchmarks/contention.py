@@ -1,12 +1,16 @@
 """What sharing ReCoN costs, and what helps: cycles of all-MiniLM-L6-v2.
 
 python -m benchmarks.contention [--tokens 128 1] [--recipes microscopiq-w4a8 ...] [--json]
+python -m benchmarks.contention --ways [--tokens 128 1] [--markdown]
 
 One quantized model per recipe; its program runs on machines that differ only in `recon_units` and
 `recon_segment_columns`. The program is the same on all of them and cycles don't depend on the
 activations, so each of its functions is timed once. Recipes named `-ordered` sort output channels
 by norm. Host operators cost no cycles, the gathers of ordered layers among them: `gather` is what
 a DMA that reads and writes these results once more would take.
+
+With `--ways` machines differ in how they multiply outliers, and have schedules of their own; `int4`
+on the second one is what no outliers would cost. Where both ways are there, each layer has its own.
 """
 
 import argparse
@@ -23,14 +27,28 @@ from rich.table import Table
 import microscopiq as mq
 from benchmarks.models import MissingData, minilm
 from microscopiq.compiler.driver import run_stages
+from microscopiq.compiler.operators import REPLAY
 from microscopiq.compiler.options import Options
 from microscopiq.target.arch import Arch, load_arch
+from microscopiq.target.area import area
 from microscopiq.target.isa.program import Program
 
 RECIPES = ("microscopiq-w4a8", "microscopiq-w4a8-ordered", "microscopiq-w2a8",
            "microscopiq-w2a8-ordered")  # fmt: skip
 UNITS = (1, 2, 4, 8)
 SEGMENTS = (0, 8)
+WAY_RECIPES = ("microscopiq-w4a8", "microscopiq-w2a8")
+PAPERS, V2 = "microscopiq-64x64", "microscopiq-64x64-v2"
+WAYS: dict[str, tuple[str, dict[str, int]]] = {
+    "ReCoN, the paper's machine": (PAPERS, {}),
+    "ReCoN, v2": (V2, {}),
+    "replay, v2 without ReCoN": (V2, {"recon_units": 0, "recon_waits": 0, "replay_columns": 64}),
+    "both, v2": (V2, {"replay_columns": 64}),
+    "both, v2 with one network": (
+        V2,
+        {"recon_units": 1, "recon_segment_columns": 0, "recon_waits": 0, "replay_columns": 64},
+    ),
+}
 PAPER = {1: 1.0, 2: 0.85, 4: 0.82, 8: 0.79}
 """Latency by units, LLaMA3-8B on 64x64 (MicroScopiQ, Fig. 18a)."""
 
@@ -78,13 +96,74 @@ def measure(recipe: str, tokens: int, progress) -> list[dict]:
     return rows
 
 
+def measure_ways(tokens: int) -> list[dict]:
+    """Return a row for each way and recipe; cycles of `int4` beside them."""
+    real = minilm.load(batch=1, length=tokens)
+    mod = mq.load_model(real.module, real.example_inputs)
+    plain = _on(mq.quantize(mod, "int4"), load_arch(V2))["cycles"]
+    rows = []
+    for recipe in WAY_RECIPES:
+        quantized = mq.quantize(mod, recipe)
+        for way, (name, keys) in WAYS.items():
+            arch = dataclasses.replace(load_arch(name), **keys)
+            rows.append({"recipe": recipe, "tokens": tokens, "way": way, "int4": plain,
+                         **_on(quantized, arch)})  # fmt: skip
+    return rows
+
+
+def _on(quantized: tvm.IRModule, arch: Arch) -> dict:
+    """Return the costs of a quantized model on a machine, and how many layers replay outliers."""
+    state = run_stages(quantized, Options(arch=arch))
+    taken = list(state.outlier_ways.values())
+    parts = [part.um2 for part in area(arch) if part.component in ("array", "recon")]
+    return {**run_functions(state.program, arch), "replayed": taken.count(REPLAY),
+            "layers": len(taken), "um2": sum(parts)}  # fmt: skip
+
+
+def print_ways(rows: list[dict], markdown: bool) -> None:
+    """Print the rows of `measure_ways`."""
+    headings = ("recipe", "tokens", "way", "cycles", "of int4", "layers that replay",
+                "array and ReCoN, mm2")  # fmt: skip
+    lines = [
+        (
+            row["recipe"].removeprefix("microscopiq-"),
+            str(row["tokens"]),
+            row["way"],
+            f"{row['cycles']:,}",
+            f"{row['cycles'] / row['int4']:.2f}",
+            f"{row['replayed']} of {row['layers']}",
+            f"{row['um2'] / 1e6:.4f}",
+        )
+        for row in rows
+    ]
+    if markdown:
+        print("| " + " | ".join(headings) + " |\n|" + "---|" * len(headings))
+        for line in lines:
+            print("| " + " | ".join(line) + " |")
+        return
+    out = Table(*headings, title="all-MiniLM-L6-v2: ways to multiply outliers")
+    for line in lines:
+        out.add_row(*line)
+    Console(width=110).print(out)
+
+
 def main() -> int:
     """Measure and print; exit with 1 when more units ever cost cycles."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tokens", nargs="+", type=int, default=(128, 1))
     parser.add_argument("--recipes", nargs="+", default=RECIPES)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--ways", action="store_true")
+    parser.add_argument("--markdown", action="store_true", help="of --ways")
     args = parser.parse_args()
+    if args.ways:
+        try:
+            found = [row for tokens in args.tokens for row in measure_ways(tokens)]
+        except MissingData as error:
+            print(f"skipped: {error}", file=sys.stderr)
+            return 0
+        print_ways(found, args.markdown)
+        return 0
     rows: list[dict] = []
     total = len(args.recipes) * len(args.tokens) * len(UNITS) * len(SEGMENTS)
     try:
