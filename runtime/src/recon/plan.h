@@ -64,6 +64,29 @@ struct Cadence {
   int64_t Start(int64_t row) const { return row * period / rows; }
 };
 
+// The starts of rows one after the other, without a division for each.
+class Starts {
+ public:
+  Starts(const Cadence& cadence, int64_t row)
+      : at_(cadence.Start(row)),
+        rest_(row * cadence.period % cadence.rows),
+        whole_(cadence.period / cadence.rows),
+        part_(cadence.period % cadence.rows),
+        rows_(cadence.rows) {}
+
+  int64_t at() const { return at_; }
+  void Next() {
+    at_ += whole_;
+    rest_ += part_;
+    if (rest_ < rows_) return;
+    rest_ -= rows_;
+    ++at_;
+  }
+
+ private:
+  int64_t at_, rest_, whole_, part_, rows_;
+};
+
 struct ReconPlan {
   ReconShape shape;
   Cadence cadence;

@@ -13,7 +13,7 @@ constexpr int64_t kWorthIt = 6;
 // The latest of some array rows; -1 if there is none.
 int64_t Latest(const std::vector<Ranks>* ready, size_t strip, int begin, int end) {
   if (!ready || begin >= end) return -1;
-  const Ranks& ranks = (*ready)[strip];
+  const Ranks& ranks = OfStrip(*ready, strip);
   return *std::max_element(ranks.begin() + begin, ranks.begin() + end);
 }
 
@@ -25,8 +25,15 @@ bool Visits(const ReconPlan* plan, size_t strip) {
 
 void ReconTraffic::Clear() {
   delays_ = false;
+  alike_ = true;
   std::fill(ahead_.begin(), ahead_.end(), Ahead{});
   for (std::vector<Series>& network : networks_) network.clear();
+}
+
+void ReconTraffic::Differ() {
+  if (!alike_) return;
+  alike_ = false;
+  std::fill(ahead_.begin() + 1, ahead_.end(), ahead_[0]);
 }
 
 void ReconTraffic::Ahead::Grow(int rows) {
@@ -67,13 +74,14 @@ int64_t ReconTraffic::Spare(const ReconPlan* plan, size_t strip, int64_t m) cons
 ReconTraffic::Entry ReconTraffic::Enter(int64_t start, const ReconPlan* plan, int rows, int64_t m,
                                         const std::vector<Ranks>* ready) const {
   int64_t exit = -1;
-  for (size_t strip = 0; strip < ahead_.size(); ++strip) {
+  const bool once = alike_ && !plan && (!ready || ready->size() == 1);
+  for (size_t strip = 0; strip < (once ? 1 : ahead_.size()); ++strip) {
     // What a strip can't hold back in its buffers has to start later.
     const bool waits = Spare(plan, strip, m) > 0, visits = Visits(plan, strip);
     const int end = waits ? 1 : visits ? plan->strips[strip].front().row + 1 : rows;
     start =
-        std::max(start + ahead_[strip].Needed(start, 0, end, false), Latest(ready, strip, 0, end));
-    if (!visits && !waits) exit = std::max(exit, ahead_[strip].exit);
+        std::max(start + AheadOf(strip).Needed(start, 0, end, false), Latest(ready, strip, 0, end));
+    if (!visits && !waits) exit = std::max(exit, AheadOf(strip).exit);
   }
   if (start + rows - 1 > exit) return {start, rows};
   return GoDeeper(start, plan, rows, m, exit);
@@ -86,7 +94,7 @@ ReconTraffic::Entry ReconTraffic::GoDeeper(int64_t start, const ReconPlan* plan,
     // Rows further down may be the earlier ones' for longer.
     for (size_t strip = 0; strip < ahead_.size(); ++strip) {
       if (Visits(plan, strip) || Spare(plan, strip, m) > 0) continue;
-      start = std::max(start, ahead_[strip].FreeFrom(depth - 1));
+      start = std::max(start, AheadOf(strip).FreeFrom(depth - 1));
     }
     const int64_t entered = std::max(start, exit + 2 - depth);
     if (entered < best.start) best = {entered, depth};
@@ -100,10 +108,13 @@ ReconGrant ReconTraffic::Reserve(int64_t start, const ReconPlan* plan, int rows,
   const Entry entry{start, Enter(start, plan, rows, m, ready).depth};
   ReconGrant grant;
   grant.depth = entry.depth;
-  if (plan) Forget(start);
+  if (plan) {
+    Forget(start);
+    Differ();
+  }
   if (plan && notes.visits) notes.visits->resize(plan->strips.size());
   delays_ = false;
-  for (size_t strip = 0; strip < ahead_.size(); ++strip) {
+  for (size_t strip = 0; strip < (alike_ ? 1 : ahead_.size()); ++strip) {
     Ahead& ahead = ahead_[strip];
     ahead.Grow(entry.depth);
     if (Visits(plan, strip) || Spare(plan, strip, m) > 0) {
@@ -128,8 +139,8 @@ ReconGrant ReconTraffic::Reserve(int64_t start, const ReconPlan* plan, int rows,
 }
 
 void ReconTraffic::TellPassed(int depth, int64_t last, std::vector<Ranks>* passed) const {
-  passed->assign(ahead_.size(), Ranks(depth + 1, last));
-  for (size_t strip = 0; strip < ahead_.size(); ++strip) {
+  passed->assign(alike_ ? 1 : ahead_.size(), Ranks(depth + 1, last));
+  for (size_t strip = 0; strip < passed->size(); ++strip) {
     const Ahead& ahead = ahead_[strip];
     Ranks& ranks = (*passed)[strip];
     for (int row = 0; row < depth; ++row) ranks[row] = std::max(ranks[row], ahead.reached[row]);
@@ -145,7 +156,7 @@ std::vector<int64_t> ReconTraffic::DelaysNeeded(const Entry& entry, const ReconP
   for (int row = 0; row < entry.depth; ++row) {
     needed[row] = ahead.Needed(entry.start, row, row + 1, false);
     if (ready && row < plan.shape.rows) {
-      needed[row] = std::max(needed[row], (*ready)[strip][row] - entry.start);
+      needed[row] = std::max(needed[row], OfStrip(*ready, strip)[row] - entry.start);
     }
   }
   needed[entry.depth] = ahead.exit + 1 - entry.start - (entry.depth - 1);
@@ -216,13 +227,20 @@ void ReconTraffic::Taken::Add(const Series& series) {
     row = (start_ - series.first) * series.cadence.rows / series.cadence.period;
     while (series.at(row) < start_) ++row;
   }
-  for (; row < series.count && series.at(row) < end(); ++row) ++visits_[series.at(row) - start_];
+  const int64_t until = end() - series.first, shift = series.first - start_;
+  for (Starts starts(series.cadence, row); row < series.count && starts.at() < until; ++row) {
+    ++visits_[starts.at() + shift];
+    starts.Next();
+  }
 }
 
 bool ReconTraffic::Taken::Meets(const Series& wanted) const {
   if (!few_ && own_[(wanted.first - start_) % wanted.cadence.period] == places_) return true;
-  for (int64_t row = 0; row < wanted.count && wanted.at(row) < end(); ++row) {
-    if (visits_[wanted.at(row) - start_] == units_) return true;
+  const int64_t until = end() - wanted.first, shift = wanted.first - start_;
+  Starts starts(wanted.cadence, 0);
+  for (int64_t row = 0; row < wanted.count && starts.at() < until; ++row) {
+    if (visits_[starts.at() + shift] == units_) return true;
+    starts.Next();
   }
   return false;
 }

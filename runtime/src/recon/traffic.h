@@ -19,11 +19,16 @@ struct ReconGrant {
 // Cycles less the array row, by array row.
 using Ranks = std::vector<int64_t>;
 
+// Those of a strip; one entry stands for all strips while these are alike.
+inline const Ranks& OfStrip(const std::vector<Ranks>& strips, size_t strip) {
+  return strips[strip < strips.size() ? strip : 0];
+}
+
 // What else to tell of a matmul that starts; what is null isn't told.
 struct ReconNotes {
   std::vector<std::vector<ReconVisit>>* visits = nullptr;  // by strip
-  // By strip, when the last activation row gets to each array row, and when its sums are behind
-  // the last one.
+  // By strip, or once if all are alike: when the last activation row gets to each array row, and
+  // when its sums are behind the last one.
   std::vector<Ranks>* passed = nullptr;
 };
 
@@ -123,10 +128,14 @@ class ReconTraffic {
   // Of the matmul that came last, which started its last row at `last`.
   void TellPassed(int depth, int64_t last, std::vector<Ranks>* passed) const;
   void Forget(int64_t before);
+  const Ahead& AheadOf(size_t strip) const { return ahead_[alike_ ? 0 : strip]; }
+  // Strips have states of their own from now on.
+  void Differ();
 
   const int array_rows_;
   const bool may_wait_;
   bool delays_ = false;
+  bool alike_ = true;  // no visit yet: all strips have the state of the first one, kept alone
   std::vector<Ahead> ahead_;                   // by strip
   std::vector<std::vector<Series>> networks_;  // by strip, of the matmuls on their way
   Taken taken_;                                // of the strip whose visits are being granted

@@ -3,6 +3,12 @@
 #include <algorithm>
 
 namespace microscopiq {
+namespace {
+
+// Cycles that a bus remembers at least.
+constexpr size_t kForget = 64;
+
+}  // namespace
 
 PlaneRows::PlaneRows(const ArchNumbers& arch)
     : by_row_(arch.row_release),
@@ -16,7 +22,7 @@ PlaneRows::PlaneRows(const ArchNumbers& arch)
   const Ranks rows(arch.array_rows);
   for (PlaneState& plane : planes_) {
     for (std::vector<Ranks>* times : {&plane.ready, &plane.passed, &plane.served}) {
-      times->assign(strips, rows);
+      times->assign(1, rows);
     }
   }
   weight_bus_.assign(strips, std::vector<Bus>(arch.weight_buses));
@@ -29,6 +35,9 @@ void PlaneRows::Clear() {
     for (Ranks& strip : *strips) std::fill(strip.begin(), strip.end(), value);
   };
   for (PlaneState& plane : planes_) {
+    for (std::vector<Ranks>* times : {&plane.ready, &plane.passed, &plane.served}) {
+      times->resize(1);
+    }
     fill(&plane.ready, 0);
     fill(&plane.passed, -1);
     fill(&plane.served, -1);
@@ -37,10 +46,30 @@ void PlaneRows::Clear() {
     for (Bus& bus : buses) bus.Clear();
   }
   for (Bus& bus : merge_bus_) bus.Clear();
+  alike_ = true;
+}
+
+void PlaneRows::Differ() {
+  if (!alike_) return;
+  alike_ = false;
+  const size_t strips = weight_bus_.size();
+  std::fill(weight_bus_.begin() + 1, weight_bus_.end(), weight_bus_[0]);
+  for (PlaneState& plane : planes_) {
+    for (std::vector<Ranks>* times : {&plane.ready, &plane.passed, &plane.served}) {
+      times->resize(strips, times->front());
+    }
+  }
 }
 
 int64_t PlaneRows::Bus::Take(int64_t start, int64_t earliest) {
-  taken_.erase(taken_.begin(), std::lower_bound(taken_.begin(), taken_.end(), start));
+  // What is before `start` is never asked for again; forgetting it each time would take longer.
+  if (taken_.size() > kForget) {
+    taken_.erase(taken_.begin(), std::lower_bound(taken_.begin(), taken_.end(), start));
+  }
+  if (taken_.empty() || taken_.back() < earliest) {
+    taken_.push_back(earliest);
+    return earliest;
+  }
   auto place = std::lower_bound(taken_.begin(), taken_.end(), earliest);
   for (size_t here = 0; place != taken_.end() && *place <= earliest; ++place) {
     if (++here < width_) continue;
@@ -68,6 +97,11 @@ LoadTimes PlaneRows::Load(int64_t start, int plane, int rows, PlaneLoad* load) {
   if (load) load->plane = plane;
   if (load) load->rows.assign(strips, std::vector<int64_t>(rows));
   for (size_t strip = 0; strip < strips; ++strip) {
+    if (alike_ && strip > 0) {
+      if (!load) break;
+      load->rows[strip] = load->rows[0];
+      continue;
+    }
     for (int row = 0; row < rows; ++row) {
       int64_t cycle = start + row % bus_rows_;
       if (by_row_) {
@@ -84,6 +118,7 @@ LoadTimes PlaneRows::Load(int64_t start, int plane, int rows, PlaneLoad* load) {
 }
 
 LoadTimes PlaneRows::Configure(int64_t start, int plane, const ReconPlan* plan, PlaneLoad* load) {
+  Differ();
   PlaneState& state = planes_[plane];
   const size_t strips = weight_bus_.size(), rows = state.ready[0].size();
   // By array row, and the same of each strip that has times of its own.
@@ -125,10 +160,13 @@ LoadTimes PlaneRows::Configure(int64_t start, int plane, const ReconPlan* plan, 
 
 void PlaneRows::Pass(int plane, int rows, const std::vector<Ranks>& passed) {
   PlaneState& state = planes_[plane];
-  for (size_t strip = 0; strip < passed.size(); ++strip) {
-    const Ranks& last = passed[strip];
-    // All strips are released together where rows aren't.
-    const size_t of = std::min(strip, state.passed.size() - 1);
+  const auto other = [&](const Ranks& ranks) { return ranks != passed[0]; };
+  // All strips are released together where rows aren't.
+  if (by_row_ && std::any_of(passed.begin(), passed.end(), other)) Differ();
+  const size_t own = state.passed.size(), told = alike_ && by_row_ ? 1 : passed.size();
+  for (size_t strip = 0; strip < std::max(own, told); ++strip) {
+    const Ranks& last = OfStrip(passed, strip);
+    const size_t of = std::min(strip, own - 1);
     for (int row = 0; row < rows; ++row) {
       state.passed[of][row] = std::max(state.passed[of][row], last[row]);
       // A row is done once its sums are in the next one.

@@ -41,17 +41,18 @@ class PlaneRows {
   LoadTimes Load(int64_t start, int plane, int rows, PlaneLoad* load);
   // The same of the merges of the array rows with outliers; `plan` is null if there are none.
   LoadTimes Configure(int64_t start, int plane, const ReconPlan* plan, PlaneLoad* load);
-  // By strip and array row, the first rank at which an activation may get there; null if tokens
-  // say so.
+  // By strip and array row, the first rank at which an activation may get there, for one strip
+  // while all are alike; null if tokens say so.
   const std::vector<Ranks>* Ready(int plane) const {
     return by_row_ ? &planes_[plane].ready : nullptr;
   }
-  // A matmul streams through the first `rows` rows of a plane. By strip and array row, `passed` has
+  // A matmul streams through the first `rows` rows of a plane. By strip (one, if all are alike) and
+  // array row, `passed` has
   // the rank of the last activation row, and one more for those behind the last array row.
   void Pass(int plane, int rows, const std::vector<Ranks>& passed);
 
  private:
-  // By strip and array row.
+  // By strip and array row; of one strip while all are alike.
   struct PlaneState {
     std::vector<Ranks> ready;   // first rank at which weights and merges are there
     std::vector<Ranks> passed;  // last rank of the activations so far, -1: none
@@ -73,6 +74,10 @@ class PlaneRows {
     std::vector<int64_t> taken_;  // ascending, from the last load's start on
   };
 
+  // Strips have states of their own from now on.
+  void Differ();
+
+  bool alike_ = true;  // all strips have the state of the first one, whose buses alone are kept
   const bool by_row_;
   const bool follows_;  // a bus is never faster than the activations: tokens keep loads behind them
   const int bus_rows_;  // array rows of a bus's share
