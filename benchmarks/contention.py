@@ -75,7 +75,7 @@ def run_functions(program: Program, arch: Arch) -> dict:
 def measure(recipe: str, tokens: int, progress) -> list[dict]:
     """Return a row per machine for one recipe and length."""
     real = minilm.load(batch=1, length=tokens)
-    mod = mq.load_model(real.module, real.example_inputs)
+    mod = mq.load_model(real.module, minilm.some_ids(tokens))
     arch = load_arch("microscopiq-64x64")
     state = run_stages(mod, Options(recipe=recipe, arch=arch))
     program = state.program
@@ -99,7 +99,7 @@ def measure(recipe: str, tokens: int, progress) -> list[dict]:
 def measure_ways(tokens: int) -> list[dict]:
     """Return a row for each way and recipe; cycles of `int4` beside them."""
     real = minilm.load(batch=1, length=tokens)
-    mod = mq.load_model(real.module, real.example_inputs)
+    mod = mq.load_model(real.module, minilm.some_ids(tokens))
     plain = _on(mq.quantize(mod, "int4"), load_arch(V2))["cycles"]
     rows = []
     for recipe in WAY_RECIPES:

@@ -91,6 +91,13 @@ def embed(hidden: np.ndarray | torch.Tensor, mask: np.ndarray | torch.Tensor) ->
     return mean / np.linalg.norm(mean, axis=1, keepdims=True)
 
 
+def some_ids(length: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return ids of so many tokens, int64 (1, length), and a mask that leaves none of them out."""
+    torch.manual_seed(0)
+    ids = torch.randint(1000, 30000, (1, length))
+    return ids, torch.ones_like(ids)
+
+
 def load(batch: int = 1, length: int = 32) -> RealModel:
     """Load the encoder with two inputs int64 (batch, length).
 
