@@ -1,6 +1,7 @@
 #include "recon/traffic.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace microscopiq {
 namespace {
@@ -217,8 +218,18 @@ void ReconTraffic::Taken::Draw(const std::vector<Series>& earlier, int64_t start
   own_.assign(plan.cadence.period, 0);
   int64_t end = start;
   for (const Series& series : earlier) end = std::max(end, series.last() + 1);
-  visits_.assign(end - start, 0);
-  for (const Series& series : earlier) Add(series);
+  // Of a row a cycle only where it begins and ends is counted, and summed up once.
+  visits_.assign(end + 1 - start, 0);
+  for (const Series& series : earlier) {
+    if (series.cadence.period != series.cadence.rows || series.last() < start) continue;
+    ++visits_[std::max(series.first, start) - start];
+    --visits_[series.last() + 1 - start];
+  }
+  std::partial_sum(visits_.begin(), visits_.end(), visits_.begin());
+  visits_.pop_back();
+  for (const Series& series : earlier) {
+    if (series.cadence.period != series.cadence.rows) Add(series);
+  }
 }
 
 void ReconTraffic::Taken::Add(const Series& series) {
