@@ -1,6 +1,5 @@
 """What the paper's machine makes of its own format, what ours does, and the paper's conflicts."""
 
-import dataclasses
 import textwrap
 
 from benchmarks.decode import FLAGGED, time_layer
@@ -48,12 +47,10 @@ def share_without_conflicts(most: float, rows: int, columns: int) -> float:
     return low
 
 
-def differences(arch: Arch) -> list[tuple[str, object, object]]:
+def differences(arch: Arch) -> list[tuple[str, int, int]]:
     """Return the keys in which a machine isn't the paper's, with both values."""
-    paper = load_arch(PAPER)
-    names = [field.name for field in dataclasses.fields(Arch)][2:]
-    pairs = [(name, getattr(paper, name), getattr(arch, name)) for name in names]
-    return [(name, before, after) for name, before, after in pairs if before != after]
+    paper, ours = load_arch(PAPER).numbers(), arch.numbers()
+    return [(name, paper[name], ours[name]) for name in paper if paper[name] != ours[name]]
 
 
 def layer_cycles(arch: Arch, weight_format: str) -> list[int]:

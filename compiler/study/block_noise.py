@@ -35,10 +35,7 @@ def blocks_of(matrix: np.ndarray, group: int) -> Iterator[np.ndarray]:
 
 def crest_factors(matrix: np.ndarray, group: int) -> np.ndarray:
     """Return the largest magnitude over the root mean square of each block of inputs."""
-    found = [
-        np.abs(block).max(axis=1) / np.sqrt(np.square(block).mean(axis=1))
-        for block in blocks_of(matrix, group)
-    ]
+    found = [_crest(block) for block in blocks_of(matrix, group)]
     return np.concatenate(found) if found else np.zeros(0)
 
 

@@ -23,6 +23,7 @@ from ..quant.defaults import method_for
 from ..quant.recipe import Recipe
 from .block_noise import crest_factors, expected_db
 from .compare import Progress, compare_on
+from .dse import pareto
 
 QUARTILE = 0.75
 """Of the crest factors, as INT vs FP reports them."""
@@ -151,7 +152,8 @@ def study_formats(
                 compute_um2(area(arch)) / 1e6,
             )
         )
-    return [replace(row, front=_on_front(row, rows)) for row in rows]
+    best = pareto([(row.bits_per_weight, row.relative_error) for row in rows])
+    return [replace(row, front=is_best) for row, is_best in zip(rows, best, strict=True)]
 
 
 def layer_matrices(mod) -> list[np.ndarray]:
@@ -192,13 +194,3 @@ def _recipe(name: str, compensate: bool, activation: str) -> Recipe:
     method = method or method_for(name, data=False)
     assert method is not None
     return Recipe(name, "", method, name, activation, bias_correction=compensate)
-
-
-def _on_front(row: Row, rows: list[Row]) -> bool:
-    place = (row.bits_per_weight, row.relative_error)
-    return not any(
-        other.bits_per_weight <= place[0]
-        and other.relative_error <= place[1]
-        and (other.bits_per_weight, other.relative_error) != place
-        for other in rows
-    )
